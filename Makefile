@@ -1,0 +1,31 @@
+# Builds the environment in .venv and works in it.
+#   make env    the environment alone
+#   make demo   the whole way on a small synthetic world, into runs/demo
+#   make test   lint, types, spelling, reference numbers, tests
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: env demo test lint
+.DEFAULT_GOAL := env
+
+env: .venv/.built
+
+.venv/.built: constraints.txt pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or newer expected, got ' + sys.version.split()[0] + '; set PYTHON=')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: env
+	$(BIN)/python -m tools.demo
+
+lint: env
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+test: lint
+	$(BIN)/python -m tools.check_reference tests/reference
+	$(BIN)/python -m pytest

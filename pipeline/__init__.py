@@ -1,0 +1,13 @@
+"""Disk, config, command line and the order of things: extract, train, evaluate, predict."""
+
+import importlib.util
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parent.parent
+for _name in ("detection", "relations", "model"):
+    _spec = importlib.util.find_spec(_name)
+    if _spec is None or _spec.origin is None or Path(_spec.origin).resolve().parent.parent != _ROOT:
+        raise ImportError(
+            f"the folder {_name}/ beside pipeline/ is expected, found "
+            f"{_spec.origin if _spec else 'nothing'}; run from the repository root: cd {_ROOT}"
+        )

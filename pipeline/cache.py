@@ -1,0 +1,307 @@
+"""One safetensors file per video: what the detector saw, with its provenance.
+
+Rows of boxes and pairs are sorted by frame; frame t owns rows `box_offsets[t]:box_offsets[t+1]` and
+`pair_offsets[t]:pair_offsets[t+1]`, so a reader maps only the frames it samples. Union boxes and
+spatial masks follow from the boxes and are not stored.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from pipeline.errors import FailureReason, ItemError
+from pipeline.files import write_atomically
+
+SCHEMA = "laiar.clip/1"
+_HALF = ("distribution", "box_features", "union_features")
+_PREDICATES = "predicates/"
+
+
+@dataclass(frozen=True)
+class ClipHeader:
+    """What is known of a cached clip besides its arrays; plain JSON, no path, no time.
+
+    Attributes:
+        video_id: file name without suffix (made safe).
+        fingerprint: SHA-256 over everything that determines the arrays.
+        source: of the video: sha256, fps, num_frames, width, height, duration_s, rotation,
+            edit_lists, is_degraded.
+        detector: identity (sha256 of weights or `random:SEED`), and its settings.
+        boxes: `detected` or `ground-truth`.
+        feature_source: `proposal` or `box`, see `detection.Detections`.
+        split, subject, scene: of the dataset, or None.
+        length_s: the dataset's length of the video, or None.
+        actions: (class index, start_s, end_s) per annotated interval; None where unlabelled.
+        warnings: codes such as RANDOM_WEIGHTS, DECODE_DEGRADED.
+    """
+
+    video_id: str
+    fingerprint: str
+    source: dict[str, Any]
+    detector: dict[str, Any]
+    boxes: str
+    feature_source: str
+    split: str | None = None
+    subject: str | None = None
+    scene: str | None = None
+    length_s: float | None = None
+    actions: tuple[tuple[int, float, float], ...] | None = None
+    warnings: tuple[str, ...] = ()
+    schema: str = SCHEMA
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no white space."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ClipHeader":
+        """Inverse of `to_json`; ValueError if it is not such a header or of another schema."""
+        tree = json.loads(text)
+        if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
+            found = tree.get("schema") if isinstance(tree, dict) else type(tree).__name__
+            raise ValueError(f"cache header: schema {SCHEMA} expected, got {found}; extract again")
+        actions = tree.pop("actions")
+        warnings = tuple(tree.pop("warnings"))
+        rows = (
+            None if actions is None else tuple((int(c), float(s), float(e)) for c, s, e in actions)
+        )
+        return cls(**tree, actions=rows, warnings=warnings)
+
+
+@dataclass(frozen=True)
+class CachedClip:
+    """T frames of one video with their N boxes and P human-object pairs, flat, sorted by frame.
+
+    Attributes:
+        header: provenance and labels.
+        frame_index: (T,) int64, 0-based, increasing.
+        timestamps_s: (T,) float64.
+        box_offsets: (T + 1,) int64; pair_offsets: (T + 1,) int64.
+        boxes: (N, 4) float32 xyxy, pixels of the decoded frame.
+        labels: (N,) int64; scores: (N,) float32; distribution: (N, O); box_features: (N, F).
+        pairs: (P, 2) int64 rows *within the frame's boxes*, human first.
+        union_features: (P, Cu, 7, 7).
+        predicates: relation source (`ground-truth`, `predicted`) -> (P, R) float32 in [0, 1].
+
+    Raises:
+        ValueError: if lengths and offsets do not agree, or a pair points outside its frame.
+    """
+
+    header: ClipHeader
+    frame_index: Tensor
+    timestamps_s: Tensor
+    box_offsets: Tensor
+    pair_offsets: Tensor
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    distribution: Tensor
+    box_features: Tensor
+    pairs: Tensor
+    union_features: Tensor
+    predicates: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        T = len(self.frame_index)
+        if len(self.timestamps_s) != T:
+            raise ValueError(f"timestamps_s: {T} rows expected, got {len(self.timestamps_s)}")
+        _check_offsets("box_offsets", self.box_offsets, T, len(self.boxes))
+        _check_offsets("pair_offsets", self.pair_offsets, T, len(self.pairs))
+        N, P = len(self.boxes), len(self.pairs)
+        lengths = {name: (getattr(self, name), N) for name in _BOX_ARRAYS}
+        lengths |= {name: (getattr(self, name), P) for name in _PAIR_ARRAYS}
+        lengths |= {f"{_PREDICATES}{s}": (value, P) for s, value in self.predicates.items()}
+        for name, (value, rows) in lengths.items():
+            if len(value) != rows:
+                raise ValueError(f"{name}: {rows} rows expected, got {len(value)}")
+        boxes_of_pair = self.box_offsets.diff()[self.pair_frame]
+        if bool(((self.pairs < 0) | (self.pairs >= boxes_of_pair[:, None])).any()):
+            raise ValueError("pairs: rows of their frame's boxes expected, got one outside")
+
+    @property
+    def video_id(self) -> str:
+        """Id of the video."""
+        return self.header.video_id
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return len(self.frame_index)
+
+    @property
+    def pair_frame(self) -> Tensor:
+        """(P,) int64 frame row of each pair."""
+        return torch.repeat_interleave(torch.arange(self.num_frames), self.pair_offsets.diff())
+
+    @property
+    def pair_rows(self) -> Tensor:
+        """(P, 2) int64 rows of each pair in the clip's flat boxes, human first."""
+        return self.pairs + self.box_offsets[:-1][self.pair_frame][:, None]
+
+
+_BOX_ARRAYS = ("boxes", "labels", "scores", "distribution", "box_features")
+_PAIR_ARRAYS = ("pairs", "union_features")
+_FRAME_ARRAYS = ("frame_index", "timestamps_s")
+
+
+class ClipReader:
+    """Reads a cached clip, or only some of its frames.
+
+    Raises:
+        ItemError: BAD_CACHE if the file is missing, damaged, or of another schema.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with safe_open(path, framework="pt") as file:
+                self.header = ClipHeader.from_json((file.metadata() or {}).get("laiar", "null"))
+                self._names = list(file.keys())
+                self._small = {
+                    name: file.get_tensor(name)
+                    for name in (*_FRAME_ARRAYS, "box_offsets", "pair_offsets")
+                }
+        except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
+            raise _bad_cache(path, error) from error
+
+    @property
+    def num_frames(self) -> int:
+        """T, all frames in the file."""
+        return len(self._small["frame_index"])
+
+    @property
+    def frame_index(self) -> Tensor:
+        """(T,) int64 frame numbers in the video."""
+        return self._small["frame_index"]
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """Relation sources stored in the file."""
+        return tuple(n.removeprefix(_PREDICATES) for n in self._names if n.startswith(_PREDICATES))
+
+    def read(self, rows: Sequence[int] | None = None) -> CachedClip:
+        """Load frames.
+
+        Args:
+            rows: increasing frame rows in [0, T), or None for all.
+
+        Returns:
+            The clip of those frames, features as float32.
+
+        Raises:
+            ItemError: BAD_CACHE if the file is damaged.
+        """
+        picked = list(range(self.num_frames)) if rows is None else list(rows)
+        if picked != sorted(set(picked)) or (
+            picked and not 0 <= picked[0] <= picked[-1] < self.num_frames
+        ):
+            raise ValueError(f"rows: increasing, in [0, {self.num_frames}) expected, got {picked}")
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                arrays = self._read_arrays(file, picked)
+            return CachedClip(self.header, **arrays)
+        except (OSError, SafetensorError, ValueError) as error:
+            raise _bad_cache(self.path, error) from error
+
+    def _read_arrays(self, file: Any, picked: list[int]) -> dict[str, Any]:
+        arrays: dict[str, Any] = {name: self._small[name][picked] for name in _FRAME_ARRAYS}
+        predicates = [name for name in self._names if name.startswith(_PREDICATES)]
+        for offsets_name, names in (
+            ("box_offsets", _BOX_ARRAYS),
+            ("pair_offsets", (*_PAIR_ARRAYS, *predicates)),
+        ):
+            offsets = self._small[offsets_name].tolist()
+            spans = _merge_spans([(offsets[t], offsets[t + 1]) for t in picked])
+            counts = torch.tensor([0] + [offsets[t + 1] - offsets[t] for t in picked])
+            arrays[offsets_name] = counts.cumsum(0)
+            for name in names:
+                view = file.get_slice(name)
+                parts = [view[start:end] for start, end in spans]
+                value = torch.cat(parts) if parts else view[0:0]
+                arrays[name] = value.float() if name in _HALF else value
+        arrays["predicates"] = {
+            name.removeprefix(_PREDICATES): arrays.pop(name).float() for name in predicates
+        }
+        return arrays
+
+
+def clip_bytes(clip: CachedClip) -> bytes:
+    """Serialise a clip; the same clip gives the same bytes.
+
+    Raises:
+        ItemError: INTERNAL_ERROR if a feature is not finite in float16.
+    """
+    arrays: dict[str, Tensor] = {}
+    for name in (*_FRAME_ARRAYS, "box_offsets", "pair_offsets", *_BOX_ARRAYS, *_PAIR_ARRAYS):
+        arrays[name] = getattr(clip, name)
+    for source, value in clip.predicates.items():
+        arrays[f"{_PREDICATES}{source}"] = value.to(torch.float16)
+    for name in _HALF:
+        arrays[name] = arrays[name].to(torch.float16)
+        if not bool(torch.isfinite(arrays[name]).all()):
+            raise ItemError(
+                FailureReason.INTERNAL_ERROR,
+                f"{clip.video_id}: {name} within float16 expected, got values beyond; "
+                "check the detector weights",
+            )
+    arrays = {name: value.cpu().contiguous() for name, value in arrays.items()}
+    return save(arrays, metadata={"laiar": clip.header.to_json()})
+
+
+def save_clip(path: Path, clip: CachedClip) -> str:
+    """Write a clip under a temporary name, fsync, rename.
+
+    Returns:
+        SHA-256 of the file, hex.
+
+    Raises:
+        OSError: if the disk is full or the folder is not writable; no file is left then.
+    """
+    data = clip_bytes(clip)
+    write_atomically(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_clip(path: Path) -> CachedClip:
+    """Read a whole clip; ItemError BAD_CACHE if it is damaged."""
+    return ClipReader(path).read()
+
+
+def _merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in spans:
+        if start == end:
+            continue
+        if merged and merged[-1][1] == start:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _check_offsets(name: str, offsets: Tensor, frames: int, rows: int) -> None:
+    good = (
+        offsets.shape == (frames + 1,)
+        and int(offsets[0]) == 0
+        and int(offsets[-1]) == rows
+        and bool((offsets.diff() >= 0).all())
+    )
+    if not good:
+        raise ValueError(f"{name}: {frames + 1} rising values from 0 to {rows} expected")
+
+
+def _bad_cache(path: Path, error: Exception) -> ItemError:
+    kept = str(error).strip() or type(error).__name__
+    return ItemError(
+        FailureReason.BAD_CACHE,
+        f"{os.fspath(path)}: a readable {SCHEMA} file expected: {kept}; extract it again",
+    )

@@ -1,0 +1,88 @@
+"""What all commands share: parsing, logging, exit codes, signals."""
+
+import argparse
+import logging
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import NoReturn
+
+from pipeline.errors import UsageError
+
+EXIT_OK, EXIT_FAILURES, EXIT_USAGE, EXIT_BUDGET = 0, 1, 2, 3
+
+_SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
+
+
+class Interrupted(BaseException):
+    """A signal asked the command to stop."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"interrupted ({exit_code})")
+        self.exit_code = exit_code
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError instead of printing the usage."""
+        raise UsageError(f"{message}; see: {self.prog} --help")
+
+
+def common_parser(prog: str, description: str, example: str) -> Parser:
+    """Parser with an example in its help and `key=value` words at its end.
+
+    Args:
+        prog: `python -m pipeline.NAME`.
+        description: one or two sentences.
+        example: a command line that works.
+
+    Returns:
+        A parser; call `parse_words` on it.
+    """
+    return Parser(
+        prog=prog,
+        description=description,
+        epilog=f"example:\n  {example}\n\nsettings: key=value words, as in pipeline/config.py",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def parse_words(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Split off `key=value` words, wherever they stand, then parse the rest.
+
+    Raises:
+        UsageError: for anything the parser does not know.
+    """
+    settings = [word for word in argv if _SETTING.match(word)]
+    rest = [word for word in argv if not _SETTING.match(word)]
+    return parser.parse_args(rest), settings
+
+
+def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and leave the process with its exit code.
+
+    UsageError is one sentence on standard error and exit code 2; SIGINT 130; SIGTERM 143.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    words = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        code = main(words)
+    except UsageError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = EXIT_USAGE
+    except KeyboardInterrupt:
+        print("interrupted; the same command again finishes what is missing", file=sys.stderr)
+        code = 130
+    except Interrupted as interrupted:
+        print("terminated; the same command again finishes what is missing", file=sys.stderr)
+        code = interrupted.exit_code
+    sys.exit(code)
+
+
+def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+    raise Interrupted(143)

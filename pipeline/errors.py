@@ -1,0 +1,54 @@
+"""What can go wrong, with a closed list of reasons."""
+
+from enum import StrEnum
+
+
+class FailureReason(StrEnum):
+    """Why one video has no result; the only values of `reason` in `failures.jsonl`."""
+
+    MISSING_VIDEO = "missing-video"
+    UNREADABLE_VIDEO = "unreadable-video"
+    NO_FRAMES = "no-frames"
+    TRUNCATED_VIDEO = "truncated-video"
+    CORRUPT_VIDEO = "corrupt-video"
+    TOO_LARGE = "too-large"
+    DECODE_TIMEOUT = "decode-timeout"
+    DECODER_DIED = "decoder-died"
+    BAD_ANNOTATION = "bad-annotation"
+    NO_ANNOTATION = "no-annotation"
+    FRAME_OUT_OF_RANGE = "frame-out-of-range"
+    UNKNOWN_FRAME_MAP = "unknown-frame-map"
+    UNSAFE_ID = "unsafe-id"
+    DUPLICATE_ID = "duplicate-id"
+    BAD_CACHE = "bad-cache"
+    OUT_OF_MEMORY = "out-of-memory"
+    DISK_FULL = "disk-full"
+    INTERNAL_ERROR = "internal-error"
+
+
+#: Reasons that may vanish when the same bytes are tried again.
+RETRYABLE = frozenset(
+    {
+        FailureReason.DECODE_TIMEOUT,
+        FailureReason.DECODER_DIED,
+        FailureReason.OUT_OF_MEMORY,
+        FailureReason.DISK_FULL,
+        FailureReason.INTERNAL_ERROR,
+    }
+)
+
+
+class ItemError(Exception):
+    """One video cannot be processed; the others go on.
+
+    Attributes:
+        reason: one of `FailureReason`.
+    """
+
+    def __init__(self, reason: FailureReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class UsageError(Exception):
+    """The command cannot start: one sentence for standard error, exit code 2."""

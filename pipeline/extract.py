@@ -1,0 +1,309 @@
+"""`python -m pipeline.extract`: a folder of raw videos becomes a cache, one file per video."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pipeline.accounting import Failures, RunRecord
+from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
+from pipeline.cache import ClipReader, save_clip
+from pipeline.cache_folder import (
+    CacheInfo,
+    append_manifest,
+    clip_path,
+    read_cache_info,
+    read_manifest,
+    write_cache_info,
+)
+from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.config import Boxes, Config, Relations, config_as_dict, load_config
+from pipeline.detector_loading import (
+    DetectorIdentity,
+    detector_identity,
+    load_detector,
+    pick_device,
+)
+from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.extraction import ClipExtractor, clip_fingerprint, extraction_settings
+from pipeline.files import file_sha256, json_sha256
+from pipeline.safely import as_item_error
+from pipeline.temporary_files import sweep_temporary_files
+from pipeline.video_files import VideoFile, list_videos
+from pipeline.vocabulary import Vocabulary, load_vocabulary
+
+LOG = logging.getLogger("extract")
+EXAMPLE = (
+    "python -m pipeline.extract --config configs/charades.yaml --videos Charades_v1_480 "
+    "--annotations annotations --cache cache/charades detection.weights=detector.safetensors"
+)
+
+
+def main(argv: list[str]) -> int:
+    """Run the stage; returns its exit code."""
+    parser = common_parser("python -m pipeline.extract", __doc__ or "", EXAMPLE)
+    parser.add_argument("--config", type=Path, default=Path("configs/charades.yaml"))
+    parser.add_argument("--videos", type=Path, required=True, help="folder of raw videos")
+    parser.add_argument(
+        "--annotations", type=Path, action="append", default=[], help="folder; repeatable"
+    )
+    parser.add_argument("--cache", type=Path, required=True, help="folder to write")
+    parser.add_argument("--max-failures", type=int, help="exit 3 beyond this many (default: none)")
+    parser.add_argument("--retry-failed", action="store_true", help="try known failures again")
+    args, words = parse_words(parser, argv)
+    config = load_config(args.config, words)
+    if args.max_failures is not None:
+        config.max_failures = args.max_failures
+    job = prepare(config, args.videos, args.annotations)
+    open_cache(args.cache, job.info)
+    for path in sweep_temporary_files(args.cache):
+        LOG.info("removed %s, left by a run that was killed", path.name)
+    record = RunRecord(
+        args.cache,
+        stage="extract",
+        config=config_as_dict(config),
+        argv=argv,
+        seed=config.detection.seed,
+    )
+    with record as run:
+        Extraction(job, args.cache, run, retry=args.retry_failed).run()
+        if job.identity.is_random:
+            run.extra["warnings"] = ["RANDOM_WEIGHTS"]
+        run.extra["detector"] = job.identity.to_tree()
+    _report(run, args.cache)
+    return run.exit_code
+
+
+@dataclass(frozen=True)
+class Job:
+    """What there is to do, checked before any model is built."""
+
+    config: Config
+    videos: list[VideoFile]
+    vocabulary: Vocabulary
+    annotations: Annotations | None
+    identity: DetectorIdentity
+    settings: dict[str, Any]
+
+    @property
+    def info(self) -> CacheInfo:
+        """What all clips of the cache will share."""
+        return CacheInfo(
+            settings=self.settings,
+            detector=self.identity.to_tree(),
+            objects=self.vocabulary.objects,
+            predicate_groups=self.vocabulary.predicate_groups,
+            classes=self.annotations.classes if self.annotations else (),
+        )
+
+    def annotation_of(self, video_id: str) -> ClipAnnotation | None:
+        """The annotation of a video, or None; ItemError if it is there but bad."""
+        if self.annotations is None:
+            return None
+        if video_id in self.annotations.errors:
+            raise ItemError(FailureReason.BAD_ANNOTATION, self.annotations.errors[video_id])
+        return self.annotations.videos.get(video_id)
+
+
+def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
+    """Check everything that can be checked cheaply.
+
+    Raises:
+        UsageError: the first thing that is missing or contradicts itself.
+    """
+    check_relations(config)
+    if config.boxes is Boxes["ground-truth"] and not annotations:
+        raise UsageError(
+            "boxes=ground-truth: --annotations DIR with Action Genome's pickles expected, got none"
+        )
+    pick_device(config.device)
+    listed = list_videos(videos)
+    vocabulary = load_vocabulary(config.vocabulary)
+    identity = detector_identity(config.detection)
+    if identity.is_random:
+        LOG.warning("RANDOM_WEIGHTS: the detector is untrained; boxes and features mean nothing")
+    read = read_annotations(annotations, vocabulary) if annotations else None
+    if config.boxes is Boxes["ground-truth"] and read and not _has_frames(read):
+        raise UsageError(
+            "boxes=ground-truth: object_bbox_and_relationship.pkl and person_bbox.pkl expected "
+            f"below {', '.join(map(str, annotations))}, there are no annotated frames"
+        )
+    settings = extraction_settings(config, vocabulary.objects)
+    return Job(config, listed, vocabulary, read, identity, settings)
+
+
+def check_relations(config: Config) -> None:
+    """Refuse relation sources that cannot be had.
+
+    Raises:
+        UsageError: for predicted relations, and ground-truth ones on detected boxes.
+    """
+    if config.relations is Relations.predicted:
+        raise UsageError(
+            "relations=predicted: the relation predictor is not part of this version; "
+            "use relations=ground-truth with boxes=ground-truth, or relations=none"
+        )
+    if config.relations is Relations["ground-truth"] and config.boxes is Boxes.detected:
+        raise UsageError(
+            "relations=ground-truth needs boxes=ground-truth in this version, got boxes=detected; "
+            "use relations=none with detected boxes"
+        )
+
+
+def open_cache(folder: Path, info: CacheInfo) -> None:
+    """Create a cache folder, or make sure that the one there was made by the same settings.
+
+    Raises:
+        UsageError: if it was made by others (names the first that differs), or is not writable.
+    """
+    if (folder / "cache.json").is_file():
+        found = read_cache_info(folder)
+        wanted, there = info.to_tree(), found.to_tree()
+        for part in ("settings", "detector", "objects", "predicate_groups", "classes"):
+            if wanted[part] != there[part]:
+                raise UsageError(_difference(folder, part, wanted[part], there[part]))
+        return
+    if folder.is_dir() and next(folder.glob("*.safetensors"), None):
+        raise UsageError(f"--cache: {folder} has clips but no cache.json; give an empty folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_cache_info(folder, info)
+    except OSError as error:
+        raise UsageError(
+            f"--cache: a writable folder expected, {folder}: {error.strerror}"
+        ) from error
+
+
+class Extraction:
+    """The loop over videos: skip, try, count."""
+
+    def __init__(self, job: Job, cache: Path, run: RunRecord, *, retry: bool) -> None:
+        self.job, self.cache, self.run_record, self.retry = job, cache, run, retry
+        self.failures = Failures(cache)
+        self.manifest = read_manifest(cache)
+        self._settings_hash = json_sha256([job.settings, job.identity.to_tree()])
+        self._extractor: ClipExtractor | None = None
+
+    def run(self) -> None:
+        """Go through all videos."""
+        videos = self.job.videos
+        counts = self.run_record.counts
+        counts.found = len(videos)
+        self.failures.keep_only({video.video_id for video in videos})
+        seen: dict[str, Path] = {}
+        for video in tqdm(videos, desc="extract", unit="video", disable=None):
+            outcome = self._one(video, seen)
+            setattr(counts, outcome, getattr(counts, outcome) + 1)
+            LOG.debug("%s %s", video.video_id, outcome)
+            budget = self.job.config.max_failures
+            if budget is not None and counts.failed > budget:
+                LOG.error("stopped: %d failures, at most %d allowed", counts.failed, budget)
+                break
+
+    def _one(self, video: VideoFile, seen: dict[str, Path]) -> str:
+        item, sha256 = video.video_id, ""
+        try:
+            with as_item_error(item):
+                if item in seen:
+                    item = f"{item} ({video.path.name})"
+                    raise ItemError(
+                        FailureReason.DUPLICATE_ID,
+                        f"{video.path}: one file per id expected, so has {seen[video.video_id]}",
+                    )
+                seen[item] = video.path
+                sha256 = file_sha256(video.path)
+                if not self.retry and self.failures.known(item, sha256, self._failure_key(item)):
+                    return "failed"
+                outcome = self._extract(video, sha256)
+        except ItemError as error:
+            LOG.error("%s failed: %s: %s", item, error.reason.value, error)
+            self.failures.add(
+                item, error, stage="extract", sha256=sha256, settings=self._failure_key(item)
+            )
+            return "failed"
+        self.failures.remove(item)
+        return outcome
+
+    def _failure_key(self, item: str) -> str:
+        annotations = self.job.annotations
+        annotation = annotations.videos.get(item) if annotations else None
+        bad = annotations.errors.get(item) if annotations else None
+        mark = annotation.fingerprint() if annotation else bad
+        return json_sha256([self._settings_hash, self.job.config.decode.max_pixels, mark])
+
+    def _extract(self, video: VideoFile, sha256: str) -> str:
+        annotation = self.job.annotation_of(video.video_id)
+        fingerprint = clip_fingerprint(sha256, self.job.settings, self.job.identity, annotation)
+        path = clip_path(self.cache, video.video_id)
+        if self._is_done(path, fingerprint):
+            return "skipped"
+        clip = self._get_extractor().extract(
+            video.path, video.video_id, fingerprint=fingerprint, annotation=annotation
+        )
+        digest = save_clip(path, clip)
+        row = {
+            "id": video.video_id,
+            "sha256": digest,
+            "fingerprint": fingerprint,
+            "bytes": path.stat().st_size,
+            "frames": clip.num_frames,
+            "boxes": len(clip.boxes),
+            "pairs": len(clip.pairs),
+        }
+        append_manifest(self.cache, row)
+        self.manifest[video.video_id] = row
+        return "done"
+
+    def _is_done(self, path: Path, fingerprint: str) -> bool:
+        row = self.manifest.get(path.stem)
+        if row is None or not path.is_file() or row.get("bytes") != path.stat().st_size:
+            return False
+        try:
+            return ClipReader(path).header.fingerprint == fingerprint == row.get("fingerprint")
+        except ItemError:
+            return False
+
+    def _get_extractor(self) -> ClipExtractor:
+        if self._extractor is None:
+            job, config = self.job, self.job.config
+            device = pick_device(config.device)
+            detector = load_detector(config.detection, len(job.vocabulary.objects), device)
+            self._extractor = ClipExtractor(detector, job.identity, config, job.settings, device)
+        return self._extractor
+
+
+def _has_frames(annotations: Annotations) -> bool:
+    return bool(annotations.errors) or any(v.frames for v in annotations.videos.values())
+
+
+def _difference(folder: Path, part: str, wanted: Any, there: Any) -> str:
+    if isinstance(wanted, dict) and isinstance(there, dict):
+        keys = [k for k in (wanted | there) if wanted.get(k) != there.get(k)]
+        part = f"{part}.{keys[0]}"
+        wanted, there = wanted.get(keys[0]), there.get(keys[0])
+    return (
+        f"--cache: {folder} was made with {part}={_short(there)}, this command has "
+        f"{_short(wanted)}; give another --cache, or the settings it was made with"
+    )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _report(run: RunRecord, cache: Path) -> None:
+    counts = run.counts
+    if counts.done == 0 and counts.failed == 0 and run.exit_code == EXIT_OK:
+        print(f"nothing to do: all {counts.found} videos are in {cache}")
+    elif counts.done == 0 and counts.skipped + counts.failed == counts.found:
+        print(f"nothing new: {counts}")
+    print(f"extract: {counts}")
+    if counts.failed:
+        print(f"why they failed: {cache / 'failures.jsonl'}")
+
+
+if __name__ == "__main__":
+    run_command(main)

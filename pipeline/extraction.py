@@ -1,0 +1,241 @@
+"""One video: frames, boxes, pairs, features, predicates, together a `CachedClip`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detection.detections import Detections
+from detection.detector import Detector
+from pipeline.annotations import ClipAnnotation, FrameAnnotation
+from pipeline.cache import CachedClip, ClipHeader
+from pipeline.config import Config
+from pipeline.decoding import VideoReader, open_video
+from pipeline.detector_loading import DetectorIdentity
+from pipeline.errors import FailureReason, ItemError
+from pipeline.files import json_sha256
+from pipeline.video import VideoFrames
+from relations.boxes import union_boxes
+from relations.graph import RelationGraph
+from relations.pairs import human_object_pairs
+
+
+def extraction_settings(config: Config, objects: Sequence[str]) -> dict[str, Any]:
+    """Everything of the config that determines what is extracted, as JSON; no path, no count.
+
+    The detector is told apart (`DetectorIdentity`), and `relations` only adds arrays.
+    """
+    return {
+        "boxes": config.boxes.value,
+        "backend": config.decode.backend.value,
+        "tolerant": config.decode.tolerant,
+        "frames": config.frames.num,
+        "vocabulary": config.vocabulary,
+        "objects": json_sha256(list(objects)),
+    }
+
+
+def clip_fingerprint(
+    video_sha256: str,
+    settings: dict[str, Any],
+    identity: DetectorIdentity,
+    annotation: ClipAnnotation | None,
+) -> str:
+    """SHA-256 over the video's bytes, the settings, the detector and the video's annotation."""
+    return json_sha256(
+        {
+            "video": video_sha256,
+            "settings": settings,
+            "detector": identity.to_tree(),
+            "annotation": annotation.fingerprint() if annotation else None,
+        }
+    )
+
+
+def choose_frames(num_frames: int, num: int, annotated: Sequence[int] = ()) -> list[int]:
+    """Centres of `num` equal segments, and the annotated frames, without repetition, rising.
+
+    Frame i of n segments is floor((i + 1/2) * num_frames / n); a video of fewer frames gives all.
+    """
+    n = min(num, num_frames)
+    uniform = [(2 * i + 1) * num_frames // (2 * n) for i in range(n)]
+    return sorted({*uniform, *annotated})
+
+
+@dataclass(frozen=True)
+class ClipExtractor:
+    """Runs a detector over a video.
+
+    Attributes:
+        detector: with weights, in eval mode, on `device`.
+        identity: of that detector.
+        config: decode, frames, detection.batch_size and boxes are read.
+        settings: `extraction_settings` of the config.
+    """
+
+    detector: Detector
+    identity: DetectorIdentity
+    config: Config
+    settings: dict[str, Any]
+    device: torch.device
+
+    def extract(
+        self, path: Path, video_id: str, *, fingerprint: str, annotation: ClipAnnotation | None
+    ) -> CachedClip:
+        """Extract one video.
+
+        Args:
+            path: the video.
+            video_id: what the clip will be called.
+            fingerprint: of what determines the result (`clip_fingerprint`).
+            annotation: its labels and annotated frames, or None.
+
+        Returns:
+            The clip; predicates under `ground-truth` where the boxes are annotated ones.
+
+        Raises:
+            ItemError: with the reason why this video has no result.
+        """
+        by_frame = {frame.frame_index: frame for frame in annotation.frames} if annotation else {}
+        given = self.config.boxes.value == "ground-truth"
+        if given and not by_frame:
+            raise ItemError(
+                FailureReason.NO_ANNOTATION,
+                f"{video_id}: annotated frames expected for boxes=ground-truth, there are none; "
+                "use boxes=detected",
+            )
+        decode = self.config.decode
+        reader = open_video(
+            path,
+            backend=decode.backend.value,
+            tolerant=decode.tolerant,
+            timeout_s=decode.timeout_s,
+            max_pixels=decode.max_pixels,
+            max_frames=decode.max_frames,
+            numbering="dump" if by_frame else "presentation",
+        )
+        picked = self._pick(reader, sorted(by_frame), given, video_id)
+        parts: list[tuple[Detections, RelationGraph]] = []
+        seen: list[VideoFrames] = []
+        with torch.inference_mode():
+            for frames in reader.iterate(picked, self.config.detection.batch_size):
+                annotated = [by_frame[i] for i in frames.frame_index.tolist()] if given else None
+                parts.extend(self._describe(frames, annotated, video_id))
+                seen.append(replace(frames, frames=frames.frames[:, :, :0, :0]))
+        header = self._header(reader, video_id, fingerprint, annotation)
+        return _assemble(header, seen, parts)
+
+    def _pick(
+        self, reader: VideoReader, annotated: list[int], given: bool, video_id: str
+    ) -> list[int]:
+        beyond = [index for index in annotated if index >= reader.num_frames]
+        if beyond and not reader.source.is_degraded:
+            raise ItemError(
+                FailureReason.FRAME_OUT_OF_RANGE,
+                f"{video_id}: frames 1 to {reader.num_frames} expected, frame {beyond[0] + 1} is "
+                "annotated; is this the release the annotations were made on?",
+            )
+        annotated = [index for index in annotated if index < reader.num_frames]
+        if given:
+            return annotated
+        return choose_frames(reader.num_frames, self.config.frames.num, annotated)
+
+    def _describe(
+        self, frames: VideoFrames, annotated: list[FrameAnnotation] | None, video_id: str
+    ) -> list[tuple[Detections, RelationGraph]]:
+        images = frames.frames.to(self.device)
+        if annotated is None:
+            detections, maps = self.detector.detect(images)
+        else:
+            height, width = images.shape[-2:]
+            boxes = [_given_boxes(frame, height, width, video_id) for frame in annotated]
+            labels = [frame.labels.to(self.device) for frame in annotated]
+            detections, maps = self.detector.describe(
+                images, [b.to(self.device) for b in boxes], labels
+            )
+        pairs = [human_object_pairs(d.labels, d.scores) for d in detections]
+        unions = [
+            union_boxes(d.boxes[p[:, 0]], d.boxes[p[:, 1]])
+            for d, p in zip(detections, pairs, strict=True)
+        ]
+        features = self.detector.pool_union(maps, unions)
+        graphs = []
+        for row, (pair, union, feature) in enumerate(zip(pairs, unions, features, strict=True)):
+            if annotated is None:
+                predicates, source = torch.zeros(len(pair), 0), "none"
+            else:
+                predicates = annotated[row].predicates[pair[:, 1].cpu()].float()
+                source = "ground-truth"
+            graphs.append(RelationGraph(pair, union, feature, predicates, source))  # type: ignore[arg-type]
+        return list(zip(detections, graphs, strict=True))
+
+    def _header(
+        self,
+        reader: VideoReader,
+        video_id: str,
+        fingerprint: str,
+        annotation: ClipAnnotation | None,
+    ) -> ClipHeader:
+        source = {k: v for k, v in asdict(reader.source).items() if k != "path"}
+        warnings = []
+        if self.identity.is_random:
+            warnings.append("RANDOM_WEIGHTS")
+        if reader.source.is_degraded:
+            warnings.append("DECODE_DEGRADED")
+        return ClipHeader(
+            video_id=video_id,
+            fingerprint=fingerprint,
+            source=source,
+            detector=self.identity.to_tree(),
+            boxes=self.config.boxes.value,
+            feature_source="box" if self.config.boxes.value == "ground-truth" else "proposal",
+            split=annotation.split if annotation else None,
+            subject=annotation.subject if annotation else None,
+            scene=annotation.scene if annotation else None,
+            length_s=annotation.length_s if annotation else None,
+            actions=annotation.actions if annotation else None,
+            warnings=tuple(warnings),
+        )
+
+
+def _given_boxes(frame: FrameAnnotation, height: int, width: int, video_id: str) -> Tensor:
+    if frame.image_size is not None and tuple(frame.image_size) != (height, width):
+        raise ItemError(
+            FailureReason.BAD_ANNOTATION,
+            f"{video_id}: boxes were annotated on {frame.image_size[1]}x{frame.image_size[0]} "
+            f"frames, frame {frame.frame_index + 1} is {width}x{height}; use the 480p release",
+        )
+    limit = torch.tensor([width, height, width, height], dtype=torch.float32)
+    return frame.boxes.clamp(min=0).minimum(limit)
+
+
+def _assemble(
+    header: ClipHeader, seen: list[VideoFrames], parts: list[tuple[Detections, RelationGraph]]
+) -> CachedClip:
+    detections = [d for d, _ in parts]
+    graphs = [g for _, g in parts]
+    predicates = {}
+    if graphs and graphs[0].source == "ground-truth":
+        predicates["ground-truth"] = torch.cat([g.predicates for g in graphs]).cpu()
+    return CachedClip(
+        header=header,
+        frame_index=torch.cat([f.frame_index for f in seen]),
+        timestamps_s=torch.cat([f.timestamps_s for f in seen]),
+        box_offsets=_offsets([len(d) for d in detections]),
+        pair_offsets=_offsets([len(g) for g in graphs]),
+        boxes=torch.cat([d.boxes for d in detections]).cpu(),
+        labels=torch.cat([d.labels for d in detections]).cpu(),
+        scores=torch.cat([d.scores for d in detections]).cpu(),
+        distribution=torch.cat([d.distribution for d in detections]).cpu(),
+        box_features=torch.cat([d.features for d in detections]).cpu(),
+        pairs=torch.cat([g.pairs for g in graphs]).cpu(),
+        union_features=torch.cat([g.union_features for g in graphs]).cpu(),
+        predicates=predicates,
+    )
+
+
+def _offsets(counts: list[int]) -> Tensor:
+    return torch.tensor([0, *counts], dtype=torch.int64).cumsum(0)

@@ -1,0 +1,4 @@
+"""Human-object pairs, their geometry and their predicates.
+
+graph  the `RelationGraph` of one frame
+"""

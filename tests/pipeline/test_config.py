@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import config_as_dict, load_config
+from pipeline.errors import UsageError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.name)
+def test_every_config_loads_and_opens_with_its_command(path: Path) -> None:
+    tree = config_as_dict(load_config(path))
+    assert tree["boxes"] in ("detected", "ground-truth")
+    head = path.read_text().split("\ndataset:")[0]
+    for word in ("python -m" if path.name != "world.yaml" else "make demo", "Needs", "Takes"):
+        assert word in head, f"{path.name} does not say: {word}"
+    assert "Expect" in head
+
+
+def test_charades_has_detected_boxes_no_relations_and_no_weights() -> None:
+    config = load_config(CONFIGS / "charades.yaml")
+    assert (config.boxes.value, config.relations.value) == ("detected", "none")
+    assert config.detection.weights is None
+    assert config.frames.num == 32
+
+
+def test_words_win_over_yaml_and_yaml_over_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("train: {epochs: 7, batch_size: 3}\nboxes: ground-truth\n")
+    config = load_config(path, ["train.epochs=9"])
+    assert (config.train.epochs, config.train.batch_size) == (9, 3)
+    assert config.train.learning_rate == load_config().train.learning_rate
+    assert config_as_dict(config)["boxes"] == "ground-truth"
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("train.epoch=3", "did you mean 'train.epochs'?"),
+        ("traine.epochs=3", "did you mean 'train'?"),
+        ("epochs=3", "did you mean 'train.epochs'?"),
+        ("boxes=detekted", "expected one of"),
+        ("train.epochs=x", "train.epochs"),
+        ("train.epochs=-1", "at least 0"),
+        ("decode=3", "decode"),
+        ("model.preset=loose", "strict, paper"),
+        ("model.dim=30", "multiple of model.heads"),
+        ("train.validation_fraction=1.0", "[0, 1)"),
+        ("nothing", "key=value"),
+    ],
+)
+def test_a_bad_word_is_refused_by_name(word: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config(None, [word])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "frames: {nums: 3}", ""])
+def test_a_bad_file_is_refused_or_empty(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    if not text:
+        assert load_config(path) == load_config()
+        return
+    with pytest.raises(UsageError, match="expected|unknown"):
+        load_config(path)
+    with pytest.raises(UsageError, match="YAML file expected"):
+        load_config(tmp_path / "absent.yaml")

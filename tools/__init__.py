@@ -1,0 +1,1 @@
+"""Programs around the pipeline, run as `python -m tools.NAME`; nothing imports from here."""
