@@ -1,0 +1,32 @@
+"""Boxes that enclose pairs."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def union_boxes(
+    subject_boxes: Float[Tensor, "P 4"], object_boxes: Float[Tensor, "P 4"]
+) -> Float[Tensor, "P 4"]:
+    """Smallest box that encloses both members of each pair.
+
+    Args:
+        subject_boxes: xyxy, pixels of the decoded frame.
+        object_boxes: same frame, same order; row p is the partner of subject row p.
+
+    Returns:
+        Union boxes, xyxy; shape (0, 4) when a frame has no pair.
+
+    Raises:
+        ValueError: if a box has x2 < x1 or y2 < y1; the message names its row and its values.
+    """
+    for name, boxes in (("subject", subject_boxes), ("object", object_boxes)):
+        inverted = (boxes[:, 2:] < boxes[:, :2]).any(1)
+        if bool(inverted.any()):
+            row = int(inverted.nonzero()[0])
+            raise ValueError(
+                f"{name} boxes: x1 <= x2 and y1 <= y2 expected, row {row} is {boxes[row].tolist()}"
+            )
+    corner = torch.minimum(subject_boxes[:, :2], object_boxes[:, :2])
+    opposite = torch.maximum(subject_boxes[:, 2:], object_boxes[:, 2:])
+    return torch.cat([corner, opposite], 1)
