@@ -1,0 +1,137 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from detection.build import build_detector, seed_weights
+from detection.detections import Detections
+from detection.detector import Detector
+from detection.weights import from_jwyang, load_state
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    built = build_detector(num_classes=36, depth=26, width=8, short_side=64, proposals=20)
+    seed_weights(built, 0)
+    return built.requires_grad_(False)
+
+
+def frames(count: int, height: int = 48, width: int = 80, seed: int = 0) -> Tensor:
+    g = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, height, width), generator=g, dtype=torch.uint8)
+
+
+def test_widths_and_ranges(detector: Detector) -> None:
+    found, maps = detector.detect(frames(2))
+    assert (detector.feature_width, detector.union_channels, detector.num_classes) == (256, 128, 36)
+    for one in found:
+        assert 0 < len(one) <= 64
+        assert one.feature_source == "proposal"
+        assert one.features.shape == (len(one), 256)
+        torch.testing.assert_close(one.distribution.sum(1), torch.ones(len(one)))
+        assert int((one.labels == 0).sum()) <= 1
+    unions = detector.pool_union(maps, [found[0].boxes, torch.zeros(0, 4)])
+    assert [tuple(u.shape) for u in unions] == [(len(found[0]), 128, 7, 7), (0, 128, 7, 7)]
+
+
+def test_a_batch_gives_what_its_frames_give(detector: Detector) -> None:
+    images = frames(3)
+    together, _ = detector.detect(images)
+    for row, batch in enumerate(together):
+        alone = detector.detect(images[row : row + 1])[0][0]
+        assert torch.equal(alone.labels, batch.labels)
+        torch.testing.assert_close(alone.boxes, batch.boxes, atol=1e-3, rtol=0)
+        torch.testing.assert_close(alone.features, batch.features, atol=1e-4, rtol=1e-4)
+
+
+def test_given_boxes_are_clipped_and_described(detector: Detector) -> None:
+    boxes = torch.tensor([[-5.0, 0, 30, 500], [4, 4, 4, 4]])
+    found, _ = detector.describe(
+        frames(2), [boxes, boxes[:0]], [torch.tensor([0, 7]), torch.zeros(0, dtype=torch.int64)]
+    )
+    assert found[0].boxes.tolist() == [[0, 0, 30, 48], [4, 4, 4, 4]]
+    assert found[0].labels.tolist() == [0, 7]
+    assert found[0].feature_source == "box"
+    assert bool(torch.isfinite(found[0].features).all())
+    assert len(found[1]) == 0
+    assert found[1].features.shape == (0, 256)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3)])
+def test_odd_frames_have_defined_results(detector: Detector, size: tuple[int, int]) -> None:
+    found, _ = detector.detect(frames(1, *size))
+    assert found[0].image_size == size
+    assert bool(torch.isfinite(found[0].features).all())
+
+
+def test_no_detection_is_an_empty_result(detector: Detector) -> None:
+    strict = build_detector(
+        num_classes=36, depth=26, width=8, short_side=64, proposals=5, score_threshold=1.0
+    )
+    strict.load_state_dict(detector.state_dict())
+    with torch.inference_mode():
+        found, maps = strict.detect(frames(1))
+    assert found[0].features.shape == (0, 256)
+    assert strict.pool_union(maps, [found[0].boxes])[0].shape == (0, 128, 7, 7)
+
+
+def test_seeds_determine_weights() -> None:
+    def weights(seed: int) -> Tensor:
+        built = build_detector(num_classes=3, depth=26, width=4)
+        seed_weights(built, seed)
+        return torch.cat([p.detach().flatten() for p in built.parameters()])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_a_state_that_does_not_fit_changes_nothing(detector: Detector) -> None:
+    small = build_detector(num_classes=36, depth=26, width=8)
+    before = {name: value.clone() for name, value in small.state_dict().items()}
+    good = {n: v for n, v in detector.state_dict().items() if "num_batches" not in n}
+    key = "roi_head.cls_score.weight"
+    bad = {
+        "missing, the first is 'roi_head.cls_score.weight'": {
+            n: v for n, v in good.items() if n != key
+        },
+        "unexpected, the first is 'more'": good | {"more": torch.zeros(1)},
+        r"shape \(37, 256\) expected": good | {key: torch.zeros(92, 256)},
+        "finite numbers": good | {key: torch.full((37, 256), float("nan"))},
+    }
+    for says, state in bad.items():
+        with pytest.raises(ValueError, match=says):
+            load_state(small, state)
+        assert all(torch.equal(v, before[n]) for n, v in small.state_dict().items())
+    load_state(small, good)
+    assert torch.equal(small.state_dict()[key], detector.state_dict()[key])
+
+
+def test_names_of_another_layout_are_refused() -> None:
+    with pytest.raises(ValueError, match="backbone"):
+        from_jwyang({"backbone.conv1.weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match="depth in"):
+        build_detector(num_classes=2, depth=33)
+
+
+def test_detections_are_checked_at_birth() -> None:
+    one = Detections(
+        torch.tensor([[0.0, 0, 5, 5]]),
+        torch.tensor([1]),
+        torch.tensor([0.5]),
+        torch.full((1, 3), 1 / 3),
+        torch.zeros(1, 4),
+        (10, 10),
+    )
+    assert len(one[torch.tensor([False])]) == 0
+    assert len(Detections.empty((10, 10), 3, 4)) == 0
+    with pytest.raises(ValueError, match="row 0 is"):
+        replace(one, boxes=torch.tensor([[0.0, 0, 11, 5]]))
+    with pytest.raises(ValueError, match="row 0 is"):
+        replace(one, boxes=torch.tensor([[5.0, 0, 4, 5]]))
+    with pytest.raises(ValueError, match="labels"):
+        replace(one, labels=torch.tensor([3]))
+    with pytest.raises(ValueError, match="scores"):
+        replace(one, scores=torch.tensor([1.5]))
+    with pytest.raises(ValueError, match="features"):
+        replace(one, features=torch.zeros(2, 4))

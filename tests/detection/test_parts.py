@@ -1,0 +1,94 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detection.anchors import cell_anchors, grid_anchors
+from detection.box_coder import clip_boxes, decode_boxes
+from detection.postprocess import PostProcess
+from detection.preprocess import preprocess
+from detection.presets import ACTION_GENOME
+
+
+def test_anchors_are_those_of_the_original() -> None:
+    expected = [
+        (-38, -16, 53, 31), (-84, -40, 99, 55), (-176, -88, 191, 103), (-360, -184, 375, 199),
+        (-24, -24, 39, 39), (-56, -56, 71, 71), (-120, -120, 135, 135), (-248, -248, 263, 263),
+        (-14, -36, 29, 51), (-36, -80, 51, 95), (-80, -168, 95, 183), (-168, -344, 183, 359),
+    ]  # fmt: skip
+    assert cell_anchors(ACTION_GENOME).tolist() == [list(map(float, row)) for row in expected]
+    grid = grid_anchors(ACTION_GENOME, 2, 3)
+    assert grid[(1 * 3 + 2) * 12 + 4].tolist() == [-24 + 32, -24 + 16, 39 + 32, 39 + 16]
+
+
+@given(
+    st.lists(st.floats(0, 50), min_size=4, max_size=4),
+    st.lists(st.floats(-1, 1), min_size=4, max_size=4),
+    st.sampled_from([0.0, 1.0]),
+)
+@settings(max_examples=50, deadline=None)
+def test_decoding_equals_the_formula(box: list[float], delta: list[float], offset: float) -> None:
+    x1, y1, w, h = box
+    x2, y2 = x1 + w, y1 + h
+    width, height = x2 - x1 + offset, y2 - y1 + offset
+    cx, cy = x1 + width / 2 + delta[0] * width, y1 + height / 2 + delta[1] * height
+    half = math.exp(delta[2]) * width / 2, math.exp(delta[3]) * height / 2
+    got = decode_boxes(torch.tensor([[x1, y1, x2, y2]]), torch.tensor([delta]), offset)
+    expected = torch.tensor([[cx - half[0], cy - half[1], cx + half[0], cy + half[1]]])
+    torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_clipping_handles_infinity() -> None:
+    boxes = torch.tensor([[-3.0, float("nan"), float("inf"), 7]])
+    assert clip_boxes(boxes, 10, 5, 1).tolist() == [[0, 0, 9, 4]]
+
+
+def test_resizing_equals_cv2_with_a_factor() -> None:
+    cv2 = pytest.importorskip("cv2")
+    g = torch.Generator().manual_seed(0)
+    frame = torch.randint(0, 256, (1, 3, 37, 61), generator=g, dtype=torch.uint8)
+    got, scale = preprocess(frame, ACTION_GENOME, 50)
+    image = frame[0].permute(1, 2, 0).numpy()[:, :, ::-1].astype(np.float32)
+    image = np.ascontiguousarray(image - np.array(ACTION_GENOME.pixel_mean, dtype=np.float32))
+    expected = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(got[0].permute(1, 2, 0).numpy(), expected, atol=2e-3)
+
+
+def iou_by_hand(a: list[float], b: list[float]) -> float:
+    w = min(a[2], b[2]) - max(a[0], b[0]) + 1
+    h = min(a[3], b[3]) - max(a[1], b[1]) + 1
+    inter = max(w, 0) * max(h, 0)
+    areas = [(x[2] - x[0] + 1) * (x[3] - x[1] + 1) for x in (a, b)]
+    return inter / (sum(areas) - inter)
+
+
+def test_postprocessing_equals_plain_loops() -> None:
+    g = torch.Generator().manual_seed(3)
+    corner = torch.rand(30, 2, generator=g) * 40
+    proposals = torch.cat([corner, corner + 5 + torch.rand(30, 2, generator=g) * 30], 1)
+    logits = torch.randn(30, 4, generator=g) * 2
+    deltas = torch.randn(30, 16, generator=g)
+    step = PostProcess(ACTION_GENOME, 0.1, 0.4, 1000)
+    boxes, labels, scores, rows = step(proposals, logits, deltas, scale=2.0, image_size=(90, 100))
+    expected = []
+    probability = logits.softmax(1)
+    for j in (1, 2, 3):
+        stds = torch.tensor(ACTION_GENOME.box_stds)
+        moved = decode_boxes(proposals, deltas[:, 4 * j : 4 * j + 4] * stds, 1)
+        moved = clip_boxes(moved, 100, 90, 1) / 2
+        left = [i for i in range(30) if probability[i, j] > 0.1]
+        left.sort(key=lambda i: -float(probability[i, j]))
+        kept: list[int] = []
+        for i in left:
+            if all(iou_by_hand(moved[i].tolist(), moved[k].tolist()) <= 0.4 for k in kept):
+                kept.append(i)
+        expected += [(j, i, moved[i].tolist()) for i in (kept[:1] if j == 1 else kept)]
+    assert list(zip(labels.tolist(), rows.tolist(), strict=True)) == [e[:2] for e in expected]
+    torch.testing.assert_close(boxes, torch.tensor([e[2] for e in expected]), atol=1e-3, rtol=0)
+    assert torch.equal(scores, probability[rows, labels])
+    few = PostProcess(ACTION_GENOME, 0.1, 0.4, 3)
+    best = few(proposals, logits, deltas, scale=2.0, image_size=(90, 100))[2]
+    assert sorted(best.tolist()) == sorted(scores.tolist())[-3:]

@@ -1,0 +1,6 @@
+"""Our code against numbers of the original code; a check gives (error, tolerance, worst place).
+
+weight_rule      the weights every reference file was made with
+detector_jwyang  Faster R-CNN C4 of STTran
+small            Charades mAP, spatial masks
+"""
