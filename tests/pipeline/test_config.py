@@ -64,7 +64,7 @@ def test_a_bad_file_is_refused_or_empty(tmp_path: Path, text: str) -> None:
     if not text:
         assert load_config(path) == load_config()
         return
-    with pytest.raises(UsageError, match="expected|unknown"):
+    with pytest.raises(UsageError, match=r"expected|unknown"):
         load_config(path)
     with pytest.raises(UsageError, match="YAML file expected"):
         load_config(tmp_path / "absent.yaml")

@@ -1,0 +1,10 @@
+"""Video files to frames.
+
+reader    `open_video` and the `VideoReader` it gives: PyAV, read in order
+scan      what a file holds, found by reading its packets
+dump_map  frame numbers of ffmpeg's image dump
+"""
+
+from pipeline.decoding.reader import VideoReader, open_video
+
+__all__ = ["VideoReader", "open_video"]

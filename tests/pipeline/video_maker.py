@@ -1,0 +1,48 @@
+"""Tiny clips whose frames carry their number."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def numbered_image(number: int, width: int = 64, height: int = 48) -> np.ndarray:
+    """RGB image with the number in eight black or white columns, noise in the lower half."""
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    for bit in range(8):
+        step = width // 8
+        image[:, bit * step : (bit + 1) * step] = 255 * (number >> bit & 1)
+    noise = np.random.default_rng(number).integers(0, 256, (height // 2, width, 1))
+    image[height - height // 2 :] = noise.astype(np.uint8)
+    return image
+
+
+def number_of(image: np.ndarray) -> int:
+    """Inverse of `numbered_image` on (H, W, 3)."""
+    step = image.shape[1] // 8
+    return sum(int(image[:, bit * step : (bit + 1) * step].mean() > 127) << bit for bit in range(8))
+
+
+def write_clip(
+    path: Path,
+    num: int = 40,
+    *,
+    times: list[int] | None = None,
+    rate: int = 25,
+    size: tuple[int, int] = (64, 48),
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Encode H.264; frame i shows its number at `times[i] / rate` seconds (default i / rate)."""
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "10", "g": "12", "threads": "1"} | (options or {})
+        for i in range(num):
+            frame = av.VideoFrame.from_ndarray(numbered_image(i, *size), format="rgb24")
+            frame.pts = i if times is None else times[i]
+            frame.time_base = Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
