@@ -20,7 +20,7 @@ Boxes = Enum("Boxes", {"detected": "detected", "ground-truth": "ground-truth"})
 Relations = Enum(
     "Relations", {"predicted": "predicted", "ground-truth": "ground-truth", "none": "none"}
 )
-Backend = Enum("Backend", {"pyav": "pyav", "opencv": "opencv", "decord": "decord"})
+Backend = Enum("Backend", {"pyav": "pyav"})
 Labels = Enum("Labels", {"multi": "multi", "single": "single"})
 Selection = Enum("Selection", {"last": "last", "best": "best"})
 Precision = Enum("Precision", {"auto": "auto", "fp32": "fp32", "bf16": "bf16", "fp16": "fp16"})
@@ -33,8 +33,6 @@ class DecodeConfig:
     backend: Backend = Backend.pyav
     #: Accept truncated and damaged files, marked DECODE_DEGRADED, instead of failing them.
     tolerant: bool = False
-    #: Wall-clock limit of one video in the decord child process, seconds.
-    timeout_s: float = 120.0
     #: Largest frame accepted, in pixels, checked before anything is converted.
     max_pixels: int = 3840 * 2160
     #: Most frames a video may have.

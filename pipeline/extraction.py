@@ -110,9 +110,7 @@ class ClipExtractor:
         decode = self.config.decode
         reader = open_video(
             path,
-            backend=decode.backend.value,
             tolerant=decode.tolerant,
-            timeout_s=decode.timeout_s,
             max_pixels=decode.max_pixels,
             max_frames=decode.max_frames,
             numbering="dump" if by_frame else "presentation",

@@ -1,0 +1,41 @@
+"""Annotation files below some folders, found by the names of their releases."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import UsageError
+
+TRAIN, TEST = "Charades_v1_train.csv", "Charades_v1_test.csv"
+CLASSES = "Charades_v1_classes.txt"
+OBJECTS_PKL, PERSONS_PKL = "object_bbox_and_relationship.pkl", "person_bbox.pkl"
+NAMES = frozenset({TRAIN, TEST, CLASSES, OBJECTS_PKL, PERSONS_PKL})
+
+
+def locate(folders: Sequence[Path]) -> dict[str, Path]:
+    """Find the files of `NAMES`.
+
+    Returns:
+        Release name -> path, for those that are there.
+
+    Raises:
+        UsageError: if a folder is missing, a name occurs twice, or nothing is found.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"--annotations: a folder expected, {folder} is none")
+        for path in sorted(folder.rglob("*")):
+            if path.name not in NAMES or not path.is_file():
+                continue
+            known = found.setdefault(path.name, path)
+            if not known.samefile(path):
+                raise UsageError(
+                    f"--annotations: one {path.name} expected, found {known} and {path}; "
+                    "name the folder of the right one"
+                )
+    if not found:
+        raise UsageError(
+            f"--annotations: at least one of {', '.join(sorted(NAMES))} expected below "
+            f"{', '.join(map(str, folders))}, found none"
+        )
+    return found
