@@ -1,11 +1,10 @@
 # Builds the environment in .venv and works in it.
 #   make env    the environment alone
-#   make demo   the whole way on a small synthetic world, into runs/demo
 #   make test   lint, types, spelling, reference numbers, tests
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test lint
+.PHONY: env test lint
 .DEFAULT_GOAL := env
 
 env: .venv/.built
@@ -16,9 +15,6 @@ env: .venv/.built
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
-
-demo: env
-	$(BIN)/python -m tools.demo
 
 lint: env
 	$(BIN)/ruff format --check .

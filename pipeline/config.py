@@ -251,7 +251,7 @@ def _merge(tree: DictConfig, patch: DictConfig, origin: str) -> DictConfig:
 
 def _keys(tree: DictConfig, prefix: str = "") -> Iterator[str]:
     for key in tree:
-        name = f"{prefix}{key}"
+        name = f"{prefix}{key!s}"
         yield name
         value = None if OmegaConf.is_missing(tree, key) else tree[key]
         if isinstance(value, DictConfig):

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def dataset(tmp_path: Path) -> tuple[Path, Path]:
     return write_dataset(tmp_path)
 
 
-def call(capsys: pytest.CaptureFixture[str], words: list[str | Path]) -> tuple[int, str, str]:
+def call(capsys: pytest.CaptureFixture[str], words: Sequence[object]) -> tuple[int, str, str]:
     capsys.readouterr()
     with pytest.raises(SystemExit) as stopped:
         run_command(main, [str(word) for word in words])

@@ -38,7 +38,8 @@ def write_clip(
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "10", "g": "12", "threads": "1"} | (options or {})
+        given: dict[str, str] = options or {}
+        stream.options = {"crf": "10", "g": "12", "threads": "1", **given}
         for i in range(num):
             frame = av.VideoFrame.from_ndarray(numbered_image(i, *size), format="rgb24")
             frame.pts = i if times is None else times[i]

@@ -1,0 +1,131 @@
+"""`check_reference`, `evaluate_scores` and `convert_weights` as a user runs them."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.command_line import run_command
+from pipeline.metrics import charades_map
+from tools import check_reference, convert_weights, evaluate_scores
+from tools.reference_checks.small import check_weight_rule
+from tools.reference_checks.weight_rule import make_tensor
+
+REFERENCE = Path(__file__).resolve().parents[1] / "reference"
+Main = Callable[[list[str]], int]
+
+
+def call(capsys: pytest.CaptureFixture[str], main: Main, *words: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        run_command(main, [str(word) for word in words])
+    out, err = capsys.readouterr()
+    return int(stopped.value.code or 0), out, err
+
+
+def test_other_numbers_of_the_same_layout_are_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(REFERENCE / "spatial_masks.npz", tmp_path)
+    shutil.copy(REFERENCE / "charades_map.npz", tmp_path)
+    (tmp_path / "gpo.npz").write_bytes((REFERENCE / "gpo.npz").read_bytes())
+    code, out, err = call(capsys, check_reference.main, tmp_path, "--json")
+    tree = json.loads(out)
+    assert code == 0
+    assert all(row["holds"] for row in tree.values())
+    assert set(tree["spatial_masks/masks"]) == {"holds", "error", "tolerance", "worst"}
+    assert "no check exists yet for gpo.npz" in err
+    arrays = dict(np.load(tmp_path / "spatial_masks.npz"))
+    arrays["masks"][7, 1, 3, 3] += 1e-3
+    np.savez(tmp_path / "spatial_masks.npz", **arrays)
+    code, out, _ = call(capsys, check_reference.main, tmp_path, "--json")
+    row = json.loads(out)["spatial_masks/masks"]
+    assert (code, row["holds"], row["worst"]) == (1, False, "pair 7")
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty", "broken"])
+def test_a_folder_without_numbers_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    folder = tmp_path / kind
+    if kind != "absent":
+        folder.mkdir()
+    if kind == "broken":
+        (folder / "spatial_masks.npz").write_bytes(b"PK")
+    code, out, err = call(capsys, check_reference.main, folder)
+    assert (code, out) == (2, "")
+    assert len([line for line in err.splitlines() if line.startswith("error:")]) == 1
+
+
+def test_a_wrong_weight_rule_is_noticed() -> None:
+    tree = json.loads((REFERENCE / "state_dicts.json").read_text())
+    tree["seed"] += 1
+    error, tolerance, _ = check_weight_rule(tree)["weight_rule"]
+    assert error > tolerance
+
+
+def test_scores_of_anyone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    r = np.random.default_rng(0)
+    scores, labels = r.random((20, 3)), r.random((20, 3)) < 0.4
+    labels[:, 2] = False
+    path = tmp_path / "a.npz"
+    np.savez(path, scores=scores, labels=labels, ids=np.arange(20))
+    code, out, _ = call(capsys, evaluate_scores.main, path, "--json")
+    tree = json.loads(out)
+    assert code == 0
+    assert tree["map_official"] == pytest.approx(charades_map(scores, labels).map)
+    assert tree["classes_without_positives"] == 1
+    assert tree["per_class"][2]["ap"] is None
+    code, out, _ = call(capsys, evaluate_scores.main, path)
+    assert f"map_official               {tree['map_official']:.4f}" in out
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"scores": np.zeros((2, 2))}, "'labels'"),
+        ({"scores": np.zeros(2), "labels": np.zeros(2)}, "'scores'"),
+        ({"scores": np.zeros((2, 2)), "labels": np.zeros((2, 3))}, "one shape"),
+        ({"scores": np.zeros((2, 2)), "labels": np.full((2, 2), 3)}, "0 and 1"),
+        ({"scores": np.full((1, 1), np.nan), "labels": np.ones((1, 1))}, "NaN"),
+        ({"scores": np.array([[{}]]), "labels": np.ones((1, 1))}, "plain arrays"),
+        (
+            {"scores": np.zeros((2, 1)), "labels": np.ones((2, 1)), "ids": np.array(["a", "a"])},
+            "each once",
+        ),
+    ],
+)
+def test_bad_scores_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arrays: dict[str, np.ndarray], says: str
+) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
+    code, out, err = call(capsys, evaluate_scores.main, tmp_path / "a.npz")
+    assert (code, out) == (2, "")
+    assert says in err
+    assert call(capsys, evaluate_scores.main, tmp_path / "b.npz")[0] == 2
+
+
+def test_the_published_layout_becomes_safetensors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = json.loads((REFERENCE / "state_dicts.json").read_text())
+    shapes = tree["keys"]["faster_rcnn_ag"]
+    state = {key: torch.from_numpy(make_tensor(tree["seed"], key, s)) for key, s in shapes.items()}
+    path, out = tmp_path / "faster_rcnn_ag.pth", tmp_path / "d.safetensors"
+    torch.save({"session": 1, "epoch": 6, "model": state, "pooling_mode": "align"}, path)
+    code, _, err = call(capsys, convert_weights.main, path, out)
+    assert code == 0, err
+    assert json.loads(out.with_suffix(".json").read_text())["tensors"] == 634
+    assert out.stat().st_size < 1.1 * sum(value.nbytes for value in state.values())
+    state.pop("RCNN_cls_score.bias")
+    torch.save({"model": state}, path)
+    code, _, err = call(capsys, convert_weights.main, path, tmp_path / "e.safetensors")
+    assert code == 2
+    assert "missing, the first is 'roi_head.cls_score.bias'" in err
+    assert not (tmp_path / "e.safetensors").exists()
+    path.write_bytes(path.read_bytes()[:1000])
+    assert call(capsys, convert_weights.main, path, tmp_path / "e.safetensors")[0] == 2

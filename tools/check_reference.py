@@ -1,0 +1,115 @@
+"""`python -m tools.check_reference DIR`: our numbers against those of the original code.
+
+DIR is a folder of the reference's layout, whatever its numbers: weights follow the seed that each
+file carries.
+"""
+
+import json
+import math
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
+from pipeline.errors import UsageError
+from tools.reference_checks import detector_jwyang, small
+from tools.reference_checks.weight_rule import make_tensor
+
+Result = tuple[float, float, str]
+Check = Callable[[dict[str, np.ndarray], dict[str, Any]], dict[str, Result]]
+
+
+def _detector(arrays: dict[str, np.ndarray], states: dict[str, Any]) -> dict[str, Result]:
+    seed = json.loads(str(arrays["meta"][0]))["seed"]
+    detector = detector_jwyang.build_reference_detector(
+        arrays, states["keys"]["faster_rcnn_ag"], lambda key, shape: make_tensor(seed, key, shape)
+    )
+    return detector_jwyang.check(arrays, detector)
+
+
+CHECKS: dict[str, Check] = {
+    "charades_map": small.check_charades_map,
+    "spatial_masks": small.check_spatial_masks,
+    "detector_jwyang": _detector,
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the checks; returns 0 if all hold, 1 otherwise."""
+    parser = common_parser(
+        "python -m tools.check_reference",
+        __doc__ or "",
+        "python -m tools.check_reference tests/reference --json",
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--json", action="store_true", help="one JSON object and nothing after it")
+    args, words = parse_words(parser, argv)
+    if words:
+        raise UsageError(f"no key=value settings expected, got {words[0]!r}")
+    if not args.folder.is_dir() or not list(args.folder.glob("*.npz")):
+        raise UsageError(f"DIR: a folder with .npz files expected, got {args.folder}")
+    report = run_checks(args.folder)
+    if args.json:
+        print(json.dumps(report, indent=2, allow_nan=False))
+    else:
+        for name, row in report.items():
+            mark = "holds" if row["holds"] else "FAILS"
+            print(f"{mark} {name}: {row['error']} <= {row['tolerance']}, worst at {row['worst']}")
+    return EXIT_OK if all(row["holds"] for row in report.values()) else EXIT_FAILURES
+
+
+def run_checks(folder: Path) -> dict[str, dict[str, Any]]:
+    """Every check of every file: `STEM/CHECK` -> holds, error, tolerance, worst.
+
+    Raises:
+        UsageError: if a file cannot be read or lacks an array.
+    """
+    states = _read_states(folder / "state_dicts.json")
+    report: dict[str, dict[str, Any]] = {}
+    if states is not None:
+        report |= {f"state_dicts/{n}": _row(r) for n, r in small.check_weight_rule(states).items()}
+    for path in sorted(folder.glob("*.npz")):
+        if path.stem not in CHECKS:
+            print(f"no check exists yet for {path.name}", file=sys.stderr)
+            continue
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            results = CHECKS[path.stem](arrays, states or {})
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise UsageError(f"{path}: a reference file expected: {error!r}") from error
+        report |= {f"{path.stem}/{name}": _row(result) for name, result in results.items()}
+    if not report:
+        raise UsageError(f"DIR: files with a check ({', '.join(CHECKS)}) expected in {folder}")
+    return report
+
+
+def _row(result: Result) -> dict[str, Any]:
+    error, tolerance, worst = result
+    holds = bool(error <= tolerance)
+    return {
+        "holds": holds,
+        "error": float(error) if math.isfinite(error) else None,
+        "tolerance": float(tolerance),
+        "worst": worst,
+    }
+
+
+def _read_states(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path}: JSON expected: {error}") from error
+    if not isinstance(tree, dict) or not {"seed", "keys", "rule_check"} <= tree.keys():
+        raise UsageError(f"{path}: the keys seed, keys and rule_check expected")
+    return tree
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,110 @@
+"""`python -m tools.evaluate_scores FILE.npz`: Charades mAP of anyone's predictions.
+
+FILE.npz holds `scores` (V, C), `labels` (V, C) of 0 and 1, and may hold `ids` (V,).
+"""
+
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.errors import UsageError
+from pipeline.metrics import MeanAveragePrecision, charades_map, tie_grouped_map
+
+
+def main(argv: list[str]) -> int:
+    """Print the metrics; returns the exit code."""
+    parser = common_parser(
+        "python -m tools.evaluate_scores", __doc__ or "", "python -m tools.evaluate_scores a.npz"
+    )
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    args, words = parse_words(parser, argv)
+    if words:
+        raise UsageError(f"no key=value settings expected, got {words[0]!r}")
+    scores, labels = read_scores(args.file)
+    try:
+        official = charades_map(scores, labels)
+        grouped = tie_grouped_map(scores, labels)
+        all_rows = tie_grouped_map(scores, labels, all_rows=True)
+    except ValueError as error:
+        raise UsageError(f"{args.file}: {error}") from error
+    tree = _tree(labels, official, grouped, all_rows)
+    print(json.dumps(tree, indent=2, allow_nan=False) if args.json else _table(tree))
+    return EXIT_OK
+
+
+def read_scores(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Scores as float64 and labels as bool; UsageError if the file is no such file."""
+    if not path.is_file():
+        raise UsageError(f"FILE.npz: a file expected, {path} is none")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path}: an .npz file of plain arrays expected: {error}") from error
+    for name in ("scores", "labels"):
+        if name not in arrays or arrays[name].ndim != 2:
+            raise UsageError(f"{path}: an array {name!r} of shape (videos, classes) expected")
+    scores, labels = arrays["scores"], arrays["labels"]
+    if scores.shape != labels.shape or not scores.size:
+        raise UsageError(
+            f"{path}: scores and labels of one shape expected, got {scores.shape}, {labels.shape}"
+        )
+    if scores.dtype.kind not in "fiu" or not np.isin(labels, (0, 1)).all():
+        raise UsageError(f"{path}: real scores and labels of 0 and 1 expected")
+    ids = arrays.get("ids")
+    if ids is not None and (ids.shape != (len(scores),) or len(np.unique(ids)) < len(ids)):
+        raise UsageError(f"{path}: one id per row, each once, expected, got {ids.shape}")
+    return scores.astype(np.float64), labels.astype(bool)
+
+
+def _tree(
+    labels: np.ndarray,
+    official: MeanAveragePrecision,
+    grouped: MeanAveragePrecision,
+    all_rows: MeanAveragePrecision,
+) -> dict[str, Any]:
+    return {
+        "videos": len(labels),
+        "unlabelled": int((~labels.any(1)).sum()),
+        "classes": labels.shape[1],
+        "classes_without_positives": official.num_skipped,
+        "map_official": _number(official.map),
+        "wap_official": _number(official.weighted),
+        "map_tie_grouped": _number(grouped.map),
+        "map_tie_grouped_all_rows": _number(all_rows.map),
+        "per_class": [
+            {"class": c, "positives": int(n), "ap": _number(a), "ap_tie_grouped": _number(g)}
+            for c, (n, a, g) in enumerate(
+                zip(official.num_positives, official.ap, grouped.ap, strict=True)
+            )
+        ],
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _table(tree: dict[str, Any]) -> str:
+    lines = [f"{name:26} {_text(value)}" for name, value in tree.items() if name != "per_class"]
+    lines.append(f"{'class':>5} {'positives':>9} {'AP':>8} {'tie-grouped':>11}")
+    for row in tree["per_class"]:
+        lines.append(
+            f"{row['class']:5d} {row['positives']:9d} {_text(row['ap']):>8} "
+            f"{_text(row['ap_tie_grouped']):>11}"
+        )
+    return "\n".join(lines)
+
+
+def _text(value: float | int | None) -> str:
+    return "none" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,64 @@
+"""The checks that take no network: weight rule, Charades mAP, spatial masks."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.metrics import MeanAveragePrecision, charades_map, tie_grouped_map
+from relations.spatial_masks import spatial_masks
+from tools.reference_checks.weight_rule import make_tensor
+
+Result = tuple[float, float, str]
+
+
+def check_weight_rule(states: dict[str, Any]) -> dict[str, Result]:
+    """First three values, sum and sum of squares of some tensors."""
+    worst, where = 0.0, "none"
+    for name, row in states["rule_check"].items():
+        file, key = name.split(":", 1)
+        value = make_tensor(states["seed"], key, states["keys"][file][key]).astype(np.float64)
+        got = [*value.ravel()[:3], value.sum(), (value**2).sum()]
+        wanted = [*row["first"], row["sum"], row["sum_of_squares"]]
+        error = max(abs(g - w) / (1 + abs(w)) for g, w in zip(got, wanted, strict=True))
+        if error > worst:
+            worst, where = error, name
+    return {"weight_rule": (worst, 1e-5, where)}
+
+
+def check_charades_map(arrays: dict[str, np.ndarray], _states: dict[str, Any]) -> dict[str, Result]:
+    """Three definitions of mAP, with and without ties."""
+    labels, present = arrays["labels"].astype(bool), arrays["present"].astype(bool)
+    out = {}
+    for kind in ("scores", "scores_ties"):
+        scores = arrays[kind].astype(np.float64)
+        ours = {
+            f"official/{kind}": charades_map(scores, labels),
+            f"official_missing/{kind}": charades_map(scores, labels, present=present),
+            f"fair/{kind}/all_rows": tie_grouped_map(scores, labels, all_rows=True),
+            f"fair/{kind}/labelled_rows": tie_grouped_map(scores, labels),
+        }
+        for name, result in ours.items():
+            out[name] = _compare_map(arrays, name, result)
+    return out
+
+
+def _compare_map(arrays: dict[str, np.ndarray], name: str, result: MeanAveragePrecision) -> Result:
+    wanted = arrays[f"{name}/ap"]
+    if not np.array_equal(np.isnan(wanted), np.isnan(result.ap)):
+        return float("inf"), 1e-9, "classes without positives"
+    errors = {"ap": float(np.nanmax(np.abs(wanted - result.ap)))}
+    for key, value in (("map_nan_aware", result.map), ("wap_nan_safe", result.weighted)):
+        if f"{name}/{key}" in arrays:
+            errors[key] = abs(float(arrays[f"{name}/{key}"]) - value)
+    where = max(errors, key=errors.__getitem__)
+    return errors[where], 1e-9, where
+
+
+def check_spatial_masks(
+    arrays: dict[str, np.ndarray], _states: dict[str, Any]
+) -> dict[str, Result]:
+    """Fifty pairs of boxes."""
+    pairs = torch.from_numpy(arrays["pairs"])
+    error = np.abs(spatial_masks(pairs[:, :4], pairs[:, 4:]).numpy() - arrays["masks"])
+    return {"masks": (float(error.max()), 1e-5, f"pair {int(error.max((1, 2, 3)).argmax())}")}
