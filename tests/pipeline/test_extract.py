@@ -142,7 +142,7 @@ def test_a_changed_video_is_extracted_again_and_a_damaged_clip_too(
         (["--videos", "{empty}"], "at least one video expected"),
         (["--videos", "{videos}", "detection.weights=null"], "detection.weights=random"),
         (["--videos", "{videos}", "detection.weights=absent.safetensors"], "a file expected"),
-        (["--videos", "{videos}", "detection.wieghts=x"], "did you mean 'detection.weights'?"),
+        (["--videos", "{videos}", "detection.weightz=x"], "did you mean 'detection.weights'?"),
         (["--videos", "{videos}", "boxes=ground-truth"], "--annotations DIR"),
         (["--videos", "{videos}", "relations=predicted"], "relation predictor"),
         (["--videos", "{videos}", "relations=ground-truth"], "boxes=ground-truth"),
