@@ -33,6 +33,7 @@ def _detector(arrays: dict[str, np.ndarray], states: dict[str, Any]) -> dict[str
 
 CHECKS: dict[str, Check] = {
     "charades_map": small.check_charades_map,
+    "gpo": small.check_gpo,
     "spatial_masks": small.check_spatial_masks,
     "detector_jwyang": _detector,
 }

@@ -2,5 +2,5 @@
 
 weight_rule      the weights every reference file was made with
 detector_jwyang  Faster R-CNN C4 of STTran
-small            Charades mAP, spatial masks
+small            weight rule, Charades mAP, GPO, spatial masks
 """

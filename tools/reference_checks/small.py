@@ -1,10 +1,12 @@
-"""The checks that take no network: weight rule, Charades mAP, spatial masks."""
+"""The checks that take no network: weight rule, Charades mAP, GPO, spatial masks."""
 
+import json
 from typing import Any
 
 import numpy as np
 import torch
 
+from model.gpo import GPO, position_code
 from pipeline.metrics import MeanAveragePrecision, charades_map, tie_grouped_map
 from relations.spatial_masks import spatial_masks
 from tools.reference_checks.weight_rule import make_tensor
@@ -62,3 +64,33 @@ def check_spatial_masks(
     pairs = torch.from_numpy(arrays["pairs"])
     error = np.abs(spatial_masks(pairs[:, :4], pairs[:, 4:]).numpy() - arrays["masks"])
     return {"masks": (float(error.max()), 1e-5, f"pair {int(error.max((1, 2, 3)).argmax())}")}
+
+
+def check_gpo(arrays: dict[str, np.ndarray], states: dict[str, Any]) -> dict[str, Result]:
+    """Three batches of sets, and the position code."""
+    seed = json.loads(str(arrays["meta"][0]))["seed"]
+    gpo = GPO().eval()
+    gpo.load_state_dict(
+        {
+            key: torch.from_numpy(make_tensor(seed, key, shape))
+            for key, shape in states["keys"]["gpo"].items()
+        }
+    )
+    code = arrays["positional_encoding_160"]
+    out = {"positional_encoding": _relative(position_code(*code.shape).numpy(), code)}
+    for case in ("a", "b", "c"):
+        features = torch.from_numpy(arrays[f"{case}/features"])
+        with torch.no_grad():
+            pooled, weights = gpo(features, torch.from_numpy(arrays[f"{case}/lengths"]).long())
+        out[f"{case}/pooled"] = _relative(pooled.numpy(), arrays[f"{case}/pooled"])
+        out[f"{case}/weights"] = _relative(weights.numpy(), arrays[f"{case}/weights"])
+    return out
+
+
+def _relative(got: np.ndarray, wanted: np.ndarray) -> Result:
+    """Error with 1e-4 of the wanted value allowed on top of the tolerance."""
+    if got.shape != wanted.shape:
+        return float("inf"), 1e-5, f"shape {wanted.shape} expected, got {got.shape}"
+    excess = np.maximum(np.abs(got - wanted) - 1e-4 * np.abs(wanted), 0)
+    place = np.unravel_index(int(excess.argmax()), excess.shape)
+    return float(excess.max()), 1e-5, str(tuple(int(i) for i in place))

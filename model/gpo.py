@@ -1,0 +1,79 @@
+"""Generalised pooling operator (Chen et al., CVPR 2021), the context of LaIAR's encoders.
+
+    pooled_d = sum_k theta_k max_k({x_id}),    theta = softmax(W BiGRU(p_1 … p_n) / temperature)
+
+where max_k is the k-th largest of the n values of feature d and p the sinusoidal position code:
+the weights depend on n alone, so the result does not depend on the order of the inputs.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+def position_code(num: int, width: int) -> Float[Tensor, "num width"]:
+    """Sine at even, cosine at odd columns: p[k, 2i] = sin(k / 10000^(2i / width))."""
+    position = torch.arange(num, dtype=torch.float32)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    code = torch.zeros(num, width)
+    code[:, 0::2] = torch.sin(position * rate)
+    code[:, 1::2] = torch.cos(position * rate)
+    return code
+
+
+class GPO(nn.Module):
+    """Pools sets of different sizes.
+
+    Args:
+        d_pe: width of the position code, even.
+        d_hidden: width of the GRU.
+        temperature: of the softmax over positions.
+    """
+
+    def __init__(self, d_pe: int = 32, d_hidden: int = 32, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.d_pe, self.temperature = d_pe, temperature
+        self.gru = nn.GRU(d_pe, d_hidden, 1, batch_first=True, bidirectional=True)
+        self.linear = nn.Linear(d_hidden, 1, bias=False)
+
+    def forward(
+        self, features: Float[Tensor, "B K D"], lengths: Int64[Tensor, "B"]
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B L 1"]]:
+        """Pool.
+
+        Args:
+            features: the first `lengths[b]` rows of set b are real; the rest counts for nothing.
+            lengths: 0 to K.
+
+        Returns:
+            Pooled features, zero for an empty set; and the weights, rank by rank, L the longest
+            length (at least 1), zero beyond a set's length.
+        """
+        B, K, D = features.shape
+        longest = max(int(lengths.max()) if B else 0, 1)
+        if K == 0 or B == 0:
+            return features.new_zeros(B, D), features.new_zeros(B, longest, 1)
+        real = torch.arange(longest, device=features.device) < lengths[:, None]  # (B, L)
+        weights = self._weights(lengths, longest).to(features.dtype)
+        weights = weights.masked_fill(~real[:, :, None], 0.0)
+        values = features[:, :longest].masked_fill(~real[:, :, None], float("-inf"))
+        ranked = values.sort(1, descending=True).values.masked_fill(~real[:, :, None], 0.0)
+        return (ranked * weights).sum(1), weights
+
+    def _weights(self, lengths: Tensor, longest: int) -> Tensor:
+        code = position_code(longest, self.d_pe).to(lengths.device)
+        packed = pack_padded_sequence(
+            code.expand(len(lengths), -1, -1),
+            lengths.clamp(min=1).cpu(),
+            batch_first=True,
+            enforce_sorted=False,
+        )
+        hidden, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=longest)
+        forward, backward = hidden.chunk(2, 2)
+        scores = self.linear((forward + backward) / 2)
+        real = torch.arange(longest, device=lengths.device) < lengths.clamp(min=1)[:, None]
+        scores = scores.masked_fill(~real[:, :, None], -10000.0)
+        return (scores.float() / self.temperature).softmax(1)
