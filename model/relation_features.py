@@ -1,0 +1,135 @@
+"""What a token says, in pictures (Eq. 1) and in words (Eq. 2)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from model.tokens import TokenBatch
+
+
+class VisualRelation(nn.Module):
+    """Eq. 1: [W_s v_i, W_o v_j, W_u flatten(u_ij + f_box(b_i, b_j))].
+
+    Args:
+        box_features: F.
+        union_channels: Cu.
+        part_width: of each of the three parts.
+        union_width: channels of u and f_box.
+        num_objects: O, to append embeddings of both classes (STTran's and the text's "category
+            embedding"), or None for the equation as printed.
+        class_width: of one such embedding.
+
+    Attributes:
+        width: of the result.
+    """
+
+    def __init__(
+        self,
+        box_features: int,
+        union_channels: int,
+        *,
+        part_width: int = 512,
+        union_width: int = 256,
+        num_objects: int | None = None,
+        class_width: int = 200,
+    ) -> None:
+        super().__init__()
+        self.human = nn.Linear(box_features, part_width)
+        self.object = nn.Linear(box_features, part_width)
+        self.union = nn.Conv2d(union_channels, union_width, 1)
+        self.box = SpatialEncoder(union_width)
+        self.relation = nn.Linear(union_width * 7 * 7, part_width)
+        self.human_class = nn.Embedding(num_objects, class_width) if num_objects else None
+        self.object_class = nn.Embedding(num_objects, class_width) if num_objects else None
+        self.width = 3 * part_width + (2 * class_width if num_objects else 0)
+
+    def forward(self, batch: TokenBatch) -> Float[Tensor, "M W"]:
+        """Features of the packed tokens."""
+        union = self.union(batch.union_features) + self.box(batch.spatial_masks)  # (M, U, 7, 7)
+        parts = [
+            self.human(batch.human_features),
+            self.object(batch.object_features),
+            self.relation(union.flatten(1)),
+        ]
+        if self.human_class is not None and self.object_class is not None:
+            parts += [self.human_class(batch.human_labels), self.object_class(batch.object_labels)]
+        return torch.cat(parts, 1)
+
+
+class SpatialEncoder(nn.Module):
+    """f_box of Eq. 1: the two masks of a pair, 27x27, to `width` channels of 7x7, as in STTran.
+
+    Its norms see real tokens only. They keep running statistics when fewer than two are there.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, width // 2, 7, 2, 3)
+        self.first_norm = nn.BatchNorm2d(width // 2, momentum=0.01)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        self.second = nn.Conv2d(width // 2, width, 3, 1, 1)
+        self.second_norm = nn.BatchNorm2d(width, momentum=0.01)
+
+    def forward(self, masks: Float[Tensor, "M 2 27 27"]) -> Float[Tensor, "M U 7 7"]:
+        """Encode masks in [-1/2, 1/2]."""
+        x = self.pool(_norm(self.first_norm, self.first(masks).relu()))  # (M, U/2, 7, 7)
+        return _norm(self.second_norm, self.second(x).relu())
+
+
+def _norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    if norm.training and len(x) < 2:
+        return nn.functional.batch_norm(
+            x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+        )
+    return norm(x)
+
+
+class SemanticRelation(nn.Module):
+    """Eq. 2: [s_i, r_ij, s_j], r the mean embedding of the active predicates of each group.
+
+    Args:
+        num_objects: O.
+        group_sizes: group -> number of predicates; they follow each other in `predicates`.
+        width: of s; r has this width per group.
+        pooling: `active`: the mean over predicates of score >= threshold. `soft`: the mean weighted
+            by the scores. A group in which nothing is active is zero.
+        threshold: see `pooling`.
+    """
+
+    def __init__(
+        self,
+        num_objects: int,
+        group_sizes: dict[str, int],
+        *,
+        width: int = 200,
+        pooling: str = "active",
+        threshold: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if pooling not in ("active", "soft"):
+            raise ValueError(f"pooling: active or soft expected, got {pooling!r}")
+        self.pooling, self.threshold = pooling, threshold
+        self.group_sizes = list(group_sizes.values())
+        self.human = nn.Embedding(num_objects, width)
+        self.object = nn.Embedding(num_objects, width)
+        self.predicate = nn.Embedding(sum(self.group_sizes), width)
+        self.width = (2 + len(self.group_sizes)) * width
+
+    def forward(self, batch: TokenBatch) -> Float[Tensor, "M W"]:
+        """Features of the packed tokens; ValueError if the batch carries no predicates."""
+        if batch.predicates is None:
+            raise ValueError("predicates: the language side needs relations, the batch has none")
+        weights = batch.predicates.to(self.predicate.weight.dtype)
+        if self.pooling == "active":
+            weights = (weights >= self.threshold).to(weights)
+        groups = []
+        start = 0
+        for size in self.group_sizes:
+            mine = weights[:, start : start + size]
+            total = mine @ self.predicate.weight[start : start + size]
+            share = mine.sum(1, keepdim=True)
+            groups.append(total / share.clamp(min=1e-6))
+            start += size
+        return torch.cat(
+            [self.human(batch.human_labels), *groups, self.object(batch.object_labels)], 1
+        )
