@@ -1,0 +1,67 @@
+"""Which tokens are kept: Eq. 3 and the two maps whose product is the selection."""
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class TokenSelector(nn.Module):
+    """Eq. 3: u = GSM(MLP([W_1 x, W_2 x_class])), hard, straight-through.
+
+    In training Gumbel noise is added and the hard choice carries the soft one's gradient; in eval
+    there is no noise: keep iff the keep logit exceeds the drop logit. Computed in float32.
+
+    Args:
+        dim: D of tokens and [class].
+        initial_keep: probability of keeping before training; sets the last bias.
+        temperature: of the Gumbel-softmax.
+    """
+
+    def __init__(self, dim: int, *, initial_keep: float = 0.9, temperature: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < initial_keep < 1:
+            raise ValueError(f"initial_keep: in (0, 1) expected, got {initial_keep}")
+        half = max(dim // 2, 1)
+        self.token = nn.Linear(dim, half)  # W_1
+        self.class_token = nn.Linear(dim, half)  # W_2
+        self.mlp = nn.Sequential(
+            nn.GELU(), nn.Linear(2 * half, half), nn.GELU(), nn.Linear(half, 2)
+        )
+        last = self.mlp[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.normal_(last.weight, std=0.01)
+        with torch.no_grad():
+            last.bias.copy_(torch.tensor([math.log(initial_keep / (1 - initial_keep)), 0.0]))
+        self.temperature = temperature
+
+    def forward(
+        self, tokens: Float[Tensor, "*N D"], class_token: Float[Tensor, "D"]
+    ) -> tuple[Float[Tensor, "*N"], Float[Tensor, "*N"]]:
+        """Select.
+
+        Args:
+            tokens: x^(0).
+            class_token: x_class, the same for all.
+
+        Returns:
+            Gates, 0 or 1 with gradient; and the probabilities of keeping (without noise).
+        """
+        shared = self.class_token(class_token).expand(*tokens.shape[:-1], -1)
+        logits = self.mlp(torch.cat([self.token(tokens), shared], -1)).float()  # keep, drop
+        probability = logits.softmax(-1)[..., 0]
+        if self.training:
+            gate = F.gumbel_softmax(logits, self.temperature, hard=True)[..., 0]
+        else:
+            gate = (logits[..., 0] > logits[..., 1]).float()
+        return gate, probability
+
+
+def frame_means(
+    tokens: Float[Tensor, "B T K D"], mask: Bool[Tensor, "B T K"]
+) -> Float[Tensor, "B T D"]:
+    """Mean over the real tokens of each frame, zero for a frame without."""
+    total = tokens.masked_fill(~mask[..., None], 0.0).sum(2)
+    return total / mask.sum(2).clamp(min=1)[..., None]

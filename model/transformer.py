@@ -1,0 +1,80 @@
+"""Pre-norm transformer blocks whose attention can leave tokens out and still learn (Eqs. 4-6)."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class GatedAttention(nn.Module):
+    """Multi-head self-attention in which every key carries a gate.
+
+        a_ij = g_j exp(q_i k_j / sqrt(d)) / sum_l g_l exp(q_i k_l / sqrt(d))
+
+    A key of gate 0 is as good as absent, and the gate has a gradient (DynamicViT). Weights are
+    computed in float32.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim: a multiple of heads={heads} expected, got {dim}")
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Float[Tensor, "B S D"], gate: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B S D"]:
+        """Attend; at least one key of each sequence must have a gate above 0."""
+        B, S, D = x.shape
+        q, k, v = self.qkv(x).view(B, S, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        scores = (q @ k.transpose(2, 3)).float() * (D // self.heads) ** -0.5  # (B, heads, S, S)
+        allowed = gate[:, None, None].float()
+        top = scores.masked_fill(allowed <= 0, float("-inf")).amax(3, keepdim=True).detach()
+        weights = (scores - top).clamp(max=30.0).exp() * allowed
+        weights = weights / weights.sum(3, keepdim=True)
+        mixed = self.dropout(weights).to(v.dtype) @ v
+        return self.out(mixed.transpose(1, 2).reshape(B, S, D))
+
+
+class Block(nn.Module):
+    """Eqs. 4 and 5: y = MSA(LN(y)) + y; y = MLP(LN(y)) + y."""
+
+    def __init__(self, dim: int, heads: int, *, mlp_ratio: float, dropout: float) -> None:
+        super().__init__()
+        hidden = round(dim * mlp_ratio)
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = GatedAttention(dim, heads, dropout)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Float[Tensor, "B S D"], gate: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B S D"]:
+        """One block; gates are of keys."""
+        x = x + self.dropout(self.attention(self.norm1(x), gate))
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+class TransformerEncoder(nn.Module):
+    """Eqs. 4 to 6: blocks, then z = LN of the first ([class]) token."""
+
+    def __init__(
+        self, dim: int, heads: int, *, layers: int, mlp_ratio: float, dropout: float
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, mlp_ratio=mlp_ratio, dropout=dropout) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(
+        self, x: Float[Tensor, "B S D"], gate: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B D"]:
+        """Video-level representation z; token 0 is [class], with gate 1."""
+        for block in self.blocks:
+            x = block(x, gate)
+        return self.norm(x[:, 0])

@@ -1,0 +1,84 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.selector import TokenSelector, frame_means
+from model.transformer import GatedAttention, TransformerEncoder
+
+
+def test_gated_attention_equals_plain_loops() -> None:
+    torch.manual_seed(0)
+    layer = GatedAttention(6, 2, 0.0).eval()
+    x, gate = torch.randn(1, 4, 6), torch.tensor([[1.0, 0.0, 1.0, 0.5]])
+    qkv = layer.qkv(x)[0].tolist()
+    mixed = [[0.0] * 6 for _ in range(4)]
+    for h in range(2):
+        for i in range(4):
+            weights = []
+            for j in range(4):
+                dot = sum(qkv[i][h * 3 + d] * qkv[j][6 + h * 3 + d] for d in range(3))
+                weights.append(float(gate[0, j]) * math.exp(dot / math.sqrt(3)))
+            for d in range(3):
+                values = [w * qkv[j][12 + h * 3 + d] for j, w in enumerate(weights)]
+                mixed[i][h * 3 + d] = sum(values) / sum(weights)
+    expected = layer.out(torch.tensor([mixed]))
+    torch.testing.assert_close(layer(x, gate), expected, atol=1e-5, rtol=1e-4)
+
+
+def encoder() -> TransformerEncoder:
+    torch.manual_seed(0)
+    return TransformerEncoder(8, 2, layers=2, mlp_ratio=2.0, dropout=0.1).eval()
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=7), st.integers(0, 2**31))
+@settings(max_examples=30, deadline=None)
+def test_a_gated_token_is_as_good_as_absent(keep: list[bool], seed: int) -> None:
+    net, g = encoder(), torch.Generator().manual_seed(seed)
+    x = torch.randn(1, len(keep) + 1, 8, generator=g)
+    gate = torch.tensor([[True, *keep]])
+    with torch.no_grad():
+        gathered = net(x[:, gate[0]], torch.ones(1, int(gate.sum())))
+        torch.testing.assert_close(net(x, gate.float()), gathered, atol=1e-5, rtol=1e-4)
+        other = x.clone()
+        other[:, ~gate[0]] = 1e4
+        torch.testing.assert_close(net(other, gate.float()), gathered, atol=1e-5, rtol=1e-4)
+
+
+def test_gates_have_a_gradient_and_nothing_kept_is_finite() -> None:
+    net = encoder()
+    x = torch.randn(2, 3, 8)
+    gate = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]], requires_grad=True)
+    z = net(x, gate)
+    z.square().sum().backward()
+    assert bool(torch.isfinite(z).all())
+    assert gate.grad is not None
+    assert bool((gate.grad[:, 1:] != 0).all())
+    assert bool(torch.isfinite(gate.grad).all())
+
+
+def test_selection_is_hard_noisy_in_training_and_still_in_eval() -> None:
+    torch.manual_seed(0)
+    selector = TokenSelector(8, initial_keep=0.7)
+    tokens, class_token = torch.randn(4000, 8), torch.randn(8)
+    gate, probability = selector(tokens, class_token)
+    assert set(gate.detach().round(decimals=5).tolist()) == {0.0, 1.0}
+    assert float(gate.detach().mean()) == pytest.approx(0.7, abs=0.05)
+    torch.testing.assert_close(probability.mean().item(), 0.7, atol=0.02, rtol=0)
+    gate.sum().backward()
+    assert selector.token.weight.grad is not None
+    assert bool(selector.token.weight.grad.any())
+    selector.eval()
+    first, probability = selector(tokens, class_token)
+    assert torch.equal(first, selector(tokens, class_token)[0])
+    assert torch.equal(first, (probability > 0.5).float())
+    with pytest.raises(ValueError, match="initial_keep"):
+        TokenSelector(8, initial_keep=1.0)
+
+
+def test_frame_means_see_real_tokens_only() -> None:
+    tokens = torch.tensor([[[[1.0], [3.0], [99.0]], [[5.0], [6.0], [7.0]]]])
+    mask = torch.tensor([[[True, True, False], [False, False, False]]])
+    assert frame_means(tokens, mask).flatten().tolist() == [2.0, 0.0]
