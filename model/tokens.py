@@ -62,6 +62,16 @@ class TokenBatch:
         """Number of videos."""
         return len(self.mask)
 
+    def only(self, keep: Tensor) -> "TokenBatch":
+        """The same grid with the tokens outside `keep` (B, T, K) taken out."""
+        rows = keep[self.mask]
+        packed = {
+            name: value[rows]
+            for name, value in vars(self).items()
+            if value is not None and name != "mask"
+        }
+        return replace(self, mask=self.mask & keep, **packed)
+
     def to(self, device: torch.device | str) -> "TokenBatch":
         """Copy to a device."""
         moved = {

@@ -1,0 +1,49 @@
+"""Sizes live here, not in the modules."""
+
+from model.dt_former import DTFormer
+from model.laiar import LaIAR
+from model.relation_features import SemanticRelation, VisualRelation
+from model.settings import LaIARSettings
+
+
+def build_laiar(
+    *,
+    num_classes: int,
+    num_objects: int,
+    group_sizes: dict[str, int],
+    box_features: int,
+    union_channels: int,
+    settings: LaIARSettings,
+) -> LaIAR:
+    """LaIAR without weights.
+
+    Args:
+        num_classes: C.
+        num_objects: O.
+        group_sizes: predicate group -> number of predicates, in index order.
+        box_features: F.
+        union_channels: Cu.
+        settings: everything else.
+
+    Returns:
+        The network, in training mode.
+    """
+    former = DTFormer(settings)
+    return LaIAR(
+        VisualRelation(
+            box_features,
+            union_channels,
+            part_width=settings.part_width,
+            union_width=settings.union_width,
+            num_objects=num_objects if settings.class_embeddings else None,
+        ),
+        SemanticRelation(
+            num_objects,
+            group_sizes,
+            pooling=settings.predicate_pooling,
+            threshold=settings.predicate_threshold,
+        ),
+        (former, former if settings.shared_transformer else DTFormer(settings)),
+        num_classes=num_classes,
+        settings=settings,
+    )

@@ -1,0 +1,109 @@
+"""LaIAR: a video branch and a language branch, of which inference needs the first."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from model.dt_former import DTFormer, Selection
+from model.encoder import RelationEncoder
+from model.relation_features import SemanticRelation, VisualRelation
+from model.settings import LaIARSettings
+from model.tokens import ActionOutput, TokenBatch
+
+
+@dataclass(frozen=True)
+class BranchOutputs:
+    """Both branches; `language` is None where the batch carries no predicates."""
+
+    video: ActionOutput
+    language: ActionOutput | None
+
+
+class LaIAR(nn.Module):
+    """Figure 2; parts are handed in (`model.build`).
+
+    Attributes:
+        log_scale: learnable temperature of Eq. 8, exp(log_scale) = t; CLIP's start 1 / 0.07.
+    """
+
+    def __init__(
+        self,
+        visual: VisualRelation,
+        semantic: SemanticRelation,
+        formers: tuple[DTFormer, DTFormer],
+        *,
+        num_classes: int,
+        settings: LaIARSettings,
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.visual, self.semantic = visual, semantic
+        self.visual_encoder = RelationEncoder(visual.width, settings.dim)
+        self.semantic_encoder = RelationEncoder(semantic.width, settings.dim)
+        self.former, language = formers
+        self.language_former = None if language is self.former else language
+        self.video_head = nn.Linear(settings.dim, num_classes)  # C_v
+        self.language_head = nn.Linear(settings.dim, num_classes)  # C_s
+        self.mimic_head = nn.Linear(settings.dim, num_classes)  # C_v2s
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def forward(self, batch: TokenBatch) -> BranchOutputs:
+        """Both branches, for training."""
+        video = self.recognize(batch)
+        if batch.predicates is None:
+            return BranchOutputs(video, None)
+        local = self.semantic_encoder.local(self.semantic(batch), batch.mask)
+        former = self.language_former or self.former
+        z, embeddings, selection = former(local, batch.mask, self.semantic_encoder)
+        language = _output(self.language_head(z), z, embeddings, selection, batch.mask)
+        return BranchOutputs(video, language)
+
+    def recognize(
+        self,
+        batch: TokenBatch,
+        *,
+        keep: Bool[Tensor, "B T K"] | None = None,
+        gather: bool = False,
+    ) -> ActionOutput:
+        """The video branch alone.
+
+        Args:
+            batch: predicates are not looked at.
+            keep: holds the selection, or None to select.
+            gather: drop discarded tokens physically. With context=kept nothing of them is even
+                computed, so that for one video their number and content change no bit.
+
+        Returns:
+            Logits with the selection behind them.
+        """
+        mask = batch.mask
+        if gather and self.settings.context == "kept" and self.settings.discard == "mask":
+            if keep is None:
+                keep = self.recognize(batch).keep
+            batch = batch.only(keep)
+            keep = batch.mask
+        local = self.visual_encoder.local(self.visual(batch), batch.mask)
+        z, embeddings, selection = self.former(
+            local, batch.mask, self.visual_encoder, keep=keep, gather=gather
+        )
+        output = _output(self.video_head(z), z, embeddings, selection, mask)
+        return replace(output, mimic_logits=self.mimic_head(z))
+
+
+def _output(
+    logits: Tensor, z: Tensor, embeddings: Tensor, selection: Selection, mask: Tensor
+) -> ActionOutput:
+    return ActionOutput(
+        logits=logits,
+        keep_temporal=selection.temporal.detach() > 0.5,
+        keep_spatial=(selection.spatial.detach() > 0.5) & mask,
+        keep=selection.keep,
+        keep_gate=selection.gate,
+        keep_probability=selection.probability,
+        embeddings=embeddings,
+        mask=mask,
+        intermediates={"z": z},
+    )

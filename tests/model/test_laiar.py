@@ -1,0 +1,192 @@
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+
+from model.build import build_laiar
+from model.laiar import LaIAR
+from model.losses import loss_action_multi
+from model.settings import LaIARSettings
+from model.tokens import TokenBatch
+from tests.model.batches import GROUPS, random_batch
+
+PRESETS = ["strict", "paper"]
+
+
+def small(preset: str = "strict", *, decided: bool = True, **changes: object) -> LaIAR:
+    """A small network; `decided` selectors keep some tokens and discard others."""
+    torch.manual_seed(0)
+    base = LaIARSettings(
+        preset, num_frames=4, max_pairs=6, dim=16, layers=2, heads=2, part_width=8, union_width=4
+    )
+    made = build_laiar(
+        num_classes=3,
+        num_objects=5,
+        group_sizes=GROUPS,
+        box_features=12,
+        union_channels=6,
+        settings=replace(base, initial_keep=0.55 if decided else 0.9, **changes),  # type: ignore[arg-type]
+    )
+    for selector in (made.former.temporal, made.former.spatial) if decided else ():
+        torch.nn.init.normal_(selector.mlp[-1].get_parameter("weight"), std=3.0)
+    return made.eval()
+
+
+def drawn_mask(seed: int, *shape: int) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < 0.6
+
+
+def video(batch: TokenBatch, b: int) -> TokenBatch:
+    """Video b alone."""
+    inside = torch.zeros_like(batch.mask)
+    inside[b] = True
+    alone = batch.only(inside)
+    return replace(alone, mask=alone.mask[b : b + 1])
+
+
+seeds = st.integers(0, 2**31)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@given(seed=seeds)
+@settings(max_examples=15, deadline=None)
+def test_padding_and_batch_size_change_no_logit(preset: str, seed: int) -> None:
+    model, batch = small(preset), random_batch(drawn_mask(seed, 3, 3, 4), seed)
+    wide = torch.zeros(3, 4, 6, dtype=torch.bool)
+    wide[:, :3, :4] = batch.mask
+    with torch.no_grad():
+        logits = model.recognize(batch).logits
+        padded = model.recognize(replace(batch, mask=wide)).logits
+        alone = torch.cat([model.recognize(video(batch, b)).logits for b in range(3)])
+    torch.testing.assert_close(padded, logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(alone, logits, atol=1e-5, rtol=1e-5)
+
+
+@given(seed=seeds)
+@settings(max_examples=15, deadline=None)
+def test_the_order_of_pairs_in_a_frame_changes_no_logit(seed: int) -> None:
+    model, mask = small(), torch.ones(1, 3, 4, dtype=torch.bool)
+    batch = random_batch(mask, seed)
+    g = torch.Generator().manual_seed(seed)
+    order = torch.cat([torch.randperm(4, generator=g) + 4 * t for t in range(3)])
+    turned = {n: v[order] for n, v in vars(batch).items() if n != "mask" and v is not None}
+    with torch.no_grad():
+        one, two = model.recognize(batch), model.recognize(replace(batch, **turned))
+    torch.testing.assert_close(one.logits, two.logits, atol=1e-5, rtol=1e-5)
+    assert torch.equal(one.keep.flatten()[order], two.keep.flatten())
+
+
+@pytest.mark.parametrize("context", ["kept", "all"])
+@given(seed=seeds)
+@settings(max_examples=15, deadline=None)
+def test_gathered_equals_masked(context: str, seed: int) -> None:
+    model, batch = small(context=context), random_batch(drawn_mask(seed, 2, 3, 4), seed)
+    with torch.no_grad():
+        masked, gathered = model.recognize(batch), model.recognize(batch, gather=True)
+    torch.testing.assert_close(gathered.logits, masked.logits, atol=1e-5, rtol=1e-5)
+    assert torch.equal(gathered.keep, masked.keep)
+
+
+def with_other_discarded(batch: TokenBatch, keep: Tensor, seed: int) -> TokenBatch:
+    """Discarded tokens replaced by anything, two more slots of them added."""
+    B, T, K = batch.mask.shape
+    wide = torch.zeros(B, T, K + 2, dtype=torch.bool)
+    wide[:, :, :K] = batch.mask
+    wide[:, :, K:] = True
+    other = random_batch(wide, seed + 1)
+    kept = torch.zeros_like(wide)
+    kept[:, :, :K] = keep
+    rows, source = kept[wide], keep[batch.mask]
+    changed = {}
+    for name, value in vars(other).items():
+        if name != "mask" and value is not None:
+            new = value * 1e4 if value.is_floating_point() else value.clone()
+            new[rows] = getattr(batch, name)[source]
+            changed[name] = new
+    return replace(other, **changed)
+
+
+@given(seed=seeds, count=st.sampled_from([1, 2]))
+@settings(max_examples=25, deadline=None)
+def test_in_strict_discarded_tokens_change_nothing(seed: int, count: int) -> None:
+    model, batch = small(), random_batch(drawn_mask(seed, count, 3, 4), seed)
+    keep = batch.mask & drawn_mask(seed + 2, count, 3, 4)
+    other = with_other_discarded(batch, keep, seed)
+    wide = F.pad(keep, (0, 2))
+    with torch.no_grad():
+        masked = model.recognize(batch, keep=keep).logits
+        torch.testing.assert_close(
+            model.recognize(other, keep=wide).logits, masked, atol=1e-5, rtol=1e-5
+        )
+        if count == 1:
+            gathered = model.recognize(batch, keep=keep, gather=True).logits
+            assert torch.equal(model.recognize(other, keep=wide, gather=True).logits, gathered)
+
+
+def test_in_paper_discarded_tokens_do_move_the_score() -> None:
+    model, batch = small("paper"), random_batch(torch.ones(1, 3, 4, dtype=torch.bool))
+    keep = torch.zeros_like(batch.mask)
+    keep[:, 0] = True
+    other = with_other_discarded(batch, keep, 0)
+    with torch.no_grad():
+        one = model.recognize(batch, keep=keep).logits
+        two = model.recognize(other, keep=F.pad(keep, (0, 2))).logits
+    assert float((one - two).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("shape", [(2, 3, 0), (2, 1, 1), (1, 4, 2)])
+def test_nothing_real_or_nothing_kept_is_finite(preset: str, shape: tuple[int, ...]) -> None:
+    model = small(preset).train()
+    outputs = model(random_batch(torch.zeros(shape, dtype=torch.bool)))
+    assert bool(outputs.video.is_empty_selection.all())
+    (outputs.video.logits.sum() + outputs.language.logits.sum()).backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None)
+    batch = random_batch(torch.ones(1, 2, 2, dtype=torch.bool))
+    none = model.eval().recognize(batch, keep=torch.zeros_like(batch.mask))
+    assert bool(none.is_empty_selection.all())
+    assert bool(torch.isfinite(none.logits).all())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_selectors_learn(preset: str) -> None:
+    model = small(preset).train()
+    outputs = model(random_batch(torch.ones(2, 3, 4, dtype=torch.bool)))
+    outputs.video.logits.square().sum().backward()
+    for selector in (model.former.temporal, model.former.spatial):
+        gradient = selector.token.weight.grad
+        assert gradient is not None
+        assert bool(gradient.any())
+
+
+def test_shared_or_separate_and_bad_words() -> None:
+    assert small().language_former is None
+    assert small(shared_transformer=False).language_former is not None
+    assert small("paper").settings.discard == "zero"
+    assert small("paper", discard="mask").settings.discard == "mask"
+    with pytest.raises(ValueError, match="kept or all"):
+        LaIARSettings(context="some")
+    with pytest.raises(ValueError, match="at most 4 frames"):
+        small().recognize(random_batch(torch.ones(1, 5, 1, dtype=torch.bool)))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_overfits_eight_videos(preset: str) -> None:
+    model = small(preset, decided=False, dropout=0.0, dim=32).train()
+    batch = random_batch(torch.ones(8, 3, 2, dtype=torch.bool))
+    labels = (torch.rand(8, 3, generator=torch.Generator().manual_seed(5)) > 0.5).float()
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 400)
+    for _ in range(400):
+        loss = loss_action_multi(model.recognize(batch).logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    scores = model.eval().recognize(batch).logits.detach().numpy()
+    assert average_precision_score(labels.numpy(), scores) > 0.99
