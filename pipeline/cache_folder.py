@@ -6,13 +6,11 @@ ID.safetensors    the clips
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.cache import ClipReader
-from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.errors import UsageError
 from pipeline.files import write_json
 
 FOLDER_SCHEMA = "laiar.cache/1"
@@ -111,22 +109,3 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
             except (ValueError, KeyError, TypeError):
                 continue
     return rows
-
-
-def clip_readers(folder: Path) -> Iterator[ClipReader | ItemError]:
-    """Readers of all clips of a cache by id; a damaged file gives its error instead."""
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            yield ClipReader(path)
-        except ItemError as error:
-            yield error
-
-
-def check_id(reader: ClipReader) -> None:
-    """Refuse a file whose header names another video; ItemError BAD_CACHE."""
-    if reader.header.video_id != reader.path.stem:
-        raise ItemError(
-            FailureReason.BAD_CACHE,
-            f"{reader.path}: the clip {reader.path.stem} expected, it holds "
-            f"{reader.header.video_id}; extract it again",
-        )

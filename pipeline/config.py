@@ -14,6 +14,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from detection.presets import PRESETS
+from detection.resnet import STAGES
 from pipeline.errors import UsageError
 
 Boxes = Enum("Boxes", {"detected": "detected", "ground-truth": "ground-truth"})
@@ -21,9 +23,6 @@ Relations = Enum(
     "Relations", {"predicted": "predicted", "ground-truth": "ground-truth", "none": "none"}
 )
 Backend = Enum("Backend", {"pyav": "pyav"})
-Labels = Enum("Labels", {"multi": "multi", "single": "single"})
-Selection = Enum("Selection", {"last": "last", "best": "best"})
-Precision = Enum("Precision", {"auto": "auto", "fp32": "fp32", "bf16": "bf16", "fp16": "fp16"})
 
 
 @dataclass
@@ -69,105 +68,11 @@ class DetectionConfig:
 
 
 @dataclass
-class TokensConfig:
-    """How a cached clip becomes tokens."""
-
-    #: T, frames per video.
-    num_frames: int = 16
-    #: K, pair slots per frame.
-    max_pairs: int = 10
-
-
-@dataclass
-class ModelConfig:
-    """LaIAR; `preset` fills in context, discard and positions, which may be set one by one."""
-
-    #: `strict` or `paper`.
-    preset: str = "strict"
-    #: `all` or `kept`: which tokens GPO pools. None follows the preset.
-    context: str | None = None
-    #: `mask` or `zero`: what happens to a discarded token. None follows the preset.
-    discard: str | None = None
-    #: `time` or `time-slot`. None follows the preset.
-    positions: str | None = None
-    #: Class embeddings in Eq. 1. None: on for detected boxes, off for ground-truth boxes.
-    class_embeddings: bool | None = None
-    #: `active` (mean over active predicates per group) or `soft` (expectation over scores).
-    predicate_pooling: str = "active"
-    #: Predicate scores from here on count as active.
-    predicate_threshold: float = 0.5
-    #: D.
-    dim: int = 512
-    layers: int = 4
-    heads: int = 8
-    mlp_ratio: float = 4.0
-    dropout: float = 0.1
-    #: Width of each of the three parts of Eq. 1.
-    part_width: int = 512
-    #: Channels to which the 1x1 convolution takes the union features.
-    union_width: int = 256
-    temporal_selection: bool = True
-    spatial_selection: bool = True
-    #: Probability of keeping a token before training (sets the selectors' bias).
-    initial_keep: float = 0.9
-    gumbel_temperature: float = 1.0
-    shared_transformer: bool = True
-
-
-@dataclass
-class LossConfig:
-    """Weights of Eq. 11 and the readings of its terms."""
-
-    similarity: float = 0.1
-    token_selection: float = 1.0
-    cross_modal: float = 0.1
-    #: `mean` or `sum` over classes, for multi-label BCE and the Bernoulli KL.
-    reduction: str = "mean"
-    #: `bernoulli` or `softmax`; None follows the label kind (multi: bernoulli, single: softmax).
-    cross_modal_kind: str | None = None
-    #: Same triplet is no negative in Eq. 8.
-    multi_positive: bool = False
-
-
-@dataclass
-class TrainConfig:
-    """Optimisation."""
-
-    epochs: int = 30
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-2
-    warmup_steps: int = 200
-    clip_norm: float = 1.0
-    seed: int = 0
-    precision: Precision = Precision.auto
-    workers: int = 2
-    #: Share of the training videos held out, chosen by a hash of the video id.
-    validation_fraction: float = 0.1
-    #: Which weights are the result: of the `last` epoch, or the `best` on the held-out videos.
-    select: Selection = Selection.last
-    #: Steps between two lines of `log.jsonl`.
-    log_every: int = 10
-    tensorboard: bool = False
-
-
-@dataclass
-class PredictConfig:
-    """What a person is shown."""
-
-    #: Actions explained per video, best first.
-    top_k: int = 5
-    #: A name whose margin to the runner-up is smaller is shown as uncertain.
-    margin: float = 0.05
-
-
-@dataclass
 class Config:
     """All of it."""
 
     dataset: str = "charades"
     vocabulary: str = "action_genome"
-    labels: Labels = Labels.multi
     boxes: Boxes = Boxes.detected
     relations: Relations = Relations.none
     #: `auto`, `cpu`, `cuda`, `cuda:1`, …
@@ -177,11 +82,6 @@ class Config:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
     detection: DetectionConfig = field(default_factory=DetectionConfig)
-    tokens: TokensConfig = field(default_factory=TokensConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    predict: PredictConfig = field(default_factory=PredictConfig)
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -259,39 +159,27 @@ def _keys(tree: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def _check_choices(config: Config) -> None:
-    m, loss = config.model, config.loss
-    for key, value, choices in (
-        ("model.preset", m.preset, ("strict", "paper")),
-        ("model.context", m.context, (None, "all", "kept")),
-        ("model.discard", m.discard, (None, "mask", "zero")),
-        ("model.positions", m.positions, (None, "time", "time-slot")),
-        ("model.predicate_pooling", m.predicate_pooling, ("active", "soft")),
-        ("loss.reduction", loss.reduction, ("mean", "sum")),
-        ("loss.cross_modal_kind", loss.cross_modal_kind, (None, "bernoulli", "softmax")),
-        ("detection.preset", config.detection.preset, ("action-genome",)),
-    ):
-        if value not in choices:
-            names = ", ".join(str(choice) for choice in choices if choice)
-            raise UsageError(f"{key}: one of {names} expected, got {value!r}")
+    if config.detection.preset not in PRESETS:
+        raise UsageError(
+            f"detection.preset: one of {', '.join(PRESETS)} expected, "
+            f"got {config.detection.preset!r}"
+        )
+    if config.detection.depth not in STAGES:
+        raise UsageError(
+            f"detection.depth: one of {', '.join(map(str, STAGES))} expected, "
+            f"got {config.detection.depth}"
+        )
     for key, number, low in (
         ("frames.num", config.frames.num, 1),
-        ("tokens.num_frames", config.tokens.num_frames, 1),
-        ("tokens.max_pairs", config.tokens.max_pairs, 1),
-        ("train.batch_size", config.train.batch_size, 1),
-        ("train.epochs", config.train.epochs, 0),
         ("detection.short_side", config.detection.short_side, 32),
         ("detection.width", config.detection.width, 1),
         ("detection.batch_size", config.detection.batch_size, 1),
-        ("model.dim", m.dim, 1),
+        ("detection.proposals", config.detection.proposals, 1),
+        ("detection.max_boxes", config.detection.max_boxes, 1),
+        ("max_failures", config.max_failures or 0, 0),
     ):
         if number < low:
             raise UsageError(f"{key}: at least {low} expected, got {number}")
-    if m.dim % m.heads:
-        raise UsageError(f"model.dim: a multiple of model.heads={m.heads} expected, got {m.dim}")
-    if not 0 <= config.train.validation_fraction < 1:
-        raise UsageError(
-            f"train.validation_fraction: in [0, 1) expected, got {config.train.validation_fraction}"
-        )
 
 
 def _first_line(error: Exception) -> str:

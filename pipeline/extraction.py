@@ -123,6 +123,11 @@ class ClipExtractor:
                 annotated = [by_frame[i] for i in frames.frame_index.tolist()] if given else None
                 parts.extend(self._describe(frames, annotated, video_id))
                 seen.append(replace(frames, frames=frames.frames[:, :, :0, :0]))
+        if not seen:
+            raise ItemError(
+                FailureReason.NO_FRAMES,
+                f"{video_id}: {len(picked)} frames expected, none of them could be decoded",
+            )
         header = self._header(reader, video_id, fingerprint, annotation)
         return _assemble(header, seen, parts)
 

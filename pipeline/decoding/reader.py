@@ -6,6 +6,7 @@ with memory for the wanted frames alone. Damage up to the last wanted frame is f
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,7 +61,7 @@ class VideoReader:
     """Reads frames of one video; see `open_video`.
 
     Attributes:
-        source: of the video.
+        source: of the video; in tolerant mode it turns `is_degraded` when damage is met.
         timestamps_s: (num_frames,) seconds from the player's zero.
     """
 
@@ -84,19 +85,20 @@ class VideoReader:
             self.timestamps_s = [i / self._scan.rate for i in range(len(self._ordinals))]
         else:
             self.timestamps_s = [t - self._scan.start_s for t in self._scan.pts_s]
-        rotation, height, width = self._look()
         self.source = VideoSource(
             path=path,
             sha256=file_sha256(path),
             fps=self._scan.rate,
             num_frames=len(self._ordinals),
-            width=width,
-            height=height,
+            width=self._scan.width,
+            height=self._scan.height,
             duration_s=self.timestamps_s[-1] + 1 / self._scan.rate,
-            rotation=rotation,
+            rotation=0,
             edit_lists="ignored" if self._dump else "applied",
             is_degraded=cut,
         )
+        rotation, height, width = self._look()
+        self.source = replace(self.source, rotation=rotation, height=height, width=width)
 
     @property
     def num_frames(self) -> int:
@@ -141,9 +143,11 @@ class VideoReader:
     def _images(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         queue = [(self._ordinals[index], index) for index in wanted]
         at = 0
-        for ordinal, frame in enumerate(self._decode()):
+        for ordinal, frame in self._numbered():
             if at == len(queue):
                 return
+            while at < len(queue) and queue[at][0] < ordinal:
+                at += 1  # lost in a damaged file, and tolerated
             image = None
             while at < len(queue) and queue[at][0] == ordinal:
                 image = _upright(frame) if image is None else image
@@ -156,11 +160,42 @@ class VideoReader:
                 "fetch it again or set decode.tolerant=true",
             )
 
+    def _numbered(self) -> Iterator[tuple[int, Any]]:
+        """Frames with their ordinal, told by their times where packets carry any.
+
+        Counting alone would give every frame after a lost one the number of its neighbour.
+        """
+        by_time = {round(time * 1e6): k for k, time in enumerate(self._scan.pts_s)}
+        for count, frame in enumerate(self._decode()):
+            if not self._scan.has_pts:
+                yield count, frame
+                continue
+            time = None if frame.pts is None else frame.pts * self._scan.time_base
+            ordinal = None if time is None else by_time.get(round(time * 1e6))
+            if ordinal == count or (ordinal is not None and self._tolerant):
+                self._note_damage(ordinal != count)
+                yield ordinal, frame
+            elif self._tolerant:
+                self._note_damage(True)
+            else:
+                raise ItemError(
+                    FailureReason.CORRUPT_VIDEO,
+                    f"{self._path.name}: frame {count} at {self._scan.pts_s[: count + 1][-1]} s "
+                    f"expected, decoding gave one at {time} s; fetch it again or set "
+                    "decode.tolerant=true",
+                )
+
+    def _note_damage(self, is_damaged: bool) -> None:
+        if is_damaged and not self.source.is_degraded:
+            self.source = replace(self.source, is_degraded=True)
+
     def _decode(self) -> Iterator[Any]:
         with open_container(self._path, self._dump) as container:
             stream = video_stream(container, self._path)
             if self._tolerant:
-                yield from _decode_what_can_be(container, stream)
+                for frame, is_damaged in _decode_what_can_be(container, stream):
+                    self._note_damage(is_damaged)
+                    yield frame
                 return
             stream.codec_context.options = {"err_detect": "explode"}
             try:
@@ -209,20 +244,26 @@ class VideoReader:
         )
 
 
-def _decode_what_can_be(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames of a damaged file: packets that do not decode are passed over, the rest flushed."""
+def _decode_what_can_be(container: Any, stream: Any) -> Iterator[tuple[Any, bool]]:
+    """Frames of a damaged file, each with whether damage was met by then.
+
+    Packets that do not decode are passed over; at the end, whole or cut, the decoder is flushed.
+    """
     packets = container.demux(stream)
+    is_damaged = False
     while True:
         try:
             packet = next(packets, None)
         except av.FFmpegError:
-            packet = None
+            packet, is_damaged = None, True
+        is_last = packet is None or packet.size == 0
         try:
-            yield from stream.codec_context.decode(packet if packet and packet.size else None)
+            for frame in stream.codec_context.decode(None if is_last else packet):
+                is_damaged |= frame.is_corrupt
+                yield frame, is_damaged
         except av.FFmpegError:
-            if packet and packet.size:
-                continue
-        if packet is None or packet.size == 0:
+            is_damaged = True
+        if is_last:
             return
 
 

@@ -17,6 +17,7 @@ class Scan:
         pts_s: presentation times of the frames to be shown, rising, seconds.
         start_s: start time of the container, seconds.
         rate: guessed frames per second.
+        time_base: seconds per tick of the stream.
         num_declared: frames the header declares, 0 where it does not.
         num_packets: packets found, hidden ones too.
         has_pts: every packet carries a time.
@@ -27,6 +28,7 @@ class Scan:
     pts_s: tuple[float, ...]
     start_s: float
     rate: float
+    time_base: float
     num_declared: int
     num_packets: int
     has_pts: bool
@@ -88,6 +90,7 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
             pts_s=pts,
             start_s=pts[0] if start is None or not has_pts else start / 1e6,
             rate=rate or 25.0,
+            time_base=float(stream.time_base),
             num_declared=stream.frames,
             num_packets=packets,
             has_pts=has_pts,

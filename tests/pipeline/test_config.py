@@ -27,26 +27,26 @@ def test_charades_has_detected_boxes_no_relations_and_no_weights() -> None:
 
 def test_words_win_over_yaml_and_yaml_over_defaults(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
-    path.write_text("train: {epochs: 7, batch_size: 3}\nboxes: ground-truth\n")
-    config = load_config(path, ["train.epochs=9"])
-    assert (config.train.epochs, config.train.batch_size) == (9, 3)
-    assert config.train.learning_rate == load_config().train.learning_rate
+    path.write_text("detection: {depth: 50, width: 8}\nboxes: ground-truth\n")
+    config = load_config(path, ["detection.depth=26"])
+    assert (config.detection.depth, config.detection.width) == (26, 8)
+    assert config.detection.proposals == load_config().detection.proposals
     assert config_as_dict(config)["boxes"] == "ground-truth"
 
 
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("train.epoch=3", "did you mean 'train.epochs'?"),
-        ("traine.epochs=3", "did you mean 'train'?"),
-        ("epochs=3", "did you mean 'train.epochs'?"),
+        ("frames.nun=3", "did you mean 'frames.num'?"),
+        ("framez.num=3", "did you mean 'frames'?"),
+        ("short_side=3", "did you mean 'detection.short_side'?"),
         ("boxes=detekted", "expected one of"),
-        ("train.epochs=x", "train.epochs"),
-        ("train.epochs=-1", "at least 0"),
+        ("frames.num=x", "frames.num"),
+        ("frames.num=0", "at least 1"),
+        ("max_failures=-1", "at least 0"),
         ("decode=3", "decode"),
-        ("model.preset=loose", "strict, paper"),
-        ("model.dim=30", "multiple of model.heads"),
-        ("train.validation_fraction=1.0", "[0, 1)"),
+        ("detection.preset=loose", "action-genome"),
+        ("detection.depth=33", "101"),
         ("nothing", "key=value"),
     ],
 )

@@ -121,6 +121,19 @@ def test_a_truncated_file_can_be_tolerated(tmp_path: Path, clip: Path) -> None:
     assert numbers(frames)[:5] == [0, 1, 2, 3, 4]
 
 
+def test_a_damaged_middle_is_marked_and_shifts_no_frame(tmp_path: Path, clip: Path) -> None:
+    reader = open_video(damaged(tmp_path, clip, "zeroed"), tolerant=True)
+    frames = reader.read(list(range(reader.num_frames)))
+    assert reader.source.is_degraded
+    first = [n for n in range(10) if n in frames.frame_index.tolist()]
+    assert numbers(frames)[: len(first)] == first
+    tail = frames.frame_index >= 36  # the last group of pictures is whole again
+    assert numbers(frames)[-int(tail.sum()) :] == frames.frame_index[tail].tolist()
+    whole = open_video(clip, tolerant=True)
+    assert numbers(whole.read(list(range(40)))) == list(range(40))
+    assert not whole.source.is_degraded
+
+
 def test_limits_and_ranges(clip: Path) -> None:
     with pytest.raises(ItemError, match=r"decode\.max_pixels"):
         open_video(clip, max_pixels=100)
