@@ -28,6 +28,7 @@ def build_laiar(
     Returns:
         The network, in training mode.
     """
+    settings = settings.resolved()
     former = DTFormer(settings)
     return LaIAR(
         VisualRelation(

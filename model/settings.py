@@ -1,6 +1,6 @@
 """Every choice the paper leaves open, and the two presets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -13,14 +13,14 @@ class LaIARSettings:
     selection, and zeroed tokens still take attention.
 
     Attributes:
-        preset: `strict` or `paper`; fills in the three that follow where they are None.
+        preset: `strict` or `paper`; decides the three that follow where they are None.
         context: `kept` or `all`.
         discard: `mask` or `zero`.
         positions: `time` or `time-slot`.
         num_frames: T, positions in time.
         max_pairs: K, positions of slots (time-slot only).
         dim: D; layers, heads, mlp_ratio, dropout: of the transformer.
-        part_width, union_width, class_embeddings: of Eq. 1.
+        part_width, union_width, class_embeddings: of Eq. 1 (None: no class embeddings).
         predicate_pooling, predicate_threshold: of Eq. 2.
         temporal_selection, spatial_selection: off means that map keeps everything.
         initial_keep, gumbel_temperature: of the selectors.
@@ -43,7 +43,7 @@ class LaIARSettings:
     dropout: float = 0.1
     part_width: int = 512
     union_width: int = 256
-    class_embeddings: bool = False
+    class_embeddings: bool | None = None
     predicate_pooling: str = "active"
     predicate_threshold: float = 0.5
     temporal_selection: bool = True
@@ -53,15 +53,31 @@ class LaIARSettings:
     shared_transformer: bool = True
 
     def __post_init__(self) -> None:
-        if self.preset not in ("strict", "paper"):
-            raise ValueError(f"preset: strict or paper expected, got {self.preset!r}")
-        strict = self.preset == "strict"
-        for name, choices in (
-            ("context", ("kept", "all")),
-            ("discard", ("mask", "zero")),
-            ("positions", ("time", "time-slot")),
-        ):
-            value = getattr(self, name) or choices[0 if strict else 1]
-            if value not in choices:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices and not (value is None and name != "preset"):
                 raise ValueError(f"{name}: {' or '.join(choices)} expected, got {value!r}")
-            object.__setattr__(self, name, value)
+        for name in ("num_frames", "max_pairs", "dim", "layers", "heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: at least 1 expected, got {getattr(self, name)}")
+        if self.dim % self.heads:
+            raise ValueError(f"dim: a multiple of heads={self.heads} expected, got {self.dim}")
+
+    def resolved(self) -> "LaIARSettings":
+        """The same with the preset's readings written out."""
+        column = 0 if self.preset == "strict" else 1
+        return replace(
+            self,
+            context=self.context or _CHOICES["context"][column],
+            discard=self.discard or _CHOICES["discard"][column],
+            positions=self.positions or _CHOICES["positions"][column],
+        )
+
+
+#: Of the readings the first is that of `strict`, the second that of `paper`.
+_CHOICES = {
+    "preset": ("strict", "paper"),
+    "context": ("kept", "all"),
+    "discard": ("mask", "zero"),
+    "positions": ("time", "time-slot"),
+}

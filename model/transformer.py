@@ -27,7 +27,7 @@ class GatedAttention(nn.Module):
     ) -> Float[Tensor, "B S D"]:
         """Attend; at least one key of each sequence must have a gate above 0."""
         B, S, D = x.shape
-        q, k, v = self.qkv(x).view(B, S, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).view(B, S, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         scores = (q @ k.transpose(2, 3)).float() * (D // self.heads) ** -0.5  # (B, heads, S, S)
         allowed = gate[:, None, None].float()
         top = scores.masked_fill(allowed <= 0, float("-inf")).amax(3, keepdim=True).detach()

@@ -1,0 +1,141 @@
+"""Words for tokens: the nearest semantic label in the joint space (Section 5 of the paper)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from model.tokens import TokenBatch
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names of M tokens within one group of predicates.
+
+    Attributes:
+        predicate: (M,) int64, -1 where the bank has no label to offer.
+        cosine: (M,) similarity to the label named; 0 without one.
+        margin: (M,) lead over the runner-up; 0 where there is none to compare with.
+        object: (M,) int64, the object class of the label: the token's own where constrained.
+    """
+
+    predicate: Tensor
+    cosine: Tensor
+    margin: Tensor
+    object: Tensor
+
+
+@dataclass(frozen=True)
+class LabelBank:
+    """One prototype per (object class, predicate): the mean language embedding of such tokens.
+
+    Attributes:
+        prototypes: (E, D) float32.
+        objects: (E,) int64; predicates: (E,) int64; counts: (E,) int64 tokens behind each.
+        group_sizes: number of predicates of each group, in index order.
+
+    Raises:
+        ValueError: if lengths do not agree or a predicate is out of range.
+    """
+
+    prototypes: Tensor
+    objects: Tensor
+    predicates: Tensor
+    counts: Tensor
+    group_sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        lengths = {len(v) for v in (self.prototypes, self.objects, self.predicates, self.counts)}
+        if len(lengths) != 1 or self.prototypes.ndim != 2:
+            raise ValueError("label bank: E prototypes, objects, predicates and counts expected")
+        if len(self.predicates) and not (
+            0 <= int(self.predicates.min()) <= int(self.predicates.max()) < sum(self.group_sizes)
+        ):
+            raise ValueError(f"label bank: predicates below {sum(self.group_sizes)} expected")
+
+    def __len__(self) -> int:
+        """E."""
+        return len(self.objects)
+
+    def name(
+        self,
+        embeddings: Float[Tensor, "M D"],
+        object_labels: Int64[Tensor, "M"],
+        *,
+        constrained: bool = True,
+    ) -> list[Names]:
+        """Nearest label of each token, per group of predicates.
+
+        Args:
+            embeddings: of the tokens, in the joint space.
+            object_labels: what the detector or the annotation calls their objects.
+            constrained: only labels of the token's own object are looked at; otherwise all.
+
+        Returns:
+            One `Names` per group, in the order of the groups.
+        """
+        prototypes = F.normalize(self.prototypes.to(embeddings), dim=1)
+        cosine = F.normalize(embeddings.float(), dim=1) @ prototypes.T  # (M, E)
+        if constrained:
+            own = object_labels[:, None] == self.objects.to(object_labels)[None]
+            cosine = cosine.masked_fill(~own, float("-inf"))
+        named = []
+        start = 0
+        for size in self.group_sizes:
+            inside = (self.predicates >= start) & (self.predicates < start + size)
+            named.append(self._nearest(cosine, inside.nonzero()[:, 0].to(cosine.device)))
+            start += size
+        return named
+
+    def _nearest(self, cosine: Tensor, rows: Tensor) -> Names:
+        M = len(cosine)
+        padded = F.pad(cosine[:, rows], (0, 2), value=float("-inf"))
+        best, place = padded.topk(2, dim=1)
+        known = best[:, 0].isfinite()
+        entry = F.pad(rows, (0, 2))[place[:, 0]].to(self.predicates.device)
+        lead = torch.where(best[:, 1].isfinite(), best[:, 0] - best[:, 1], 0.0)
+        nothing = torch.full((M,), -1, device=cosine.device)
+        if not len(self):
+            zero = torch.zeros(M, device=cosine.device)
+            return Names(nothing, zero, zero.clone(), nothing.clone())
+        return Names(
+            torch.where(known, self.predicates[entry].to(cosine.device), nothing),
+            torch.where(known, best[:, 0], 0.0),
+            torch.where(known, lead, 0.0),
+            torch.where(known, self.objects[entry].to(cosine.device), nothing),
+        )
+
+
+class LabelBankBuilder:
+    """Collects language embeddings; `build` gives their means.
+
+    Args:
+        num_objects: O.
+        group_sizes: number of predicates of each group.
+        dim: D.
+    """
+
+    def __init__(self, num_objects: int, group_sizes: Sequence[int], dim: int) -> None:
+        self.group_sizes = tuple(group_sizes)
+        R = sum(self.group_sizes)
+        self._sums = torch.zeros(num_objects, R, dim, dtype=torch.float64)
+        self._counts = torch.zeros(num_objects, R, dtype=torch.int64)
+
+    def add(self, embeddings: Float[Tensor, "B T K D"], batch: TokenBatch) -> None:
+        """Add the real tokens of a batch; each counts for every predicate active in it."""
+        assert batch.predicates is not None
+        token, predicate = (batch.predicates >= 0.5).nonzero(as_tuple=True)
+        place = (batch.object_labels[token].cpu(), predicate.cpu())
+        packed = F.normalize(embeddings[batch.mask].double(), dim=1)
+        self._sums.index_put_(place, packed[token].cpu(), accumulate=True)
+        self._counts.index_put_(place, torch.ones(len(token), dtype=torch.int64), accumulate=True)
+
+    def build(self) -> LabelBank:
+        """The bank of every (object, predicate) that was met."""
+        objects, predicates = self._counts.nonzero(as_tuple=True)
+        counts = self._counts[objects, predicates]
+        means = (self._sums[objects, predicates] / counts[:, None]).float()
+        return LabelBank(means, objects, predicates, counts, self.group_sizes)

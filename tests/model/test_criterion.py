@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from model.criterion import CriterionSettings, LaIARCriterion
+from model.losses import loss_action_multi, loss_similarity, loss_token_selection
+from tests.model.batches import random_batch
+from tests.model.test_laiar import drawn_mask, small
+
+LABELS = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+
+
+def test_the_terms_are_eq_11_with_its_weights() -> None:
+    model, batch = small(), random_batch(drawn_mask(0, 2, 3, 4))
+    outputs = model(batch)
+    criterion = LaIARCriterion(CriterionSettings(similarity=0.3, selection=2.0, cross_modal=0.5))
+    terms = criterion(outputs, LABELS, batch, model.log_scale)
+    assert list(terms) == ["video", "language", "similarity", "selection", "cross_modal"]
+    video, language = outputs.video, outputs.language
+    torch.testing.assert_close(terms["video"], loss_action_multi(video.logits, LABELS))
+    torch.testing.assert_close(terms["language"], loss_action_multi(language.logits, LABELS))
+    pairs = (video.embeddings[batch.mask], language.embeddings[batch.mask])
+    torch.testing.assert_close(terms["similarity"], 0.3 * loss_similarity(*pairs, model.log_scale))
+    selection = loss_token_selection(video.keep_gate, language.keep_gate, batch.mask)
+    torch.testing.assert_close(terms["selection"], 2.0 * selection)
+    p, q = language.logits.sigmoid(), video.mimic_logits.sigmoid()
+    divergence = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+    torch.testing.assert_close(terms["cross_modal"], 0.5 * divergence.mean())
+
+
+def test_same_triplets_are_no_negatives_when_asked() -> None:
+    model, batch = small(), random_batch(torch.ones(2, 3, 4, dtype=torch.bool))
+    for value in (batch.object_labels, batch.predicates):
+        assert value is not None
+        value[:] = value[0]
+    outputs = model(batch)
+    settings = CriterionSettings(multi_positive=True)
+    terms = LaIARCriterion(settings)(outputs, LABELS, batch, model.log_scale)
+    assert float(terms["similarity"].detach()) == pytest.approx(0.0, abs=1e-6)
+    plain = LaIARCriterion(CriterionSettings())(outputs, LABELS, batch, model.log_scale)
+    assert float(plain["similarity"].detach()) > 0.01
+
+
+def test_one_action_per_video_and_no_language_side() -> None:
+    model, batch = small(), random_batch(drawn_mask(0, 2, 3, 4))
+    labels, settings = torch.tensor([2, 0]), CriterionSettings(multi_label=False)
+    terms = LaIARCriterion(settings)(model(batch), labels, batch, model.log_scale)
+    video = model(batch).video
+    by_hand = -video.logits.log_softmax(1)[[0, 1], [2, 0]].mean()
+    torch.testing.assert_close(terms["video"], by_hand)
+    silent = type(batch)(**(vars(batch) | {"predicates": None}))
+    terms = LaIARCriterion(settings)(model(silent), labels, silent, model.log_scale)
+    assert list(terms) == ["video"]
+
+
+@pytest.mark.parametrize("changes", [{"reduction": "max"}, {"similarity": -1.0}])
+def test_bad_settings_are_refused(changes: dict) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        CriterionSettings(**changes)
