@@ -38,6 +38,8 @@ class ClipHeader:
         detector: identity (sha256 of weights or `random:SEED`), and its settings.
         boxes: `detected` or `ground-truth`.
         feature_source: `proposal` or `box`, see `detection.Detections`.
+        num_uniform: uniform frames asked for (`frames.num`); None where annotated frames alone
+            were taken.
         split, subject, scene: of the dataset, or None.
         length_s: the dataset's length of the video, or None.
         actions: (class index, start_s, end_s) per annotated interval; None where unlabelled.
@@ -50,6 +52,7 @@ class ClipHeader:
     detector: dict[str, Any]
     boxes: str
     feature_source: str
+    num_uniform: int | None = None
     split: str | None = None
     subject: str | None = None
     scene: str | None = None

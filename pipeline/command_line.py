@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from pipeline.errors import UsageError
+from pipeline.errors import StageError, UsageError
 
 EXIT_OK, EXIT_FAILURES, EXIT_USAGE, EXIT_BUDGET = 0, 1, 2, 3
 
@@ -65,7 +65,8 @@ def parse_words(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace
 def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave the process with its exit code.
 
-    UsageError is one sentence on standard error and exit code 2; SIGINT 130; SIGTERM 143.
+    UsageError is one sentence on standard error and exit code 2, StageError the same and 1; SIGINT
+    130; SIGTERM 143.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     words = list(sys.argv[1:] if argv is None else argv)
@@ -75,6 +76,9 @@ def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = N
     except UsageError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = EXIT_USAGE
+    except StageError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = EXIT_FAILURES
     except KeyboardInterrupt:
         print("interrupted; the same command again finishes what is missing", file=sys.stderr)
         code = 130

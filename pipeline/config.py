@@ -16,6 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from detection.presets import PRESETS
 from detection.resnet import STAGES
+from model.criterion import CriterionSettings
+from model.settings import LaIARSettings
 from pipeline.errors import UsageError
 
 Boxes = Enum("Boxes", {"detected": "detected", "ground-truth": "ground-truth"})
@@ -23,6 +25,7 @@ Relations = Enum(
     "Relations", {"predicted": "predicted", "ground-truth": "ground-truth", "none": "none"}
 )
 Backend = Enum("Backend", {"pyav": "pyav"})
+Amp = Enum("Amp", {"auto": "auto", "bf16": "bf16", "off": "off"})
 
 
 @dataclass
@@ -68,6 +71,41 @@ class DetectionConfig:
 
 
 @dataclass
+class TrainConfig:
+    """How the network is trained."""
+
+    epochs: int = 40
+    #: Videos per step.
+    batch_size: int = 32
+    lr: float = 1e-4
+    weight_decay: float = 1e-2
+    #: Share of all steps in which the learning rate rises; a cosine to zero follows.
+    warmup: float = 0.05
+    #: Largest norm of the gradient.
+    clip_norm: float = 1.0
+    #: Share of the training videos held out by the hash of their id: never trained on; they give
+    #: the live mAP and the calibration of names.
+    validation_fraction: float = 0.1
+    #: `auto`: bfloat16 where there is a GPU that has it.
+    amp: Amp = Amp.auto
+    #: Processes that read the cache; 0 reads in the main one.
+    workers: int = 0
+    seed: int = 0
+    #: Also write TensorBoard files (needs the package tensorboard).
+    tensorboard: bool = False
+
+
+@dataclass
+class PredictConfig:
+    """What is said of a video."""
+
+    #: Actions explained, best first.
+    top: int = 5
+    #: A score from which an action is called present.
+    threshold: float = 0.5
+
+
+@dataclass
 class Config:
     """All of it."""
 
@@ -82,6 +120,10 @@ class Config:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
     detection: DetectionConfig = field(default_factory=DetectionConfig)
+    model: LaIARSettings = field(default_factory=LaIARSettings)
+    loss: CriterionSettings = field(default_factory=CriterionSettings)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -118,7 +160,10 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
         except Exception as error:
             raise UsageError(f"{word!r}: key=value expected, {_first_line(error)}") from error
         tree = _merge(tree, patch, "command line")
-    config = OmegaConf.to_object(tree)
+    try:
+        config = OmegaConf.to_object(tree)
+    except ValueError as error:
+        raise UsageError(f"settings: {_first_line(error)}") from error
     assert isinstance(config, Config)
     _check_choices(config)
     return config
@@ -177,9 +222,24 @@ def _check_choices(config: Config) -> None:
         ("detection.proposals", config.detection.proposals, 1),
         ("detection.max_boxes", config.detection.max_boxes, 1),
         ("max_failures", config.max_failures or 0, 0),
+        ("train.epochs", config.train.epochs, 0),
+        ("train.batch_size", config.train.batch_size, 1),
+        ("train.workers", config.train.workers, 0),
+        ("predict.top", config.predict.top, 1),
     ):
         if number < low:
             raise UsageError(f"{key}: at least {low} expected, got {number}")
+    for key, share in (
+        ("train.lr", config.train.lr),
+        ("train.weight_decay", config.train.weight_decay),
+        ("train.warmup", config.train.warmup),
+        ("train.validation_fraction", config.train.validation_fraction),
+        ("predict.threshold", config.predict.threshold),
+    ):
+        if not 0 <= share <= 1:
+            raise UsageError(f"{key}: a number from 0 to 1 expected, got {share}")
+    if not config.train.clip_norm > 0:
+        raise UsageError(f"train.clip_norm: above 0 expected, got {config.train.clip_norm}")
 
 
 def _first_line(error: Exception) -> str:

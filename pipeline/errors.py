@@ -49,6 +49,13 @@ class ItemError(Exception):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type, tuple[FailureReason, str]]:
+        return ItemError, (self.reason, str(self))
+
+
+class StageError(Exception):
+    """A stage cannot go on: one sentence for standard error, exit code 1."""
+
 
 class UsageError(Exception):
     """The command cannot start: one sentence for standard error, exit code 2."""

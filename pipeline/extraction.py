@@ -17,6 +17,7 @@ from pipeline.decoding import VideoReader, open_video
 from pipeline.detector_loading import DetectorIdentity
 from pipeline.errors import FailureReason, ItemError
 from pipeline.files import json_sha256
+from pipeline.sampling import choose_frames
 from pipeline.video import VideoFrames
 from relations.boxes import union_boxes
 from relations.graph import RelationGraph
@@ -53,16 +54,6 @@ def clip_fingerprint(
             "annotation": annotation.fingerprint() if annotation else None,
         }
     )
-
-
-def choose_frames(num_frames: int, num: int, annotated: Sequence[int] = ()) -> list[int]:
-    """Centres of `num` equal segments, and the annotated frames, without repetition, rising.
-
-    Frame i of n segments is floor((i + 1/2) * num_frames / n); a video of fewer frames gives all.
-    """
-    n = min(num, num_frames)
-    uniform = [(2 * i + 1) * num_frames // (2 * n) for i in range(n)]
-    return sorted({*uniform, *annotated})
 
 
 @dataclass(frozen=True)
@@ -195,6 +186,9 @@ class ClipExtractor:
             detector=self.identity.to_tree(),
             boxes=self.config.boxes.value,
             feature_source="box" if self.config.boxes.value == "ground-truth" else "proposal",
+            num_uniform=None
+            if self.config.boxes.value == "ground-truth"
+            else self.config.frames.num,
             split=annotation.split if annotation else None,
             subject=annotation.subject if annotation else None,
             scene=annotation.scene if annotation else None,

@@ -48,6 +48,13 @@ def test_words_win_over_yaml_and_yaml_over_defaults(tmp_path: Path) -> None:
         ("detection.preset=loose", "action-genome"),
         ("detection.depth=33", "101"),
         ("nothing", "key=value"),
+        ("model.preset=papr", "strict or paper"),
+        ("model.heads=7", "multiple of heads"),
+        ("loss.reduction=max", "mean or sum"),
+        ("train.warmup=2", "from 0 to 1"),
+        ("train.lr=nan", "from 0 to 1"),
+        ("train.clip_norm=0", "above 0"),
+        ("train.epoch=3", "did you mean 'train.epochs'?"),
     ],
 )
 def test_a_bad_word_is_refused_by_name(word: str, says: str) -> None:
@@ -68,3 +75,10 @@ def test_a_bad_file_is_refused_or_empty(tmp_path: Path, text: str) -> None:
         load_config(path)
     with pytest.raises(UsageError, match="YAML file expected"):
         load_config(tmp_path / "absent.yaml")
+
+
+def test_a_preset_of_the_command_line_decides_what_is_not_named() -> None:
+    model = load_config(None, ["model.preset=paper", "model.discard=mask"]).model.resolved()
+    assert (model.context, model.discard, model.positions) == ("all", "mask", "time-slot")
+    strict = load_config().model.resolved()
+    assert (strict.context, strict.discard, strict.positions) == ("kept", "mask", "time")

@@ -10,7 +10,6 @@ from pipeline.annotations import read_annotations
 from pipeline.cache import ClipReader, load_clip
 from pipeline.command_line import run_command
 from pipeline.extract import main
-from pipeline.extraction import choose_frames
 from pipeline.video_files import video_id_of
 from pipeline.vocabulary import load_vocabulary
 from tests.pipeline.dataset_maker import write_dataset
@@ -177,13 +176,6 @@ def test_a_cache_of_other_settings_is_refused_by_the_one_that_differs(
     code, _, err = call(capsys, [*words, "frames.num=5"])
     assert code == 2
     assert "settings.frames=3, this command has 5" in err
-
-
-def test_frames_are_segment_centres_and_the_annotated_ones() -> None:
-    assert choose_frames(100, 4) == [12, 37, 62, 87]
-    assert choose_frames(100, 2, [0, 25, 99]) == [0, 25, 75, 99]
-    assert choose_frames(3, 8) == [0, 1, 2]
-    assert choose_frames(1, 32) == [0]
 
 
 def test_ids_of_odd_names() -> None:

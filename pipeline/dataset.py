@@ -1,0 +1,203 @@
+"""Cached clips as samples for the network."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from model.tokens import TokenBatch
+from pipeline.annotations.ids import is_safe_id
+from pipeline.cache import CachedClip, ClipHeader, ClipReader
+from pipeline.cache_folder import clip_path, read_manifest
+from pipeline.errors import FailureReason, ItemError
+from pipeline.files import file_sha256
+from pipeline.sampling import segment_rows, uniform_rows
+from pipeline.tokens import clip_tokens, collate_tokens
+
+
+@dataclass(frozen=True)
+class ClipEntry:
+    """A clip of a cache: where it lies and what its header says."""
+
+    path: Path
+    header: ClipHeader
+
+    @property
+    def video_id(self) -> str:
+        """Id of the video."""
+        return self.header.video_id
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One video for the network.
+
+    Attributes:
+        video_id: of the video.
+        tokens: one video.
+        labels: (C,) float32 of 0 and 1.
+    """
+
+    video_id: str
+    tokens: TokenBatch
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class SampleBatch:
+    """Several videos; `failed` holds those that could not be read (id, error)."""
+
+    video_ids: tuple[str, ...]
+    tokens: TokenBatch | None
+    labels: Tensor
+    failed: tuple[tuple[str, ItemError], ...]
+
+
+def list_clips(cache: Path) -> tuple[list[ClipEntry], dict[str, ItemError]]:
+    """Every clip of a cache whose bytes are those of its manifest, by id.
+
+    Returns:
+        The clips, and for each other id why it cannot be used: BAD_CACHE if the file is missing,
+        changed, of another schema, or not in the manifest.
+    """
+    manifest = read_manifest(cache)
+    clips, bad = [], {}
+    strangers = {path.stem for path in cache.glob("*.safetensors")} - manifest.keys()
+    for video_id in sorted({*manifest, *strangers}):
+        try:
+            clips.append(_entry(cache, video_id, manifest.get(video_id, {}).get("sha256")))
+        except ItemError as error:
+            bad[video_id] = error
+    return clips, bad
+
+
+def is_held_out(video_id: str, fraction: float) -> bool:
+    """Whether a training video belongs to the validation videos: by the SHA-256 of its id."""
+    number = int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8], "big")
+    return number < fraction * 2**64
+
+
+class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
+    """Samples of T frames.
+
+    In training one random frame of each segment is taken, drawn from (seed, epoch, id): the same
+    whatever the number of workers and the order. Otherwise the segments' centres. Of clips with
+    detected boxes only the uniform frames count.
+
+    Args:
+        clips: what to read.
+        num_classes: C.
+        num_frames: T; max_pairs: K.
+        relations: source of predicates, or None.
+        seed: of the draw, or None for centres.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[ClipEntry],
+        num_classes: int,
+        *,
+        num_frames: int,
+        max_pairs: int,
+        relations: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.clips = list(clips)
+        self.num_classes = num_classes
+        self.num_frames, self.max_pairs = num_frames, max_pairs
+        self.relations, self.seed = relations, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Sample | tuple[str, ItemError]:
+        """A sample, or the id with the reason why there is none."""
+        entry = self.clips[index]
+        try:
+            clip = self.read(entry)
+            tokens = clip_tokens(clip, self.max_pairs, self.relations).batch
+            return Sample(entry.video_id, tokens, class_labels(entry.header, self.num_classes))
+        except ItemError as error:
+            return entry.video_id, error
+
+    def read(self, entry: ClipEntry) -> CachedClip:
+        """The sampled frames of a clip; ItemError BAD_CACHE if it is damaged or not finite."""
+        reader = ClipReader(entry.path)
+        if self.relations is not None and self.relations not in reader.relations:
+            raise ItemError(
+                FailureReason.BAD_CACHE,
+                f"{entry.video_id}: relations {self.relations!r} expected, the clip has "
+                f"{', '.join(reader.relations) or 'none'}; extract it with "
+                f"relations={self.relations}",
+            )
+        rng = None
+        if self.seed is not None:
+            salt = hashlib.sha256(entry.video_id.encode()).digest()[:8]
+            rng = np.random.default_rng([self.seed, self.epoch, int.from_bytes(salt, "big")])
+        clip = reader.read(sample_rows(reader, self.num_frames, rng))
+        for name in ("box_features", "union_features", "boxes", "scores"):
+            if not bool(torch.isfinite(getattr(clip, name)).all()):
+                raise ItemError(
+                    FailureReason.BAD_CACHE,
+                    f"{entry.video_id}: finite {name} expected, got NaN or infinity; extract again",
+                )
+        return clip
+
+
+def sample_rows(
+    reader: ClipReader | CachedClip, num_frames: int, rng: np.random.Generator | None = None
+) -> list[int]:
+    """The rows of a clip that become T frames of tokens."""
+    header, index = reader.header, reader.frame_index.tolist()
+    rows = list(range(len(index)))
+    if header.num_uniform is not None:
+        rows = uniform_rows(index, int(header.source["num_frames"]), header.num_uniform)
+    return [rows[i] for i in segment_rows(len(rows), num_frames, rng)]
+
+
+def collate_samples(items: Sequence[Sample | tuple[str, ItemError]]) -> SampleBatch:
+    """Join samples; those that could not be read are told apart."""
+    samples = [item for item in items if isinstance(item, Sample)]
+    failed = tuple(item for item in items if not isinstance(item, Sample))
+    labels = [s.labels for s in samples]
+    return SampleBatch(
+        tuple(s.video_id for s in samples),
+        collate_tokens([s.tokens for s in samples]) if samples else None,
+        torch.stack(labels) if labels else torch.zeros(0, 0),
+        failed,
+    )
+
+
+def class_labels(header: ClipHeader, num_classes: int) -> Tensor:
+    """(C,) float32 of 0 and 1; ItemError BAD_ANNOTATION for a class out of range."""
+    labels = torch.zeros(num_classes)
+    for action, _, _ in header.actions or ():
+        if not 0 <= action < num_classes:
+            raise ItemError(
+                FailureReason.BAD_ANNOTATION,
+                f"{header.video_id}: classes below {num_classes} expected, got {action}",
+            )
+        labels[action] = 1.0
+    return labels
+
+
+def _entry(cache: Path, video_id: str, sha256: str | None) -> ClipEntry:
+    path = clip_path(cache, video_id)
+    if not is_safe_id(video_id) or sha256 is None:
+        problem = "in the manifest with its SHA-256"
+    elif not path.is_file():
+        problem = f"at {path}"
+    elif file_sha256(path) != sha256:
+        problem = f"with the bytes of its manifest at {path}"
+    else:
+        return ClipEntry(path, ClipReader(path).header)
+    raise ItemError(
+        FailureReason.BAD_CACHE,
+        f"{video_id[:128]}: a clip expected {problem}, it is not there; extract it again",
+    )
