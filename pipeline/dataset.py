@@ -1,14 +1,14 @@
 """Cached clips as samples for the network."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from model.tokens import TokenBatch
 from pipeline.annotations.ids import is_safe_id
@@ -22,10 +22,11 @@ from pipeline.tokens import clip_tokens, collate_tokens
 
 @dataclass(frozen=True)
 class ClipEntry:
-    """A clip of a cache: where it lies and what its header says."""
+    """A clip of a cache: where it lies, what its header says, which relations it holds."""
 
     path: Path
     header: ClipHeader
+    relations: tuple[str, ...] = ()
 
     @property
     def video_id(self) -> str:
@@ -174,6 +175,29 @@ def collate_samples(items: Sequence[Sample | tuple[str, ItemError]]) -> SampleBa
     )
 
 
+def batches(
+    data: ClipDataset, batch_size: int, *, workers: int = 0, order_seed: int | None = None
+) -> Iterator[SampleBatch]:
+    """The samples in batches; shuffled by (order_seed, epoch), or in order."""
+    order = list(range(len(data)))
+    if order_seed is not None:
+        generator = torch.Generator().manual_seed(order_seed * 100_003 + data.epoch)
+        order = torch.randperm(len(data), generator=generator).tolist()
+    loader = DataLoader(
+        data,
+        batch_size=batch_size,
+        sampler=order,
+        num_workers=workers,
+        collate_fn=collate_samples,
+        pin_memory=False,
+        # The loader draws a base seed on every epoch; it must not come from the global generator,
+        # whose state the dropout of a resumed training continues.
+        generator=torch.Generator().manual_seed(0),
+        multiprocessing_context="spawn" if workers else None,
+    )
+    yield from loader
+
+
 def class_labels(header: ClipHeader, num_classes: int) -> Tensor:
     """(C,) float32 of 0 and 1; ItemError BAD_ANNOTATION for a class out of range."""
     labels = torch.zeros(num_classes)
@@ -190,14 +214,12 @@ def class_labels(header: ClipHeader, num_classes: int) -> Tensor:
 def _entry(cache: Path, video_id: str, sha256: str | None) -> ClipEntry:
     path = clip_path(cache, video_id)
     if not is_safe_id(video_id) or sha256 is None:
-        problem = "in the manifest with its SHA-256"
+        problem = "a file named in the manifest with its SHA-256 expected, it is not"
     elif not path.is_file():
-        problem = f"at {path}"
+        problem = f"a file expected at {path}, there is none"
     elif file_sha256(path) != sha256:
-        problem = f"with the bytes of its manifest at {path}"
+        problem = f"the bytes of its manifest expected at {path}, they have changed"
     else:
-        return ClipEntry(path, ClipReader(path).header)
-    raise ItemError(
-        FailureReason.BAD_CACHE,
-        f"{video_id[:128]}: a clip expected {problem}, it is not there; extract it again",
-    )
+        reader = ClipReader(path)
+        return ClipEntry(path, reader.header, reader.relations)
+    raise ItemError(FailureReason.BAD_CACHE, f"{video_id[:128]}: {problem}; extract it again")

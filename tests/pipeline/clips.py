@@ -20,7 +20,9 @@ def header(video_id: str = "CLIP1") -> ClipHeader:
     )
 
 
-def random_clip(counts: list[int], seed: int = 0, video_id: str = "CLIP1") -> CachedClip:
+def random_clip(
+    counts: list[int], seed: int = 0, video_id: str = "CLIP1", *, predicates: int = 6
+) -> CachedClip:
     """A clip with `counts[t]` boxes in frame t; the first of each frame is the person."""
     g = torch.Generator().manual_seed(seed)
     T, N = len(counts), sum(counts)
@@ -43,5 +45,5 @@ def random_clip(counts: list[int], seed: int = 0, video_id: str = "CLIP1") -> Ca
         box_features=torch.randn(N, 8, generator=g).half().float(),
         pairs=torch.stack(pairs) if P else torch.zeros(0, 2, dtype=torch.int64),
         union_features=torch.randn(P, 4, 7, 7, generator=g).half().float(),
-        predicates={"ground-truth": (torch.rand(P, 6, generator=g) > 0.5).float()},
+        predicates={"ground-truth": (torch.rand(P, predicates, generator=g) > 0.5).float()},
     )

@@ -1,0 +1,55 @@
+"""Caches of random clips, as an extraction would leave them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.cache import CachedClip, save_clip
+from pipeline.cache_folder import CacheInfo, append_manifest, clip_path, write_cache_info
+from pipeline.vocabulary import load_vocabulary
+from tests.pipeline.clips import random_clip
+
+VOCABULARY = load_vocabulary("action_genome")
+NUM_CLASSES = 5
+#: A network small enough for tests.
+SMALL = (
+    *("model.dim=16", "model.heads=2", "model.layers=1", "model.num_frames=4"),
+    *("model.part_width=8", "model.union_width=4", "boxes=ground-truth"),
+    *("relations=ground-truth", "device=cpu", "train.batch_size=4"),
+)
+
+
+def cache_info(**changes: object) -> CacheInfo:
+    """What the clips of `random_cache` share."""
+    given: dict = {
+        "settings": {"boxes": "ground-truth", "vocabulary": "action_genome", "frames": 32},
+        "detector": {"weights": "random:0", "preset": "action-genome"},
+        "objects": VOCABULARY.objects,
+        "predicate_groups": VOCABULARY.predicate_groups,
+        "classes": tuple((f"c{i:03d}", f"Doing thing {i}") for i in range(NUM_CLASSES)),
+    }
+    return CacheInfo(**(given | changes))
+
+
+def labelled_clip(number: int, split: str) -> CachedClip:
+    """A random clip with two labels that follow from its number."""
+    counts = [2 + (number + t) % 3 for t in range(6)]
+    name = f"{split.upper()}{number:03d}"
+    clip = random_clip(counts, 1000 * len(split) + number, name, predicates=26)
+    actions = tuple((c, 0.0, 0.5) for c in {number % NUM_CLASSES, number // 2 % NUM_CLASSES})
+    return replace(clip, header=replace(clip.header, split=split, actions=actions))
+
+
+def put(cache: Path, clip: CachedClip) -> None:
+    """Add a clip to a cache."""
+    digest = save_clip(clip_path(cache, clip.video_id), clip)
+    append_manifest(cache, {"id": clip.video_id, "sha256": digest})
+
+
+def random_cache(cache: Path, train: int = 10, test: int = 4, **changes: object) -> Path:
+    """A cache folder of random labelled clips."""
+    cache.mkdir(parents=True)
+    write_cache_info(cache, cache_info(**changes))
+    for split, num in (("train", train), ("test", test)):
+        for number in range(num):
+            put(cache, labelled_clip(number, split))
+    return cache

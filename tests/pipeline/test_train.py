@@ -1,0 +1,173 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline import train
+from pipeline.cache_folder import append_manifest
+from pipeline.errors import StageError, UsageError
+from pipeline.files import file_sha256
+from pipeline.run_folder import load_bank, load_model, read_card
+from pipeline.training_log import TrainingLog
+from tests.pipeline.cache_maker import SMALL, labelled_clip, put, random_cache
+
+TERMS = {"video", "language", "similarity", "selection", "cross_modal"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_cache(tmp_path_factory.mktemp("train") / "cache")
+
+
+def fit(cache: Path, run: Path, *words: str) -> int:
+    config = ["--config", "configs/charades_oracle.yaml"]
+    return train.main([*config, "--cache", str(cache), "--run", str(run), *SMALL, *words])
+
+
+def log_rows(run: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def test_a_training_leaves_all_its_files(cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert fit(cache, run, "train.epochs=2", "train.validation_fraction=0.3") == 0
+    tree = json.loads((run / "run.json").read_text())
+    assert tree["counts"] == {"found": 10, "done": 10, "skipped": 0, "failed": 0}
+    assert (tree["stage"], tree["status"], tree["warnings"]) == (
+        *("train", "finished"),
+        ["RANDOM_WEIGHTS"],
+    )
+    steps = [row for row in log_rows(run) if row["kind"] == "step"]
+    epochs = [row for row in log_rows(run) if row["kind"] == "epoch"]
+    card = read_card(run)
+    videos = card.training["videos"]
+    assert videos + card.training["validation_videos"] == 10
+    assert 0 < videos < 10
+    assert len(epochs) == 2
+    assert len(steps) == 2 * -(-videos // 4)
+    for row in steps:
+        assert set(row["terms"]) == TERMS
+        assert row["loss"] == pytest.approx(sum(row["terms"].values()), rel=1e-5)
+    assert 0 <= epochs[0]["validation_map"] <= 1
+    model, _ = load_model(run, "cpu")
+    assert not model.training
+    assert len(load_bank(run, card)) > 10
+    calibration = json.loads((run / "calibration.json").read_text())
+    contacting = calibration["groups"]["contacting"]
+    assert sum(b["tokens"] for b in contacting["bins"]) == contacting["tokens"] > 0
+    assert not list(run.glob("*tmp*"))
+
+
+def test_resumed_it_ends_with_the_same_bits(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert fit(cache, whole, "train.epochs=3") == 0
+    add = TrainingLog.add
+
+    def interrupted(self: TrainingLog, kind: str, **row: object) -> None:
+        if kind == "step" and row["step"] == 3:
+            raise KeyboardInterrupt
+        add(self, kind, **row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLog, "add", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(cache, broken, "train.epochs=3")
+    assert json.loads((broken / "run.json").read_text())["status"] == "interrupted"
+    assert fit(cache, broken, "train.epochs=3", "--resume") == 0
+    ours, theirs = (load_file(run / "model.safetensors") for run in (broken, whole))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert log_rows(broken) == log_rows(whole)
+    for name in ("label_bank.safetensors", "calibration.json"):
+        assert file_sha256(broken / name) == file_sha256(whole / name)
+    before = file_sha256(whole / "model.safetensors")
+    capsys.readouterr()
+    assert fit(cache, whole, "train.epochs=3") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert file_sha256(whole / "model.safetensors") == before
+    with pytest.raises(UsageError, match="other settings"):
+        fit(cache, whole, "train.epochs=4")
+    (whole / "state.pt").write_bytes(b"damaged")
+    with pytest.raises(UsageError, match=r"state\.pt"):
+        fit(cache, whole, "train.epochs=3")
+
+
+def test_the_seed_decides(cache: Path, tmp_path: Path) -> None:
+    runs = [tmp_path / name for name in "abc"]
+    for run, seed in zip(runs, (1, 1, 2), strict=True):
+        assert fit(cache, run, "train.epochs=1", f"train.seed={seed}") == 0
+    digests = [file_sha256(run / "model.safetensors") for run in runs]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_damaged_clip_is_named_and_the_others_are_learnt(tmp_path: Path) -> None:
+    cache, run = random_cache(tmp_path / "cache"), tmp_path / "run"
+    (cache / "TRAIN003.safetensors").write_bytes(b"")
+    assert fit(cache, run, "train.epochs=1") == 1
+    tree = json.loads((run / "run.json").read_text())
+    assert tree["counts"] == {"found": 10, "done": 9, "skipped": 0, "failed": 1}
+    row = json.loads((run / "failures.jsonl").read_text())
+    assert (row["id"], row["reason"]) == ("TRAIN003", "bad-cache")
+    assert fit(cache, tmp_path / "strict", "train.epochs=1", "max_failures=0") == 3
+    assert not (tmp_path / "strict" / "state.pt").exists()
+    assert json.loads((tmp_path / "strict" / "run.json").read_text())["exit_code"] == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("relations=none", "the language side is trained on relations"),
+        ("relations=predicted", "not part of this version"),
+        ("boxes=detected", "this cache has boxes=ground-truth"),
+        ("detection.weights=random detection.seed=4", "the detector of this cache"),
+        ("train.validation_fraction=1", "leaves no video"),
+        ("loss.multi_label=false", "one action per video"),
+        ("--resume", "a training in"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before(
+    cache: Path, tmp_path: Path, word: str, says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        fit(cache, tmp_path / "run", *word.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cache_without_labels_or_relations_says_how_to_get_them(tmp_path: Path) -> None:
+    unlabelled = random_cache(tmp_path / "unlabelled", classes=())
+    with pytest.raises(UsageError, match="--annotations"):
+        fit(unlabelled, tmp_path / "run")
+    empty = random_cache(tmp_path / "empty", train=0)
+    with pytest.raises(UsageError, match="training split"):
+        fit(empty, tmp_path / "run")
+    silent = random_cache(tmp_path / "silent", train=0)
+    clip = labelled_clip(0, "train")
+    clip.predicates.clear()
+    put(silent, clip)
+    with pytest.raises(UsageError, match="relations=ground-truth expected"):
+        fit(silent, tmp_path / "run")
+    append_manifest(silent, {"id": "TRAIN009", "sha256": "0"})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="an empty folder"):
+        fit(random_cache(tmp_path / "good"), tmp_path / "other")
+
+
+def test_a_loss_that_is_not_finite_names_the_videos(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Diverging(train.LaIARCriterion):
+        def forward(self, *args: torch.Tensor) -> dict[str, torch.Tensor]:  # type: ignore[override]
+            terms = super().forward(*args)  # type: ignore[arg-type]
+            return terms | {"video": terms["video"] * float("nan")}
+
+    monkeypatch.setattr(train, "LaIARCriterion", Diverging)
+    with pytest.raises(StageError, match="TRAIN00") as caught:
+        fit(cache, tmp_path / "run", "train.epochs=1")
+    assert "finite" in str(caught.value)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "crashed"
