@@ -1,0 +1,140 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline import evaluate
+from pipeline.cache_folder import write_cache_info
+from pipeline.dataset import ClipDataset, list_clips
+from pipeline.errors import UsageError
+from pipeline.metrics import charades_map
+from pipeline.run_folder import load_model
+from pipeline.tokens import clip_tokens
+from tests.pipeline.cache_maker import cache_info, labelled_clip, put, random_cache
+from tests.pipeline.test_train import fit
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_cache(tmp_path_factory.mktemp("evaluate") / "cache", test=7)
+
+
+@pytest.fixture(scope="module")
+def run(cache: Path) -> Path:
+    folder = cache.parent / "run"
+    assert fit(cache, folder, "train.epochs=1", "train.validation_fraction=0.3") == 0
+    return folder
+
+
+def judge(run: Path, cache: Path, *words: str) -> int:
+    return evaluate.main(["--run", str(run), "--cache", str(cache), *words])
+
+
+def test_metrics_are_those_of_single_videos(cache: Path, run: Path, tmp_path: Path) -> None:
+    assert judge(run, cache, "--out", str(tmp_path), "train.batch_size=3") == 0
+    tree = json.loads((tmp_path / "metrics.json").read_text())
+    model, card = load_model(run, "cpu")
+    scores, labels, kept = [], [], []
+    clips = [c for c in list_clips(cache)[0] if c.header.split == "test"]
+    data = ClipDataset(clips, 5, num_frames=4, max_pairs=10)
+    for entry in clips:
+        tokens = clip_tokens(data.read(entry), card.settings.max_pairs).batch
+        with torch.no_grad():
+            output = model.recognize(tokens, gather=True)
+        scores.append(output.logits[0].double().sigmoid().numpy())
+        labels.append([any(a == c for a, _, _ in entry.header.actions or ()) for c in range(5)])
+        kept.append(int(output.num_kept))
+    expected = charades_map(np.array(scores), np.array(labels))
+    assert tree["map_official"] == pytest.approx(expected.map, abs=1e-9)
+    assert tree["wap_official"] == pytest.approx(expected.weighted, abs=1e-9)
+    assert tree["num"] == pytest.approx(np.mean(kept))
+    assert tree["num"] <= tree["num_all"]
+    assert (tree["videos"], tree["failed"], tree["warnings"]) == (7, 0, ["RANDOM_WEIGHTS"])
+    table = pd.read_csv(tmp_path / "per_class_ap.csv")
+    assert list(table.class_id) == [f"c{i:03d}" for i in range(5)]
+    np.testing.assert_allclose(table.ap, expected.ap, atol=1e-6)
+    assert int(table.positives.sum()) == int(np.sum(labels))
+    with np.load(tmp_path / "scores.npz") as file:
+        np.testing.assert_allclose(file["scores"], np.array(scores), atol=1e-5)
+    assert json.loads((tmp_path / "run.json").read_text())["counts"]["done"] == 7
+
+
+def test_splits_share_no_video(cache: Path, run: Path, tmp_path: Path) -> None:
+    ids = {}
+    for split in evaluate.SPLITS:
+        assert judge(run, cache, "--split", split, "--out", str(tmp_path / split)) == 0
+        with np.load(tmp_path / split / "scores.npz") as file:
+            ids[split] = set(file["ids"].tolist())
+    assert ids["test"] == {f"TEST{i:03d}" for i in range(7)}
+    assert ids["train"] | ids["validation"] == {f"TRAIN{i:03d}" for i in range(10)}
+    assert ids["validation"]
+    assert not ids["train"] & ids["validation"]
+
+
+def test_relations_are_not_needed_and_damage_is_named(run: Path, tmp_path: Path) -> None:
+    cache = random_cache(tmp_path / "cache", train=0, test=3)
+    silent = labelled_clip(8, "test")
+    silent.predicates.clear()
+    put(cache, silent)
+    (cache / "TEST001.safetensors").write_bytes(b"damaged")
+    out = tmp_path / "out"
+    assert judge(run, cache, "--out", str(out), "relations=none") == 1
+    assert json.loads((out / "metrics.json").read_text())["videos"] == 3
+    row = json.loads((out / "failures.jsonl").read_text())
+    assert (row["id"], row["reason"], row["stage"]) == ("TEST001", "bad-cache", "evaluate")
+    counts = json.loads((out / "run.json").read_text())["counts"]
+    assert counts == {"found": 4, "done": 3, "skipped": 0, "failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"detector": {"weights": "random:1", "preset": "action-genome"}}, "random:0 against"),
+        ({"classes": (("c000", "Only one"),)}, "5 against 1"),
+        ({"settings": {"boxes": "detected"}}, "boxes=ground-truth expected"),
+    ],
+)
+def test_a_cache_of_other_making_is_refused(
+    run: Path, tmp_path: Path, changes: dict, says: str
+) -> None:
+    cache = random_cache(tmp_path / "cache", train=0, test=1)
+    write_cache_info(cache, replace(cache_info(), **changes))
+    with pytest.raises(UsageError, match=says):
+        judge(run, cache, "--out", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_of_another_shape_is_refused(cache: Path, tmp_path: Path, run: Path) -> None:
+    state = load_file(run / "model.safetensors")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("model.json", "config.yaml"):
+        (copy / name).write_bytes((run / name).read_bytes())
+    with pytest.raises(UsageError, match="weights expected"):
+        judge(copy, cache)
+    for change, says in (
+        ({"video_head.weight": torch.zeros(7, 16)}, r"\(5, 16\) expected, got \(7, 16\)"),
+        ({"video_head.bias": torch.full((5,), float("nan"))}, "finite weights"),
+        ({"stranger": torch.zeros(1)}, "no stranger expected"),
+    ):
+        save_file(state | change, copy / "model.safetensors")
+        with pytest.raises(UsageError, match=says):
+            judge(copy, cache)
+    (copy / "model.safetensors").write_bytes(b"\0" * 40)
+    with pytest.raises(UsageError, match=r"model\.safetensors"):
+        judge(copy, cache)
+    with pytest.raises(UsageError, match=r"pipeline\.train expected"):
+        judge(tmp_path, cache)
+    with pytest.raises(UsageError, match="train another"):
+        judge(run, cache, "model.dim=8")
+
+
+def test_a_split_without_videos_is_refused(run: Path, tmp_path: Path) -> None:
+    cache = random_cache(tmp_path / "cache", train=2, test=0)
+    with pytest.raises(UsageError, match="split 'test'"):
+        judge(run, cache)
