@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,25 @@ class CachedClip:
         """(P, 2) int64 rows of each pair in the clip's flat boxes, human first."""
         return self.pairs + self.box_offsets[:-1][self.pair_frame][:, None]
 
+    def select(self, rows: Sequence[int]) -> "CachedClip":
+        """The clip of some of its frames; `rows` increase."""
+        boxes = _rows_of(self.box_offsets, rows)
+        pairs = _rows_of(self.pair_offsets, rows)
+        index = torch.tensor(rows, dtype=torch.int64)
+        return replace(
+            self,
+            box_offsets=_running(self.box_offsets.diff()[index]),
+            pair_offsets=_running(self.pair_offsets.diff()[index]),
+            predicates={name: value[pairs] for name, value in self.predicates.items()},
+            **{name: getattr(self, name)[index] for name in _FRAME_ARRAYS},
+            **{name: getattr(self, name)[boxes] for name in _BOX_ARRAYS},
+            **{name: getattr(self, name)[pairs] for name in _PAIR_ARRAYS},
+        )
+
+    def rounded(self) -> "CachedClip":
+        """The clip as it comes back from disk: features pass through float16."""
+        return replace(self, **{name: getattr(self, name).half().float() for name in _HALF})
+
 
 _BOX_ARRAYS = ("boxes", "labels", "scores", "distribution", "box_features")
 _PAIR_ARRAYS = ("pairs", "union_features")
@@ -277,6 +296,15 @@ def save_clip(path: Path, clip: CachedClip) -> str:
 def load_clip(path: Path) -> CachedClip:
     """Read a whole clip; ItemError BAD_CACHE if it is damaged."""
     return ClipReader(path).read()
+
+
+def _rows_of(offsets: Tensor, frames: Sequence[int]) -> Tensor:
+    spans = [torch.arange(int(offsets[t]), int(offsets[t + 1])) for t in frames]
+    return torch.cat(spans) if spans else torch.zeros(0, dtype=torch.int64)
+
+
+def _running(counts: Tensor) -> Tensor:
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
 def _merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

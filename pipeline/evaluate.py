@@ -19,9 +19,8 @@ from pipeline.detector_loading import RANDOM, pick_device
 from pipeline.errors import UsageError
 from pipeline.files import file_sha256, write_atomically, write_json
 from pipeline.metrics import MeanAveragePrecision, charades_map, tie_grouped_map
-from pipeline.run_folder import WEIGHTS, ModelCard, load_model
+from pipeline.run_folder import SETTINGS, WEIGHTS, ModelCard, load_model
 from pipeline.scoring import Scores, score_clips
-from pipeline.training_job import SETTINGS
 
 LOGGER = logging.getLogger("evaluate")
 METRICS_SCHEMA = "laiar.metrics/1"

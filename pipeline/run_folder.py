@@ -28,6 +28,7 @@ from pipeline.files import write_atomically, write_json
 
 MODEL_SCHEMA = "laiar.model/1"
 CARD, WEIGHTS, BANK = "model.json", "model.safetensors", "label_bank.safetensors"
+CALIBRATION, SETTINGS = "calibration.json", "config.yaml"
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,13 @@ from pipeline.errors import ItemError, StageError, UsageError
 from pipeline.files import write_json
 from pipeline.metrics import charades_map
 from pipeline.naming import build_bank, calibrate
-from pipeline.run_folder import save_bank, save_weights
+from pipeline.run_folder import CALIBRATION, save_bank, save_weights
 from pipeline.scoring import score_clips
 from pipeline.training import STATE, Learner
 from pipeline.training_job import Job, check_cache, open_run, prepare, training_clips
 from pipeline.training_log import TrainingLog
 
 LOGGER = logging.getLogger("train")
-CALIBRATION = "calibration.json"
 EXAMPLE = (
     "python -m pipeline.train --config configs/charades_oracle.yaml --cache cache/oracle "
     "--run runs/oracle"

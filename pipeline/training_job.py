@@ -13,12 +13,10 @@ from pipeline.dataset import ClipDataset, ClipEntry, is_held_out, list_clips
 from pipeline.detector_loading import RANDOM, detector_identity
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.files import json_sha256, write_atomically
-from pipeline.run_folder import CARD, ModelCard, read_card, write_card
+from pipeline.run_folder import CARD, SETTINGS, ModelCard, read_card, write_card
 from pipeline.temporary_files import sweep_temporary_files
 from pipeline.training import STATE
 from pipeline.vocabulary import load_vocabulary
-
-SETTINGS = "config.yaml"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,270 @@
+"""`python -m pipeline.predict`: the actions of new videos, with reasons."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pipeline.accounting import Failures, RunRecord
+from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
+from pipeline.command_line import common_parser, parse_words, run_command
+from pipeline.config import Boxes, Config, DetectionConfig, config_as_dict, load_config
+from pipeline.detector_loading import (
+    RANDOM,
+    DetectorIdentity,
+    detector_identity,
+    load_detector,
+    pick_device,
+)
+from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.evaluate import run_config
+from pipeline.explainer import Explainer, load_explainer
+from pipeline.extraction import ClipExtractor, clip_fingerprint
+from pipeline.files import file_sha256, json_sha256, write_atomically, write_json
+from pipeline.run_folder import ModelCard, read_card
+from pipeline.safely import as_item_error
+from pipeline.video_files import VideoFile, list_videos, sort_videos
+from pipeline.vocabulary import load_vocabulary
+
+LOGGER = logging.getLogger("predict")
+EXAMPLE = (
+    "python -m pipeline.predict --run runs/oracle clip.mp4 --out explained "
+    "detection.weights=detector.safetensors"
+)
+
+
+def main(argv: list[str]) -> int:
+    """Run the stage; returns its exit code."""
+    parser = common_parser("python -m pipeline.predict", __doc__ or "", EXAMPLE)
+    parser.add_argument("--run", type=Path, required=True, help="folder of pipeline.train")
+    parser.add_argument("videos", type=Path, nargs="+", help="files, or folders of them")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--config", type=Path, help="YAML that names detection.weights")
+    parser.add_argument(
+        "--annotations", type=Path, action="append", default=[], help="folder; repeatable"
+    )
+    args, words = parse_words(parser, argv)
+    card = read_card(args.run)
+    config = predict_config(args.run, card, args.config, words)
+    videos = find_videos(args.videos)
+    device = pick_device(config.device)
+    identity = check_detector(config, card)
+    vocabulary = load_vocabulary(config.vocabulary)
+    annotations = read_annotations(args.annotations, vocabulary) if args.annotations else None
+    explainer = load_explainer(args.run, config, identity, device)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out: a writable folder expected, {args.out}: {error}") from error
+    seed = int(card.training.get("seed", 0))
+    record = RunRecord(
+        args.out, stage="predict", config=config_as_dict(config), argv=argv, seed=seed
+    )
+    with record as run:
+        if identity.is_random:
+            LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; boxes mean nothing")
+            run.extra["warnings"] = ["RANDOM_WEIGHTS"]
+        run.counts.found = len(videos)
+        Prediction(explainer, annotations, args.out, run).run(videos)
+    print(f"predict: {run.counts}")
+    if run.counts.failed:
+        print(f"why they failed: {args.out / 'failures.jsonl'}")
+    return run.exit_code
+
+
+def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequence[str]) -> Config:
+    """The run's configuration with the detector it was trained on.
+
+    Raises:
+        UsageError: for a setting that the run determines.
+    """
+    for word in words:
+        key = word.partition("=")[0]
+        if key in ("boxes", "frames.num") or (
+            key.startswith("detection.")
+            and key not in ("detection.weights", "detection.batch_size")
+        ):
+            raise UsageError(f"{word!r}: the network in {run} determines this; leave it out")
+    config = run_config(run, words)
+    if path is not None and not any(word.startswith("detection.weights=") for word in words):
+        config.detection.weights = load_config(path).detection.weights
+    known = dict(card.cache.detector)
+    trained_on = str(known.pop("weights", ""))
+    seed = int(trained_on.removeprefix(f"{RANDOM}:")) if trained_on.startswith(RANDOM) else 0
+    weights = config.detection.weights or (RANDOM if trained_on.startswith(RANDOM) else None)
+    config.detection = DetectionConfig(
+        **known, weights=weights, seed=seed, batch_size=config.detection.batch_size
+    )
+    config.frames.num = int(card.cache.settings.get("frames", config.frames.num))
+    return config
+
+
+def check_detector(config: Config, card: ModelCard) -> DetectorIdentity:
+    """Identity of the detector at hand; UsageError unless the network was trained on it."""
+    wanted = str(card.cache.detector.get("weights"))
+    try:
+        identity = detector_identity(config.detection)
+    except UsageError as error:
+        raise UsageError(f"{error} (SHA-256 {wanted}, which the run was trained on)") from error
+    if identity.weights != wanted:
+        raise UsageError(
+            f"detection.weights: the detector of the training ({wanted}) expected, got "
+            f"{identity.weights}; a network reads the features of its own detector alone"
+        )
+    return identity
+
+
+def find_videos(paths: Sequence[Path]) -> list[VideoFile]:
+    """Files as they are named, and the videos of folders."""
+    files: list[Path] = []
+    for path in paths:
+        files += [video.path for video in list_videos(path)] if path.is_dir() else [path]
+    return sort_videos(files)
+
+
+class Prediction:
+    """The loop over videos: skip, try, count."""
+
+    def __init__(
+        self, explainer: Explainer, annotations: Annotations | None, out: Path, run: RunRecord
+    ) -> None:
+        self.explainer, self.annotations, self.out, self.run_record = (
+            explainer,
+            annotations,
+            out,
+            run,
+        )
+        self.failures = Failures(out)
+        self.rows = _read_rows(out)
+        self._extractors: dict[str, ClipExtractor] = {}
+
+    def run(self, videos: list[VideoFile]) -> None:
+        """Go through all videos."""
+        counts, seen = self.run_record.counts, set[str]()
+        for video in tqdm(videos, desc="predict", unit="video", disable=None):
+            item = video.video_id
+            try:
+                with as_item_error(item):
+                    if item in seen:
+                        item = f"{item} ({video.path})"
+                        raise ItemError(
+                            FailureReason.DUPLICATE_ID, f"{item}: one file per id expected"
+                        )
+                    seen.add(item)
+                    outcome = self._one(video)
+                self.failures.remove(item)
+            except ItemError as error:
+                LOGGER.error("%s failed: %s: %s", item, error.reason.value, error)
+                self.failures.add(item, error, stage="predict", sha256="", settings="")
+                self.rows[item] = {"id": item, "status": "failed", "reason": error.reason.value}
+                outcome = "failed"
+            self._write_rows()
+            setattr(counts, outcome, getattr(counts, outcome) + 1)
+            budget = self.explainer.config.max_failures
+            if budget is not None and counts.failed > budget:
+                LOGGER.error("stopped: %d failures, at most %d allowed", counts.failed, budget)
+                break
+
+    def _one(self, video: VideoFile) -> str:
+        if not video.path.is_file():
+            raise ItemError(
+                FailureReason.MISSING_VIDEO, f"{video.path}: a video expected, there is no file"
+            )
+        annotation, boxes = self._annotation(video.video_id)
+        extractor = self._extractor(boxes)
+        explainer = self.explainer
+        inner = clip_fingerprint(
+            file_sha256(video.path), extractor.settings, explainer.identity, annotation
+        )
+        config = explainer.config.predict
+        fingerprint = json_sha256([inner, explainer.generator, config.top, config.threshold])
+        name = f"{video.video_id}/explanation.json"
+        row = self.rows.get(video.video_id, {})
+        if row.get("fingerprint") == fingerprint and (self.out / name).is_file():
+            return "skipped"
+        clip = extractor.extract(
+            video.path, video.video_id, fingerprint=inner, annotation=annotation
+        )
+        trained = explainer.card.cache.settings.get("boxes")
+        warnings = ("DETECTED_BOXES",) if boxes == "detected" and trained != boxes else ()
+        tree, scores = explainer.explain(clip, fingerprint, warnings)
+        (self.out / video.video_id).mkdir(exist_ok=True)
+        write_json(self.out / name, tree)
+        self.rows[video.video_id] = _row(tree, scores, name)
+        for prediction in tree["predictions"][:1]:
+            LOGGER.info("%s: %s", video.video_id, prediction["sentence"])
+        return "done"
+
+    def _annotation(self, video_id: str) -> tuple[ClipAnnotation | None, str]:
+        """The annotation and which boxes to take: annotated ones where the network expects them."""
+        annotations = self.annotations
+        if annotations is not None and video_id in annotations.errors:
+            raise ItemError(FailureReason.BAD_ANNOTATION, annotations.errors[video_id])
+        annotation = annotations.videos.get(video_id) if annotations else None
+        trained = str(self.explainer.card.cache.settings.get("boxes"))
+        if trained == "ground-truth" and annotation is not None and annotation.frames:
+            return annotation, "ground-truth"
+        return None, "detected"
+
+    def _extractor(self, boxes: str) -> ClipExtractor:
+        if boxes not in self._extractors:
+            e = self.explainer
+            made = next(iter(self._extractors.values()), None)
+            detector = (
+                made.detector
+                if made
+                else load_detector(e.config.detection, len(e.card.cache.objects), e.device)
+            )
+            config = replace(e.config, boxes=Boxes[boxes])
+            settings = e.card.cache.settings | {
+                "boxes": boxes,
+                "tolerant": config.decode.tolerant,
+                "backend": config.decode.backend.value,
+            }
+            self._extractors[boxes] = ClipExtractor(
+                detector, e.identity, config, settings, e.device
+            )
+        return self._extractors[boxes]
+
+    def _write_rows(self) -> None:
+        lines = [json.dumps(row, allow_nan=False) + "\n" for row in self.rows.values()]
+        write_atomically(self.out / "predictions.jsonl", "".join(lines).encode())
+
+
+def _row(tree: dict[str, Any], scores: list[float], name: str) -> dict[str, Any]:
+    best = [
+        {"class_id": p["class_id"], "name": p["name"], "score": p["score"]}
+        for p in tree["predictions"]
+    ]
+    return {
+        "id": tree["video"]["id"],
+        "status": "done",
+        "top": best,
+        "scores": scores,
+        "kept": sum(token["keep"] for token in tree["tokens"]),
+        "tokens": len(tree["tokens"]),
+        "warnings": [warning["code"] for warning in tree["warnings"]],
+        "explanation": name,
+        "fingerprint": tree["fingerprint"],
+    }
+
+
+def _read_rows(out: Path) -> dict[str, dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    path = out / "predictions.jsonl"
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+                rows[row["id"]] = row
+            except (ValueError, KeyError, TypeError):
+                continue
+    return rows
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,61 @@
+"""One sentence per action, filled in from the explanation's fields."""
+
+from typing import Any
+
+
+def sentence_of(
+    name: str,
+    score: float,
+    tokens: list[dict[str, Any]],
+    transitions: list[dict[str, Any]],
+    all_tokens: list[dict[str, Any]],
+    *,
+    is_empty: bool,
+) -> str:
+    """Say why an action got its score.
+
+    The transition that carries most comes first; without one the two tokens that carry most.
+
+    Args:
+        name: of the action.
+        score: its probability.
+        tokens: those that speak for it, best first.
+        transitions: those whose tokens together speak for it, best first.
+        all_tokens: of the video; transitions point into it.
+        is_empty: nothing was kept.
+
+    Returns:
+        A sentence; names that are not confident carry a question mark.
+    """
+    head = f"{name} ({score:.2f})"
+    if is_empty:
+        return f"{head}: no evidence selected, the class token alone decides."
+    if transitions:
+        return f"{head}: {_change(transitions[0], all_tokens)}."
+    if tokens:
+        return f"{head}: {'; '.join(_relation(token) for token in tokens[:2])}."
+    return f"{head}: no kept relation speaks for it."
+
+
+def _change(transition: dict[str, Any], tokens: list[dict[str, Any]]) -> str:
+    first, last = (tokens[i] for i in transition["tokens"])
+    said = [_words(_name(token, transition["group"])) for token in (first, last)]
+    return (
+        f"person {said[0]} {transition['object']} at {first['time_s']:.1f} s, "
+        f"{said[1]} {transition['object']} at {last['time_s']:.1f} s"
+    )
+
+
+def _relation(token: dict[str, Any]) -> str:
+    known = [name for name in token["names"] if name["predicate"] is not None]
+    said = _words(known[-1]) if known else "with"
+    return f"person {said} {token['object']['class']} at {token['time_s']:.1f} s"
+
+
+def _name(token: dict[str, Any], group: str) -> dict[str, Any]:
+    return next(name for name in token["names"] if name["group"] == group)
+
+
+def _words(name: dict[str, Any]) -> str:
+    mark = "" if name["status"] == "confident" else " (?)"
+    return f"{name['predicate'].replace('_', ' ')}{mark}"
