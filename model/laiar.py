@@ -50,14 +50,15 @@ class LaIAR(nn.Module):
         self.mimic_head = nn.Linear(settings.dim, num_classes)  # C_v2s
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
-    def forward(self, batch: TokenBatch) -> BranchOutputs:
-        """Both branches, for training."""
-        video = self.recognize(batch)
+    def forward(self, batch: TokenBatch, *, select: bool = True) -> BranchOutputs:
+        """Both branches, for training; without `select` every real token is kept."""
+        keep = None if select else batch.mask
+        video = self.recognize(batch, keep=keep)
         if batch.predicates is None:
             return BranchOutputs(video, None)
         local = self.semantic_encoder.local(self.semantic(batch), batch.mask)
         former = self.language_former or self.former
-        z, embeddings, selection = former(local, batch.mask, self.semantic_encoder)
+        z, embeddings, selection = former(local, batch.mask, self.semantic_encoder, keep=keep)
         language = _output(self.language_head(z), z, embeddings, selection, batch.mask)
         return BranchOutputs(video, language)
 

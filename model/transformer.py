@@ -9,8 +9,9 @@ class GatedAttention(nn.Module):
 
         a_ij = g_j exp(q_i k_j / sqrt(d)) / sum_l g_l exp(q_i k_l / sqrt(d))
 
-    A key of gate 0 is as good as absent, and the gate has a gradient (DynamicViT). Weights are
-    computed in float32.
+    A key of gate 0 is as good as absent, and the gate has a gradient (DynamicViT). Where an absent
+    key would outweigh every present one, that gradient is taken as if it were their equal: else it
+    grows with the exponential of the difference, and training ends. Computed in float32.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -31,7 +32,7 @@ class GatedAttention(nn.Module):
         scores = (q @ k.transpose(2, 3)).float() * (D // self.heads) ** -0.5  # (B, heads, S, S)
         allowed = gate[:, None, None].float()
         top = scores.masked_fill(allowed <= 0, float("-inf")).amax(3, keepdim=True).detach()
-        weights = (scores - top).clamp(max=30.0).exp() * allowed
+        weights = (scores - top).clamp(max=0.0).exp() * allowed
         weights = weights / weights.sum(3, keepdim=True)
         mixed = self.dropout(weights).to(v.dtype) @ v
         return self.out(mixed.transpose(1, 2).reshape(B, S, D))

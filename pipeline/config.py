@@ -81,6 +81,9 @@ class TrainConfig:
     weight_decay: float = 1e-2
     #: Share of all steps in which the learning rate rises; a cosine to zero follows.
     warmup: float = 0.05
+    #: Share of all steps in which every token is kept: selectors that choose before the features mean
+    #: anything learn to drop all of them, and stay there.
+    selection_warmup: float = 0.3
     #: Largest norm of the gradient.
     clip_norm: float = 1.0
     #: Share of the training videos held out by the hash of their id: never trained on; they give
@@ -233,6 +236,7 @@ def _check_choices(config: Config) -> None:
         ("train.lr", config.train.lr),
         ("train.weight_decay", config.train.weight_decay),
         ("train.warmup", config.train.warmup),
+        ("train.selection_warmup", config.train.selection_warmup),
         ("train.validation_fraction", config.train.validation_fraction),
         ("predict.threshold", config.predict.threshold),
     ):

@@ -74,7 +74,8 @@ class Learner:
         tokens, labels = batch.tokens.to(self.device), batch.labels.to(self.device)
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            outputs = self.model(tokens)
+            selects = self.progress.step >= s.selection_warmup * self.total_steps
+            outputs = self.model(tokens, select=selects)
             target = labels if self.criterion.settings.multi_label else labels.argmax(1)
             terms = self.criterion(outputs, target, tokens, self.model.log_scale)
         loss = torch.stack(list(terms.values())).sum()

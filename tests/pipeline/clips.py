@@ -37,7 +37,7 @@ def random_clip(
         box_offsets=torch.tensor([0, *counts]).cumsum(0),
         pair_offsets=torch.tensor([0, *pair_counts]).cumsum(0),
         boxes=torch.cat([corner, corner + 1 + torch.rand(N, 2, generator=g) * 20], 1),
-        labels=torch.cat([torch.tensor([0, *range(1, n)][:n]) for n in counts])
+        labels=torch.cat([torch.tensor([0, *range(1, n)][:n], dtype=torch.int64) for n in counts])
         if N
         else torch.zeros(0, dtype=torch.int64),
         scores=torch.rand(N, generator=g),

@@ -1,0 +1,34 @@
+"""A small synthetic world and its cache, made once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline import extract
+from tools import synthesize
+
+CONFIG = "configs/world.yaml"
+#: Narrower still than the demo.
+SMALL = ("detection.width=4", "detection.short_side=64", "device=cpu")
+
+
+@dataclass(frozen=True)
+class World:
+    """Folders of a world of eight training and three test videos."""
+
+    videos: Path
+    annotations: Path
+    cache: Path
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    root = tmp_path_factory.mktemp("world")
+    out = root / "data"
+    sizes = ["--train", "8", "--test", "3", "--seed", "5"]
+    assert synthesize.main(["--out", str(out), *sizes]) == 0
+    made = World(out / "videos", out / "annotations", root / "cache")
+    data = ["--videos", str(made.videos), "--annotations", str(made.annotations)]
+    assert extract.main(["--config", CONFIG, *data, "--cache", str(made.cache), *SMALL]) == 0
+    return made

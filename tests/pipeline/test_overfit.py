@@ -1,0 +1,25 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import evaluate, train
+from tests.conftest import CONFIG, SMALL, World
+
+
+@pytest.mark.parametrize("preset", ["strict", "paper"])
+def test_eight_synthetic_videos_are_learnt_by_heart(
+    world: World, tmp_path: Path, preset: str
+) -> None:
+    run = tmp_path / "run"
+    data = ["--cache", str(world.cache), "--run", str(run)]
+    words = (
+        *("train.epochs=150", "train.batch_size=8", "train.lr=2e-3", "model.dropout=0"),
+        *("train.validation_fraction=0", "loss.selection=0.1", f"model.preset={preset}"),
+    )
+    assert train.main(["--config", CONFIG, *data, *SMALL, *words]) == 0
+    assert evaluate.main([*data, "--split", "train"]) == 0
+    tree = json.loads((run / "metrics.json").read_text())
+    assert tree["videos"] == 8
+    assert tree["map_official"] > 0.99
+    assert tree["map_tie_grouped"] > 0.99

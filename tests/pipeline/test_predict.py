@@ -1,0 +1,147 @@
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from pipeline import evaluate, predict, train
+from pipeline.errors import UsageError
+from tests.conftest import CONFIG, SMALL, World
+
+SCHEMA = json.loads(Path("configs/schemas/explanation.schema.json").read_text())
+jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predict") / "run"
+    words = ("train.epochs=6", "train.validation_fraction=0.3", "loss.selection=0.1")
+    data = ["--cache", str(world.cache), "--run", str(folder)]
+    assert train.main(["--config", CONFIG, *data, *SMALL, *words]) == 0
+    return folder
+
+
+def clips_of(world: World) -> list[str]:
+    return [str(path) for path in sorted(world.videos.glob("TE*.mp4"))]
+
+
+def say(run: Path, out: Path, *words: str) -> int:
+    return predict.main(["--run", str(run), "--out", str(out), *words])
+
+
+def explanations(out: Path) -> Iterator[dict]:
+    for path in sorted(out.glob("*/explanation.json")):
+        tree = json.loads(path.read_text())
+        jsonschema.validate(tree, SCHEMA)
+        yield tree
+
+
+def codes(tree: dict) -> set[str]:
+    return {warning["code"] for warning in tree["warnings"]}
+
+
+def test_annotated_videos_get_the_scores_of_the_evaluation(
+    world: World, run: Path, tmp_path: Path
+) -> None:
+    out, judged = tmp_path / "out", tmp_path / "judged"
+    annotations = ["--annotations", str(world.annotations)]
+    assert say(run, out, *clips_of(world), *annotations, "predict.top=12") == 0
+    assert (
+        evaluate.main(["--run", str(run), "--cache", str(world.cache), "--out", str(judged)]) == 0
+    )
+    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    with np.load(judged / "scores.npz") as file:
+        expected = dict(zip(file["ids"].tolist(), file["scores"], strict=True))
+    assert {row["id"] for row in rows} == expected.keys()
+    for row in rows:
+        np.testing.assert_allclose(row["scores"], expected[row["id"]], atol=1e-5)
+    for tree in explanations(out):
+        assert tree["boxes"] == "ground-truth"
+        assert "RANDOM_WEIGHTS" in codes(tree)
+        assert "DETECTED_BOXES" not in codes(tree)
+        kept = {token["id"] for token in tree["tokens"] if token["keep"]}
+        assert len(tree["tokens"]) > len(tree["sampling"]["frames"]) // 2
+        assert [p["score"] for p in tree["predictions"]] == sorted(
+            (p["score"] for p in tree["predictions"]), reverse=True
+        )
+        for prediction in tree["predictions"]:
+            assert {part["token"] for part in prediction["evidence"]} == kept
+            assert prediction["is_present"] == (prediction["score"] >= 0.5)
+        for token in tree["tokens"]:
+            assert token["keep"] == (token["keep_temporal"] and token["keep_spatial"])
+            assert token["human"]["class"] == "person"
+
+
+def test_a_new_clip_gets_detected_boxes_and_says_so(
+    world: World, run: Path, tmp_path: Path
+) -> None:
+    assert say(run, tmp_path / "out", clips_of(world)[0]) == 0
+    (tree,) = explanations(tmp_path / "out")
+    assert tree["boxes"] == "detected"
+    assert {"RANDOM_WEIGHTS", "DETECTED_BOXES"} <= codes(tree)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["warnings"] == ["RANDOM_WEIGHTS"]
+
+
+def test_the_same_command_again_does_nothing_and_damage_stops_nobody(
+    world: World, run: Path, tmp_path: Path
+) -> None:
+    out, folder = tmp_path / "out", tmp_path / "clips"
+    folder.mkdir()
+    good = shutil.copy(clips_of(world)[0], folder)
+    (folder / "broken.mp4").write_bytes(Path(good).read_bytes()[:5000])
+    missing = str(tmp_path / "absent.mp4")
+    for done, skipped in ((1, 0), (0, 1)):
+        assert say(run, out, str(folder), missing) == 1
+        counts = json.loads((out / "run.json").read_text())["counts"]
+        assert counts == {"found": 3, "done": done, "skipped": skipped, "failed": 2}
+    reasons = {
+        row["id"]: row["reason"]
+        for row in map(json.loads, (out / "failures.jsonl").read_text().splitlines())
+    }
+    assert reasons["absent"] == "missing-video"
+    assert reasons["broken"] in ("unreadable-video", "truncated-video", "corrupt-video")
+    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert sorted(row["status"] for row in rows) == ["done", "failed", "failed"]
+    assert say(run, out, str(folder), "predict.top=1", "max_failures=0") == 3
+    assert len(next(iter(explanations(out)))["predictions"]) in (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("detection.weights=absent.safetensors", "SHA-256 random:0"),
+        ("detection.depth=50", "determines this"),
+        ("boxes=detected", "determines this"),
+        ("model.dim=8", "train another"),
+        ("predict.tops=3", "did you mean"),
+    ],
+)
+def test_what_does_not_fit_the_run_is_refused(
+    world: World, run: Path, tmp_path: Path, word: str, says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        say(run, tmp_path / "out", clips_of(world)[0], word)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_detector_or_no_training_is_refused(
+    world: World, run: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    card = json.loads((copy / "model.json").read_text())
+    card["cache"]["detector"]["weights"] = "0" * 64
+    (copy / "model.json").write_text(json.dumps(card))
+    with pytest.raises(UsageError, match="the detector of the training"):
+        say(copy, tmp_path / "out", clips_of(world)[0], "detection.weights=random")
+    (copy / "label_bank.safetensors").unlink()
+    shutil.copy(run / "model.json", copy)
+    with pytest.raises(UsageError, match="label bank expected"):
+        say(copy, tmp_path / "out", clips_of(world)[0])
+    with pytest.raises(UsageError, match=r"pipeline\.train expected"):
+        say(tmp_path, tmp_path / "out", clips_of(world)[0])
+    with pytest.raises(UsageError, match="videos"):
+        say(run, tmp_path / "out")
