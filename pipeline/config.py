@@ -24,7 +24,7 @@ Boxes = Enum("Boxes", {"detected": "detected", "ground-truth": "ground-truth"})
 Relations = Enum(
     "Relations", {"predicted": "predicted", "ground-truth": "ground-truth", "none": "none"}
 )
-Backend = Enum("Backend", {"pyav": "pyav"})
+Backend = Enum("Backend", {"pyav": "pyav", "opencv": "opencv", "decord": "decord"})
 Amp = Enum("Amp", {"auto": "auto", "bf16": "bf16", "off": "off"})
 
 
@@ -39,6 +39,8 @@ class DecodeConfig:
     max_pixels: int = 3840 * 2160
     #: Most frames a video may have.
     max_frames: int = 200_000
+    #: Wall-clock limit for decord on one video, seconds.
+    timeout_s: float = 120.0
 
 
 @dataclass
@@ -81,8 +83,8 @@ class TrainConfig:
     weight_decay: float = 1e-2
     #: Share of all steps in which the learning rate rises; a cosine to zero follows.
     warmup: float = 0.05
-    #: Share of all steps in which every token is kept: selectors that choose before the features mean
-    #: anything learn to drop all of them, and stay there.
+    #: Share of all steps in which every token is kept: selectors that choose before the features
+    #: mean anything learn to drop all of them, and stay there.
     selection_warmup: float = 0.3
     #: Largest norm of the gradient.
     clip_norm: float = 1.0
@@ -242,6 +244,13 @@ def _check_choices(config: Config) -> None:
     ):
         if not 0 <= share <= 1:
             raise UsageError(f"{key}: a number from 0 to 1 expected, got {share}")
+    if config.decode.tolerant and config.decode.backend is not Backend.pyav:
+        raise UsageError(
+            "decode.tolerant=true: decode.backend=pyav expected, got "
+            f"{config.decode.backend.value}, which says nothing of damage"
+        )
+    if not config.decode.timeout_s > 0:
+        raise UsageError(f"decode.timeout_s: above 0 expected, got {config.decode.timeout_s}")
     if not config.train.clip_norm > 0:
         raise UsageError(f"train.clip_norm: above 0 expected, got {config.train.clip_norm}")
 

@@ -105,6 +105,8 @@ class ClipExtractor:
             max_pixels=decode.max_pixels,
             max_frames=decode.max_frames,
             numbering="dump" if by_frame else "presentation",
+            backend=decode.backend.value,
+            timeout_s=decode.timeout_s,
         )
         picked = self._pick(reader, sorted(by_frame), given, video_id)
         parts: list[tuple[Detections, RelationGraph]] = []

@@ -43,6 +43,7 @@ def charades_map(
     labels: Bool[np.ndarray, "V C"],
     *,
     present: Bool[np.ndarray, "V"] | None = None,
+    rank_unlabelled_last: bool = True,
 ) -> MeanAveragePrecision:
     """Official mAP: `Charades_v1_classify.m`, but with NaN-aware means.
 
@@ -54,6 +55,8 @@ def charades_map(
         scores: any real numbers; NaN is refused.
         labels: True where a video has the action.
         present: False where there is no prediction for a video, or None for all present.
+        rank_unlabelled_last: False ranks rows without any label by their scores (the `map` of the
+            gsig repositories, which is not the official metric).
 
     Returns:
         AP by class, NaN without positives.
@@ -61,7 +64,8 @@ def charades_map(
     Raises:
         ValueError: if a score that counts is NaN; names its row and column.
     """
-    kept = np.any(labels, 1) if present is None else np.any(labels, 1) & present
+    kept = np.any(labels, 1) if rank_unlabelled_last else np.ones(len(labels), dtype=bool)
+    kept = kept if present is None else kept & present
     _refuse_nan(scores, kept)
     ranked = np.where(kept[:, None], scores, -np.inf)
     order = np.argsort(-ranked, axis=0, kind="stable")

@@ -1,12 +1,13 @@
-"""Frames of one video by PyAV, decoded in order.
+"""Frames of one video, by PyAV decoded in order unless another backend is asked for.
 
 The only way that was right on every clip tried; as fast as seeking at Charades' keyframe spacing,
 with memory for the wanted frames alone. Damage up to the last wanted frame is found by decoding
 (`err_detect=explode`, corrupt flags, times), a cut end by counting packets against the header.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +15,16 @@ import av
 import numpy as np
 import torch
 
+from pipeline.decoding.decord_source import check_decord, decord_images
 from pipeline.decoding.dump_map import dump_to_ordinal
+from pipeline.decoding.opencv_source import opencv_images
 from pipeline.decoding.scan import open_container, scan, video_stream
 from pipeline.errors import FailureReason, ItemError
 from pipeline.files import file_sha256
 from pipeline.video import VideoFrames, VideoSource
 
 Numbering = Literal["presentation", "dump"]
+Backend = Literal["pyav", "opencv", "decord"]
 
 
 def open_video(
@@ -30,6 +34,8 @@ def open_video(
     max_pixels: int = 3840 * 2160,
     max_frames: int = 200_000,
     numbering: Numbering = "presentation",
+    backend: Backend = "pyav",
+    timeout_s: float = 120.0,
 ) -> "VideoReader":
     """Look at a video file.
 
@@ -41,20 +47,29 @@ def open_video(
         numbering: `presentation`: frame i is the i-th that a player shows, edit lists applied.
             `dump`: frame i is file i + 1 of ffmpeg's constant-rate image dump with edit lists
             ignored, as in Action Genome.
+        backend: who makes the pixels. `opencv` and `decord` serve closed-GOP files that are whole;
+            the packets are read by PyAV in any case, and what disagrees with them is refused.
+        timeout_s: wall-clock limit for decord, which can hang.
 
     Returns:
         A reader; nothing is decoded yet but the first frame.
 
     Raises:
         ItemError: UNREADABLE_VIDEO, NO_FRAMES, TOO_LARGE, TRUNCATED_VIDEO, CORRUPT_VIDEO, or
-            UNKNOWN_FRAME_MAP where packets carry no times and dump numbers are asked for.
+            UNKNOWN_FRAME_MAP where packets carry no times and dump numbers are asked for, or a
+            backend cannot ignore an edit list that hides frames.
+        UsageError: if the backend is not installed.
+        ValueError: for another backend than PyAV in tolerant mode.
     """
-    return VideoReader(
-        path,
-        tolerant=tolerant,
-        numbering=numbering,
-        limits=(max_pixels, max_frames),
+    if backend != "pyav" and tolerant:
+        raise ValueError(f"tolerant: backend pyav expected, got {backend}")
+    if backend == "decord":
+        check_decord()
+    reader = VideoReader(
+        path, tolerant=tolerant, numbering=numbering, limits=(max_pixels, max_frames)
     )
+    reader.use(backend, timeout_s)
+    return reader
 
 
 class VideoReader:
@@ -97,8 +112,26 @@ class VideoReader:
             edit_lists="ignored" if self._dump else "applied",
             is_degraded=cut,
         )
+        self._backend: Backend = "pyav"
+        self._timeout_s = 0.0
         rotation, height, width = self._look()
         self.source = replace(self.source, rotation=rotation, height=height, width=width)
+
+    def use(self, backend: Backend, timeout_s: float) -> None:
+        """Let a backend make the pixels; see `open_video`."""
+        if backend != "pyav" and self._dump and self._scan.num_packets != self._num_shown():
+            raise ItemError(
+                FailureReason.UNKNOWN_FRAME_MAP,
+                f"{self._path.name}: its edit list hides frames, which {backend} cannot show; use "
+                "decode.backend=pyav",
+            )
+        if backend == "decord" and self.source.rotation:
+            raise ItemError(
+                FailureReason.UNKNOWN_FRAME_MAP,
+                f"{self._path.name}: it is turned by {self.source.rotation} degrees, which decord "
+                "ignores; use decode.backend=pyav",
+            )
+        self._backend, self._timeout_s = backend, timeout_s
 
     @property
     def num_frames(self) -> int:
@@ -143,14 +176,14 @@ class VideoReader:
     def _images(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         queue = [(self._ordinals[index], index) for index in wanted]
         at = 0
-        for ordinal, frame in self._numbered():
+        for ordinal, frame in self._pictures([ordinal for ordinal, _ in queue]):
             if at == len(queue):
                 return
             while at < len(queue) and queue[at][0] < ordinal:
                 at += 1  # lost in a damaged file, and tolerated
             image = None
             while at < len(queue) and queue[at][0] == ordinal:
-                image = _upright(frame) if image is None else image
+                image = frame() if image is None else image
                 yield queue[at][1], image
                 at += 1
         if at < len(queue) and not self._tolerant:
@@ -159,6 +192,24 @@ class VideoReader:
                 f"{self._path.name}: frame {queue[at][1]} expected, decoding ended before it; "
                 "fetch it again or set decode.tolerant=true",
             )
+
+    def _pictures(self, ordinals: list[int]) -> Iterator[tuple[int, Callable[[], np.ndarray]]]:
+        """Frames by rising ordinal, each with what makes its image."""
+        rows = sorted(set(ordinals))
+        if self._backend == "opencv":
+            for ordinal, image in opencv_images(self._path, self._scan, rows):
+                yield ordinal, partial(np.asarray, image)
+        elif self._backend == "decord":
+            for ordinal, image in decord_images(self._path, self._scan, rows, self._timeout_s):
+                yield ordinal, partial(np.asarray, image)
+        else:
+            for ordinal, frame in self._numbered():
+                yield ordinal, partial(_upright, frame)
+
+    def _num_shown(self) -> int:
+        """Frames that are shown where the edit list is applied."""
+        shown = scan(self._path, ignore_edit_lists=False, max_pixels=2**62, max_frames=2**62)
+        return len(shown.pts_s)
 
     def _numbered(self) -> Iterator[tuple[int, Any]]:
         """Frames with their ordinal, told by their times where packets carry any.

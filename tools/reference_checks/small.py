@@ -29,7 +29,7 @@ def check_weight_rule(states: dict[str, Any]) -> dict[str, Result]:
 
 
 def check_charades_map(arrays: dict[str, np.ndarray], _states: dict[str, Any]) -> dict[str, Result]:
-    """Three definitions of mAP, with and without ties."""
+    """Every definition of mAP in the reference, with and without ties."""
     labels, present = arrays["labels"].astype(bool), arrays["present"].astype(bool)
     out = {}
     for kind in ("scores", "scores_ties"):
@@ -37,12 +37,20 @@ def check_charades_map(arrays: dict[str, np.ndarray], _states: dict[str, Any]) -
         ours = {
             f"official/{kind}": charades_map(scores, labels),
             f"official_missing/{kind}": charades_map(scores, labels, present=present),
+            f"gsig/{kind}": charades_map(scores, labels),
+            f"gsig_no_inf_rule/{kind}": charades_map(scores, labels, rank_unlabelled_last=False),
             f"fair/{kind}/all_rows": tie_grouped_map(scores, labels, all_rows=True),
             f"fair/{kind}/labelled_rows": tie_grouped_map(scores, labels),
         }
         for name, result in ours.items():
             out[name] = _compare_map(arrays, name, result)
     return out
+
+
+def _compare_wap_vector(wanted: np.ndarray, result: MeanAveragePrecision) -> float:
+    """`charades_map` of gsig returns AP n / sum of n per class, not summed."""
+    ours = result.ap * result.num_positives / result.num_positives.sum()
+    return float(np.nanmax(np.abs(wanted - ours)))
 
 
 def _compare_map(arrays: dict[str, np.ndarray], name: str, result: MeanAveragePrecision) -> Result:
@@ -53,6 +61,8 @@ def _compare_map(arrays: dict[str, np.ndarray], name: str, result: MeanAveragePr
     for key, value in (("map_nan_aware", result.map), ("wap_nan_safe", result.weighted)):
         if f"{name}/{key}" in arrays:
             errors[key] = abs(float(arrays[f"{name}/{key}"]) - value)
+    if f"{name}/wap_vector" in arrays:
+        errors["wap_vector"] = _compare_wap_vector(arrays[f"{name}/wap_vector"], result)
     where = max(errors, key=errors.__getitem__)
     return errors[where], 1e-9, where
 
