@@ -1,10 +1,11 @@
 # Builds the environment in .venv and works in it.
 #   make env    the environment alone
 #   make test   lint, types, spelling, reference numbers, tests
+#   make demo   the whole way on a small synthetic world, into runs/demo
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env test lint
+.PHONY: env test lint demo
 .DEFAULT_GOAL := env
 
 env: .venv/.built
@@ -25,3 +26,6 @@ lint: env
 test: lint
 	$(BIN)/python -m tools.check_reference tests/reference
 	$(BIN)/python -m pytest
+
+demo: env
+	$(BIN)/python -m tools.demo

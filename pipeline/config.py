@@ -86,6 +86,8 @@ class TrainConfig:
     #: Share of all steps in which every token is kept: selectors that choose before the features
     #: mean anything learn to drop all of them, and stay there.
     selection_warmup: float = 0.3
+    #: Learning rate of the token selectors, relative to `lr`.
+    selector_lr: float = 0.1
     #: Largest norm of the gradient.
     clip_norm: float = 1.0
     #: Share of the training videos held out by the hash of their id: never trained on; they give
@@ -239,6 +241,7 @@ def _check_choices(config: Config) -> None:
         ("train.weight_decay", config.train.weight_decay),
         ("train.warmup", config.train.warmup),
         ("train.selection_warmup", config.train.selection_warmup),
+        ("train.selector_lr", config.train.selector_lr),
         ("train.validation_fraction", config.train.validation_fraction),
         ("predict.threshold", config.predict.threshold),
     ):

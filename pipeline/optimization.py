@@ -6,15 +6,35 @@ import torch
 from torch import nn
 
 
-def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW; matrices and kernels decay, vectors (biases, norms, tokens, positions) do not."""
-    named = list(model.named_parameters())
-    free = [value for name, value in named if value.ndim < 2 or name.endswith("position")]
-    decayed = [value for name, value in named if value.ndim > 1 and not name.endswith("position")]
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
+def build_optimizer(
+    model: nn.Module, lr: float, weight_decay: float, *, selector_lr: float = 1.0
+) -> torch.optim.AdamW:
+    """AdamW; matrices and kernels decay, vectors (biases, norms, tokens, positions) do not.
+
+    Args:
+        model: its parameters.
+        lr: learning rate; each group keeps its share of it as `scale`.
+        weight_decay: of those that decay.
+        selector_lr: learning rate of the token selectors, relative to `lr`.
+    """
+    groups = []
+    for is_selector in (False, True):
+        named = [
+            (name, value)
+            for name, value in model.named_parameters()
+            if is_selector == (".temporal." in name or ".spatial." in name)
+        ]
+        scale = selector_lr if is_selector else 1.0
+        for decays in (True, False):
+            values = [
+                value
+                for name, value in named
+                if decays == (value.ndim > 1 and not name.endswith("position"))
+            ]
+            decay = weight_decay if decays else 0.0
+            groups.append(
+                {"params": values, "weight_decay": decay, "lr": lr * scale, "scale": scale}
+            )
     return torch.optim.AdamW(groups, lr=lr)
 
 

@@ -114,7 +114,7 @@ class Training:
         learner, start = self.learner, time.time()
         self.data.epoch = epoch
         s = self.settings
-        losses = []
+        losses, kept = [], []
         with tqdm(total=len(self.data), desc=f"epoch {epoch + 1}/{s.epochs}", disable=None) as bar:
             for batch in batches(self.data, s.batch_size, workers=s.workers, order_seed=s.seed):
                 if batch.failed:
@@ -123,6 +123,7 @@ class Training:
                 row = learner.step(batch)
                 log.add("step", step=step, epoch=epoch + 1, videos=len(batch.video_ids), **row)
                 losses.append(row["loss"])
+                kept.append(row["kept"])
                 bar.update(len(batch.video_ids))
                 bar.set_postfix(loss=f"{row['loss']:.4f}", kept=f"{row['kept']:.1f}")
         learner.progress.epoch = epoch + 1
@@ -130,9 +131,15 @@ class Training:
             "epoch": epoch + 1,
             "step": learner.progress.step,
             "loss": sum(losses) / len(losses),
+            "kept": sum(kept) / len(kept),
             "validation_map": self._validate(),
             "seconds": round(time.time() - start, 3),
         }
+        if summary["kept"] == 0:
+            LOGGER.warning(
+                "EMPTY_SELECTION: no token was kept in this epoch; lower loss.selection, raise "
+                "train.selection_warmup, or sum over classes (loss.reduction=sum)"
+            )
         self._save()
         log.add("epoch", **summary)
         return summary
@@ -179,7 +186,8 @@ def _record_failures(run: Path, bad: dict[str, ItemError]) -> None:
 def _sentence(row: dict[str, Any], epochs: int) -> str:
     value = row["validation_map"]
     validation = "" if value is None else f", validation mAP {value:.4f}"
-    return f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}{validation}"
+    kept = f"{row['kept']:.1f} tokens kept"
+    return f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}, {kept}{validation}"
 
 
 def _duration(seconds: float) -> str:

@@ -51,7 +51,9 @@ class Learner:
     ) -> None:
         self.model, self.criterion = model, criterion
         self.settings, self.device = settings, device
-        self.optimizer = build_optimizer(model, settings.lr, settings.weight_decay)
+        self.optimizer = build_optimizer(
+            model, settings.lr, settings.weight_decay, selector_lr=settings.selector_lr
+        )
         self.total_steps = settings.epochs * steps_per_epoch
         self.progress = Progress()
         self._autocast = picks_bf16(settings.amp, device)
@@ -70,7 +72,7 @@ class Learner:
         s = self.settings
         factor = learning_rate_factor(self.progress.step, self.total_steps, s.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = s.lr * factor
+            group["lr"] = s.lr * factor * group["scale"]
         tokens, labels = batch.tokens.to(self.device), batch.labels.to(self.device)
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):

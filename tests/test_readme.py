@@ -1,4 +1,4 @@
-"""Every command of the README runs; those that need data get small data of ours."""
+"""Every command of the README runs, in its order, on small data of ours."""
 
 import re
 import shlex
@@ -9,40 +9,68 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.pipeline.dataset_maker import write_dataset
+from tests.conftest import World
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = re.findall(r"^    (python -m .+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
-SMALL = "detection.depth=26 detection.width=4 detection.short_side=48 detection.weights=random"
+DETECTOR = (
+    *("detection.depth=26", "detection.width=4", "detection.short_side=48", "device=cpu"),
+    "detection.weights=random",
+)
+LEARNING = (
+    *("model.dim=16", "model.heads=2", "model.layers=1", "model.part_width=8"),
+    *("train.epochs=1", "device=cpu"),
+)
+EXTRA = {
+    "pipeline.extract": DETECTOR,
+    "pipeline.train": LEARNING,
+    "pipeline.evaluate": (),
+    "pipeline.predict": ("detection.weights=random",),
+    "tools.synthesize": (),
+    "tools.evaluate_scores": (),
+}
 #: Proved by tests of their own: minutes of work, or a checkpoint that cannot be had here.
-ELSEWHERE = ("tools.check_reference", "tools.convert_weights")
+ELSEWHERE = ("tools.check_reference", "tools.convert_weights", "tools.demo")
 
 
 def test_the_readme_has_its_commands_and_make_its_targets() -> None:
-    assert len(COMMANDS) >= 5
+    modules = [shlex.split(command)[2] for command in COMMANDS]
+    assert {*EXTRA, *ELSEWHERE} == set(modules)
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^    make (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE):
+    targets = re.findall(r"^    make (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {"env", "test", "demo"} <= set(targets)
+    for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if not any(e in c for e in ELSEWHERE)])
-def test_a_command_of_the_readme_runs(tmp_path: Path, command: str) -> None:
-    videos, annotations = write_dataset(tmp_path)
-    np.savez(tmp_path / "FILE.npz", scores=np.eye(4), labels=np.eye(4))
-    places = {
-        "VIDEOS": videos,
-        "Charades_v1_480": videos,
-        "annotations": annotations,
-        "CACHE": tmp_path / "cache",
-        "cache/oracle": tmp_path / "cache",
-        "FILE.npz": tmp_path / "FILE.npz",
+@pytest.fixture(scope="module")
+def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("readme")
+    np.savez(root / "FILE.npz", scores=np.eye(4), labels=np.eye(4))
+    given = {
+        "VIDEOS": world.videos,
+        "Charades_v1_480": world.videos,
+        "annotations": world.annotations,
+        "CLIP.mp4": sorted(world.videos.glob("TE*.mp4"))[0],
     }
+    made = ("CACHE", "cache/oracle", "runs/oracle", "explained", "WORLD", "FILE.npz")
+    return given | {name: root / name for name in made}
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not any(e in c for e in ELSEWHERE)])
+def test_a_command_of_the_readme_runs(places: dict[str, Path], command: str) -> None:
+    module = shlex.split(command)[2]
     words = [str(places.get(word, word)) for word in shlex.split(command)[1:]]
-    if "pipeline.extract" in words:
-        words = [w for w in words if not w.startswith("detection.weights")] + SMALL.split()
+    words = [w for w in words if not w.startswith("detection.weights")]
+    if module == "tools.synthesize":
+        words = ["1" if w.isdigit() else w for w in words]
     done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, *words, *EXTRA[module]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout

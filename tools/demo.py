@@ -17,7 +17,7 @@ from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_comma
 from pipeline.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLE = "python -m tools.demo --train 32 --test 16 --seed 0"
+EXAMPLE = "python -m tools.demo --train 64 --test 24 --seed 0"
 CONFIG = "configs/world.yaml"
 
 
@@ -25,8 +25,8 @@ def main(argv: list[str]) -> int:
     """Run the demo; returns the exit code of the first command that failed, or 0."""
     parser = common_parser("python -m tools.demo", __doc__ or "", EXAMPLE)
     parser.add_argument("--out", default="runs/demo", help="folder below the repository's runs/")
-    parser.add_argument("--train", type=int, default=32)
-    parser.add_argument("--test", type=int, default=16)
+    parser.add_argument("--train", type=int, default=64, help="training videos")
+    parser.add_argument("--test", type=int, default=24, help="test videos")
     parser.add_argument("--seed", type=int, default=0)
     args, words = parse_words(parser, argv)
     out = (ROOT / args.out).resolve()
@@ -87,7 +87,13 @@ class Demo:
         """Print what came of it and which files to open."""
         before, after = (_map(ROOT / run / "metrics.json") for run in (self.before, self.after))
         print(f"\nmAP on the test split before training {before:.4f}, after {after:.4f}")
-        print(f"the whole way took {seconds:.0f} s; open:")
+        print(f"the whole way took {seconds:.0f} s")
+        for path in sorted((ROOT / self.explained).glob("*/explanation.json"))[:2]:
+            tree = json.loads(path.read_text(encoding="utf-8"))
+            print(f"\nwhy {tree['video']['id']} got its actions:")
+            for prediction in tree["predictions"][:3]:
+                print(f"  {prediction['sentence']}")
+        print("\nopen:")
         for path, what in (
             (self.world / "videos", "the synthetic videos"),
             (self.after / "metrics.json", "the metrics"),

@@ -171,3 +171,16 @@ def test_a_loss_that_is_not_finite_names_the_videos(
         fit(cache, tmp_path / "run", "train.epochs=1")
     assert "finite" in str(caught.value)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "crashed"
+
+
+def test_a_training_that_keeps_nothing_says_so(
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ("train.epochs=1", "train.selection_warmup=0", "model.initial_keep=1.0e-6")
+    assert fit(cache, tmp_path / "run", *words) == 0
+    assert "EMPTY_SELECTION" in caplog.text
+    caplog.clear()
+    assert fit(cache, tmp_path / "held", *words, "train.selection_warmup=1") == 0
+    assert "EMPTY_SELECTION" not in caplog.text
+    steps = [row for row in log_rows(tmp_path / "held") if row["kind"] == "step"]
+    assert all(row["kept"] == row["tokens"] > 0 for row in steps)

@@ -1,0 +1,41 @@
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UsageError
+from tools import demo
+
+OUT = "runs/demo-of-the-tests"
+
+
+@pytest.fixture
+def out() -> Iterator[Path]:
+    folder = demo.ROOT / OUT
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_whole_way_in_small(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "stale").write_text("of an earlier call")
+    words = ("train.epochs=2", "detection.short_side=64", "device=cpu", "model.dim=16")
+    assert demo.main(["--out", OUT, *["--train", "4", "--test", "2", "--seed", "3"], *words]) == 0
+    said = capfd.readouterr().out
+    before, after = (
+        json.loads((out / run / "metrics.json").read_text())["map_official"]
+        for run in ("untrained", "trained")
+    )
+    assert f"before training {before:.4f}, after {after:.4f}" in said
+    assert "explanation.json" in said
+    assert "why TE" in said
+    assert len(list(out.glob("explained/TE*/explanation.json"))) == 2
+    assert not (out / "stale").exists()
+
+
+@pytest.mark.parametrize("folder", ["..", "runs", "pipeline", "../elsewhere"])
+def test_it_deletes_nothing_but_what_lies_in_runs(folder: str) -> None:
+    with pytest.raises(UsageError, match="below runs/"):
+        demo.main(["--out", folder])
