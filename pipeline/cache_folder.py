@@ -40,7 +40,8 @@ class CacheInfo:
             "settings": self.settings,
             "detector": self.detector,
             "objects": list(self.objects),
-            "predicate_groups": {g: list(names) for g, names in self.predicate_groups.items()},
+            # Pairs, not a mapping: the order of the groups numbers the predicates.
+            "predicate_groups": [[g, list(names)] for g, names in self.predicate_groups.items()],
             "classes": [list(row) for row in self.classes],
         }
 
@@ -51,7 +52,7 @@ class CacheInfo:
             tree["settings"],
             tree["detector"],
             tuple(tree["objects"]),
-            {group: tuple(names) for group, names in tree["predicate_groups"].items()},
+            {group: tuple(names) for group, names in tree["predicate_groups"]},
             tuple((row[0], row[1]) for row in tree["classes"]),
         )
 

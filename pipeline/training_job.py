@@ -71,7 +71,8 @@ def check_cache(config: Config, info: CacheInfo) -> None:
             "its --config, or extract again"
         )
     vocabulary = load_vocabulary(config.vocabulary)
-    if (vocabulary.objects, vocabulary.predicate_groups) != (info.objects, info.predicate_groups):
+    groups = [list(v.predicate_groups.items()) for v in (vocabulary, info)]
+    if vocabulary.objects != info.objects or groups[0] != groups[1]:
         raise UsageError(
             f"--cache: the vocabulary {config.vocabulary!r} expected, this cache was made with "
             f"{info.settings.get('vocabulary')!r} or another version of it; extract again"

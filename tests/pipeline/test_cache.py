@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.cache import CachedClip, ClipReader, clip_bytes, load_clip, save_clip
+from pipeline.cache_folder import CacheInfo, read_cache_info, write_cache_info
 from pipeline.errors import FailureReason, ItemError
 from pipeline.files import file_sha256
 from tests.pipeline.clips import random_clip
@@ -110,3 +111,11 @@ def test_rows_must_rise() -> None:
         for rows in ([1, 0], [0, 0], [2], [-1]):
             with pytest.raises(ValueError, match="increasing"):
                 reader.read(rows)
+
+
+def test_the_order_of_predicate_groups_survives(tmp_path: Path) -> None:
+    groups = {"spatial": ("on", "in"), "attention": ("looking_at",)}
+    info = CacheInfo({"boxes": "detected"}, {}, ("person",), groups, (("c000", "Sit"),))
+    write_cache_info(tmp_path, info)
+    assert read_cache_info(tmp_path) == info
+    assert list(read_cache_info(tmp_path).predicate_groups) == ["spatial", "attention"]
