@@ -52,7 +52,7 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "VIDEOS": world.videos,
         "Charades_v1_480": world.videos,
         "annotations": world.annotations,
-        "CLIP.mp4": sorted(world.videos.glob("TE*.mp4"))[0],
+        "CLIP.mp4": sorted(world.videos.glob("Z*.mp4"))[0],
     }
     made = ("CACHE", "cache/oracle", "runs/oracle", "explained", "WORLD", "FILE.npz")
     return given | {name: root / name for name in made}

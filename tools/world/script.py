@@ -111,7 +111,7 @@ def write_script(rules: Rules, seed: int, split: str, index: int) -> Script:
         for slot, rule in enumerate(_choose_objects(rules, rng))
     )
     return Script(
-        video_id=f"{split[:2].upper()}{seed % 1000:03d}{index:04d}",
+        video_id=f"{'AZ'[salt]}{seed % 1000:03d}{index:04d}",
         split=split,
         scene=_SCENES[int(rng.integers(len(_SCENES)))],
         subject=f"S{subject:03d}",
