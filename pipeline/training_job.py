@@ -160,6 +160,7 @@ def prepare(config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path
     tree["training"] = learnt
     digests = [(c.video_id, manifest[c.video_id]["sha256"]) for c in clips]
     fingerprint = json_sha256([tree, asdict(config.loss), digests])
+    card.training["fingerprint"] = fingerprint
     return Job(config, card, training, validation, fingerprint)
 
 
@@ -170,7 +171,12 @@ def open_run(run: Path, job: Job, config: Config) -> None:
         UsageError: if it holds another training, or is not writable.
     """
     if (run / CARD).is_file():
-        read_card(run)
+        there = read_card(run).training.get("fingerprint")
+        if (run / STATE).is_file() and there != job.fingerprint:
+            raise UsageError(
+                f"--run: {run} was begun with other settings or another cache; give the same, or "
+                "another --run"
+            )
     elif run.is_dir() and any(run.iterdir()):
         raise UsageError(f"--run: an empty folder or one of pipeline.train expected, got {run}")
     try:

@@ -92,6 +92,7 @@ def test_resumed_it_ends_with_the_same_bits(
     assert file_sha256(whole / "model.safetensors") == before
     with pytest.raises(UsageError, match="other settings"):
         fit(cache, whole, "train.epochs=4")
+    assert json.loads((whole / "run.json").read_text())["status"] == "finished"
     (whole / "state.pt").write_bytes(b"damaged")
     with pytest.raises(UsageError, match=r"state\.pt"):
         fit(cache, whole, "train.epochs=3")
@@ -184,3 +185,20 @@ def test_a_training_that_keeps_nothing_says_so(
     assert "EMPTY_SELECTION" not in caplog.text
     steps = [row for row in log_rows(tmp_path / "held") if row["kind"] == "step"]
     assert all(row["kept"] == row["tokens"] > 0 for row in steps)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_in_bfloat16(cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert fit(cache, run, "train.epochs=1", "device=cuda") == 0
+    assert all(row["loss"] > 0 for row in log_rows(run) if row["kind"] == "step")
+
+
+def test_bfloat16_changes_little(cache: Path, tmp_path: Path) -> None:
+    losses = []
+    for amp in ("off", "bf16"):
+        run = tmp_path / amp
+        assert fit(cache, run, "train.epochs=1", f"train.amp={amp}", "model.dropout=0") == 0
+        losses.append([row["loss"] for row in log_rows(run) if row["kind"] == "step"])
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
