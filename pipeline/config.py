@@ -25,7 +25,7 @@ Relations = Enum(
     "Relations", {"predicted": "predicted", "ground-truth": "ground-truth", "none": "none"}
 )
 Backend = Enum("Backend", {"pyav": "pyav", "opencv": "opencv", "decord": "decord"})
-Amp = Enum("Amp", {"auto": "auto", "bf16": "bf16", "off": "off"})
+Amp = Enum("Amp", {"auto": "auto", "bf16": "bf16", "none": "none"})
 
 
 @dataclass
