@@ -48,7 +48,10 @@ def main(argv: list[str]) -> int:
         raise UsageError(
             f"--cache: labelled videos of the split {args.split!r} expected, {args.cache} has none"
         )
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UsageError(f"--out: a writable folder expected, {out}: {problem}") from problem
     seed = int(card.training.get("seed", 0))
     record = RunRecord(out, stage="evaluate", config=config_as_dict(config), argv=argv, seed=seed)
     with record as run:

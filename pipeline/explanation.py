@@ -236,7 +236,16 @@ def _prediction(
         for row in transitions
     ]
     carried = [row for row in carried if row["contribution"] > 0]
-    carried.sort(key=lambda row: (-row["contribution"], row["transition"]))
+    # Changes of several groups between the same two tokens weigh the same; the last group
+    # (contacting) says most.
+    order = {group: -g for g, group in enumerate(card.cache.predicate_groups)}
+    carried.sort(
+        key=lambda row: (
+            -row["contribution"],
+            order[transitions[row["transition"]]["group"]],
+            row["transition"],
+        )
+    )
     class_id, name = card.cache.classes[action]
     score = float(torch.tensor(logit, dtype=torch.float64).sigmoid())
     said = [tokens[p["token"]] for p in parts if p["contribution"] > 0]

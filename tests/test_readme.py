@@ -52,9 +52,18 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "VIDEOS": world.videos,
         "Charades_v1_480": world.videos,
         "annotations": world.annotations,
+        "runs/demo/cache": world.cache,
         "CLIP.mp4": sorted(world.videos.glob("Z*.mp4"))[0],
     }
-    made = ("CACHE", "cache/oracle", "runs/oracle", "explained", "WORLD", "FILE.npz")
+    made = (
+        "runs/collapsed",
+        "CACHE",
+        "cache/oracle",
+        "runs/oracle",
+        "explained",
+        "WORLD",
+        "FILE.npz",
+    )
     return given | {name: root / name for name in made}
 
 
