@@ -57,9 +57,20 @@ class LaIARSettings:
             value = getattr(self, name)
             if value not in choices and not (value is None and name != "preset"):
                 raise ValueError(f"{name}: {' or '.join(choices)} expected, got {value!r}")
-        for name in ("num_frames", "max_pairs", "dim", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1 expected, got {getattr(self, name)}")
+        if self.predicate_pooling not in ("active", "soft"):
+            raise ValueError(
+                f"predicate_pooling: active or soft expected, got {self.predicate_pooling!r}"
+            )
+        sizes = ("num_frames", "max_pairs", "dim", "layers", "heads", "part_width")
+        for name, low in (*((name, 1) for name in sizes), ("union_width", 2)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name}: at least {low} expected, got {getattr(self, name)}")
+        for name in ("initial_keep", "mlp_ratio", "gumbel_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: above 0 expected, got {getattr(self, name)}")
+        for name in ("initial_keep", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}: from 0 to below 1 expected, got {getattr(self, name)}")
         if self.dim % self.heads:
             raise ValueError(f"dim: a multiple of heads={self.heads} expected, got {self.dim}")
 
