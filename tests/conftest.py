@@ -1,5 +1,6 @@
 """A small synthetic world and its cache, made once."""
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from pipeline import extract
 from tools import synthesize
+from tools.demo import WORLD
 
 CONFIG = "configs/world.yaml"
 #: Narrower still than the demo.
@@ -21,13 +23,19 @@ class World:
     annotations: Path
     cache: Path
 
+    @property
+    def test_clips(self) -> list[Path]:
+        """Videos of the test split."""
+        with open(self.annotations / "Charades_v1_test.csv", newline="") as file:
+            return [self.videos / f"{row['id']}.mp4" for row in csv.DictReader(file)]
+
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     root = tmp_path_factory.mktemp("world")
     out = root / "data"
     sizes = ["--train", "8", "--test", "3", "--seed", "5"]
-    assert synthesize.main(["--out", str(out), *sizes]) == 0
+    assert synthesize.main(["--out", str(out), *sizes, *WORLD]) == 0
     made = World(out / "videos", out / "annotations", root / "cache")
     data = ["--videos", str(made.videos), "--annotations", str(made.annotations)]
     assert extract.main(["--config", CONFIG, *data, "--cache", str(made.cache), *SMALL]) == 0

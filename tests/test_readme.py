@@ -26,8 +26,9 @@ EXTRA = {
     "pipeline.train": LEARNING,
     "pipeline.evaluate": (),
     "pipeline.predict": ("detection.weights=random",),
-    "tools.synthesize": (),
+    "tools.synthesize": ("long_side=160", "max_s=4.5"),
     "tools.evaluate_scores": (),
+    "tools.study_world": (),
 }
 #: Proved by tests of their own: minutes of work, or a checkpoint that cannot be had here.
 ELSEWHERE = ("tools.check_reference", "tools.convert_weights", "tools.demo")
@@ -53,7 +54,7 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "Charades_v1_480": world.videos,
         "annotations": world.annotations,
         "runs/demo/cache": world.cache,
-        "CLIP.mp4": sorted(world.videos.glob("Z*.mp4"))[0],
+        "CLIP.mp4": world.test_clips[0],
     }
     made = (
         "runs/collapsed",
@@ -62,6 +63,7 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "runs/oracle",
         "explained",
         "WORLD",
+        "SHEETS",
         "FILE.npz",
     )
     return given | {name: root / name for name in made}
@@ -74,6 +76,8 @@ def test_a_command_of_the_readme_runs(places: dict[str, Path], command: str) -> 
     words = [w for w in words if not w.startswith("detection.weights")]
     if module == "tools.synthesize":
         words = ["1" if w.isdigit() else w for w in words]
+    if module == "tools.study_world":
+        words = ["60" if w.isdigit() else w for w in words]
     done = subprocess.run(
         [sys.executable, *words, *EXTRA[module]],
         cwd=ROOT,

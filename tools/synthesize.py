@@ -1,62 +1,182 @@
-"""`python -m tools.synthesize`: a small synthetic world in the formats of Charades."""
+"""`python -m tools.synthesize`: a synthetic world in the formats of Charades and Action Genome.
 
+Settings: see tools/world/script.py, Settings; `workers` is the number of processes.
+"""
+
+import json
+import multiprocessing
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
 from pipeline.errors import UsageError
-from pipeline.vocabulary import load_vocabulary
-from tools.world.release import ReleaseWriter, write_video
+from pipeline.files import write_atomically
+from tools.world.cast import NUM_TEST, NUM_TRAIN
+from tools.world.preview import write_previews
+from tools.world.record import VERSION, make_video
+from tools.world.release import write_release
 from tools.world.rules import load_rules
-from tools.world.script import write_script
+from tools.world.script import Settings
 
-EXAMPLE = "python -m tools.synthesize --out world --train 32 --test 16 --seed 0"
+EXAMPLE = "python -m tools.synthesize --out world --train 400 --test 100 --seed 0 workers=2"
+_PARTS, _MADE_FROM = ".parts", "made_from.json"
+
+
+@dataclass(frozen=True)
+class Words:
+    """What may be set as key=value."""
+
+    shift: float = 1.0
+    relation_noise: float = 0.0
+    min_s: float = 4.0
+    max_s: float = 12.0
+    long_side: int = 480
+    actors: int = NUM_TRAIN + NUM_TEST
+    classes: list[str] = field(default_factory=list)
+    workers: int = 1
 
 
 def main(argv: list[str]) -> int:
     """Write `OUT/videos/ID.mp4` and `OUT/annotations/`; returns the exit code."""
     parser = common_parser("python -m tools.synthesize", __doc__ or "", EXAMPLE)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write; new or empty")
-    parser.add_argument("--train", type=int, default=32, help="training videos")
-    parser.add_argument("--test", type=int, default=16, help="test videos, of unseen actors")
+    parser.add_argument("--out", type=Path, help="folder to write; an interrupted run continues")
+    parser.add_argument("--train", type=int, default=400, help="training videos")
+    parser.add_argument("--test", type=int, default=100, help="test videos, of unseen actors")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--preview", type=Path, help="draw contact sheets of a world, or of --seed")
     args, words = parse_words(parser, argv)
-    if words:
-        raise UsageError(f"no key=value settings expected, got {words[0]!r}")
+    given = _settings(words)
+    settings, sizes = _checked(given, args.seed), {"train": args.train, "test": args.test}
     if min(args.train, args.test, args.seed) < 0 or args.train + args.test == 0:
         raise UsageError("--train, --test, --seed: numbers from 0 on expected, and some video")
-    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        raise UsageError(f"--out: a new or empty folder expected, {args.out} is none")
+    if (args.out is None) == (args.preview is None):
+        raise UsageError("one of --out DIR (write a world) and --preview DIR (look at it) expected")
     try:
-        write_world(args.out, {"train": args.train, "test": args.test}, args.seed)
+        if args.preview is not None:
+            for path in write_previews(settings, min(args.train, 12), args.preview):
+                print(path)
+            return EXIT_OK
+        write_world(args.out, sizes, settings, given.workers)
     except OSError as error:
-        raise UsageError(f"--out: {args.out}: {error.strerror or error}") from error
+        where = args.out or args.preview
+        raise UsageError(
+            f"{where}: {error.strerror or error}; the same command goes on once this is mended"
+        ) from error
     print(f"{args.train + args.test} videos in {args.out / 'videos'}")
     print(f"annotations in {args.out / 'annotations'}")
     return EXIT_OK
 
 
-def write_world(out: Path, sizes: dict[str, int], seed: int) -> None:
-    """Write a world; what was written is removed again if it cannot be finished."""
-    rules = load_rules()
-    writer = ReleaseWriter(rules, load_vocabulary("action_genome"))
-    videos = out / "videos"
+def write_world(out: Path, sizes: dict[str, int], settings: Settings, workers: int) -> None:
+    """Write a world; what an interrupted run left is gone on with.
+
+    Raises:
+        UsageError: if the folder holds anything but this world or a part of it.
+    """
+    made_from = {"version": VERSION, "settings": asdict(settings), "sizes": sizes}
+    known = out / _MADE_FROM
+    made_from = json.loads(json.dumps(made_from))
+    if known.is_file():
+        found = json.loads(known.read_text(encoding="utf-8"))
+        if found != made_from:
+            raise UsageError(f"--out: {out} holds a world of {_difference(found, made_from)}")
+        if (out / "annotations" / "world.json").is_file():
+            return
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out: a new or empty folder expected, {out} is none")
+    videos, parts = out / "videos", out / _PARTS
     videos.mkdir(parents=True, exist_ok=True)
-    scripts = [
-        write_script(rules, seed, split, index)
-        for split, num in sizes.items()
-        for index in range(num)
-    ]
+    parts.mkdir(exist_ok=True)
+    write_atomically(known, (json.dumps(made_from, indent=2) + "\n").encode())
+    for left in videos.glob(".*.tmp.mp4"):
+        left.unlink()
+    jobs = [(split, index) for split, num in sizes.items() for index in range(num)]
+    ids: dict[tuple[str, int], str] = {}
+    for job, video_id in tqdm(
+        _make(settings, jobs, videos, parts, workers),
+        total=len(jobs),
+        desc="synthesize",
+        unit="video",
+        disable=None,
+    ):
+        ids[job] = video_id
+    records = [json.loads((parts / f"{ids[job]}.json").read_text(encoding="utf-8")) for job in jobs]
+    write_release(load_rules(), settings, sizes, records, out / "annotations")
+    shutil.rmtree(parts)
+
+
+def _make(
+    settings: Settings, jobs: list[tuple[str, int]], videos: Path, parts: Path, workers: int
+) -> Iterator[tuple[tuple[str, int], str]]:
+    if workers == 1:
+        for job in jobs:
+            yield job, make_video(settings, *job, videos, parts)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        try:
+            started = {pool.submit(make_video, settings, *job, videos, parts): job for job in jobs}
+            for done in as_completed(started):
+                yield started[done], done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _settings(words: list[str]) -> Words:
     try:
-        for script in tqdm(scripts, desc="synthesize", unit="video", disable=None):
-            writer.add(script, write_video(script, videos / f"{script.video_id}.mp4"))
-        writer.write(out / "annotations")
-    except BaseException:
-        shutil.rmtree(videos, ignore_errors=True)
-        shutil.rmtree(out / "annotations", ignore_errors=True)
-        raise
+        tree = OmegaConf.merge(OmegaConf.structured(Words), OmegaConf.from_dotlist(words))
+        made = OmegaConf.to_object(tree)
+    except Exception as error:
+        known = ", ".join(f.name for f in fields(Words))
+        first = str(error).splitlines()[0]
+        raise UsageError(f"key=value with a key of {known} expected: {first}") from error
+    assert isinstance(made, Words)
+    return made
+
+
+def _checked(words: Words, seed: int) -> Settings:
+    rules = load_rules()
+    unknown = sorted(set(words.classes) - set(rules.action_ids))
+    if unknown:
+        raise UsageError(f"classes: ids of configs/world/actions.yaml expected, got {unknown[0]!r}")
+    limits = (
+        ("shift", words.shift, 0.0, 2.0),
+        ("relation_noise", words.relation_noise, 0.0, 1.0),
+        ("min_s", words.min_s, 2.0, 600.0),
+        ("max_s", words.max_s, words.min_s, 600.0),
+        ("long_side", words.long_side, 128, 1920),
+        ("actors", words.actors, 2, NUM_TRAIN + NUM_TEST),
+        ("workers", words.workers, 1, 256),
+    )
+    for name, value, low, high in limits:
+        if not low <= value <= high:
+            raise UsageError(f"{name}: {low} to {high} expected, got {value}")
+    return Settings(
+        seed,
+        words.shift,
+        words.relation_noise,
+        words.min_s,
+        words.max_s,
+        words.long_side // 32 * 32,
+        words.actors,
+        tuple(sorted(words.classes)),
+    )
+
+
+def _difference(found: dict[str, object], wanted: dict[str, object]) -> str:
+    for key in wanted:
+        old, new = found.get(key), wanted[key]
+        if old != new and isinstance(old, dict) and isinstance(new, dict):
+            name = next(k for k in new if old.get(k) != new[k])
+            return f"{name}={old.get(name)}, not {name}={new[name]}; name another folder"
+    return f"version {found.get('version')}, not {wanted['version']}; name another folder"
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def clips_of(world: World) -> list[str]:
-    return [str(path) for path in sorted(world.videos.glob("Z*.mp4"))]
+    return [str(path) for path in sorted(world.test_clips)]
 
 
 def say(run: Path, out: Path, *words: str) -> int:

@@ -1,26 +1,33 @@
+import csv
 import hashlib
 import json
-from collections import Counter
+import pickle
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from pycocotools.coco import COCO  # type: ignore[import-untyped]
 
 from pipeline.annotations import read_annotations
 from pipeline.decoding import open_video
 from pipeline.errors import UsageError
 from pipeline.vocabulary import load_vocabulary
 from tools import synthesize
-from tools.world.render import render
+from tools.world import record
+from tools.world.film import frame_ticks
+from tools.world.render import Renderer
 from tools.world.rules import load_rules
-from tools.world.script import write_script
+from tools.world.script import Script
 
 RULES = load_rules()
+SHORT = ("min_s=4", "max_s=4.5", "long_side=160")
 
 
-def build(out: Path, seed: int, train: int = 2, test: int = 1) -> Path:
-    words = ["--out", str(out), "--train", str(train), "--test", str(test), "--seed", str(seed)]
-    assert synthesize.main(words) == 0
+def build(out: Path, seed: int, *words: str, train: int = 2, test: int = 1) -> Path:
+    sizes = ["--train", str(train), "--test", str(test), "--seed", str(seed)]
+    assert synthesize.main(["--out", str(out), *sizes, *SHORT, *words]) == 0
     return out
 
 
@@ -39,93 +46,196 @@ def pixels(folder: Path) -> list[str]:
     return found
 
 
-def test_a_seed_is_a_world(tmp_path: Path) -> None:
-    one, two, other = build(tmp_path / "a", 3), build(tmp_path / "b", 3), build(tmp_path / "c", 4)
+def test_a_seed_is_a_world_whatever_the_number_of_processes(tmp_path: Path) -> None:
+    one, two = build(tmp_path / "a", 3), build(tmp_path / "b", 3, "workers=2")
+    other = build(tmp_path / "c", 4)
     assert digests(one) == digests(two)
     assert pixels(one) == pixels(two)
     assert not set(pixels(one)) & set(pixels(other))
     assert digests(one)["person_bbox.pkl"] != digests(other)["person_bbox.pkl"]
-    assert {p.name for p in one.iterdir()} == {"videos", "annotations"}
-    assert all(path.is_file() for path in (one / "videos").iterdir())
+    assert {p.name for p in one.iterdir()} == {"videos", "annotations", "made_from.json"}
+
+
+def test_an_interrupted_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = build(tmp_path / "whole", 3)
+    made: list[str] = []
+    write = record.write_video
+
+    def stop_at_the_second(renderer: Renderer, path: Path, wanted: set[int]) -> Any:
+        if len(made) == 1:
+            path.with_name(f".{path.stem}.tmp.mp4").write_bytes(b"half")
+            raise KeyboardInterrupt
+        made.append(path.name)
+        return write(renderer, path, wanted)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(record, "write_video", stop_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            build(tmp_path / "broken", 3)
+    first = tmp_path / "broken" / "videos" / made[0]
+    before = first.stat().st_mtime_ns
+    again = build(tmp_path / "broken", 3)
+    assert first.stat().st_mtime_ns == before
+    assert digests(again) == digests(whole)
+    assert pixels(again) == pixels(whole)
+    assert not list((again / "videos").glob(".*"))
 
 
 def test_what_is_annotated_is_what_is_seen(tmp_path: Path) -> None:
-    world = build(tmp_path / "w", 1, train=3, test=2)
+    world = build(tmp_path / "w", 1, train=6, test=3)
     vocabulary = load_vocabulary("action_genome")
     read = read_annotations([world / "annotations"], vocabulary)
     assert not read.errors
-    assert [name for _, name in read.classes] == [action.name for action in RULES.actions]
-    for split, num in (("train", 3), ("test", 2)):
-        for index in range(num):
-            script = write_script(RULES, 1, split, index)
-            video = read.videos[script.video_id]
-            assert (video.split, video.subject) == (split, script.subject)
-            assert video.actions is not None
-            for (ours, a, b), (theirs, c, d) in zip(
-                script.actions(RULES), video.actions, strict=True
-            ):
-                assert ours == theirs
-                assert (a, b) == pytest.approx((c, d), abs=0.006)
-            reader = open_video(world / "videos" / f"{video.video_id}.mp4", numbering="dump")
-            assert reader.num_frames == script.num_frames
-            for annotated in video.frames[::9]:
-                index = annotated.frame_index
-                drawn = render(script, index / script.fps)
-                seen = reader.read([index]).frames[0].permute(1, 2, 0).numpy()
-                assert np.abs(seen.astype(int) - drawn.image.astype(int)).mean() < 6
-                np.testing.assert_allclose(annotated.boxes[0], drawn.person, atol=1e-3)
-                boxes = [box for box in drawn.objects if box is not None]
-                np.testing.assert_allclose(annotated.boxes[1:], boxes, atol=1e-3)
-                for row, thread in enumerate(script.threads):
-                    if drawn.objects[row] is None:
-                        continue
-                    place = [t for t in range(row) if drawn.objects[t] is not None]
-                    said = annotated.predicates[1 + len(place)].nonzero()[:, 0].tolist()
-                    names = {vocabulary.predicates[r] for r in said}
-                    state = RULES.states[thread.state_at(index / script.fps)]
-                    assert names == {name for group in state.values() for name in group}
+    assert tuple(name for name, _ in read.classes) == RULES.action_ids
+    tree = json.loads((world / "annotations" / "world.json").read_text())
+    causes = json.loads((world / "annotations" / "rationales.json").read_text())
+    odd = set()
+    for drawn_from in tree["videos"]:
+        script = Script.from_tree(drawn_from)
+        renderer = Renderer(RULES, script)
+        odd |= {script.film.timing, f"hidden {script.film.hidden > 0}"}
+        video = read.videos[script.video_id]
+        assert (video.split, video.subject) == (script.split, script.actor.id)
+        path = world / "videos" / f"{script.video_id}.mp4"
+        dump = open_video(path, numbering="dump")
+        shown = open_video(path)
+        assert shown.num_frames == len([t for t in frame_ticks(script) if t >= 0])
+        times = {
+            frame["number"]: frame["time_s"]
+            for cause in causes[script.video_id]
+            for frame in cause["frames"]
+        }
+        assert set(times) == {frame.frame_index + 1 for frame in video.frames}
+        for annotated in video.frames[::5]:
+            drawn = renderer.frame(times[annotated.frame_index + 1], annotate=True)
+            seen = dump.read([annotated.frame_index]).frames[0].permute(1, 2, 0).numpy()
+            assert np.abs(seen.astype(int) - drawn.image.astype(int)).mean() < 9
+            person = drawn.of_thread(-1)
+            assert person is not None
+            np.testing.assert_allclose(annotated.boxes[0], person.box, atol=0.01)
+            rows = [row for row in range(len(script.threads)) if _is_seen(drawn.of_thread(row))]
+            assert len(annotated.boxes) == 1 + len(rows)
+            for place, row in enumerate(rows):
+                said = annotated.predicates[1 + place].nonzero()[:, 0].tolist()
+                time_s = times[annotated.frame_index + 1]
+                state = RULES.states[script.threads[row].state_at(time_s)]
+                assert {vocabulary.predicates[r] for r in said} == state.says
 
 
-def test_actions_are_where_states_change() -> None:
-    for index in range(40):
-        script = write_script(RULES, 0, "train", index)
-        for action, start, end in script.actions(RULES):
-            rule = RULES.actions[action]
-            thread = next(t for t in script.threads if t.rule.name == rule.object)
-            assert 0 <= start < end <= script.length_s
-            if rule.during:
-                assert thread.state_at((start + end) / 2) == rule.during
-            else:
-                assert thread.state_at(start - 1e-6) == rule.source
-                assert thread.state_at(end) == rule.target
+def _is_seen(thing: Any) -> bool:
+    return thing is not None and round(thing.visible, 3) >= 0.15
 
 
-def test_all_actions_occur_and_test_actors_are_new() -> None:
-    scripts = {s: [write_script(RULES, 0, s, i) for i in range(80)] for s in ("train", "test")}
-    seen = Counter(action for s in scripts["train"] for action, _, _ in s.actions(RULES))
-    assert seen.keys() == set(range(len(RULES.actions)))
-    actors = [{s.subject for s in of_split} for of_split in scripts.values()]
-    assert not actors[0] & actors[1]
-    assert len({s.video_id for of_split in scripts.values() for s in of_split}) == 160
+def test_files_are_as_the_releases_have_them(tmp_path: Path) -> None:
+    folder = build(tmp_path / "w", 2, train=4, test=2) / "annotations"
+    tables = sorted(
+        p.name for p in folder.iterdir() if p.name.endswith(("_train.csv", "_test.csv"))
+    )
+    assert tables == ["Charades_v1_test.csv", "Charades_v1_train.csv"]
+    with open(folder / "Charades_v1_train.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert all(len(row["id"]) == 5 and len(row["subject"]) == 4 for row in rows)
+    mapping = (folder / "Charades_v1_mapping.txt").read_text().splitlines()
+    assert {"c154 o000 v022", "c156 o016 v005"} <= set(mapping)
+    things = (folder / "Charades_v1_objectclasses.txt").read_text().splitlines()
+    assert (len(things), things[0], things[-1]) == (38, "o000 None", "o037 window")
+    assert len((folder / "Charades_v1_verbclasses.txt").read_text().splitlines()) == 33
+    objects = pickle.loads((folder / "object_bbox_and_relationship.pkl").read_bytes())
+    assert list(objects) == (folder / "frame_list.txt").read_text().split()
+    coco = COCO(str(folder / "coco_train.json"))
+    assert len(coco.getCatIds()) == 36
+    for box in coco.loadAnns(coco.getAnnIds()):
+        image = coco.loadImgs(box["image_id"])[0]
+        x, y, w, h = box["bbox"]
+        assert 0 <= x < x + w <= image["width"] + 0.01
+        assert 0 <= y < y + h <= image["height"] + 0.01
+    folds = json.loads((folder / "scene_folds.json").read_text())
+    flat = [scene for fold in folds for scene in fold]
+    tree = json.loads((folder / "world.json").read_text())
+    assert len(folds) == 5
+    assert sorted(flat) == sorted({video["scene"] for video in tree["videos"]})
+
+
+def test_noise_changes_relations_and_nothing_else(tmp_path: Path) -> None:
+    clean = build(tmp_path / "clean", 2)
+    noisy = build(tmp_path / "noisy", 2, "relation_noise=0.3")
+    one, two = digests(clean), digests(noisy)
+    changed = {name for name in one if one[name] != two[name]}
+    assert changed == {"object_bbox_and_relationship.pkl", "world.json"}
+    name = "object_bbox_and_relationship.pkl"
+    a, b = (pickle.loads((w / "annotations" / name).read_bytes()) for w in (clean, noisy))
+    pairs = [
+        (x[key], y[key])
+        for frame in a
+        for x, y in zip(a[frame], b[frame], strict=True)
+        if x["visible"]
+        for key in ("attention_relationship", "spatial_relationship", "contacting_relationship")
+    ]
+    share = np.mean([x != y for x, y in pairs])
+    assert 0.2 < share < 0.4
+
+
+def test_a_part_of_the_classes(tmp_path: Path) -> None:
+    world = build(tmp_path / "w", 0, "classes=[c109,c110]", train=3)
+    read = read_annotations([world / "annotations"], load_vocabulary("action_genome"))
+    assert [name for name, _ in read.classes] == ["c109", "c110"]
+    assert all(video.actions for video in read.videos.values())
+
+
+def test_contact_sheets(tmp_path: Path) -> None:
+    words = ["--preview", str(tmp_path), "--train", "2", *SHORT]
+    assert synthesize.main(words) == 0
+    sheets = [cv2.imread(str(path)) for path in sorted(tmp_path.glob("*.png"))]
+    assert len(sheets) == 2
+    assert all(sheet is not None and sheet.std() > 20 for sheet in sheets)
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "said"),
     [
-        ["--train", "-1"],
-        ["--train", "0", "--test", "0"],
-        ["--seed", "x"],
-        ["key=value"],
+        (["--train", "-1"], "numbers from 0"),
+        (["--train", "0", "--test", "0"], "some video"),
+        (["--seed", "x"], "seed"),
+        (["key=value"], "key of shift"),
+        (["actors=41"], "actors: 2 to 40 expected, got 41"),
+        (["classes=[c999]"], "c999"),
+        (["classes=[c110,c000000]"], "c000000"),
+        (["shift=3"], "shift: 0.0 to 2.0"),
+        (["min_s=9", "max_s=5"], "max_s"),
+        (["workers=0"], "workers"),
+        (["--preview", "elsewhere"], "one of --out"),
     ],
 )
-def test_bad_words_are_refused(tmp_path: Path, words: list[str]) -> None:
-    with pytest.raises(UsageError):
+def test_bad_words_are_refused(tmp_path: Path, words: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
         synthesize.main(["--out", str(tmp_path / "w"), *words])
     assert not (tmp_path / "w").exists()
 
 
-def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text(json.dumps({}))
     with pytest.raises(UsageError, match="new or empty"):
         build(tmp_path, 0)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.json"]
+
+
+def test_a_folder_of_another_world_is_refused(tmp_path: Path) -> None:
+    world = build(tmp_path / "w", 3, train=1, test=0)
+    before = digests(world)
+    with pytest.raises(UsageError, match="seed=3, not seed=4"):
+        build(tmp_path / "w", 4, train=1, test=0)
+    with pytest.raises(UsageError, match="train=1, not train=2"):
+        build(tmp_path / "w", 3, train=2, test=0)
+    assert digests(world) == before
+
+
+def test_a_full_disk_is_told_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(record, "write_video", full)
+        with pytest.raises(UsageError, match="No space left"):
+            build(tmp_path / "w", 3)
+    build(tmp_path / "w", 3)

@@ -1,112 +1,251 @@
-"""A person in a pose: joints from where the hips and hands are, then limbs."""
+"""A person: joints from a posture, then limbs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from tools.world.script import Look
+from tools.world.canvas import Canvas, Point
+from tools.world.cast import Actor
+from tools.world.sprites import shade
 
-Point = tuple[float, float]
+PERSON = 255
+_AVERAGE_M = 1.75
+_SPINE, _NECK, _HEAD, _SHOULDER, _HIP = 0.5, 0.1, 0.115, 0.185, 0.1
+_UPPER_ARM, _FOREARM, _THIGH, _SHIN = 0.29, 0.29, 0.44, 0.44
 
 
 @dataclass(frozen=True)
-class Pose:
-    """Joints in units of the frame's height, x to the right, y down.
+class Stance:
+    """How a person stands, sits or lies at one time.
 
     Attributes:
-        head: centre; head_radius: of the head.
-        neck, hip: ends of the spine.
-        hands: of both arms; elbows likewise.
-        feet: of both legs; knees likewise.
+        x, up: of the feet, metres; `up` where they are further away.
+        scale: against the actor's own size.
+        pelvis: metres from there; lean: degrees of the back, to the right positive.
+        feet: both, metres from there.
+        body_yaw, head_yaw: -1 left to 1 right; pitch: -1 down to 1 up; eyes: 0 shut to 1 open.
     """
 
-    head: Point
-    head_radius: float
-    neck: Point
-    hip: Point
-    hands: tuple[Point, Point]
-    elbows: tuple[Point, Point]
+    x: float
+    up: float
+    scale: float
+    pelvis: Point
+    lean: float
     feet: tuple[Point, Point]
+    body_yaw: float
+    head_yaw: float
+    pitch: float
+    eyes: float
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joints in metres: x to the right, y up. Hands and elbows follow `reach`."""
+
+    size: float
+    head: Point
+    neck: Point
+    chest: Point
+    pelvis: Point
+    shoulders: tuple[Point, Point]
+    hips: tuple[Point, Point]
     knees: tuple[Point, Point]
+    feet: tuple[Point, Point]
+    hanging: tuple[Point, Point]
 
-    def points(self) -> np.ndarray:
-        """(11, 2) joints."""
-        joints = (self.neck, self.hip, *self.hands, *self.elbows, *self.feet, *self.knees)
-        return np.array([self.head, *joints])
+    @property
+    def head_radius(self) -> float:
+        """Metres."""
+        return _HEAD * self.size
 
 
-FLOOR_Y = 0.94
+def skeleton(actor: Actor, stance: Stance) -> Skeleton:
+    """Joints of an actor in a stance."""
+    size = actor.height / _AVERAGE_M * stance.scale
+
+    def place(dx: float, dy: float) -> Point:
+        return stance.x + dx, stance.up + dy
+
+    pelvis = place(stance.pelvis[0], stance.pelvis[1])
+    lean = np.deg2rad(stance.lean)
+    along = np.array([np.sin(lean), np.cos(lean)])
+    across = np.array([along[1], -along[0]])
+    spread = 1 - 0.45 * abs(stance.body_yaw) if abs(stance.lean) < 45 else 0.3
+    neck = np.array(pelvis) + along * _SPINE * size
+    head = neck + along * (_NECK + _HEAD * 0.75) * size
+    head = head + np.array([0.02 * stance.head_yaw * size, 0.01 * stance.pitch])
+    shoulders = [neck + across * s * _SHOULDER * size * spread * actor.build for s in (-1, 1)]
+    hips = [np.array(pelvis) + across * s * _HIP * size * spread for s in (-1, 1)]
+    feet = tuple(place(*foot) for foot in stance.feet)
+    bend = 1 if stance.body_yaw >= 0 else -1
+    knees = [
+        _bend(_point(h), f, _THIGH * size, _SHIN * size, bend)
+        for h, f in zip(hips, feet, strict=True)
+    ]
+    arm = (_UPPER_ARM + _FOREARM) * size * 0.96
+    down = np.array([0.0, -1.0]) if abs(stance.lean) < 45 else -along * 0.9 + np.array([0, -0.12])
+    hanging = [s + down * arm + across * k * 0.05 for s, k in zip(shoulders, (-1, 1), strict=True)]
+    return Skeleton(
+        size=size,
+        head=_point(head),
+        neck=_point(neck),
+        chest=_point(neck - along * 0.2 * size),
+        pelvis=pelvis,
+        shoulders=_two(shoulders),
+        hips=_two(hips),
+        knees=(knees[0], knees[1]),
+        feet=(feet[0], feet[1]),
+        hanging=_two(hanging),
+    )
 
 
-def make_pose(look: Look, x: float, sitting: float, targets: tuple[Point | None, ...]) -> Pose:
-    """Stand or sit, hands at their targets as far as the arms reach.
+def reach(bones: Skeleton, arm: int, target: Point, yaw: float) -> tuple[Point, Point]:
+    """(elbow, hand) of an arm stretched towards a target as far as it goes."""
+    shoulder = np.array(bones.shoulders[arm])
+    upper, fore = _UPPER_ARM * bones.size, _FOREARM * bones.size
+    way = np.array(target) - shoulder
+    length = max(float(np.hypot(*way)), 1e-6)
+    hand = _point(shoulder + way * min(1.0, 0.99 * (upper + fore) / length))
+    bend = -1 if (yaw if abs(yaw) > 0.3 else arm * 2 - 1) >= 0 else 1
+    return _bend(_point(shoulder), hand, upper, fore, bend), hand
+
+
+class Figure:
+    """Draws an actor's skeleton, part by part, so that things can come in between.
 
     Args:
-        look: the actor's height is read.
-        x: of the hips.
-        sitting: 0 upright, 1 seated.
-        targets: where each hand should be, or None to hang.
+        canvas: painted on.
+        to_pixels: metres to pixels.
+        pixels_per_m: the camera's.
     """
-    tall = look.height
-    leg, spine, arm = 0.46 * tall, 0.34 * tall, 0.36 * tall
-    hip = (x, FLOOR_Y - leg * (1 - 0.45 * sitting))
-    neck = (x - 0.02 * look.side * sitting, hip[1] - spine)
-    head = (neck[0], neck[1] - 0.11 * tall)
-    hands, elbows, feet, knees = [], [], [], []
-    for i, sign in enumerate((-1, 1)):
-        shoulder = (neck[0] + sign * 0.07 * tall, neck[1] + 0.03 * tall)
-        wanted = targets[i] or (shoulder[0] + sign * 0.03, shoulder[1] + 0.95 * arm)
-        hand = _reach(shoulder, wanted, arm)
-        hands.append(hand)
-        elbows.append(_bend(shoulder, hand, arm / 2, sign))
-        foot = (x + sign * 0.06 * tall + 0.14 * look.side * sitting, FLOOR_Y)
-        feet.append(foot)
-        knees.append(_bend(hip, foot, leg / 2, look.side))
-    return Pose(head, 0.075 * tall, neck, hip, _two(hands), _two(elbows), _two(feet), _two(knees))
+
+    def __init__(
+        self,
+        canvas: Canvas,
+        actor: Actor,
+        bones: Skeleton,
+        stance: Stance,
+        to_pixels: Callable[[Point], Point],
+        pixels_per_m: float,
+    ) -> None:
+        self.canvas, self.actor, self.bones, self.stance = canvas, actor, bones, stance
+        self.to_pixels = to_pixels
+        self.unit = pixels_per_m * bones.size
+
+    def legs(self) -> None:
+        """Both legs and shoes; the far one first."""
+        order = (1, 0) if self.stance.body_yaw >= 0 else (0, 1)
+        for rank, i in enumerate(order):
+            gain = 0.8 if rank == 0 else 1.0
+            hip, knee, foot = self.bones.hips[i], self.bones.knees[i], self.bones.feet[i]
+            ankle = _along(foot, knee, 0.06)
+            covered = _along(knee, ankle, max(self.actor.legs - 0.5, 0.0) * 2)
+            self._limb(knee, ankle, 0.095, shade(self.actor.skin, gain))
+            self._limb(hip, knee, 0.155, shade(self.actor.trousers, gain))
+            self._limb(knee, covered, 0.125, shade(self.actor.trousers, gain))
+            toe = (foot[0] + 0.12 * np.clip(self.stance.body_yaw * 1.6, -1, 1), foot[1] + 0.03)
+            self._limb((foot[0], foot[1] + 0.04), toe, 0.085, shade(self.actor.shoes, gain))
+
+    def torso(self) -> None:
+        """Chest, belly, neck."""
+        left, right = self.bones.shoulders
+        low_left, low_right = self.bones.hips
+        wide = 0.05 * self.bones.size * self.actor.build
+        across = np.array(right) - np.array(left)
+        across = across / max(float(np.hypot(*across)), 1e-6)
+        points = [
+            np.array(left) - across * wide * 0.6,
+            np.array(right) + across * wide * 0.6,
+            np.array(low_right) + across * wide,
+            np.array(low_left) - across * wide,
+        ]
+        pixels = np.array([self.to_pixels(_point(p)) for p in points])
+        shirt = self.actor.shirt
+        self.canvas.polygon(pixels, shirt, PERSON)
+        self._limb(left, right, 0.1, shirt)
+        self._limb(low_left, low_right, 0.14, self.actor.trousers)
+        if self.actor.stripes:
+            for share in (0.25, 0.5, 0.75):
+                a = pixels[0] + share * (pixels[3] - pixels[0])
+                b = pixels[1] + share * (pixels[2] - pixels[1])
+                ends = (float(a[0]), float(a[1])), (float(b[0]), float(b[1]))
+                self.canvas.limb(*ends, 0.035 * self.unit, shade(shirt, 0.6), PERSON)
+        self._limb(self.bones.neck, self.bones.head, 0.09, shade(self.actor.skin, 0.9))
+
+    def head(self) -> None:
+        """Head, hair and a face that shows where it looks."""
+        x, y = self.to_pixels(self.bones.head)
+        r = _HEAD * self.unit
+        yaw, pitch, actor = self.stance.head_yaw, self.stance.pitch, self.actor
+        if actor.hair_style == "long":
+            back = (x - 0.3 * yaw * r, y + 0.5 * r)
+            self.canvas.ellipse(back, (0.95 * r, 1.2 * r), actor.hair, PERSON)
+        if actor.hair_style == "bun":
+            self.canvas.ellipse(
+                (x - 0.5 * yaw * r, y - 1.0 * r), (0.4 * r, 0.4 * r), actor.hair, PERSON
+            )
+        if actor.hair_style != "bald":
+            top = (x - 0.22 * yaw * r, y - 0.2 * r)
+            self.canvas.ellipse(top, (1.02 * r, 1.0 * r), actor.hair, PERSON)
+        self.canvas.ellipse((x + 0.12 * yaw * r, y + 0.1 * r), (0.84 * r, r), actor.skin, PERSON)
+        lift = y - 0.05 * r - 0.42 * pitch * r
+        middle = x + 0.55 * yaw * r
+        dark = (30, 24, 24)
+        for k in (-1, 1):
+            eye = middle + k * 0.34 * r * (1 - 0.4 * abs(yaw))
+            if self.stance.eyes > 0.5:
+                self.canvas.ellipse((eye, lift), (0.17 * r, 0.15 * r), (245, 245, 245))
+                pupil = (eye + 0.06 * yaw * r, lift - 0.05 * pitch * r)
+                self.canvas.ellipse(pupil, (0.1 * r, 0.12 * r), dark)
+            else:
+                self.canvas.limb((eye - 0.13 * r, lift), (eye + 0.13 * r, lift), 0.09 * r, dark)
+        nose = (middle + 0.3 * yaw * r, lift + 0.3 * r)
+        self.canvas.ellipse(nose, (0.13 * r, 0.12 * r), shade(actor.skin, 0.82))
+        mouth = middle - 0.2 * r, lift + 0.6 * r
+        self.canvas.limb(mouth, (mouth[0] + 0.4 * r, mouth[1]), 0.09 * r, (150, 60, 60))
+
+    def arm(self, which: int, elbow: Point, hand: Point) -> None:
+        """One arm and its hand."""
+        shoulder, actor = self.bones.shoulders[which], self.actor
+        far = which == (1 if self.stance.body_yaw >= 0 else 0) and abs(self.stance.body_yaw) > 0.3
+        gain = 0.82 if far else 0.94
+        cut = min(actor.sleeves * 2, 1.0)
+        self._limb(shoulder, elbow, 0.08, shade(actor.skin, gain))
+        self._limb(elbow, hand, 0.07, shade(actor.skin, gain))
+        self._limb(shoulder, _along(shoulder, elbow, cut), 0.1, shade(actor.shirt, gain))
+        if actor.sleeves > 0.5:
+            self._limb(elbow, _along(elbow, hand, 0.85), 0.085, shade(actor.shirt, gain))
+        self.canvas.ellipse(
+            self.to_pixels(hand),
+            (0.05 * self.unit, 0.05 * self.unit),
+            shade(actor.skin, 1.04),
+            PERSON,
+        )
+
+    def _limb(self, a: Point, b: Point, width: float, colour: tuple[int, int, int]) -> None:
+        wide = width * self.unit * (1 + 0.5 * (self.actor.build - 1))
+        self.canvas.limb(self.to_pixels(a), self.to_pixels(b), wide, colour, PERSON)
 
 
-def draw_figure(image: np.ndarray, pose: Pose, look: Look) -> np.ndarray:
-    """Draw in place; returns the person's box, xyxy in pixels, not clipped."""
-    unit = image.shape[0]
-    thick = max(int(0.075 * look.height * unit), 2)
-
-    def line(a: Point, b: Point, colour: tuple[int, int, int], width: int) -> None:
-        cv2.line(image, _pixel(a, unit), _pixel(b, unit), colour, width, cv2.LINE_AA)
-
-    for i in (0, 1):
-        line(pose.hip, pose.knees[i], look.trousers, thick)
-        line(pose.knees[i], pose.feet[i], look.trousers, thick)
-    line(pose.neck, pose.hip, look.shirt, 2 * thick)
-    for i in (0, 1):
-        line(pose.neck, pose.elbows[i], look.shirt, thick)
-        line(pose.elbows[i], pose.hands[i], look.skin, max(thick // 2, 1))
-    radius = int(pose.head_radius * unit)
-    cv2.circle(image, _pixel(pose.head, unit), radius, look.skin, -1, cv2.LINE_AA)
-    points = pose.points() * unit
-    margin = thick / 2
-    low, high = points.min(0) - margin, points.max(0) + margin
-    low[1] = min(low[1], (pose.head[1] - pose.head_radius) * unit)
-    return np.array([*low, *high])
+def _bend(start: Point, end: Point, first: float, second: float, sign: int) -> Point:
+    """The joint between two bones from start to end; `sign` chooses the side."""
+    way = np.array(end) - np.array(start)
+    length = min(max(float(np.hypot(*way)), 1e-6), first + second)
+    along = (first**2 - second**2 + length**2) / (2 * length)
+    out = max(first**2 - along**2, 0.0) ** 0.5
+    unit = way / max(float(np.hypot(*way)), 1e-6)
+    aside = np.array([-unit[1], unit[0]])
+    return _point(np.array(start) + unit * along + aside * out * sign)
 
 
-def _reach(shoulder: Point, wanted: Point, arm: float) -> Point:
-    dx, dy = wanted[0] - shoulder[0], wanted[1] - shoulder[1]
-    share = min(1.0, arm / max(float(np.hypot(dx, dy)), 1e-6))
-    return shoulder[0] + share * dx, shoulder[1] + share * dy
+def _along(a: Point, b: Point, share: float) -> Point:
+    return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])
 
 
-def _bend(start: Point, end: Point, half: float, sign: int) -> Point:
-    """Middle joint of a limb of two equal halves."""
-    dx, dy = end[0] - start[0], end[1] - start[1]
-    length = max(float(np.hypot(dx, dy)), 1e-6)
-    out = max(half**2 - (length / 2) ** 2, 0.0) ** 0.5 * sign
-    return (start[0] + end[0]) / 2 + out * dy / length, (start[1] + end[1]) / 2 - out * dx / length
+def _point(array: np.ndarray) -> Point:
+    return float(array[0]), float(array[1])
 
 
-def _two(points: list[Point]) -> tuple[Point, Point]:
-    return points[0], points[1]
-
-
-def _pixel(point: Point, unit: int) -> tuple[int, int]:
-    return round(point[0] * unit), round(point[1] * unit)
+def _two(arrays: list[np.ndarray]) -> tuple[Point, Point]:
+    return _point(arrays[0]), _point(arrays[1])

@@ -1,152 +1,203 @@
-"""Videos and annotations in the formats and under the names of Charades and Action Genome."""
+"""Annotation files in the formats and under the names of Charades and Action Genome."""
 
 import csv
 import io
+import json
 import pickle
-from collections.abc import Sequence
-from fractions import Fraction
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from pipeline.annotations.charades import COLUMNS
 from pipeline.files import write_atomically
-from pipeline.vocabulary import Vocabulary, normalize_name
-from tools.world.render import Frame, render
+from pipeline.vocabulary import normalize_name
+from tools.world.record import VERSION
 from tools.world.rules import Rules
-from tools.world.script import Script
+from tools.world.script import Settings
 
-#: Seconds between annotated frames.
-ANNOTATE_EVERY_S = 0.25
-#: Without mbtree=0 the same frames gave 13 different files in 16 runs (libx264 of PyAV 18.1).
-_ENCODER: dict[str, str] = {
-    "crf": "20",
-    "threads": "1",
-    "preset": "veryfast",
-    "x264-params": "mbtree=0",
-}
-_GROUPS = ("attention", "spatial", "contacting")
+#: Share of an object that must be seen to be annotated.
+LEAST_VISIBLE = 0.15
+NUM_FOLDS = 5
+Record = dict[str, Any]
 
 
-def annotated_frames(script: Script) -> list[int]:
-    """0-based numbers of the frames that are annotated."""
-    step = ANNOTATE_EVERY_S * script.fps
-    num = int(script.num_frames / step)
-    return [int((i + 0.5) * step) for i in range(num)]
-
-
-def write_video(script: Script, path: Path) -> dict[int, Frame]:
-    """Encode H.264; returns the annotated frames by number, drawn once."""
-    wanted = set(annotated_frames(script))
-    kept: dict[int, Frame] = {}
-    temporary = path.with_name(f".{path.stem}.tmp.mp4")
-    with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=script.fps)
-        stream.width, stream.height = script.size
-        stream.pix_fmt = "yuv420p"
-        options: dict[str, str] = _ENCODER | {"g": str(script.fps)}
-        stream.options = dict(options)
-        for number in range(script.num_frames):
-            frame = render(script, number / script.fps)
-            if number in wanted:
-                kept[number] = frame
-            picture = av.VideoFrame.from_ndarray(frame.image, format="rgb24")
-            picture.pts, picture.time_base = number, Fraction(1, script.fps)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
-    temporary.rename(path)
-    return kept
-
-
-class ReleaseWriter:
-    """Collects what is known of the videos and writes the annotation files."""
-
-    def __init__(self, rules: Rules, vocabulary: Vocabulary) -> None:
-        self.rules, self.vocabulary = rules, vocabulary
-        self._objects: dict[str, list[dict[str, Any]]] = {}
-        self._persons: dict[str, dict[str, Any]] = {}
-        self._scripts: list[Script] = []
-
-    def add(self, script: Script, frames: dict[int, Frame]) -> None:
-        """Add a video and its annotated frames."""
-        self._scripts.append(script)
-        for number, frame in frames.items():
-            key = f"{script.video_id}.mp4/{number + 1:06d}.png"
-            self._objects[key] = [
-                self._entry(script, key, t) | _seen(frame.objects[i], self._said(frame, i))
-                for i, t in enumerate(script.threads)
-            ]
-            self._persons[key] = _person(frame, script.size)
-
-    def write(self, folder: Path) -> None:
-        """Write every file of both releases below a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        files = {
-            "Charades_v1_classes.txt": "".join(
-                f"c{i:03d} {action.name}\n" for i, action in enumerate(self.rules.actions)
-            ),
-            "object_classes.txt": _lines(normalize_name(n) for n in self.vocabulary.objects),
-            "relationship_classes.txt": _lines(
-                name.replace("_", "") for name in self.vocabulary.predicates
-            ),
-            "frame_list.txt": _lines(self._objects),
-            "Charades_v1_train.csv": self._table("train"),
-            "Charades_v1_test.csv": self._table("test"),
+def write_release(
+    rules: Rules, settings: Settings, sizes: dict[str, int], records: list[Record], folder: Path
+) -> None:
+    """Write all annotation files below a folder; `records` in the order of the splits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    objects, persons = _action_genome(rules, settings, records)
+    files: dict[str, bytes] = {name: text.encode() for name, text in _class_files(rules, settings)}
+    files["frame_list.txt"] = _lines(objects).encode()
+    for split in ("train", "test"):
+        rows = [r for r in records if r["script"]["split"] == split]
+        files[f"Charades_v1_{split}.csv"] = _table(rules, rows).encode()
+        files[f"coco_{split}.json"] = _json(_coco(rules, rows))
+    files["object_bbox_and_relationship.pkl"] = pickle.dumps(objects, protocol=4)
+    files["person_bbox.pkl"] = pickle.dumps(persons, protocol=4)
+    files["rationales.json"] = _json({r["script"]["video_id"]: r["actions"] for r in records})
+    files["scene_folds.json"] = _json(scene_folds([r["script"]["scene"] for r in records]))
+    files["world.json"] = _json(
+        {
+            "version": VERSION,
+            "settings": asdict(settings),
+            "sizes": sizes,
+            "videos": [r["script"] for r in records],
         }
-        for name, text in files.items():
-            write_atomically(folder / name, text.encode())
-        for name, tree in (
-            ("object_bbox_and_relationship.pkl", self._objects),
-            ("person_bbox.pkl", self._persons),
-        ):
-            write_atomically(folder / name, pickle.dumps(tree, protocol=4))
-
-    def _entry(self, script: Script, key: str, thread: Any) -> dict[str, Any]:
-        name = thread.rule.name
-        video, number = key.removesuffix(".png").split("/")
-        tag = f"{video}/{normalize_name(name)}/{number}"
-        return {"class": name, "metadata": {"tag": tag, "set": script.split}}
-
-    def _said(self, frame: Frame, thread: int) -> dict[str, tuple[str, ...]]:
-        return self.rules.states[frame.states[thread]]
-
-    def _table(self, split: str) -> str:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for script in (s for s in self._scripts if s.split == split):
-            actions = script.actions(self.rules)
-            names = [self.rules.actions[index].name for index, _, _ in actions]
-            labels = ";".join(f"c{c:03d} {a:.2f} {b:.2f}" for c, a, b in actions)
-            objects = ";".join(sorted({t.rule.name.split("/")[0] for t in script.threads}))
-            said = f"A person in the {script.scene.lower()}: {', '.join(names).lower() or 'idle'}."
-            row = (script.video_id, script.subject, script.scene, "7", "7", "Yes", said)
-            writer.writerow((*row, objects, said, labels, f"{script.length_s:.2f}"))
-        return text.getvalue()
+    )
+    for name, data in files.items():
+        write_atomically(folder / name, data)
 
 
-def _seen(box: np.ndarray | None, said: dict[str, tuple[str, ...]]) -> dict[str, Any]:
-    if box is None:
-        hidden: dict[str, Any] = {f"{group}_relationship": None for group in _GROUPS}
-        return hidden | {"bbox": None, "visible": False}
-    x1, y1, x2, y2 = (float(v) for v in box)
-    relations: dict[str, Any] = {f"{group}_relationship": list(said[group]) for group in _GROUPS}
-    return relations | {"bbox": (x1, y1, x2 - x1, y2 - y1), "visible": True}
+def scene_folds(scenes: Iterable[str]) -> list[list[str]]:
+    """Five groups of scenes of about equal size: the largest scene goes to the smallest group.
+
+    Train on the training videos of the other groups, test on the test videos of one.
+    """
+    groups: list[list[str]] = [[] for _ in range(NUM_FOLDS)]
+    sizes = [0] * NUM_FOLDS
+    for scene, num in sorted(Counter(scenes).items(), key=lambda item: (-item[1], item[0])):
+        smallest = sizes.index(min(sizes))
+        groups[smallest].append(scene)
+        sizes[smallest] += num
+    return groups
 
 
-def _person(frame: Frame, size: tuple[int, int]) -> dict[str, Any]:
+def _class_files(rules: Rules, settings: Settings) -> list[tuple[str, str]]:
+    actions = [a for a in rules.actions if not settings.classes or a.id in settings.classes]
+    verbs, things = rules.verb_names, rules.object_names
+    mapping = (f"{a.id} o{things.index(a.object):03d} v{verbs.index(a.verb):03d}" for a in actions)
+    return [
+        ("Charades_v1_classes.txt", _lines(f"{a.id} {a.name}" for a in actions)),
+        ("Charades_v1_mapping.txt", _lines(mapping)),
+        ("Charades_v1_objectclasses.txt", _lines(f"o{i:03d} {n}" for i, n in enumerate(things))),
+        ("Charades_v1_verbclasses.txt", _lines(f"v{i:03d} {n}" for i, n in enumerate(verbs))),
+        ("object_classes.txt", _lines(normalize_name(n) for n in rules.vocabulary.objects)),
+        (
+            "relationship_classes.txt",
+            _lines(n.replace("_", "") for n in rules.vocabulary.predicates),
+        ),
+    ]
+
+
+def _table(rules: Rules, records: list[Record]) -> str:
+    names = {action.id: action.name for action in rules.actions}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for record in records:
+        script, actions = record["script"], record["actions"]
+        labels = ";".join(f"{a['class']} {a['start_s']:.2f} {a['end_s']:.2f}" for a in actions)
+        told = ", ".join(names[a["class"]] for a in actions).lower()
+        said = f"A person in the {script['scene'].split(' (')[0].lower()}: {told or 'idle'}."
+        objects = ";".join(sorted({t["object"].split("/")[0] for t in script["threads"]}))
+        row = (script["video_id"], script["actor"]["id"], script["scene"], "7", "7", "Yes", said)
+        writer.writerow((*row, objects, said, labels, f"{script['length_s']:.2f}"))
+    return text.getvalue()
+
+
+def _action_genome(
+    rules: Rules, settings: Settings, records: list[Record]
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, Any]]]:
+    """The two pickles: annotated objects and persons by `ID.mp4/NNNNNN.png`."""
+    objects: dict[str, list[dict[str, Any]]] = {}
+    persons: dict[str, dict[str, Any]] = {}
+    for record in records:
+        script = record["script"]
+        rng = np.random.default_rng([*script["key"], 11])
+        for frame in record["frames"]:
+            key = f"{script['video_id']}.mp4/{frame['number']:06d}.png"
+            by_thread = {t["thread"]: t for t in frame["things"] if t["thread"] is not None}
+            objects[key] = [
+                _entry(rules, settings, script, key, row, by_thread.get(row), rng)
+                for row in range(len(script["threads"]))
+            ]
+            persons[key] = _person(by_thread.get(-1), script["size"])
+    return objects, persons
+
+
+def _entry(
+    rules: Rules,
+    settings: Settings,
+    script: dict[str, Any],
+    key: str,
+    row: int,
+    thing: dict[str, Any] | None,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    name = script["threads"][row]["object"]
+    video, number = key.removesuffix(".png").split("/")
+    tag = f"{video}/{name.replace('/', '_')}/{number}"
+    entry: dict[str, Any] = {"class": name, "metadata": {"tag": tag, "set": script["split"]}}
+    groups = rules.vocabulary.predicate_groups
+    if thing is None or thing["visible"] < LEAST_VISIBLE:
+        hidden: dict[str, Any] = {f"{group}_relationship": None for group in groups}
+        return entry | hidden | {"bbox": None, "visible": False}
+    says = rules.states[thing["state"]].says
+    for group, names in groups.items():
+        true = [n for n in names if n in says]
+        if rng.random() < settings.relation_noise:
+            wrong = [n for n in names if n not in says]
+            true = [wrong[int(rng.integers(len(wrong)))]]
+        entry[f"{group}_relationship"] = true
+    x1, y1, x2, y2 = thing["box"]
+    return entry | {"bbox": (x1, y1, x2 - x1, y2 - y1), "visible": True}
+
+
+def _person(thing: dict[str, Any] | None, size: list[int]) -> dict[str, Any]:
+    num = 0 if thing is None else 1
+    box = np.zeros((0, 4), np.float32) if thing is None else np.array([thing["box"]], np.float32)
     return {
-        "bbox": frame.person.astype(np.float32)[None],
-        "bbox_score": np.ones(1, dtype=np.float32),
-        "bbox_size": size,
+        "bbox": box,
+        "bbox_score": np.ones(num, dtype=np.float32),
+        "bbox_size": (size[0], size[1]),
         "bbox_mode": "xyxy",
-        "keypoints": np.zeros((1, 17, 3), dtype=np.float32),
-        "keypoints_logits": np.zeros((1, 17), dtype=np.float32),
+        "keypoints": np.zeros((num, 17, 3), dtype=np.float32),
+        "keypoints_logits": np.zeros((num, 17), dtype=np.float32),
     }
 
 
-def _lines(names: Any) -> str:
-    rows: Sequence[str] = list(names)
-    return "".join(f"{name}\n" for name in rows)
+def _coco(rules: Rules, records: list[Record]) -> dict[str, Any]:
+    """Every object that is seen, taking part or not, for training a detector."""
+    names = rules.vocabulary.objects
+    images: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
+    for record in records:
+        script = record["script"]
+        for frame in record["frames"]:
+            image = len(images) + 1
+            images.append(
+                {
+                    "id": image,
+                    "file_name": f"{script['video_id']}.mp4/{frame['number']:06d}.png",
+                    "width": script["size"][0],
+                    "height": script["size"][1],
+                }
+            )
+            for thing in (t for t in frame["things"] if t["visible"] >= LEAST_VISIBLE):
+                x1, y1, x2, y2 = thing["box"]
+                box = [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
+                boxes.append(
+                    {
+                        "id": len(boxes) + 1,
+                        "image_id": image,
+                        "category_id": names.index(thing["object"]) + 1,
+                        "bbox": box,
+                        "area": round(box[2] * box[3], 2),
+                        "iscrowd": 0,
+                    }
+                )
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(names)]
+    return {"images": images, "annotations": boxes, "categories": categories}
+
+
+def _json(tree: Any) -> bytes:
+    return (json.dumps(tree, indent=None, separators=(",", ":")) + "\n").encode()
+
+
+def _lines(names: Iterable[str]) -> str:
+    return "".join(f"{name}\n" for name in names)

@@ -1,163 +1,228 @@
-"""A frame of a script: image and boxes."""
+"""A frame of a script: image, boxes, and what can be seen of each thing."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from tools.world.figure import FLOOR_Y, Point, Pose, draw_figure, make_pose
-from tools.world.script import SEAT, Script, Thread
+from tools.world.canvas import Canvas, Trace
+from tools.world.figure import PERSON, Figure
+from tools.world.room import MARGIN, Camera, draw_room, light_map
+from tools.world.rules import Rules
+from tools.world.script import Prop, Script, Thread
+from tools.world.sprites import Sprite, paint
+from tools.world.staging import Placed, Scene, Stage
 
-_TABLE_Y = 0.66
-_GRAIN = np.random.default_rng(0).normal(16, 4, (768, 768)).clip(0, 32).astype(np.uint8)
+_LEVELS = 12
+_EXPOSURE_S = 1 / 60
+_FAST_M_PER_S = 0.9
+_GRAIN = np.random.default_rng(0).normal(0, 1, (1024, 1024)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A thing in a frame.
+
+    Attributes:
+        object: class name.
+        thread: row of the script's threads, -1 for the person, None for clutter.
+        box: xyxy pixels, the part within the picture.
+        visible: share of its area that is within the picture and not covered, 0 to 1.
+    """
+
+    object: str
+    thread: int | None
+    box: tuple[float, float, float, float]
+    visible: float
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What is seen at one time.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        person: (4,) float64 xyxy pixels, within the image.
-        objects: per thread its box, xyxy pixels within the image, or None when out of sight.
-        states: per thread the state that holds.
-    """
+    """What is seen at one time: (H, W, 3) uint8 RGB, and the things if they were asked for."""
 
     image: np.ndarray
-    person: np.ndarray
-    objects: tuple[np.ndarray | None, ...]
-    states: tuple[str, ...]
+    things: tuple[Seen, ...] = ()
+
+    def of_thread(self, thread: int) -> Seen | None:
+        """What is seen of a thread's object (-1: the person); None if nothing."""
+        return next((thing for thing in self.things if thing.thread == thread), None)
 
 
-def render(script: Script, time_s: float) -> Frame:
-    """Draw the frame at a time; the same script and time give the same pixels."""
-    width, height = script.size
-    rng = np.random.default_rng([*script.seed, 7, round(time_s * 1e4)])
-    image = _room(script)
-    offset = width / height / 2 - 0.5  # positions are in heights; 0.5 is the middle of the image
-    pose = _pose(script, time_s, offset)
-    seats = [t for t in script.threads if t.rule.name == SEAT]
-    others = [t for t in script.threads if t.rule.name != SEAT]
-    boxes: dict[str, np.ndarray] = {}
-    for thread in seats:
-        boxes[thread.rule.name] = _draw_object(image, thread, _seat_place(script, offset))
-    person = draw_figure(image, pose, script.look)
-    for thread in others:
-        place = _place(script, thread, time_s, pose, offset)
-        boxes[thread.rule.name] = _draw_object(image, thread, place)
-    return Frame(
-        _camera(image, script.look.light, rng),
-        _inside(person, width, height, least=0.0),
-        tuple(_visible(boxes[t.rule.name], width, height) for t in script.threads),
-        tuple(t.state_at(time_s) for t in script.threads),
-    )
+class Renderer:
+    """Draws any frame of a script; the same time gives the same pixels."""
 
+    def __init__(self, rules: Rules, script: Script) -> None:
+        self.rules, self.script = rules, script
+        self.stage = Stage(rules, script)
+        self.camera = Camera(script)
+        self._room = draw_room(rules, script, self.camera)
+        self._gains = light_map(script, self.camera)
+        self._paint = lru_cache(maxsize=256)(self._painted)
+        self._room_ids = np.zeros(self._room.shape[:2], np.uint8)
+        self._still: dict[int, Trace] = {}
+        self._draw_still()
 
-def _camera(image: np.ndarray, light: float, rng: np.random.Generator) -> np.ndarray:
-    """Light and grain; the grain is cut from one tile at a place that differs per frame."""
-    y, x = (int(v) for v in rng.integers(0, _GRAIN.shape[0] // 2, 2))
-    grain = _GRAIN[y : y + image.shape[0], x : x + image.shape[1]]
-    lit = cv2.convertScaleAbs(image, alpha=light, beta=-16)
-    return cv2.add(lit, cv2.merge([grain, grain, grain]))
+    def frame(self, time_s: float, *, annotate: bool = False) -> Frame:
+        """The frame at a time; `annotate` also finds boxes and what is covered."""
+        scene = self.stage.at(time_s)
+        canvas = Canvas(self._room.copy(), self._room_ids.copy() if annotate else None)
+        canvas.traces.update(self._still)
+        self._draw(canvas, scene)
+        image = canvas.image
+        speed = self._speed(time_s, scene)
+        if speed > _FAST_M_PER_S:
+            late = Canvas(self._room.copy())
+            self._draw(late, self.stage.at(time_s + _EXPOSURE_S / 2))
+            early = Canvas(self._room.copy())
+            self._draw(early, self.stage.at(time_s - _EXPOSURE_S / 2))
+            image = cv2.addWeighted(early.image, 0.5, late.image, 0.5, 0)
+        shift = self._shake(time_s)
+        developed = self._develop(image, scene.light, time_s, shift)
+        return Frame(developed, self._seen(canvas, shift) if annotate else ())
 
+    def _draw_still(self) -> None:
+        """Paint into the room what never moves."""
+        canvas = Canvas(self._room, self._room_ids)
+        for row, prop in enumerate(self.script.props):
+            rule = self.rules.objects[prop.object]
+            look_scale = prop.look.scale if rule.spot == "surface" else 1.0
+            sprite = self._paint(prop.object, -1 - row, 0, look_scale)
+            centre = self.camera.to_pixels(prop.place)
+            canvas.sprite(sprite, centre, self._thing(prop), flip=prop.flip)
+        self._still = canvas.traces
 
-def _room(script: Script) -> np.ndarray:
-    width, height = script.size
-    look = script.look
-    image = np.empty((height, width, 3), dtype=np.uint8)
-    image[:] = look.wall
-    image[int(0.80 * height) :] = look.floor
-    cv2.rectangle(image, (0, int(_TABLE_Y * height)), (width, int(0.70 * height)), look.table, -1)
-    for i in range(3):
-        x = int((0.1 + 0.35 * i) * width)
-        shade = tuple(int(0.9 * c) for c in look.wall)
-        cv2.rectangle(image, (x, int(0.08 * height)), (x + width // 6, height // 4), shade, -1)
-    return image
+    def _thing(self, item: Prop | Thread) -> int:
+        """Number of a thing in the map of ids: threads from 1, clutter after them."""
+        threads, props = self.script.threads, self.script.props
+        if isinstance(item, Thread):
+            return threads.index(item) + 1
+        return len(threads) + props.index(item) + 1
 
+    def _painted(self, name: str, row: int, level: int, scale: float) -> Sprite:
+        items = self.script.threads if row >= 0 else self.script.props
+        look = items[row if row >= 0 else -1 - row].look
+        rule = self.rules.objects[name]
+        grown = self.camera.pixels_per_m * scale / look.scale
+        return paint(rule.shape, look, grown, level / _LEVELS)
 
-def _pose(script: Script, time_s: float, offset: float) -> Pose:
-    sitting = sum(_share(t, time_s, "sat_on") for t in script.threads if t.rule.name == SEAT)
-    sway = 0.006 * np.sin(2 * np.pi * (0.4 * time_s + script.look.stand_x))
-    x = script.look.stand_x + offset + float(sway)
-    upright = make_pose(script.look, x, sitting, (None, None))
-    targets: list[Point | None] = [None, None]
-    for thread in (t for t in script.threads if t.rule.name != SEAT):
-        reach = max(_share(thread, time_s, s) for s in ("held", "drunk_from"))
-        if reach > 0:
-            rest = upright.hands[thread.hand]
-            goal = _carried(script, thread, time_s, upright)
-            targets[thread.hand] = _mix(rest, goal, min(2 * reach, 1.0))
-    return make_pose(script.look, x, sitting, (targets[0], targets[1]))
+    def _draw(self, canvas: Canvas, scene: Scene) -> None:
+        layers: dict[str, list[tuple[int, Placed]]] = {"rest": [], "back": [], "front": []}
+        for row, placed in enumerate(scene.objects):
+            layers[placed.layer].append((row, placed))
+        for row, placed in reversed(layers["rest"]):
+            self._object(canvas, row, placed)
+        stance, camera = scene.stance, self.camera
+        ground = camera.to_pixels((stance.x, stance.up))
+        wide = 0.34 * camera.pixels_per_m
+        canvas.darken((ground[0] + 0.1 * wide, ground[1]), (wide, 0.22 * wide), 0.6)
+        figure = Figure(
+            canvas, self.script.actor, scene.bones, stance, camera.to_pixels, camera.pixels_per_m
+        )
+        for row, placed in layers["back"]:
+            self._object(canvas, row, placed)
+        far = 1 if stance.body_yaw >= 0 else 0
+        if abs(stance.body_yaw) > 0.3:
+            figure.arm(far, *scene.arms[far])
+        figure.legs()
+        figure.torso()
+        figure.head()
+        for row, placed in layers["front"]:
+            self._object(canvas, row, placed)
+        if abs(stance.body_yaw) <= 0.3:
+            figure.arm(far, *scene.arms[far])
+        figure.arm(1 - far, *scene.arms[1 - far])
 
+    def _object(self, canvas: Canvas, row: int, placed: Placed) -> None:
+        thread = self.script.threads[row]
+        if thread.object == "floor":
+            self._floor(canvas, row)
+            return
+        level = round(placed.openness * _LEVELS)
+        sprite = self._paint(thread.object, row, level, round(thread.look.scale * placed.grow, 2))
+        centre = self.camera.to_pixels(placed.centre)
+        thing = row + 1
+        if thread.object == "shoe" and placed.layer == "front" and "shod" in thread.states:
+            apart = 0.1 * self.camera.pixels_per_m
+            left = (centre[0] - apart, centre[1])
+            canvas.sprite(sprite, left, thing, angle=placed.angle, flip=placed.flip)
+            centre = (centre[0] + apart, centre[1])
+        canvas.sprite(sprite, centre, thing, angle=placed.angle, flip=placed.flip)
 
-def _share(thread: Thread, time_s: float, state: str) -> float:
-    before, after, far = thread.blend_at(time_s)
-    return (before == state) * (1 - far) + (after == state) * far
+    def _floor(self, canvas: Canvas, row: int) -> None:
+        """The floor is there already; remember what it covers."""
+        if canvas.ids is None:
+            return
+        line = int(self.camera.to_pixels((0.0, self.script.room.floor_line))[1])
+        floor = canvas.ids[line:]
+        floor[floor == 0] = row + 1
+        box = (0.0, float(line), float(self.camera.width), float(self.camera.height))
+        canvas.remember(row + 1, Trace(box, floor.size))
 
+    def _speed(self, time_s: float, scene: Scene) -> float:
+        """Metres per second of the fastest hand, foot or object."""
+        later = self.stage.at(time_s + _EXPOSURE_S)
+        moved = [
+            np.hypot(a.centre[0] - b.centre[0], a.centre[1] - b.centre[1])
+            for a, b in zip(scene.objects, later.objects, strict=True)
+        ]
+        moved += [
+            np.hypot(a[1][0] - b[1][0], a[1][1] - b[1][1])
+            for a, b in zip(scene.arms, later.arms, strict=True)
+        ]
+        moved.append(abs(scene.stance.x - later.stance.x))
+        return float(max(moved)) / _EXPOSURE_S
 
-def _carried(script: Script, thread: Thread, time_s: float, pose: Pose) -> Point:
-    sign = -1 if thread.hand == 0 else 1
-    chest = (pose.neck[0] + sign * 0.13, pose.neck[1] + 0.20 * script.look.height)
-    mouth = (pose.head[0] + sign * 0.05, pose.head[1] + 0.05)
-    return _mix(chest, mouth, _share(thread, time_s, "drunk_from"))
+    def _shake(self, time_s: float) -> tuple[int, int]:
+        """Pixels that the camera is off, right and down."""
+        room = self.script.room
+        wave = [np.sin(2 * np.pi * 0.31 * time_s), np.sin(2 * np.pi * 0.47 * time_s + 1)]
+        return round(room.shake * float(wave[0])), round(room.shake * float(wave[1]))
 
+    def _develop(
+        self, image: np.ndarray, light: float, time_s: float, shift: tuple[int, int]
+    ) -> np.ndarray:
+        """Light, crop and grain."""
+        width, height = self.script.size
+        x, y = MARGIN + shift[0], MARGIN + shift[1]
+        crop = np.s_[y : y + height, x : x + width]
+        lit = cv2.multiply(image[crop].astype(np.float32), self._gains[crop], scale=light)
+        rng = np.random.default_rng([*self.script.key, 7, round(abs(time_s) * 1e4)])
+        gy, gx = (int(v) for v in rng.integers(0, _GRAIN.shape[0] - max(width, height), 2))
+        grain = _GRAIN[gy : gy + height, gx : gx + width] * np.float32(self.script.room.noise)
+        developed: np.ndarray = np.clip(lit + grain[..., None], 0, 255).astype(np.uint8)
+        return developed
 
-def _place(script: Script, thread: Thread, time_s: float, pose: Pose, offset: float) -> Point:
-    """Centre of a thing that can be carried."""
-    low = _TABLE_Y - thread.scale * thread.rule.size[1] / 2
-    near = script.look.side if thread.hand == 0 else -script.look.side
-    table = (script.look.stand_x + offset + 0.22 * near, low)
-    rest = (thread.place[0] + offset, low)
-    hand = pose.hands[thread.hand]
-    shares = [_share(thread, time_s, s) for s in ("resting", "noticed")]
-    x = shares[0] * rest[0] + shares[1] * table[0] + (1 - sum(shares)) * hand[0]
-    y = shares[0] * rest[1] + shares[1] * table[1] + (1 - sum(shares)) * hand[1]
-    return x, y
-
-
-def _seat_place(script: Script, offset: float) -> Point:
-    behind = script.look.stand_x + offset - 0.05 * script.look.side
-    return behind, FLOOR_Y - 0.25
-
-
-def _draw_object(image: np.ndarray, thread: Thread, centre: Point) -> np.ndarray:
-    unit = image.shape[0]
-    w, h = (thread.scale * s for s in thread.rule.size)
-    box = np.array([centre[0] - w / 2, centre[1] - h / 2, centre[0] + w / 2, centre[1] + h / 2])
-    x1, y1, x2, y2 = (int(v) for v in np.round(box * unit))
-    dark = tuple(int(0.6 * c) for c in thread.colour)
-    match thread.rule.name:
-        case "chair":
-            seat = y1 + (y2 - y1) // 2
-            cv2.rectangle(image, (x1, y1), (x1 + (x2 - x1) // 5, y2), thread.colour, -1)
-            cv2.rectangle(image, (x1, seat), (x2, seat + (y2 - y1) // 8), thread.colour, -1)
-            cv2.rectangle(image, (x2 - (x2 - x1) // 6, seat), (x2, y2), dark, -1)
-        case "book":
-            cv2.rectangle(image, (x1, y1), (x2, y2), thread.colour, -1)
-            cv2.line(image, ((x1 + x2) // 2, y1), ((x1 + x2) // 2, y2), (250, 250, 250), 2)
-        case "box":
-            cv2.rectangle(image, (x1, y1), (x2, y2), thread.colour, -1)
-            cv2.rectangle(image, (x1, y1), (x2, y1 + (y2 - y1) // 4), dark, -1)
-        case _:
-            points = np.array(
-                [[x1, y1], [x2, y1], [x2 - (x2 - x1) // 5, y2], [x1 + (x2 - x1) // 5, y2]]
+    def _seen(self, canvas: Canvas, shift: tuple[int, int]) -> tuple[Seen, ...]:
+        assert canvas.ids is not None
+        width, height = self.script.size
+        x, y = MARGIN + shift[0], MARGIN + shift[1]
+        ids = canvas.ids[y : y + height, x : x + width]
+        counts = np.bincount(ids.ravel(), minlength=256)
+        things = []
+        for thing, trace in sorted(canvas.traces.items(), key=lambda item: (item[0] - 255) % 256):
+            x1, y1, x2, y2 = trace.box
+            box = (
+                max(x1 - x, 0.0),
+                max(y1 - y, 0.0),
+                min(x2 - x, float(width)),
+                min(y2 - y, float(height)),
             )
-            cv2.fillPoly(image, [points.astype(np.int32)], thread.colour, cv2.LINE_AA)
-            cv2.ellipse(image, ((x1 + x2) // 2, y1), ((x2 - x1) // 2, 2), 0, 0, 360, dark, -1)
-    return box * unit
+            if box[2] - box[0] < 2 or box[3] - box[1] < 2:
+                continue
+            name, thread = self._named(thing)
+            visible = 1.0 if thing == PERSON else min(counts[thing] / max(trace.area, 1), 1.0)
+            things.append(Seen(name, thread, box, float(visible)))
+        if all(thing.object != "floor" for thing in things):
+            line = self.camera.to_pixels((0.0, self.script.room.floor_line))[1] - y
+            floor = (0.0, float(round(line)), float(width), float(height))
+            things.append(Seen("floor", None, floor, 1.0))
+        return tuple(things)
 
-
-def _inside(box: np.ndarray, width: int, height: int, *, least: float) -> np.ndarray:
-    limit = np.array([width, height, width, height])
-    return np.clip(box, least, limit)
-
-
-def _visible(box: np.ndarray, width: int, height: int) -> np.ndarray | None:
-    """The part of a box within the image, or None if less than a third of it is."""
-    cut = _inside(box, width, height, least=0.0)
-    area = (cut[2] - cut[0]) * (cut[3] - cut[1])
-    return cut if 3 * area >= (box[2] - box[0]) * (box[3] - box[1]) else None
-
-
-def _mix(a: Point, b: Point, share: float) -> Point:
-    return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])
+    def _named(self, thing: int) -> tuple[str, int | None]:
+        if thing == PERSON:
+            return "person", -1
+        num = len(self.script.threads)
+        if thing <= num:
+            return self.script.threads[thing - 1].object, thing - 1
+        return self.script.props[thing - num - 1].object, None

@@ -1,64 +1,289 @@
-"""What can happen, as data."""
+"""What can be, what can happen and what it is called: configs/world/ as checked types."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-RULES = Path(__file__).resolve().parents[2] / "configs" / "world" / "actions.yaml"
+from pipeline.vocabulary import Vocabulary, load_vocabulary
+
+FOLDER = Path(__file__).resolve().parents[2] / "configs" / "world"
+SPOTS = ("surface", "ground", "wall", "ceiling", "floor")
+HANDS = ("none", "hold", "both", "touch")
+POSES = ("stand", "sit", "lie", "stand_on", "inside", "past")
+
+
+@dataclass(frozen=True)
+class State:
+    """What holds between the person and an object, and how it looks.
+
+    Attributes:
+        says: true predicates.
+        at: `rest`, `floor`, or the place on the person where the object is.
+        hand: one of `HANDS`.
+        open: 0 shut to 1 open.
+        angle: degrees the object is turned towards the person's front.
+        grow: size against the object's own.
+        sway: metres sideways, metres up, and times per second that the hand swings.
+        pose: one of `POSES` if the state sets the posture, else None.
+    """
+
+    name: str
+    says: frozenset[str]
+    at: str
+    hand: str = "none"
+    open: float = 0.0
+    angle: float = 0.0
+    grow: float = 1.0
+    sway: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    pose: str | None = None
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether the person looks at the object."""
+        return "looking_at" in self.says
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Parts painted in turn in the unit square; see configs/world/objects.yaml."""
+
+    size: tuple[float, float]
+    parts: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class ObjectRule:
-    """An object class: width and height as shares of the frame's height, and its stories."""
+    """An object class: its shape, where it is found, how often it is chosen."""
 
     name: str
-    size: tuple[float, float]
-    stories: tuple[tuple[str, ...], ...]
+    shape: Shape
+    spot: str
+    level: float
+    seat: float
+    grip: tuple[float, float]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Story:
+    """Steps of states for one to three roles.
+
+    Attributes:
+        who: role -> object classes that may play it.
+        steps: per step, role -> state name; every role in every step.
+        is_posture: the person goes, sits or lies; at most one such story per video.
+        is_one_way: never told backwards.
+    """
+
+    name: str
+    weight: float
+    who: dict[str, tuple[str, ...]]
+    steps: tuple[dict[str, str], ...]
+    is_posture: bool
+    is_one_way: bool
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What makes an action happen: a change (`before`, `after`) or a lasting state (`during`).
+
+    Attributes:
+        of: object classes the condition is about; empty means any.
+        also: a second object's class -> what holds of it on both sides of the change.
+    """
+
+    of: tuple[str, ...]
+    before: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
+    during: frozenset[str] = frozenset()
+    also: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def is_change(self) -> bool:
+        """Whether it is a change rather than a state."""
+        return not self.during
+
+    def matches(self, before: State, after: State) -> bool:
+        """Whether a step from one state to the next is the change."""
+        return self.before <= before.says and self.after <= after.says
 
 
 @dataclass(frozen=True)
 class ActionRule:
-    """An action: `source` to `target` at a change of state, or within the state `during`."""
+    """A class of Charades: id, words, rows of the mapping file, conditions, inverse class id."""
 
+    id: str
     name: str
     object: str
-    source: str | None
-    target: str | None
-    during: str | None
+    verb: str
+    when: tuple[Condition, ...]
+    inverse: str | None
+
+
+@dataclass(frozen=True)
+class SceneRule:
+    """How a scene looks; see configs/world/scenes.yaml."""
+
+    name: str
+    weight: float
+    wall: tuple[float, float, float]
+    wall_pattern: str
+    floor: tuple[float, float, float]
+    floor_pattern: str
+    light: tuple[float, float, float]
+    light_from: int
+    zoom: float
+    floor_line: float
+    decor: tuple[str, ...]
+    clutter: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Everything of the YAML file; states: name -> group -> predicates."""
-
-    states: dict[str, dict[str, tuple[str, ...]]]
-    objects: tuple[ObjectRule, ...]
-    actions: tuple[ActionRule, ...]
-
-
-def load_rules(path: Path = RULES) -> Rules:
-    """Read the rules.
+    """All of configs/world/.
 
     Raises:
-        ValueError: if a story or action names a state or object that is not there.
+        ValueError: if a story, action or scene names something that is not there.
     """
-    tree: Any = OmegaConf.to_container(OmegaConf.load(path))
-    states = {
-        name: {group: tuple(names) for group, names in groups.items()}
-        for name, groups in tree["states"].items()
-    }
-    objects = tuple(
-        ObjectRule(name, tuple(o["size"]), tuple(tuple(s) for s in o["stories"]))
-        for name, o in tree["objects"].items()
+
+    vocabulary: Vocabulary
+    states: dict[str, State]
+    objects: dict[str, ObjectRule]
+    stories: tuple[Story, ...]
+    actions: tuple[ActionRule, ...]
+    verb_names: tuple[str, ...]
+    object_names: tuple[str, ...]
+    scenes: tuple[SceneRule, ...]
+    decor: dict[str, tuple[tuple[float, float], Shape]]
+
+    def __post_init__(self) -> None:
+        known = set(self.vocabulary.predicates)
+        for state in self.states.values():
+            _expect(state.says <= known, f"state {state.name}: {sorted(state.says - known)}")
+            _expect(state.hand in HANDS and state.pose in {None, *POSES}, f"state {state.name}")
+        for rule in self.objects.values():
+            _expect(rule.spot in SPOTS, f"object {rule.name}: spot {rule.spot!r}")
+        _expect({*self.objects, "person"} == set(self.vocabulary.objects), "objects: all 35 once")
+        for story in self.stories:
+            used = {c for classes in story.who.values() for c in classes}
+            _expect(used <= set(self.objects), f"story {story.name}: {used - set(self.objects)}")
+            for step in story.steps:
+                _expect(set(step) == set(story.who), f"story {story.name}: roles of {step}")
+                _expect(set(step.values()) <= set(self.states), f"story {story.name}: {step}")
+        ids = [action.id for action in self.actions]
+        _expect(ids == sorted(set(ids)), "actions: ids once, rising")
+        for action in self.actions:
+            said = [{*c.before, *c.after, *c.during, *(p for s in c.also.values() for p in s)}
+                    for c in action.when]  # fmt: skip
+            _expect(all(s <= known for s in said), f"action {action.id}: predicates of {said}")
+            _expect(action.inverse in {None, *ids}, f"action {action.id}: {action.inverse}")
+            _expect(action.object in self.object_names, f"action {action.id}: {action.object}")
+            _expect(action.verb in self.verb_names, f"action {action.id}: {action.verb}")
+        for scene in self.scenes:
+            _expect(set(scene.decor) <= set(self.decor), f"scene {scene.name}: {scene.decor}")
+            _expect(set(scene.clutter) <= set(self.objects), f"scene {scene.name}: clutter")
+
+    @property
+    def action_ids(self) -> tuple[str, ...]:
+        """Class ids in order."""
+        return tuple(action.id for action in self.actions)
+
+    @property
+    def inverse_pairs(self) -> tuple[tuple[str, str], ...]:
+        """(class id, class id of the same change backwards), each pair once."""
+        return tuple((a.id, a.inverse) for a in self.actions if a.inverse is not None)
+
+
+@cache
+def load_rules() -> Rules:
+    """Read configs/world/; ValueError if it contradicts itself."""
+    objects, stories = _read("objects")["objects"], _read("stories")
+    actions, scenes = _read("actions"), _read("scenes")
+    weights = stories["objects"]
+    return Rules(
+        vocabulary=load_vocabulary("action_genome"),
+        states={name: _state(name, tree) for name, tree in _read("states")["states"].items()},
+        objects={name: _object(name, tree, weights[name]) for name, tree in objects.items()},
+        stories=tuple(_story(name, tree) for name, tree in stories["stories"].items()),
+        actions=tuple(_action(tree) for tree in actions["actions"]),
+        verb_names=tuple(actions["verbs"]),
+        object_names=tuple(actions["objects"]),
+        scenes=tuple(_scene(tree) for tree in scenes["scenes"]),
+        decor={
+            name: ((tree["at"][0], tree["at"][1]), _shape(tree))
+            for name, tree in scenes["decor"].items()
+        },
     )
-    actions = tuple(
-        ActionRule(a["name"], a["object"], a.get("from"), a.get("to"), a.get("during"))
-        for a in tree["actions"]
+
+
+def _read(name: str) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
+
+
+def _expect(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(f"{FOLDER.name}/: names that are defined expected, got {what}")
+
+
+def _shape(tree: Mapping[str, Any]) -> Shape:
+    return Shape((float(tree["size"][0]), float(tree["size"][1])), tuple(tree["parts"]))
+
+
+def _state(name: str, tree: dict[str, Any]) -> State:
+    sway = tuple(float(v) for v in tree.pop("sway", (0, 0, 1)))
+    return State(name, frozenset(tree.pop("says")), sway=(sway[0], sway[1], sway[2]), **tree)
+
+
+def _object(name: str, tree: dict[str, Any], weight: float) -> ObjectRule:
+    grip = tree.get("grip", (0.5, 0.5))
+    return ObjectRule(
+        name,
+        _shape(tree),
+        tree["spot"],
+        float(tree.get("level", 0.0)),
+        float(tree.get("seat", 0.0)),
+        (float(grip[0]), float(grip[1])),
+        float(weight),
     )
-    used = {state for o in objects for story in o.stories for state in story}
-    used |= {s for a in actions for s in (a.source, a.target, a.during) if s}
-    if used - states.keys() or {a.object for a in actions} - {o.name for o in objects}:
-        raise ValueError(f"{path}: known states and objects expected, got {used - states.keys()}")
-    return Rules(states, objects, actions)
+
+
+def _story(name: str, tree: dict[str, Any]) -> Story:
+    who = {role: tuple(classes) for role, classes in tree["who"].items()}
+    held: dict[str, str] = {}
+    steps = []
+    for step in tree["steps"]:
+        held = held | (step if isinstance(step, dict) else {next(iter(who)): step})
+        steps.append(dict(held))
+    flags = (bool(tree.get(key, False)) for key in ("posture", "one_way"))
+    return Story(name, float(tree["weight"]), who, tuple(steps), *flags)
+
+
+def _action(tree: dict[str, Any]) -> ActionRule:
+    return ActionRule(
+        tree["id"],
+        tree["name"],
+        tree["object"],
+        tree["verb"],
+        tuple(_condition(c, tree["object"]) for c in tree["when"]),
+        tree.get("inverse"),
+    )
+
+
+def _condition(tree: dict[str, Any], default: str) -> Condition:
+    of = tree.get("of", default)
+    return Condition(
+        () if of == "any" else tuple(of) if isinstance(of, list) else (of,),
+        frozenset(tree.get("before", ())),
+        frozenset(tree.get("after", ())),
+        frozenset(tree.get("while", ())),
+        {name: frozenset(said) for name, said in tree.get("with", {}).items()},
+    )
+
+
+def _scene(tree: dict[str, Any]) -> SceneRule:
+    three = {key: tuple(float(v) for v in tree.pop(key)) for key in ("wall", "floor", "light")}
+    lists = {key: tuple(tree.pop(key)) for key in ("decor", "clutter")}
+    return SceneRule(light_from=int(tree.pop("from")), **three, **lists, **tree)  # type: ignore[arg-type]

@@ -1,0 +1,160 @@
+"""Which actions happen in a script, and which change of relations makes each of them happen."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tools.world.rules import ActionRule, Condition, Rules
+from tools.world.script import Script, Thread
+
+_LEAST_S = 0.3
+
+
+@dataclass(frozen=True)
+class Action:
+    """An instance of a class, with its cause.
+
+    Attributes:
+        id: class id.
+        start_s, end_s: seconds, within the video.
+        thread: row of the script's threads whose relation is the cause.
+        second: row of a second one that must hold, or None.
+        before, after: states of the thread: of the change, or the same state twice.
+        moment_s: when the change is half done; None for a lasting state.
+    """
+
+    id: str
+    start_s: float
+    end_s: float
+    thread: int
+    second: int | None
+    before: str
+    after: str
+    moment_s: float | None
+
+
+def find_actions(rules: Rules, script: Script, classes: tuple[str, ...] = ()) -> list[Action]:
+    """All actions of a script, by class id and start; `classes` keeps those of some ids."""
+    found: dict[tuple[str, float, float], Action] = {}
+    for rule in rules.actions:
+        if classes and rule.id not in classes:
+            continue
+        for condition in rule.when:
+            for action in _instances(rules, script, rule, condition):
+                found.setdefault((action.id, action.start_s, action.end_s), action)
+    return [found[key] for key in sorted(found)]
+
+
+def story_classes(rules: Rules, steps: list[dict[str, str]]) -> set[str]:
+    """Ids of the classes that steps of object class -> state name bring about."""
+    found = set()
+    for rule in rules.actions:
+        for condition in rule.when:
+            for name in {n for n in steps[0] if not condition.of or n in condition.of}:
+                states = [rules.states[step[name]] for step in steps]
+                for i in range(len(steps)):
+                    near = steps[i : i + (2 if condition.is_change() else 1)]
+                    held = (
+                        i + 1 < len(steps) and condition.matches(states[i], states[i + 1])
+                        if condition.is_change()
+                        else condition.during <= states[i].says
+                    )
+                    if held and _accompanied(rules, condition, name, near):
+                        found.add(rule.id)
+    return found
+
+
+def _accompanied(
+    rules: Rules, condition: Condition, name: str, steps: list[dict[str, str]]
+) -> bool:
+    return all(
+        other in step and other != name and said <= rules.states[step[other]].says
+        for other, said in condition.also.items()
+        for step in steps
+    )
+
+
+def _instances(
+    rules: Rules, script: Script, rule: ActionRule, condition: Condition
+) -> Iterator[Action]:
+    for row, thread in enumerate(script.threads):
+        if condition.of and thread.object not in condition.of:
+            continue
+        second = _second(script, thread, condition)
+        if condition.also and second is None:
+            continue
+        if condition.is_change():
+            yield from _changes(rules, script, rule.id, condition, row, second)
+        else:
+            yield from _lasting(rules, script, rule.id, condition, row, second)
+
+
+def _second(script: Script, thread: Thread, condition: Condition) -> int | None:
+    for row, other in enumerate(script.threads):
+        if other.object in condition.also and other.unit == thread.unit and other != thread:
+            return row
+    return None
+
+
+def _changes(
+    rules: Rules, script: Script, name: str, condition: Condition, row: int, second: int | None
+) -> Iterator[Action]:
+    thread = script.threads[row]
+    edges = [0.0, *thread.changes, script.length_s]
+    for i, moment in enumerate(thread.changes):
+        before, after = rules.states[thread.states[i]], rules.states[thread.states[i + 1]]
+        if not condition.matches(before, after):
+            continue
+        reach = min(script.change_s, (moment - edges[i]), (edges[i + 2] - moment))
+        sides = (moment - reach / 2, moment + reach / 2)
+        if second is not None and not _holds(rules, script.threads[second], condition, sides):
+            continue
+        yield Action(
+            name,
+            max(moment - reach, 0.0),
+            min(moment + reach, script.length_s),
+            row,
+            second,
+            before.name,
+            after.name,
+            moment,
+        )
+
+
+def _lasting(
+    rules: Rules, script: Script, name: str, condition: Condition, row: int, second: int | None
+) -> Iterator[Action]:
+    open_since: tuple[str, float] | None = None
+    spans = script.threads[row].spans(script.length_s)
+    for i, (state, start, end) in enumerate(spans):
+        holds = condition.during <= rules.states[state].says
+        if holds and second is not None:
+            held = _held_span(rules, script, second, condition, start, end)
+            if held is not None:
+                yield Action(name, *held, row, second, state, state, None)
+            continue
+        if holds and open_since is None:
+            open_since = (state, start)
+        last = i + 1 == len(spans) or not condition.during <= rules.states[spans[i + 1][0]].says
+        if holds and last and open_since is not None:
+            yield Action(name, open_since[1], end, row, second, open_since[0], state, None)
+            open_since = None
+
+
+def _held_span(
+    rules: Rules, script: Script, second: int, condition: Condition, start: float, end: float
+) -> tuple[float, float] | None:
+    """The part of a span in which the second object's relation holds too."""
+    thread = script.threads[second]
+    said = condition.also[thread.object]
+    parts = [
+        (max(a, start), min(b, end))
+        for state, a, b in thread.spans(script.length_s)
+        if said <= rules.states[state].says
+    ]
+    parts = [(a, b) for a, b in parts if b - a >= _LEAST_S]
+    return (parts[0][0], parts[-1][1]) if parts else None
+
+
+def _holds(rules: Rules, thread: Thread, condition: Condition, times: tuple[float, float]) -> bool:
+    said = condition.also[thread.object]
+    return all(said <= rules.states[thread.state_at(t)].says for t in times)

@@ -1,0 +1,83 @@
+"""Where the person stands and where things are, in metres."""
+
+from dataclasses import dataclass
+
+from tools.world.rules import Rules
+
+#: Metres above the line of the feet at which furniture stands (it is at the wall, further away).
+WALL_BASE, SEAT_BASE = 0.16, 0.05
+TABLE_REACH = 0.14
+_BOARD = 0.62  # of a shelf, down from its top
+_SEATS = ("chair", "sofa/couch", "bed")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for an object at `x`, met from `station`; `side` is where it is from there."""
+
+    x: float
+    station: float
+    side: int
+
+
+def slots_for(stage: str, upright: bool, side: int) -> list[Slot]:
+    """Places for objects that do not get into each other's way.
+
+    Args:
+        stage: `stand`, `walk` (a doorway in the middle), `seat` or `couch` (in the middle).
+        upright: the picture is higher than wide.
+        side: where the person on the couch turns to.
+    """
+    if stage == "couch":
+        return [Slot(0.74 * side, 0.0, side)]
+    if stage == "seat":
+        return [Slot(-0.68, 0.0, -1), Slot(0.68, 0.0, 1)]
+    if stage == "walk":
+        return [Slot(-1.3, -0.8, -1), Slot(1.3, 0.8, 1)]
+    if upright:
+        return [Slot(-0.66, -0.16, -1), Slot(0.66, 0.16, 1)]
+    return [Slot(-1.2, -0.72, -1), Slot(1.2, 0.72, 1), Slot(0.02, -0.46, 1)]
+
+
+def table_top(rules: Rules) -> float:
+    """Metres above the feet."""
+    return WALL_BASE + rules.objects["table"].shape.size[1]
+
+
+def place_role(
+    rules: Rules, name: str, role: str, objects: dict[str, str], slot: Slot, scale: float
+) -> tuple[float, float]:
+    """Where the centre of a story's object rests: metres right of the middle, metres up."""
+    rule = rules.objects[name]
+    width, height = (scale * v for v in rule.shape.size)
+    if name == "floor":
+        return (0.0, 0.0)
+    if slot.x == 0.0:
+        return _in_the_middle(rules, name, role, slot)
+    if name == "table":
+        return (slot.x + TABLE_REACH * slot.side, WALL_BASE + height / 2)
+    if "s" in objects and role != "s":
+        shelf = rules.objects["shelf"]
+        board = shelf.level + (0.5 - _BOARD) * shelf.shape.size[1]
+        return (slot.x, board + height / 2)
+    if "b" in objects and role != "b":
+        box_top = table_top(rules) + 0.76 * rules.objects["box"].shape.size[1]
+        return (slot.x, box_top + 0.04)
+    match rule.spot:
+        case "surface":
+            return (slot.x, table_top(rules) + height / 2 - 0.015)
+        case "wall" | "ceiling":
+            return (slot.x + (0.4 * slot.side if slot.station == 0 else 0.0), rule.level)
+        case _:
+            return (slot.x + max(width / 2 - 0.43, 0) * slot.side, WALL_BASE + height / 2)
+
+
+def _in_the_middle(rules: Rules, name: str, role: str, slot: Slot) -> tuple[float, float]:
+    """Seats, doorways, and the table beside the seat."""
+    width, height = rules.objects[name].shape.size
+    if name == "table" and role == "t":
+        return (0.8 * slot.side, WALL_BASE + height / 2)
+    if name in _SEATS:
+        aside = 0.0 if name == "chair" else -(width / 2 - 0.45) * slot.side
+        return (aside, SEAT_BASE + height / 2)
+    return (0.0, WALL_BASE + height / 2)

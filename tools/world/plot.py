@@ -1,0 +1,289 @@
+"""What happens in a video, drawn from its seed."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tools.world.cast import NUM_TEST, NUM_TRAIN, actor
+from tools.world.labels import find_actions, story_classes
+from tools.world.layout import Slot, place_role, slots_for
+from tools.world.looks import draw_film, draw_look, draw_props, draw_room, video_id
+from tools.world.rules import Rules, Story
+from tools.world.script import Script, Settings, Thread, Unit
+
+_STEP_S, _POSTURE_STEP_S = 0.8, 1.2
+_DRAWS, _TRIES = 12, 400
+_LEAST_CLASSES, _MOST_CLASSES = 2, 9
+_POSTURE_SHARE = 0.5
+#: Poses in which the hands reach nothing.
+_IDLE_POSES = {"lie"}
+WALK = "walk_through"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A story with its cast of objects, in the order it is told."""
+
+    story: Story
+    objects: dict[str, str]
+    backwards: bool
+    turned: bool
+
+    @property
+    def steps(self) -> list[dict[str, str]]:
+        """Per step, role -> state."""
+        return list(self.story.steps[::-1] if self.backwards else self.story.steps)
+
+    @property
+    def least_s(self) -> float:
+        """Seconds it needs."""
+        return len(self.steps) * (_POSTURE_STEP_S if self.story.is_posture else _STEP_S)
+
+
+def write_script(rules: Rules, settings: Settings, split: str, index: int) -> Script:
+    """Draw a video; the same arguments give the same video.
+
+    Test videos have actors that no training video has.
+    """
+    key = (settings.seed, ("train", "test").index(split), index)
+    rng = np.random.default_rng(key)
+    least = 1 if settings.classes else _LEAST_CLASSES
+    for _ in range(_TRIES):
+        script = _draw(rules, settings, split, index, key, rng)
+        num = len({a.id for a in find_actions(rules, script, settings.classes)})
+        if least <= num <= _MOST_CLASSES:
+            return script
+    raise ValueError(f"{split} video {index}: no plot found within {_TRIES} tries")
+
+
+def _draw(
+    rules: Rules,
+    settings: Settings,
+    split: str,
+    index: int,
+    key: tuple[int, ...],
+    rng: np.random.Generator,
+) -> Script:
+    length_s = round(float(rng.uniform(settings.min_s, settings.max_s)), 2)
+    upright = bool(rng.random() < 0.25)
+    size = (settings.long_side * 9 // 16 // 2 * 2, settings.long_side)
+    scene = rules.scenes[_weighted(rng, [s.weight for s in rules.scenes])]
+    parts = _choose(rules, settings, rng, length_s, upright)
+    threads, units = _arrange(rules, rng, parts, length_s, upright)
+    room = draw_room(scene, settings, split, rng, upright)
+    props = draw_props(rules, scene, threads, room, rng, upright)
+    return Script(
+        video_id=video_id(*key),
+        split=split,
+        index=index,
+        key=key,
+        scene=scene.name,
+        actor=_actor(settings, split, rng),
+        length_s=length_s,
+        size=size if upright else size[::-1],
+        room=room,
+        film=draw_film(rng),
+        units=units,
+        threads=threads,
+        props=props,
+    )
+
+
+def _actor(settings: Settings, split: str, rng: np.random.Generator):  # type: ignore[no-untyped-def]
+    """One of the split's actors; at small shift in clothes of the day rather than their own."""
+    num_test = max(settings.actors * NUM_TEST // (NUM_TRAIN + NUM_TEST), 1)
+    num = settings.actors - num_test if split == "train" else num_test
+    who = actor(int(rng.integers(num)) + (0 if split == "train" else NUM_TRAIN))
+    dressed = rng.random(), tuple(rng.integers(10, 245, (2, 3)).tolist())
+    if dressed[0] >= settings.shift:
+        shirt, trousers = (tuple(c) for c in dressed[1])
+        who = replace(who, shirt=shirt, trousers=trousers)
+    return who
+
+
+def _choose(
+    rules: Rules, settings: Settings, rng: np.random.Generator, length_s: float, upright: bool
+) -> list[_Part]:
+    """Stories that fit into the time, none sharing an object."""
+    parts: list[_Part] = []
+    if rng.random() < _POSTURE_SHARE:
+        parts += _pick(rules, settings, rng, parts, length_s, upright, is_posture=True)
+    for _ in range(_DRAWS):
+        left = length_s - sum(part.least_s for part in parts)
+        parts += _pick(rules, settings, rng, parts, left, upright, is_posture=False)
+        if rng.random() < 0.03:
+            break
+    slots = _slots(parts, upright)
+    kept: list[_Part] = []
+    for part in parts:
+        free = len(slots) - sum(not p.story.is_posture for p in kept)
+        if part.story.is_posture or (free > 0 and _fits(rules, part, kept)):
+            kept.append(part)
+    return kept
+
+
+def _pick(
+    rules: Rules,
+    settings: Settings,
+    rng: np.random.Generator,
+    parts: list[_Part],
+    left_s: float,
+    upright: bool,
+    *,
+    is_posture: bool,
+) -> list[_Part]:
+    stories = [s for s in rules.stories if s.is_posture == is_posture]
+    story = stories[_weighted(rng, [s.weight for s in stories])]
+    used = {name for part in parts for name in part.objects.values()}
+    objects: dict[str, str] = {}
+    for role, classes in story.who.items():
+        free = [c for c in classes if c not in used and c not in objects.values()]
+        if not free:
+            return []
+        objects[role] = free[_weighted(rng, [rules.objects[c].weight for c in free])]
+    if story.name == WALK and upright:
+        return []
+    backwards, turned = (bool(v) for v in rng.random(2) < 0.5)
+    part = _Part(story, objects, backwards and not story.is_one_way, turned)
+    wanted = set(settings.classes)
+    if wanted:
+        told = [{objects[role]: state for role, state in step.items()} for step in part.steps]
+        if not story_classes(rules, told) & wanted:
+            return []
+    return [part] if part.least_s <= left_s else []
+
+
+def _posture(parts: list[_Part]) -> _Part | None:
+    return next((part for part in parts if part.story.is_posture), None)
+
+
+def _hand_use(rules: Rules, part: _Part) -> bool:
+    return any(rules.states[s].hand != "none" for step in part.steps for s in step.values())
+
+
+def _fits(rules: Rules, part: _Part, kept: list[_Part]) -> bool:
+    """Two hands, one body, and nothing to open or switch from a seat."""
+    hands = sum(_hand_use(rules, p) for p in kept if not p.story.is_posture)
+    if _hand_use(rules, part) and hands >= 2:
+        return False
+    places = {rules.states[s].at for step in part.steps for s in step.values()}
+    taken = {rules.states[s].at for p in kept for step in p.steps for s in step.values()}
+    if "body" in places & taken:
+        return False
+    posture = _posture(kept)
+    if posture is None or posture.story.name == WALK:
+        return True
+    spots = {rules.objects[c].spot for c in part.objects.values()}
+    return spots == {"surface"} or not _hand_use(rules, part) or part.story.name == "work_at_table"
+
+
+def _order(rules: Rules, rng: np.random.Generator, parts: list[_Part]) -> list[_Part]:
+    """Any order, but nothing is told while the person lies."""
+    order = [parts[i] for i in rng.permutation(len(parts))]
+    posture = _posture(order)
+    if posture is None:
+        return order
+    poses = [rules.states[next(iter(step.values()))].pose for step in posture.steps]
+    others = [part for part in order if part is not posture]
+    if posture.story.name == WALK and len(others) == 2:
+        return [others[0], posture, others[1]]
+    if poses[-1] in _IDLE_POSES:
+        return [*others, posture]
+    return [posture, *others] if poses[0] in _IDLE_POSES else order
+
+
+def _arrange(
+    rules: Rules, rng: np.random.Generator, parts: list[_Part], length_s: float, upright: bool
+) -> tuple[tuple[Thread, ...], tuple[Unit, ...]]:
+    order = _order(rules, rng, parts)
+    posture = _posture(order)
+    slots = _slots(parts, upright)
+    if posture is None or posture.story.name != WALK:
+        slots = [slots[i] for i in rng.permutation(len(slots))]
+    elif _home(posture).side < 0:
+        slots.reverse()
+    shares = rng.dirichlet(np.full(max(sum(len(p.steps) for p in order), 1), 2.0))
+    slack = max(length_s - sum(p.least_s for p in order), 0.0)
+    threads: list[Thread] = []
+    units: list[Unit] = []
+    clock, step, hands = 0.0, 0, [0, 1]
+    for part in order:
+        num = len(part.steps)
+        times = part.least_s / num + slack * shares[step : step + num]
+        if part.story.is_posture:
+            slot, slots = _home(posture), slots if part.story.name != WALK else slots[-1:]
+        else:
+            slot = slots.pop(0)
+        hand = 0 if slot.side < 0 else 1
+        hand = hand if hand in hands else 1 - hand
+        if not part.story.is_posture and _hand_use(rules, part):
+            hands = [h for h in hands if h != hand]
+        end = clock + float(times.sum())
+        units.append(_unit(part, slot, clock, end))
+        changes = tuple(float(t) for t in clock + np.cumsum(times)[:-1])
+        threads += _threads(rules, rng, part, slot, changes, hand, len(units) - 1)
+        clock, step = end, step + num
+    if "floor" not in {t.object for t in threads} and rng.random() < 0.3 and posture is None:
+        units.append(Unit("stand", False, True, 0.0, length_s, 0.0, 1))
+        look = draw_look(rng)
+        threads.append(
+            Thread("floor", look, ("trodden",), (), (0.0, 0.0), 0, len(units) - 1, False)
+        )
+    return tuple(threads), tuple(units)
+
+
+def _slots(parts: list[_Part], upright: bool) -> list[Slot]:
+    posture = _posture(parts)
+    if posture is None:
+        return slots_for("stand", upright, 1)
+    if posture.story.name == WALK:
+        return slots_for("walk", upright, 1)
+    wide = {"sofa/couch", "bed"} & set(posture.objects.values())
+    return slots_for("couch" if wide else "seat", upright, _home(posture).side)
+
+
+def _home(posture: _Part | None) -> Slot:
+    side = -1 if posture is not None and posture.turned else 1
+    return Slot(0.0, 0.0, side)
+
+
+def _unit(part: _Part, slot: Slot, start: float, end: float) -> Unit:
+    story = part.story
+    return Unit(story.name, part.backwards, story.is_posture, start, end, slot.station, slot.side)
+
+
+def _threads(
+    rules: Rules,
+    rng: np.random.Generator,
+    part: _Part,
+    slot: Slot,
+    changes: tuple[float, ...],
+    hand: int,
+    unit: int,
+) -> list[Thread]:
+    found = []
+    for role, name in part.objects.items():
+        look = draw_look(rng)
+        if rules.objects[name].spot != "surface":
+            look = replace(look, scale=1.0)
+        place = place_role(rules, name, role, part.objects, slot, look.scale)
+        states = [step[role] for step in part.steps]
+        kept = [i for i in range(1, len(states)) if states[i] != states[i - 1]]
+        found.append(
+            Thread(
+                object=name,
+                look=look,
+                states=(states[0], *(states[i] for i in kept)),
+                changes=tuple(changes[i - 1] for i in kept),
+                place=place,
+                hand=hand,
+                unit=unit,
+                flip=slot.side < 0,
+            )
+        )
+    return found
+
+
+def _weighted(rng: np.random.Generator, weights: list[float]) -> int:
+    shares = np.array(weights, np.float64)
+    return int(rng.choice(len(shares), p=shares / shares.sum()))
