@@ -7,6 +7,7 @@ from tools.world.rules import Rules
 #: Metres above the line of the feet at which furniture stands (it is at the wall, further away).
 WALL_BASE, SEAT_BASE = 0.16, 0.05
 TABLE_REACH = 0.14
+_ARM_ROOM = 0.28
 _BOARD = 0.62  # of a shelf, down from its top
 _SEATS = ("chair", "sofa/couch", "bed")
 
@@ -69,7 +70,8 @@ def place_role(
         case "wall" | "ceiling":
             return (slot.x + (0.4 * slot.side if slot.station == 0 else 0.0), rule.level)
         case _:
-            return (slot.x + max(width / 2 - 0.43, 0) * slot.side, WALL_BASE + height / 2)
+            near = slot.station + _ARM_ROOM * slot.side
+            return (near + width / 2 * slot.side, WALL_BASE + height / 2)
 
 
 def _in_the_middle(rules: Rules, name: str, role: str, slot: Slot) -> tuple[float, float]:

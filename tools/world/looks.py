@@ -100,7 +100,8 @@ def draw_props(
         if not held and all(abs(x - other) > 0.5 for other in tables):
             height = rules.objects["table"].shape.size[1]
             props.append(Prop("table", draw_look(rng), (x, WALL_BASE + height / 2), False))
-    used = {t.object for t in threads}
+    props += [_door_of(rules, t, rng) for t in threads if t.object == "doorknob"]
+    used = {t.object for t in threads} | {p.object for p in props if p.object == "door"}
     edge = 1.1 if upright else 1.75
     for name in scene.clutter:
         if name in used or rng.random() < 0.35:
@@ -110,6 +111,14 @@ def draw_props(
             look = draw_look(rng)
             props.append(Prop(name, look, place, bool(rng.random() < 0.5)))
     return tuple(props)
+
+
+def _door_of(rules: Rules, knob: Thread, rng: np.random.Generator) -> Prop:
+    """The door that a doorknob belongs to."""
+    door = rules.objects["door"]
+    width, height = door.shape.size
+    aside = (0.5 - door.grip[0]) * width * (-1 if knob.flip else 1)
+    return Prop("door", draw_look(rng), (knob.place[0] + aside, WALL_BASE + height / 2), knob.flip)
 
 
 def _free_place(
