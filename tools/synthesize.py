@@ -18,6 +18,7 @@ from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_comma
 from pipeline.errors import UsageError
 from pipeline.files import write_atomically
 from tools.world.cast import NUM_TEST, NUM_TRAIN
+from tools.world.plot import NoPlotError
 from tools.world.preview import write_previews
 from tools.world.record import VERSION, make_video
 from tools.world.release import write_release
@@ -63,6 +64,8 @@ def main(argv: list[str]) -> int:
                 print(path)
             return EXIT_OK
         write_world(args.out, sizes, settings, given.workers)
+    except NoPlotError as error:
+        raise UsageError(str(error)) from error
     except OSError as error:
         where = args.out or args.preview
         raise UsageError(

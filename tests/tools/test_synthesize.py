@@ -213,6 +213,12 @@ def test_bad_words_are_refused(tmp_path: Path, words: list[str], said: str) -> N
     assert not (tmp_path / "w").exists()
 
 
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
+    words = ["--train", "1", "--test", "0", "min_s=2", "max_s=2", "classes=[c140]"]
+    with pytest.raises(UsageError, match="c140; allow longer"):
+        synthesize.main(["--out", str(tmp_path / "w"), *words])
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text(json.dumps({}))
     with pytest.raises(UsageError, match="new or empty"):

@@ -20,6 +20,10 @@ _IDLE_POSES = {"lie"}
 WALK = "walk_through"
 
 
+class NoPlotError(ValueError):
+    """No video can be drawn with the settings asked for."""
+
+
 @dataclass(frozen=True)
 class _Part:
     """A story with its cast of objects, in the order it is told."""
@@ -44,6 +48,9 @@ def write_script(rules: Rules, settings: Settings, split: str, index: int) -> Sc
     """Draw a video; the same arguments give the same video.
 
     Test videos have actors that no training video has.
+
+    Raises:
+        NoPlotError: if the settings leave too little time or too few classes.
     """
     key = (settings.seed, ("train", "test").index(split), index)
     rng = np.random.default_rng(key)
@@ -53,7 +60,11 @@ def write_script(rules: Rules, settings: Settings, split: str, index: int) -> Sc
         num = len({a.id for a in find_actions(rules, script, settings.classes)})
         if least <= num <= _MOST_CLASSES:
             return script
-    raise ValueError(f"{split} video {index}: no plot found within {_TRIES} tries")
+    raise NoPlotError(
+        f"{split} video {index}: none of {_TRIES} plots of {settings.min_s} to {settings.max_s} s "
+        f"has any of the classes {', '.join(settings.classes) or 'of the world'}; allow longer "
+        "videos or more classes"
+    )
 
 
 def _draw(
