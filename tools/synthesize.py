@@ -50,7 +50,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--train", type=int, default=400, help="training videos")
     parser.add_argument("--test", type=int, default=100, help="test videos, of unseen actors")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--preview", type=Path, help="draw contact sheets of a world, or of --seed")
+    parser.add_argument(
+        "--preview",
+        type=Path,
+        help="draw contact sheets of the first training videos (at most 12) into this folder",
+    )
     args, words = parse_words(parser, argv)
     given = _settings(words)
     settings, sizes = _checked(given, args.seed), {"train": args.train, "test": args.test}

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tools.world.cast import NUM_TEST, NUM_TRAIN, actor
+from tools.world.cast import NUM_TEST, NUM_TRAIN, Actor, actor
 from tools.world.labels import find_actions, story_classes
 from tools.world.layout import Slot, place_role, slots_for
 from tools.world.looks import draw_film, draw_look, draw_props, draw_room, video_id
@@ -100,16 +100,14 @@ def _draw(
     )
 
 
-def _actor(settings: Settings, split: str, rng: np.random.Generator):  # type: ignore[no-untyped-def]
+def _actor(settings: Settings, split: str, rng: np.random.Generator) -> Actor:
     """One of the split's actors; at small shift in clothes of the day rather than their own."""
     num_test = max(settings.actors * NUM_TEST // (NUM_TRAIN + NUM_TEST), 1)
     num = settings.actors - num_test if split == "train" else num_test
     who = actor(int(rng.integers(num)) + (0 if split == "train" else NUM_TRAIN))
-    dressed = rng.random(), tuple(rng.integers(10, 245, (2, 3)).tolist())
-    if dressed[0] >= settings.shift:
-        shirt, trousers = (tuple(c) for c in dressed[1])
-        who = replace(who, shirt=shirt, trousers=trousers)
-    return who
+    is_redressed = rng.random() >= settings.shift
+    a, b, c, d, e, f = (int(v) for v in rng.integers(10, 245, (2, 3)).ravel())
+    return replace(who, shirt=(a, b, c), trousers=(d, e, f)) if is_redressed else who
 
 
 def _choose(

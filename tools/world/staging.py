@@ -63,24 +63,21 @@ class Stage:
         bones = skeleton(self.script.actor, stance)
         hands = [np.array(p) for p in bones.hanging]
         claims = [0.0, 0.0]
-        placed: list[Placed | None] = [None] * len(self.script.threads)
-        for row, thread in enumerate(self.script.threads):
-            hold = _Hold(self, thread, time_s, stance, bones)
-            placed[row] = hold.placed()
+        holds = [_Hold(self, thread, time_s, stance, bones) for thread in self.script.threads]
+        placed = [hold.placed() for hold in holds]
+        for hold in holds:
+            thread = hold.thread
             if hold.claim > claims[thread.hand]:
                 claims[thread.hand] = hold.claim
                 hands[thread.hand] = hold.hand()
-        for row, thread in enumerate(self.script.threads):
-            hold = _Hold(self, thread, time_s, stance, bones)
-            other, share = 1 - thread.hand, hold.both
+        for hold, item in zip(holds, placed, strict=True):
+            other, share = 1 - hold.thread.hand, hold.both
             if share > 0 and claims[other] == 0:
-                item = placed[row]
-                assert item is not None
                 aside = 0.09 * (1 if other else -1)
                 goal = np.array(item.centre) + np.array([aside, -0.05])
                 hands[other] = _mix(hands[other], goal, share)
         arms = [reach(bones, i, _point(hands[i]), stance.body_yaw) for i in (0, 1)]
-        objects = tuple(p for p in placed if p is not None)
+        objects = tuple(placed)
         return Scene(stance, bones, (arms[0], arms[1]), objects, self._light(objects))
 
     def _stance(self, time_s: float) -> Stance:
