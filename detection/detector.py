@@ -1,41 +1,50 @@
-"""Faster R-CNN C4: frames in, boxes with features out, in stages."""
+"""Faster R-CNN: frames in, boxes with features out, in stages."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from detection.detections import Detections
-from detection.postprocess import PostProcess
+from detection.postprocess import select_boxes
 from detection.preprocess import preprocess
 from detection.presets import Preset
-from detection.resnet import Trunk
+from detection.resnet import PyramidTrunk, Trunk
 from detection.roi_heads import RoIHead
 from detection.rpn import RegionProposalNetwork
 
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """C4 maps of frames of one size, from which any box can be pooled.
+    """Maps of frames of one size, from which any box can be pooled.
 
     Attributes:
-        maps: (T, Cu, h, w) float32.
-        scale: network pixels per frame pixel.
+        levels: per level (T, Cu, h, w) float32; a C4 network has one.
+        scale: (x, y), network pixels per frame pixel.
         frame_size: (height, width) of the decoded frame.
-        input_size: (height, width) of the network's input.
+        size: (height, width) of the network's input without padding.
+        padded_size: (height, width) of the network's input.
     """
 
-    maps: Tensor
-    scale: float
+    levels: tuple[Tensor, ...]
+    scale: tuple[float, float]
     frame_size: tuple[int, int]
-    input_size: tuple[int, int]
+    size: tuple[int, int]
+    padded_size: tuple[int, int]
+
+    def to_network(self, boxes: Float[Tensor, "N 4"]) -> Float[Tensor, "N 4"]:
+        """Boxes in frame pixels as network pixels."""
+        return boxes * boxes.new_tensor([*self.scale, *self.scale])
 
 
 class Detector(nn.Module):
     """Parts are handed in; `detect` and `describe` are the algorithm. Use in eval mode.
 
     Attributes:
+        trunk, rpn, roi_head: ours, or parts that answer alike (see `detectron2_parts`).
+        preset: conventions.
         num_classes: O, without background.
         feature_width: F.
         union_channels: Cu.
@@ -43,53 +52,53 @@ class Detector(nn.Module):
 
     def __init__(
         self,
-        trunk: Trunk,
-        rpn: RegionProposalNetwork,
-        roi_head: RoIHead,
+        trunk: nn.Module,
+        rpn: nn.Module,
+        roi_head: nn.Module,
         *,
-        postprocess: PostProcess,
         preset: Preset,
-        short_side: int,
     ) -> None:
         super().__init__()
-        self.trunk, self.rpn, self.roi_head = trunk, rpn, roi_head
-        self.postprocess, self.preset, self.short_side = postprocess, preset, short_side
-        self.num_classes = roi_head.cls_score.out_features - 1
-        self.feature_width = roi_head.cls_score.in_features
-        self.union_channels = self.feature_width // 2
+        self.trunk = cast(Trunk | PyramidTrunk, trunk)
+        self.rpn = cast(RegionProposalNetwork, rpn)
+        self.roi_head = cast(RoIHead, roi_head)
+        self.preset = preset
+        self.num_classes = self.roi_head.num_classes
+        self.feature_width = self.roi_head.feature_width
+        self.union_channels = self.roi_head.union_channels
 
-    def feature_maps(self, frames: UInt8[Tensor, "T 3 H W"]) -> FeatureMaps:
+    def feature_maps(self, frames: UInt8[Tensor, "T C H W"]) -> FeatureMaps:
         """One pass of the trunk; serves boxes and unions."""
-        images, scale = preprocess(frames, self.preset, self.short_side)
-        height, width = frames.shape[-2:]
-        size = (images.shape[2], images.shape[3])
-        return FeatureMaps(self.trunk(images), scale, (height, width), size)
+        ready = preprocess(frames, self.preset.pixels)
+        levels = tuple(level.float().contiguous() for level in self.trunk(ready.images))
+        return FeatureMaps(levels, ready.scale, ready.frame_size, ready.size, ready.padded_size)
 
-    def detect(self, frames: UInt8[Tensor, "T 3 H W"]) -> tuple[list[Detections], FeatureMaps]:
+    def detect(self, frames: UInt8[Tensor, "T C H W"]) -> tuple[list[Detections], FeatureMaps]:
         """Find the objects of frames of one size.
 
         Args:
-            frames: RGB.
+            frames: RGB; grey (C = 1) is repeated, an alpha channel (C = 4) is dropped.
 
         Returns:
             Detections per frame, features of the *proposal* each box came from; and the maps.
         """
         maps = self.feature_maps(frames)
-        proposals = self.rpn(maps.maps, maps.input_size)
-        features = self.roi_head.features(self.roi_head.pool(maps.maps, proposals))
+        proposals = self.rpn(maps.levels, maps.padded_size, [maps.size] * len(frames))
+        features = self.roi_head.features(self.roi_head.pool(maps.levels, proposals))
         parts = features.split([len(p) for p in proposals])
         return [self._detections(p, f, maps) for p, f in zip(proposals, parts, strict=True)], maps
 
     def _detections(self, proposals: Tensor, features: Tensor, maps: FeatureMaps) -> Detections:
         logits = self.roi_head.cls_score(features)
-        boxes, labels, scores, rows = self.postprocess(
+        boxes, labels, scores, rows = select_boxes(
             proposals,
             logits,
             self.roi_head.bbox_pred(features),
+            preset=self.preset,
             scale=maps.scale,
-            image_size=maps.input_size,
+            size=maps.size,
+            frame_size=maps.frame_size,
         )
-        boxes = _inside(boxes, maps.frame_size)
         distribution = logits[rows, 1:].softmax(1)
         return Detections(
             boxes, labels - 1, scores, distribution, features[rows], maps.frame_size, "proposal"
@@ -97,7 +106,7 @@ class Detector(nn.Module):
 
     def describe(
         self,
-        frames: UInt8[Tensor, "T 3 H W"],
+        frames: UInt8[Tensor, "T C H W"],
         boxes: list[Float[Tensor, "_ 4"]],
         labels: list[Int64[Tensor, "_"]],
     ) -> tuple[list[Detections], FeatureMaps]:
@@ -113,7 +122,7 @@ class Detector(nn.Module):
         """
         maps = self.feature_maps(frames)
         boxes = [_inside(b, maps.frame_size) for b in boxes]
-        pooled = self.roi_head.pool(maps.maps, [b * maps.scale for b in boxes])
+        pooled = self.roi_head.pool(maps.levels, [maps.to_network(b) for b in boxes])
         parts = self.roi_head.features(pooled).split([len(b) for b in boxes])
         return [
             Detections(
@@ -132,7 +141,8 @@ class Detector(nn.Module):
         self, maps: FeatureMaps, union_boxes: list[Float[Tensor, "_ 4"]]
     ) -> list[Float[Tensor, "_ Cu S S"]]:
         """Pool union boxes (frame pixels) from maps that are there already."""
-        pooled = self.roi_head.pool(maps.maps, [b * maps.scale for b in union_boxes])
+        boxes = [maps.to_network(b) for b in union_boxes]
+        pooled = self.roi_head.pool_unions(maps.levels, boxes)
         return list(pooled.split([len(b) for b in union_boxes]))
 
 

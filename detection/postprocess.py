@@ -1,69 +1,61 @@
 """From scored proposals to the boxes of a frame."""
 
-from dataclasses import dataclass
-
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from detection.box_coder import clip_boxes, decode_boxes
+from detection.box_coder import clip_boxes, decode_boxes, is_at_least, with_offset
 from detection.presets import Preset
-from detection.rpn import with_offset
 
 PERSON = 1
 
 
-@dataclass(frozen=True)
-class PostProcess:
-    """Thresholds of the last step.
+def select_boxes(
+    proposals: Float[Tensor, "N 4"],
+    logits: Float[Tensor, "N L"],
+    deltas: Float[Tensor, "N L4"],
+    *,
+    preset: Preset,
+    scale: tuple[float, float],
+    size: tuple[int, int],
+    frame_size: tuple[int, int],
+) -> tuple[Float[Tensor, "M 4"], Int64[Tensor, "M"], Float[Tensor, "M"], Int64[Tensor, "M"]]:
+    """Apply the thresholds of `preset.selection`.
 
-    Attributes:
-        preset: box conventions.
-        score_threshold: a class counts where its probability is higher.
-        nms_threshold: IoU above which the weaker box of a class goes.
-        max_boxes: most boxes kept, best scores first.
+    Args:
+        proposals: xyxy, network pixels.
+        logits: over background (0) and the classes.
+        deltas: raw, class j in columns 4j to 4j + 3.
+        preset: box conventions and thresholds.
+        scale: (x, y), network pixels per frame pixel.
+        size: (height, width) of the network's input without padding.
+        frame_size: (height, width) of the decoded frame.
+
+    Returns:
+        Boxes in frame pixels, inside the frame; labels (1 is the person); scores; the proposal row
+        of each. Their order is told in `Selection.by_class`.
     """
-
-    preset: Preset
-    score_threshold: float
-    nms_threshold: float
-    max_boxes: int
-
-    def __call__(
-        self,
-        proposals: Float[Tensor, "N 4"],
-        logits: Float[Tensor, "N L"],
-        deltas: Float[Tensor, "N L4"],
-        *,
-        scale: float,
-        image_size: tuple[int, int],
-    ) -> tuple[Float[Tensor, "M 4"], Int64[Tensor, "M"], Float[Tensor, "M"], Int64[Tensor, "M"]]:
-        """Select.
-
-        Args:
-            proposals: xyxy, network pixels.
-            logits: over background (0) and the classes.
-            deltas: raw, class j in columns 4j to 4j + 3.
-            scale: network pixels per frame pixel.
-            image_size: (height, width) of the network's input.
-
-        Returns:
-            Boxes in frame pixels; labels (1 is the person); scores; the proposal row of each. They
-            are ordered by class, then by falling score. Only the best person box stays.
-        """
-        probability = logits.softmax(1)
-        rows, labels = (probability > self.score_threshold).nonzero().unbind(1)
-        rows, labels = rows[labels > 0], labels[labels > 0]
-        scores = probability[rows, labels]
-        stds = deltas.new_tensor(self.preset.box_stds)
-        own = deltas.view(len(deltas), -1, 4)[rows, labels] * stds
-        offset = self.preset.pixel_offset
-        boxes = decode_boxes(proposals[rows], own, offset)
-        boxes = clip_boxes(boxes, image_size[1], image_size[0], offset) / scale
-        kept = batched_nms(with_offset(boxes, offset), scores, labels, self.nms_threshold)
-        people = kept[labels[kept] == PERSON]
-        if len(people) > 1:
-            kept = kept[(labels[kept] != PERSON) | (kept == people[0])]
-        kept = kept[: self.max_boxes]  # batched_nms returns falling scores
+    rules, offset = preset.selection, preset.pixel_offset
+    probability = logits.softmax(1)
+    rows, labels = (probability > rules.score_threshold).nonzero().unbind(1)
+    rows, labels = rows[labels > 0], labels[labels > 0]
+    own = deltas.unflatten(1, (-1, 4))[rows, labels] * deltas.new_tensor(preset.box_stds)
+    boxes = decode_boxes(proposals[rows], own, offset, preset.max_delta)
+    boxes = clip_boxes(boxes, size[1], size[0], offset)
+    if rules.min_size is not None:
+        good = is_at_least(boxes, rules.min_size)
+        boxes, rows, labels = boxes[good], rows[good], labels[good]
+    scores = probability[rows, labels]
+    in_frame = boxes / boxes.new_tensor([*scale, *scale])
+    compared = in_frame if rules.in_frame_pixels else boxes
+    kept = batched_nms(with_offset(compared, offset), scores, labels, rules.nms_threshold)
+    people = kept[labels[kept] == PERSON]
+    if rules.one_person and len(people) > 1:
+        kept = kept[(labels[kept] != PERSON) | (kept == people[0])]
+    kept = kept[: rules.max_boxes]  # batched_nms returns falling scores
+    in_frame = clip_boxes(in_frame, frame_size[1], frame_size[0], 0)
+    if rules.drop_empty:
+        kept = kept[is_at_least(in_frame[kept], 0)]
+    if rules.by_class:
         kept = kept[labels[kept].argsort(stable=True)]
-        return boxes[kept], labels[kept], scores[kept], rows[kept]
+    return in_frame[kept], labels[kept], scores[kept], rows[kept]

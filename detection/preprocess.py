@@ -1,31 +1,116 @@
 """From decoded frames to the network's input."""
 
+import math
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float, UInt8
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import UInt8
 from torch import Tensor
 
-from detection.presets import Preset
+from detection.presets import Pixels
+
+#: A smaller input has no map left at the coarsest stage.
+MIN_SIDE = 32
 
 
-def preprocess(
-    frames: UInt8[Tensor, "T 3 H W"], preset: Preset, short_side: int
-) -> tuple[Float[Tensor, "T 3 h w"], float]:
-    """Subtract the mean, then scale so that the short side has `short_side` pixels.
+@dataclass(frozen=True)
+class NetworkInput:
+    """Frames of one size as the network takes them.
+
+    Attributes:
+        images: (T, 3, h, w) float32, padded.
+        scale: (x, y), network pixels per frame pixel.
+        frame_size: (height, width) of the decoded frame.
+        size: (height, width) of the part that is not padding.
+    """
+
+    images: Tensor
+    scale: tuple[float, float]
+    frame_size: tuple[int, int]
+    size: tuple[int, int]
+
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """(height, width) with padding."""
+        return self.images.shape[2], self.images.shape[3]
+
+
+def preprocess(frames: UInt8[Tensor, "T C H W"], pixels: Pixels) -> NetworkInput:
+    """Normalise, scale and pad in the order and manner of a family.
 
     Args:
-        frames: RGB.
-        preset: channel order and mean.
-        short_side: pixels; the long side has no limit.
+        frames: RGB; grey (C = 1) is repeated, an alpha channel (C = 4) is dropped.
+        pixels: conventions.
 
     Returns:
-        Network input, and the scale (network pixels per frame pixel).
+        The network's input.
+
+    Raises:
+        ValueError: for another number of channels, or frames without pixels.
     """
+    frames = as_rgb(frames)
+    height, width = frames.shape[-2:]
+    if pixels.order == "bgr":
+        frames = frames.flip(1)
+    scale = pixels.short_side / min(height, width)
+    scale = min(scale, pixels.long_side / max(height, width))
+    if pixels.resize == "pil":
+        size = max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+        images = _normalise(_resize_uint8(frames, size), pixels)
+        scales = size[1] / width, size[0] / height
+    elif pixels.resize == "torchvision":
+        size = max(math.floor(height * scale), 1), max(math.floor(width * scale), 1)
+        images = F.interpolate(_normalise(frames, pixels), size=size, mode="bilinear")
+        scales = size[1] / width, size[0] / height
+    else:
+        images = _normalise(frames, pixels)
+        images = _resize_axis(_resize_axis(images, scale, 2), scale, 3)
+        size = images.shape[2], images.shape[3]
+        scales = scale, scale
+    return NetworkInput(_pad(images, pixels.divisor), scales, (height, width), size)
+
+
+def as_rgb(frames: UInt8[Tensor, "T C H W"]) -> UInt8[Tensor, "T 3 H W"]:
+    """Grey is repeated, alpha is dropped.
+
+    Raises:
+        ValueError: for another number of channels, or frames without pixels.
+    """
+    channels = frames.shape[1]
+    if channels not in (1, 3, 4) or 0 in frames.shape[2:]:
+        raise ValueError(
+            "frames: (T, C, H, W) with C = 3 (RGB), 1 (grey) or 4 (RGB and alpha) and H, W > 0 "
+            f"expected, got {tuple(frames.shape)}"
+        )
+    return frames.expand(-1, 3, -1, -1) if channels == 1 else frames[:, :3]
+
+
+def _normalise(frames: Tensor, pixels: Pixels) -> Tensor:
     images = frames.float()
-    if preset.channel_order == "bgr":
-        images = images.flip(1)
-    images = images - images.new_tensor(preset.pixel_mean).view(1, 3, 1, 1)
-    scale = short_side / min(frames.shape[-2:])
-    return _resize_axis(_resize_axis(images, scale, 2), scale, 3), scale
+    images = images - images.new_tensor(pixels.mean).view(1, 3, 1, 1)
+    return (
+        images
+        if pixels.std == (1, 1, 1)
+        else images / images.new_tensor(pixels.std).view(1, 3, 1, 1)
+    )
+
+
+def _resize_uint8(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear with antialiasing on uint8, as Pillow; a GPU rounds a float result."""
+    if tuple(frames.shape[2:]) == size:
+        return frames
+    if frames.device.type == "cpu":
+        return F.interpolate(frames, size=size, mode="bilinear", antialias=True)
+    resized = F.interpolate(frames.float(), size=size, mode="bilinear", antialias=True)
+    return resized.round().clamp(0, 255)
+
+
+def _pad(images: Tensor, divisor: int) -> Tensor:
+    height, width = (
+        max(math.ceil(side / divisor) * divisor, MIN_SIDE) for side in images.shape[2:]
+    )
+    return F.pad(images, (0, width - images.shape[3], 0, height - images.shape[2]))
 
 
 def _resize_axis(images: Tensor, scale: float, axis: int) -> Tensor:

@@ -1,10 +1,14 @@
-"""ResNet bottleneck stages in the arrangement of a Faster R-CNN C4, from torchvision's blocks."""
+"""ResNet bottleneck stages as trunks of a Faster R-CNN, from torchvision's blocks."""
 
 from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from detection.presets import Preset
 
 #: Depth -> bottleneck blocks per stage; 26 is a small one for CPUs.
 STAGES = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -25,41 +29,72 @@ def build_stage(
 
 
 class Trunk(nn.Module):
-    """Stem and stages 1 to 3: images to the C4 map of stride 16.
+    """Stem and the first stages.
 
     Args:
-        blocks: bottlenecks of the three stages.
-        width: channels of the stem; the map has 16 times as many.
-        stride_on_conv1: see `Preset`.
-        stem_padding: see `Preset`.
+        blocks: bottlenecks of each stage; three make the trunk of a C4 network.
+        width: channels of the stem; stage i (from 1) has 2 ** (i + 1) times as many.
+        preset: where the stride sits, padding of the stem.
     """
 
-    def __init__(
-        self, blocks: Sequence[int], width: int, *, stride_on_conv1: bool, stem_padding: int
-    ) -> None:
+    def __init__(self, blocks: Sequence[int], width: int, *, preset: Preset) -> None:
         super().__init__()
+        padding = preset.stem_padding
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, stem_padding, ceil_mode=stem_padding == 0)
-        stages = []
+        self.maxpool = nn.MaxPool2d(3, 2, padding, ceil_mode=padding == 0)
         channels = width
-        for index, count in enumerate(blocks[:3]):
+        for index, count in enumerate(blocks):
             planes = width * 2**index
-            stride = 1 if index == 0 else 2
-            stages.append(
-                build_stage(
-                    channels,
-                    planes,
-                    blocks=count,
-                    stride=stride,
-                    stride_on_conv1=stride_on_conv1,
-                )
+            stage = build_stage(
+                channels,
+                planes,
+                blocks=count,
+                stride=1 if index == 0 else 2,
+                stride_on_conv1=preset.stride_on_conv1,
             )
+            setattr(self, f"layer{index + 1}", stage)
             channels = 4 * planes
-        self.layer1, self.layer2, self.layer3 = stages
+        self.num_stages = len(blocks)
 
-    def forward(self, images: Float[Tensor, "T 3 h w"]) -> Float[Tensor, "T Cu h16 w16"]:
-        """C4 map."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        return self.layer3(self.layer2(self.layer1(x)))
+    def stage(self, number: int) -> nn.Sequential:
+        """Stage 1 to 4."""
+        stage = getattr(self, f"layer{number}")
+        assert isinstance(stage, nn.Sequential)
+        return stage
+
+    def stage_maps(self, images: Float[Tensor, "T 3 h w"]) -> list[Tensor]:
+        """Output of every stage, strides 4, 8, 16 and so on."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images.to(self.conv1.weight.dtype)))))
+        maps = []
+        for number in range(1, self.num_stages + 1):
+            x = self.stage(number)(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images: Float[Tensor, "T 3 h w"]) -> tuple[Tensor, ...]:
+        """The last stage's map, as the only level."""
+        return (self.stage_maps(images)[-1],)
+
+
+class PyramidTrunk(nn.Module):
+    """Four stages under a feature pyramid (Lin et al., CVPR 2017): levels P2 to P6.
+
+    Args:
+        blocks: bottlenecks of the four stages.
+        width: channels of the stem.
+        channels: of every level.
+        preset: see `Trunk`.
+    """
+
+    def __init__(self, blocks: Sequence[int], width: int, channels: int, *, preset: Preset) -> None:
+        super().__init__()
+        self.body = Trunk(blocks, width, preset=preset)
+        widths = [4 * width * 2**index for index in range(len(blocks))]
+        self.fpn = FeaturePyramidNetwork(widths, channels, LastLevelMaxPool())
+
+    def forward(self, images: Float[Tensor, "T 3 h w"]) -> tuple[Tensor, ...]:
+        """Levels of strides 4, 8, 16, 32 and 64."""
+        maps = self.body.stage_maps(images)
+        return tuple(self.fpn({str(i): m for i, m in enumerate(maps)}).values())

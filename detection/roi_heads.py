@@ -1,4 +1,6 @@
-"""From regions of the C4 map to box features, class scores and box deltas."""
+"""From regions of the maps to box features, class scores and box deltas."""
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -8,20 +10,114 @@ from torchvision.ops import roi_align
 from detection.presets import Preset
 from detection.resnet import build_stage
 
+#: Side of pooled union boxes.
+UNION_SIZE = 7
+#: A box whose square root of area is this, in network pixels, is pooled from level P4.
+CANONICAL_SIZE = 224
+FIRST_LEVEL, CANONICAL_LEVEL = 2, 4
+
 
 class RoIHead(nn.Module):
-    """RoIAlign, stage 4, mean over the region, two linear layers.
+    """RoIAlign, then what the family calls its head, then two linear layers.
+
+    Attributes:
+        num_classes: O.
+        feature_width: F.
+        union_channels: Cu, of the maps.
 
     Args:
-        channels: of the C4 map; the box feature has twice as many.
-        num_classes: O, without background.
-        blocks: bottlenecks of stage 4.
-        preset: pool size, stride convention.
+        body: pooled regions (N, Cu, S, S) to features (N, F).
+        feature_width: F.
+        union_channels: Cu.
+        num_classes: O, without background; outputs have O + 1 classes, 0 is the background.
+        preset: pooling.
+        anchor_scale: multiplies the sizes at which FPN levels change.
     """
 
-    def __init__(self, channels: int, num_classes: int, *, blocks: int, preset: Preset) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        feature_width: int,
+        *,
+        union_channels: int,
+        num_classes: int,
+        preset: Preset,
+        anchor_scale: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.preset = preset
+        self.preset, self.anchor_scale = preset, anchor_scale
+        self.num_classes, self.feature_width = num_classes, feature_width
+        self.union_channels = union_channels
+        self.body = body
+        self.cls_score = nn.Linear(feature_width, num_classes + 1)
+        self.bbox_pred = nn.Linear(feature_width, 4 * (num_classes + 1))
+
+    def pool(
+        self,
+        maps: Sequence[Tensor],
+        boxes: Sequence[Float[Tensor, "_ 4"]],
+        size: int | None = None,
+    ) -> Float[Tensor, "N Cu S S"]:
+        """RoIAlign of boxes in network pixels, float32.
+
+        Args:
+            maps: per level (T, Cu, h, w); of a pyramid, P6 is not pooled from.
+            boxes: per frame.
+            size: S; the preset's unless given.
+        """
+        size = self.preset.pooling.size if size is None else size
+        frame = torch.cat([b.new_full((len(b), 1), t) for t, b in enumerate(boxes)])
+        rois = torch.cat([frame, torch.cat(list(boxes))], 1).to(maps[0].device)
+        if self.preset.network == "c4":
+            return self._align(maps[0], rois, size, self.preset.anchors.strides[0])
+        levels = self._levels(rois[:, 1:])
+        pooled = maps[0].new_zeros((len(rois), maps[0].shape[1], size, size), dtype=torch.float32)
+        for level, stride in enumerate(self.preset.anchors.strides[:4]):
+            rows = (levels == level).nonzero()[:, 0]
+            pooled = pooled.index_put((rows,), self._align(maps[level], rois[rows], size, stride))
+        return pooled
+
+    def _align(self, level: Tensor, rois: Tensor, size: int, stride: int) -> Tensor:
+        rules = self.preset.pooling
+        return roi_align(
+            level.float().contiguous(),
+            rois,
+            (size, size),
+            1 / stride,
+            rules.sampling_ratio,
+            aligned=rules.aligned,
+        )
+
+    def _levels(self, boxes: Tensor) -> Tensor:
+        """Index of each box's level, 0 is P2: floor(4 + log2(sqrt(area) / 224)), Lin et al. Eq. 1.
+
+        The canonical size is multiplied by `anchor_scale`.
+        """
+        sides = boxes[:, 2:] - boxes[:, :2]
+        relative = sides.prod(1).sqrt() / (CANONICAL_SIZE * self.anchor_scale)
+        first, second = self.preset.pooling.level_epsilon
+        level = (CANONICAL_LEVEL + torch.log2(relative + first) + second).floor()
+        return level.nan_to_num().clamp(FIRST_LEVEL, FIRST_LEVEL + 3).long() - FIRST_LEVEL
+
+    def pool_unions(
+        self, maps: Sequence[Tensor], boxes: Sequence[Float[Tensor, "_ 4"]]
+    ) -> Float[Tensor, "N Cu 7 7"]:
+        """RoIAlign of union boxes, always 7 x 7."""
+        return self.pool(maps, boxes, UNION_SIZE)
+
+    def features(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:
+        """Box features, float32."""
+        if not len(pooled):
+            return pooled.new_zeros(0, self.feature_width)
+        features: Tensor = self.body(pooled.to(next(self.body.parameters()).dtype))
+        return features.float()
+
+
+class Stage4(nn.Module):
+    """C4: stage 4 of the ResNet, then the mean over the region."""
+
+    def __init__(self, channels: int, *, blocks: int, preset: Preset) -> None:
+        super().__init__()
         self.layer4 = build_stage(
             channels,
             channels // 2,
@@ -29,19 +125,20 @@ class RoIHead(nn.Module):
             stride=2,
             stride_on_conv1=preset.stride_on_conv1,
         )
-        self.cls_score = nn.Linear(2 * channels, num_classes + 1)  # 0 is the background
-        self.bbox_pred = nn.Linear(2 * channels, 4 * (num_classes + 1))
 
-    def pool(
-        self, maps: Float[Tensor, "T Cu h w"], boxes: list[Float[Tensor, "_ 4"]]
-    ) -> Float[Tensor, "N Cu S S"]:
-        """RoIAlign with adaptive sampling and no half-pixel shift; boxes in network pixels."""
-        size = self.preset.pool_size
-        return roi_align(maps, boxes, (size, size), 1 / self.preset.stride, 0, aligned=False)
+    def forward(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:
+        """Features."""
+        return self.layer4(pooled).mean((2, 3))
 
-    def features(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:
-        """Box features."""
-        return self.layer4(pooled).mean((2, 3)) if len(pooled) else self._no_features(pooled)
 
-    def _no_features(self, pooled: Tensor) -> Tensor:
-        return torch.zeros(0, self.cls_score.in_features, device=pooled.device)
+class TwoLayers(nn.Module):
+    """FPN: two linear layers with ReLU."""
+
+    def __init__(self, channels: int, size: int, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels * size**2, width)
+        self.fc2 = nn.Linear(width, width)
+
+    def forward(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:
+        """Features, after the second ReLU."""
+        return self.fc2(self.fc1(pooled.flatten(1)).relu()).relu()

@@ -1,68 +1,114 @@
 """Region proposal network."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.ops import nms
+from torchvision.ops import batched_nms
 
-from detection.anchors import cell_anchors, grid_anchors
-from detection.box_coder import clip_boxes, decode_boxes
-from detection.presets import Preset
+from detection.anchors import grid_anchors
+from detection.box_coder import clip_boxes, decode_boxes, is_at_least, with_offset
+from detection.presets import Preset, count_anchors
+
+
+@dataclass(frozen=True)
+class AnchorScores:
+    """What the network says of every anchor, by level.
+
+    Attributes:
+        logits: per level (T, M), object against background.
+        deltas: per level (T, M, 4).
+        anchors: per level (M, 4), xyxy in network pixels.
+    """
+
+    logits: list[Tensor]
+    deltas: list[Tensor]
+    anchors: list[Tensor]
 
 
 class RegionProposalNetwork(nn.Module):
-    """C4 map to class-agnostic proposals.
+    """Maps to class-agnostic proposals; one head for all levels.
+
+    Where a family has two outputs per anchor, background b and object f, ours is f - b: the softmax
+    probability rises with it alone.
 
     Args:
-        channels: of the map.
-        hidden: of its 3x3 convolution.
+        channels: of the maps.
         preset: anchors, suppression.
-        num_proposals: kept per frame.
     """
 
-    def __init__(self, channels: int, hidden: int, *, preset: Preset, num_proposals: int) -> None:
+    def __init__(self, channels: int, *, preset: Preset) -> None:
         super().__init__()
         self.preset = preset
-        self.num_proposals = num_proposals
-        num_anchors = len(cell_anchors(preset))
+        hidden, num_anchors = round(channels * preset.rpn_hidden), count_anchors(preset)[0]
         self.conv = nn.Conv2d(channels, hidden, 3, padding=1)
-        self.cls_score = nn.Conv2d(hidden, 2 * num_anchors, 1)  # [background x A, object x A]
+        self.cls_score = nn.Conv2d(hidden, num_anchors, 1)
         self.bbox_pred = nn.Conv2d(hidden, 4 * num_anchors, 1)
 
+    def score(self, maps: Sequence[Tensor], padded_size: tuple[int, int]) -> AnchorScores:
+        """Logits and deltas of every anchor.
+
+        Args:
+            maps: per level (T, Cu, h, w).
+            padded_size: (height, width) of the network's input.
+        """
+        logits, deltas = [], []
+        for level in maps:
+            hidden = self.conv(level.to(self.conv.weight.dtype)).relu()
+            logits.append(self.cls_score(hidden).permute(0, 2, 3, 1).flatten(1).float())
+            moves = self.bbox_pred(hidden).permute(0, 2, 3, 1)
+            deltas.append(moves.reshape(len(moves), -1, 4).float())
+        sizes = [(level.shape[2], level.shape[3]) for level in maps]
+        anchors = grid_anchors(self.preset.anchors, sizes, padded_size)
+        return AnchorScores(logits, deltas, [a.to(maps[0].device) for a in anchors])
+
     def forward(
-        self, maps: Float[Tensor, "T Cu h w"], image_size: tuple[int, int]
+        self,
+        maps: Sequence[Tensor],
+        padded_size: tuple[int, int],
+        sizes: Sequence[tuple[int, int]],
     ) -> list[Float[Tensor, "_ 4"]]:
         """Propose.
 
         Args:
-            maps: C4 maps of frames of one size.
-            image_size: (height, width) of the network's input, pixels.
+            maps: per level (T, Cu, h, w).
+            padded_size: (height, width) of the network's input.
+            sizes: (height, width) of each image without padding.
 
         Returns:
-            Per frame at most `num_proposals` boxes, xyxy in network pixels, best first.
+            Per frame at most `proposals.post_nms` boxes, xyxy in network pixels, best first.
         """
-        hidden = self.conv(maps).relu()
-        T, _, h, w = maps.shape
-        background, foreground = self.cls_score(hidden).chunk(2, 1)
-        scores = torch.stack([background, foreground]).softmax(0)[1]  # (T, A, h, w)
-        scores = scores.permute(0, 2, 3, 1).reshape(T, -1)
-        deltas = self.bbox_pred(hidden).permute(0, 2, 3, 1).reshape(T, -1, 4)
-        anchors = grid_anchors(self.preset, h, w).to(maps)
-        return [
-            self._select(s, anchors, d, image_size) for s, d in zip(scores, deltas, strict=True)
-        ]
+        return self.propose(self.score(maps, padded_size), sizes)
 
-    def _select(
-        self, scores: Tensor, anchors: Tensor, deltas: Tensor, image_size: tuple[int, int]
-    ) -> Tensor:
-        order = scores.argsort(descending=True, stable=True)[: self.preset.pre_nms]
-        offset = self.preset.pixel_offset
-        boxes = decode_boxes(anchors[order], deltas[order], offset)
-        boxes = clip_boxes(boxes, image_size[1], image_size[0], offset)
-        kept = nms(with_offset(boxes, offset), scores[order], self.preset.rpn_nms)
-        return boxes[kept[: self.num_proposals]]
+    def propose(
+        self,
+        scored: AnchorScores,
+        sizes: Sequence[tuple[int, int]],
+        *,
+        pre_nms: int | None = None,
+        post_nms: int | None = None,
+    ) -> list[Float[Tensor, "_ 4"]]:
+        """Select from scored anchors; the preset's numbers unless others are given."""
+        rules = self.preset.proposals
+        pre_nms = rules.pre_nms if pre_nms is None else pre_nms
+        post_nms = rules.post_nms if post_nms is None else post_nms
+        return [self._select(scored, t, size, pre_nms)[:post_nms] for t, size in enumerate(sizes)]
 
-
-def with_offset(boxes: Float[Tensor, "N 4"], offset: float) -> Float[Tensor, "N 4"]:
-    """Boxes whose plain areas and overlaps are those of `boxes` counted with +offset widths."""
-    return torch.cat([boxes[:, :2], boxes[:, 2:] + offset], 1)
+    def _select(self, scored: AnchorScores, t: int, size: tuple[int, int], pre_nms: int) -> Tensor:
+        rules, offset = self.preset.proposals, self.preset.pixel_offset
+        boxes, scores, levels = [], [], []
+        for level, (logits, deltas) in enumerate(zip(scored.logits, scored.deltas, strict=True)):
+            order = logits[t].argsort(descending=True, stable=True)[:pre_nms]
+            anchors = scored.anchors[level][order]
+            boxes.append(decode_boxes(anchors, deltas[t, order], offset, self.preset.max_delta))
+            scores.append(logits[t, order])
+            levels.append(torch.full_like(order, level))
+        box = clip_boxes(torch.cat(boxes), size[1], size[0], offset)
+        score, of_level = torch.cat(scores), torch.cat(levels)
+        if rules.min_size is not None:
+            good = is_at_least(box, rules.min_size)
+            box, score, of_level = box[good], score[good], of_level[good]
+        kept = batched_nms(with_offset(box, offset), score, of_level, rules.iou)
+        return box[kept]

@@ -1,48 +1,18 @@
-"""State dicts in and out of a detector; strict, by name."""
+"""State dicts into a detector; strict, by name."""
+
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor
-
-from detection.detector import Detector
-
-_JWYANG = (
-    ("RCNN_base.0.", "trunk.conv1."),
-    ("RCNN_base.1.", "trunk.bn1."),
-    ("RCNN_base.4.", "trunk.layer1."),
-    ("RCNN_base.5.", "trunk.layer2."),
-    ("RCNN_base.6.", "trunk.layer3."),
-    ("RCNN_top.0.", "roi_head.layer4."),
-    ("RCNN_rpn.RPN_Conv.", "rpn.conv."),
-    ("RCNN_rpn.RPN_cls_score.", "rpn.cls_score."),
-    ("RCNN_rpn.RPN_bbox_pred.", "rpn.bbox_pred."),
-    ("RCNN_cls_score.", "roi_head.cls_score."),
-    ("RCNN_bbox_pred.", "roi_head.bbox_pred."),
-)
+from torch import Tensor, nn
 
 
-def from_jwyang(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of jwyang/faster-rcnn.pytorch (`faster_rcnn_ag.pth`, key `model`).
-
-    Raises:
-        ValueError: for a name of another layout.
-    """
-    renamed = {}
-    for name, value in state.items():
-        for theirs, ours in _JWYANG:
-            if name.startswith(theirs):
-                renamed[ours + name.removeprefix(theirs)] = value
-                break
-        else:
-            raise ValueError(
-                f"state dict: names of jwyang's Faster R-CNN (RCNN_base.…) expected, got {name!r}"
-            )
-    return renamed
-
-
-def load_state(detector: Detector, state: dict[str, Tensor]) -> None:
+def load_state(
+    detector: nn.Module, state: Mapping[str, Tensor], *, only_check: bool = False
+) -> None:
     """Load every tensor, or none.
 
-    `num_batches_tracked` may be absent, as in files of old torch versions.
+    `num_batches_tracked` may be absent, as in files of old torch versions. With `only_check`
+    nothing is loaded; the detector may then be on the meta device.
 
     Raises:
         ValueError: names the first missing, unexpected, misshapen or non-finite tensor.
@@ -67,7 +37,8 @@ def load_state(detector: Detector, state: dict[str, Tensor]) -> None:
             )
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"{name}: finite numbers expected, got NaN or infinity")
-    detector.load_state_dict(own | state)
+    if not only_check:
+        detector.load_state_dict(own | state)
 
 
 def _is_counter(name: str) -> bool:

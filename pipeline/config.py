@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -25,6 +25,9 @@ Relations = Enum(
     "Relations", {"predicted": "predicted", "ground-truth": "ground-truth", "none": "none"}
 )
 Backend = Enum("Backend", {"pyav": "pyav", "opencv": "opencv", "decord": "decord"})
+Settings = TypeVar("Settings")
+DetectorBackend = Enum("DetectorBackend", {"ours": "ours", "detectron2": "detectron2"})
+Mode = Enum("Mode", {"exact": "exact", "fast": "fast", "compiled": "compiled"})
 Amp = Enum("Amp", {"auto": "auto", "bf16": "bf16", "none": "none"})
 
 
@@ -56,17 +59,32 @@ class DetectionConfig:
     """The detector. `weights` is a safetensors file, or `random` (seeded by `seed`)."""
 
     weights: str | None = None
-    preset: str = "action-genome"
-    depth: int = 101
+    #: `detectron2` runs any Faster R-CNN of detectron2, described by `config` (its YAML file);
+    #: `weights` is then detectron2's own .pkl or .pth, and the network's sizes are its own.
+    backend: DetectorBackend = DetectorBackend.ours
+    config: str | None = None
+    #: `exact` is float32; `fast` is bfloat16 with folded norms; `compiled` is fast through
+    #: torch.compile, which pays for many frames of one size.
+    mode: Mode = Mode.exact
+    #: The network: None is what the weights' card says, without one the published network of
+    #: `action-genome`. Keys: detection/presets.py.
+    preset: str | None = None
+    depth: int | None = None
     #: Channels of the stem; 64 is the published network.
-    width: int = 64
-    #: Frames are scaled until their short side has this many pixels.
-    short_side: int = 600
-    proposals: int = 100
-    score_threshold: float = 0.1
-    nms_threshold: float = 0.4
+    width: int | None = None
+    #: Of an FPN alone: channels of its levels (256), features of a box (1024).
+    fpn_channels: int | None = None
+    head_width: int | None = None
+    #: Multiplies the anchors' sizes, for networks that see smaller images.
+    anchor_scale: float | None = None
+    #: Frames are scaled until their short side has this many pixels; None as the card says, else
+    #: as the preset. The same holds for the next four.
+    short_side: int | None = None
+    proposals: int | None = None
+    score_threshold: float | None = None
+    nms_threshold: float | None = None
     #: Most boxes kept per frame, best scores first.
-    max_boxes: int = 64
+    max_boxes: int | None = None
     seed: int = 0
     #: Frames per forward pass.
     batch_size: int = 1
@@ -134,20 +152,30 @@ class Config:
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of the stages; see `load_settings`."""
+    config = load_settings(Config, path, overrides)
+    _check_choices(config)
+    return config
+
+
+def load_settings(
+    schema: type[Settings], path: Path | None = None, overrides: Sequence[str] = ()
+) -> Settings:
     """Defaults, then a YAML file, then `key=value` words.
 
     Args:
+        schema: dataclass with a default for every field.
         path: YAML file, or None for the defaults alone.
         overrides: words such as `train.epochs=3`.
 
     Returns:
-        The resolved configuration.
+        An instance of `schema`.
 
     Raises:
         UsageError: for an unknown key (names the nearest one), a value of the wrong type, a word
             that is not `key=value`, or a file that cannot be read.
     """
-    tree = OmegaConf.structured(Config)
+    tree = OmegaConf.structured(schema)
     if path is not None:
         if not path.is_file():
             raise UsageError(f"--config: a YAML file expected, {path} is none")
@@ -171,12 +199,11 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
         config = OmegaConf.to_object(tree)
     except ValueError as error:
         raise UsageError(f"settings: {_first_line(error)}") from error
-    assert isinstance(config, Config)
-    _check_choices(config)
+    assert isinstance(config, schema)
     return config
 
 
-def config_as_dict(config: Config) -> dict[str, Any]:
+def config_as_dict(config: Any) -> dict[str, Any]:
     """Plain nested dict (enums by name), ready for JSON."""
     tree = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
     assert isinstance(tree, dict)
@@ -211,23 +238,9 @@ def _keys(tree: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def _check_choices(config: Config) -> None:
-    if config.detection.preset not in PRESETS:
-        raise UsageError(
-            f"detection.preset: one of {', '.join(PRESETS)} expected, "
-            f"got {config.detection.preset!r}"
-        )
-    if config.detection.depth not in STAGES:
-        raise UsageError(
-            f"detection.depth: one of {', '.join(map(str, STAGES))} expected, "
-            f"got {config.detection.depth}"
-        )
+    check_detection(config.detection)
     for key, number, low in (
         ("frames.num", config.frames.num, 1),
-        ("detection.short_side", config.detection.short_side, 32),
-        ("detection.width", config.detection.width, 1),
-        ("detection.batch_size", config.detection.batch_size, 1),
-        ("detection.proposals", config.detection.proposals, 1),
-        ("detection.max_boxes", config.detection.max_boxes, 1),
         ("max_failures", config.max_failures or 0, 0),
         ("train.epochs", config.train.epochs, 0),
         ("train.batch_size", config.train.batch_size, 1),
@@ -256,6 +269,45 @@ def _check_choices(config: Config) -> None:
         raise UsageError(f"decode.timeout_s: above 0 expected, got {config.decode.timeout_s}")
     if not config.train.clip_norm > 0:
         raise UsageError(f"train.clip_norm: above 0 expected, got {config.train.clip_norm}")
+
+
+def check_detection(config: DetectionConfig) -> None:
+    """UsageError for a preset or depth that is not there, or a number out of range."""
+    foreign = config.backend is DetectorBackend.detectron2
+    if foreign != bool(config.config):
+        raise UsageError(
+            "detection.config: detectron2's YAML file expected with detection.backend=detectron2, "
+            f"and only then, got backend={config.backend.value} and config={config.config}"
+        )
+    own = ("preset", "depth", "width", "fpn_channels", "head_width", "anchor_scale")
+    given = [name for name in own if getattr(config, name) is not None]
+    if foreign and (given or config.mode is not Mode.exact):
+        raise UsageError(
+            f"detection.{given[0] if given else 'mode'}: not with detection.backend=detectron2, "
+            "whose YAML file describes the network; leave it out"
+        )
+    if config.preset is not None and config.preset not in PRESETS:
+        raise UsageError(
+            f"detection.preset: one of {', '.join(PRESETS)} expected, got {config.preset!r}"
+        )
+    if config.depth is not None and config.depth not in STAGES:
+        raise UsageError(
+            f"detection.depth: one of {', '.join(map(str, STAGES))} expected, got {config.depth}"
+        )
+    for key, low in (
+        ("short_side", 32),
+        ("width", 1),
+        ("fpn_channels", 1),
+        ("head_width", 1),
+        ("batch_size", 1),
+        ("proposals", 1),
+        ("max_boxes", 1),
+    ):
+        number = getattr(config, key)
+        if number is not None and number < low:
+            raise UsageError(f"detection.{key}: at least {low} expected, got {number}")
+    if config.anchor_scale is not None and not config.anchor_scale > 0:
+        raise UsageError(f"detection.anchor_scale: above 0 expected, got {config.anchor_scale}")
 
 
 def _first_line(error: Exception) -> str:

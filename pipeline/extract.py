@@ -269,7 +269,7 @@ class Extraction:
         if self._extractor is None:
             job, config = self.job, self.job.config
             device = pick_device(config.device)
-            detector = load_detector(config.detection, len(job.vocabulary.objects), device)
+            detector = load_detector(config.detection, job.vocabulary.objects, device)
             self._extractor = ClipExtractor(detector, job.identity, config, job.settings, device)
         return self._extractor
 

@@ -12,10 +12,10 @@ from tqdm import tqdm
 from pipeline.accounting import Failures, RunRecord
 from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
 from pipeline.command_line import common_parser, parse_words, run_command
-from pipeline.config import Boxes, Config, DetectionConfig, config_as_dict, load_config
+from pipeline.config import Boxes, Config, config_as_dict, load_config
 from pipeline.detector_loading import (
-    RANDOM,
     DetectorIdentity,
+    detection_of,
     detector_identity,
     load_detector,
     pick_device,
@@ -86,19 +86,13 @@ def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequenc
         key = word.partition("=")[0]
         if key in ("boxes", "frames.num") or (
             key.startswith("detection.")
-            and key not in ("detection.weights", "detection.batch_size")
+            and key not in ("detection.weights", "detection.batch_size", "detection.config")
         ):
             raise UsageError(f"{word!r}: the network in {run} determines this; leave it out")
     config = run_config(run, words)
     if path is not None and not any(word.startswith("detection.weights=") for word in words):
         config.detection.weights = load_config(path).detection.weights
-    known = dict(card.cache.detector)
-    trained_on = str(known.pop("weights", ""))
-    seed = int(trained_on.removeprefix(f"{RANDOM}:")) if trained_on.startswith(RANDOM) else 0
-    weights = config.detection.weights or (RANDOM if trained_on.startswith(RANDOM) else None)
-    config.detection = DetectionConfig(
-        **known, weights=weights, seed=seed, batch_size=config.detection.batch_size
-    )
+    config.detection = detection_of(card.cache.detector, config.detection)
     config.frames.num = int(card.cache.settings.get("frames", config.frames.num))
     return config
 
@@ -110,6 +104,11 @@ def check_detector(config: Config, card: ModelCard) -> DetectorIdentity:
         identity = detector_identity(config.detection)
     except UsageError as error:
         raise UsageError(f"{error} (SHA-256 {wanted}, which the run was trained on)") from error
+    if identity.settings.get("config_sha256") != card.cache.detector.get("config_sha256"):
+        raise UsageError(
+            "detection.config: the settings of detectron2 that the run was trained on expected, "
+            f"got others in {config.detection.config}"
+        )
     if identity.weights != wanted:
         raise UsageError(
             f"detection.weights: the detector of the training ({wanted}) expected, got "
@@ -217,7 +216,7 @@ class Prediction:
             detector = (
                 made.detector
                 if made
-                else load_detector(e.config.detection, len(e.card.cache.objects), e.device)
+                else load_detector(e.config.detection, e.card.cache.objects, e.device)
             )
             config = replace(e.config, boxes=Boxes[boxes])
             settings = e.card.cache.settings | {

@@ -1,81 +1,108 @@
-"""`python -m tools.convert_weights`: a published checkpoint becomes safetensors with a card.
+"""`python -m tools.convert_weights`: a published detector becomes safetensors with a card.
 
-Reads Action Genome's `faster_rcnn_ag.pth` (jwyang layout) with `weights_only=True`, strips the
-optimiser, renames the tensors to ours, and makes sure that they fill the network.
+Reads Action Genome's `faster_rcnn_ag.pth` (jwyang), detectron2's `.pkl` and `.pth`, torchvision's
+`.pth`; nothing of a file is run (`weights_only=True`, a restricted unpickler). The layout is
+recognised by its names, depth and width by their shapes. The optimiser is left out, tensors are
+renamed to ours, and they must fill the network exactly.
 """
 
 import json
-import pickle
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save
 
 from detection.build import build_detector
-from detection.weights import from_jwyang, load_state
+from detection.layouts import measure_network, recognise_layout, shift_norm_epsilon
+from detection.weights import load_state
+from pipeline.checkpoints import read_checkpoint
 from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.detector_card import DetectorCard, save_detector
 from pipeline.errors import UsageError
-from pipeline.files import file_sha256, write_atomically, write_json
+from pipeline.files import file_sha256
 from pipeline.vocabulary import load_vocabulary
 
 EXAMPLE = "python -m tools.convert_weights faster_rcnn_ag.pth detector.safetensors"
+NORM_EPSILON = 1e-5
 
 
 def main(argv: list[str]) -> int:
     """Run the conversion; returns the exit code."""
     parser = common_parser("python -m tools.convert_weights", __doc__ or "", EXAMPLE)
-    parser.add_argument("checkpoint", type=Path, help="faster_rcnn_ag.pth")
+    parser.add_argument("checkpoint", type=Path, help="FILE.pth or FILE.pkl")
     parser.add_argument("out", type=Path, help="FILE.safetensors; FILE.json is its card")
-    parser.add_argument("--vocabulary", default="action_genome")
+    parser.add_argument("--vocabulary", default="action_genome", help="classes, in their order")
+    parser.add_argument(
+        "--classes", type=Path, help="or a text file with a class per line, without background"
+    )
+    parser.add_argument(
+        "--norm-epsilon",
+        type=float,
+        default=NORM_EPSILON,
+        help="of the batch normalisation; 0 for torchvision's fasterrcnn_resnet50_fpn COCO weights",
+    )
     args, words = parse_words(parser, argv)
     if words:
         raise UsageError(f"no key=value settings expected, got {words[0]!r}")
     if args.out.suffix != ".safetensors":
         raise UsageError(f"OUT: a name that ends in .safetensors expected, got {args.out.name}")
-    vocabulary = load_vocabulary(args.vocabulary)
+    if not 0 <= args.norm_epsilon < 1:
+        raise UsageError(f"--norm-epsilon: 0 to 1 expected, got {args.norm_epsilon}")
+    classes = _classes(args.classes, args.vocabulary)
     state = read_checkpoint(args.checkpoint)
     try:
-        converted = from_jwyang(state)
-        load_state(build_detector(num_classes=len(vocabulary.objects)), converted)
+        card, converted = convert(state, classes, args.norm_epsilon)
     except ValueError as error:
         raise UsageError(f"{args.checkpoint}: {error}") from error
-    tensors = {name: value.contiguous() for name, value in converted.items()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(args.out, save(tensors))
-    card = {
-        "origin": args.checkpoint.name,
-        "origin_sha256": file_sha256(args.checkpoint),
-        "preset": "action-genome",
-        "objects": list(vocabulary.objects),
-        "sha256": file_sha256(args.out),
-        "tensors": len(tensors),
-    }
-    write_json(args.out.with_suffix(".json"), card)
-    print(json.dumps(card | {"objects": len(vocabulary.objects)}, indent=2))
+    origin = {"file": args.checkpoint.name, "sha256": file_sha256(args.checkpoint)}
+    card = DetectorCard(**asdict(card) | {"classes": classes, "details": {"source": origin}})
+    sha256 = save_detector(args.out, converted, card)
+    told = {"preset": card.preset, "depth": card.depth, "classes": len(classes), "sha256": sha256}
+    print(json.dumps(told | {"tensors": len(converted), "out": str(args.out)}, indent=2))
     return EXIT_OK
 
 
-def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """The `model` entry of a trainer's checkpoint, read without running any code of it.
+def convert(
+    state: dict[str, torch.Tensor], classes: tuple[str, ...], norm_epsilon: float
+) -> tuple[DetectorCard, dict[str, torch.Tensor]]:
+    """Our names, and what the network is.
 
     Raises:
-        UsageError: if the file is missing, truncated, holds other than tensors and plain values,
-            or has no `model`.
+        ValueError: if the layout is unknown, the classes are not as many as expected, or the
+            tensors do not fill the network exactly with finite numbers.
     """
-    if not path.is_file():
-        raise UsageError(f"checkpoint: a file expected, {path} is none")
+    layout = recognise_layout(state)
+    converted = layout.convert(state)
+    size, num_classes = measure_network(converted)
+    if num_classes != len(classes):
+        raise ValueError(
+            f"{len(classes)} object classes without background expected, got {num_classes}; name "
+            "them with --classes FILE or --vocabulary NAME"
+        )
+    if norm_epsilon != NORM_EPSILON:
+        converted = shift_norm_epsilon(converted, norm_epsilon, NORM_EPSILON)
+    with torch.device("meta"):
+        detector = build_detector(num_classes=num_classes, preset=layout.preset, size=size)
+    load_state(detector, converted, only_check=True)
+    card = DetectorCard(
+        preset=layout.preset,
+        classes=classes,
+        short_side=None,
+        origin=f"converted from the layout of {layout.preset} by tools.convert_weights",
+        **asdict(size),
+    )
+    return card, converted
+
+
+def _classes(path: Path | None, vocabulary: str) -> tuple[str, ...]:
+    if path is None:
+        return load_vocabulary(vocabulary).objects
     try:
-        tree: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(f"{path}: a checkpoint of plain tensors expected: {first}") from error
-    model = tree.get("model") if isinstance(tree, dict) else None
-    if not isinstance(model, dict) or not all(isinstance(v, torch.Tensor) for v in model.values()):
-        raise UsageError(f"{path}: a dict with tensors under 'model' expected")
-    if tree.get("pooling_mode", "align") != "align":
-        raise UsageError(f"{path}: pooling_mode 'align' expected, got {tree['pooling_mode']!r}")
-    return model
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--classes: a text file expected: {error}") from error
+    return tuple(line for line in lines if line)
 
 
 if __name__ == "__main__":

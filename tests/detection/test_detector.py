@@ -4,15 +4,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from detection.build import build_detector, seed_weights
+from detection.build import NetworkSize, build_detector, seed_weights
 from detection.detections import Detections
 from detection.detector import Detector
-from detection.weights import from_jwyang, load_state
+from detection.layouts import from_jwyang
+from detection.presets import PRESETS
+from detection.weights import load_state
+
+SMALL = NetworkSize(depth=26, width=8, fpn_channels=16, head_width=32)
 
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    built = build_detector(num_classes=36, depth=26, width=8, short_side=64, proposals=20)
+    built = build_detector(num_classes=36, size=SMALL, short_side=64, proposals=20)
     seed_weights(built, 0)
     return built.requires_grad_(False)
 
@@ -58,16 +62,84 @@ def test_given_boxes_are_clipped_and_described(detector: Detector) -> None:
     assert found[1].features.shape == (0, 256)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3)])
-def test_odd_frames_have_defined_results(detector: Detector, size: tuple[int, int]) -> None:
-    found, _ = detector.detect(frames(1, *size))
-    assert found[0].image_size == size
+@pytest.fixture(scope="module", params=sorted(PRESETS))
+def family(request: pytest.FixtureRequest) -> Detector:
+    built = build_detector(
+        num_classes=36, preset=str(request.param), size=SMALL, short_side=64, proposals=20
+    )
+    seed_weights(built, 0)
+    return built.requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [(3, 1, 1), (3, 3, 200), (3, 4000, 2), (1, 40, 60), (4, 40, 60), (3, 4320, 7680)],
+    ids=str,
+)
+def test_odd_frames_have_defined_results(family: Detector, size: tuple[int, int, int]) -> None:
+    image = torch.randint(0, 256, (1, *size), generator=torch.Generator().manual_seed(0))
+    found, maps = family.detect(image.to(torch.uint8))
+    assert found[0].image_size == size[1:]
     assert bool(torch.isfinite(found[0].features).all())
+    union = family.pool_union(maps, [found[0].boxes])[0]
+    assert union.shape == (len(found[0]), family.union_channels, 7, 7)
+    assert bool(torch.isfinite(union).all())
+
+
+def test_grey_is_repeated_and_alpha_dropped(family: Detector) -> None:
+    rgb = frames(1)
+    grey = rgb[:, :1]
+    for one, other in ((grey, grey.repeat(1, 3, 1, 1)), (torch.cat([rgb, grey], 1), rgb)):
+        a, b = family.detect(one)[0][0], family.detect(other)[0][0]
+        assert torch.equal(a.boxes, b.boxes)
+        assert torch.equal(a.features, b.features)
+    with pytest.raises(ValueError, match=r"got \(1, 2, 48, 80\)"):
+        family.detect(torch.zeros(1, 2, 48, 80, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"H, W > 0"):
+        family.detect(torch.zeros(1, 3, 0, 80, dtype=torch.uint8))
+
+
+def test_no_proposal_is_an_empty_result(family: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(family.rpn, "forward", lambda maps, padded, sizes: [torch.zeros(0, 4)] * 2)
+    found, maps = family.detect(frames(2))
+    assert [len(one) for one in found] == [0, 0]
+    assert found[0].features.shape == (0, family.feature_width)
+    assert family.pool_union(maps, [one.boxes for one in found])[1].shape[0] == 0
+
+
+def test_given_boxes_make_no_proposals(family: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("the proposal stage ran")
+
+    monkeypatch.setattr(family.rpn, "forward", forbidden)
+    boxes, labels = torch.tensor([[1.0, 1, 30, 30]]), torch.tensor([0])
+    assert len(family.describe(frames(1), [boxes], [labels])[0][0]) == 1
+
+
+def test_a_hundred_people_or_none(family: Detector) -> None:
+    g = torch.Generator().manual_seed(0)
+    corner = torch.rand(100, 2, generator=g) * 30
+    boxes = torch.cat([corner, corner + 10], 1)
+    people = torch.zeros(100, dtype=torch.int64)
+    found, _ = family.describe(frames(1), [boxes], [people])
+    assert len(found[0]) == 100
+    bias = family.roi_head.cls_score.bias
+    before = bias.clone()
+    try:
+        bias[1] += 1e4
+        crowd = family.detect(frames(1))[0][0]
+        assert set(crowd.labels.tolist()) == {0}
+        if family.preset.selection.one_person:
+            assert len(crowd) == 1
+        bias[1] -= 2e4
+        assert 0 not in family.detect(frames(1))[0][0].labels.tolist()
+    finally:
+        bias.copy_(before)
 
 
 def test_no_detection_is_an_empty_result(detector: Detector) -> None:
     strict = build_detector(
-        num_classes=36, depth=26, width=8, short_side=64, proposals=5, score_threshold=1.0
+        num_classes=36, size=SMALL, short_side=64, proposals=5, score_threshold=1.0
     )
     strict.load_state_dict(detector.state_dict())
     with torch.inference_mode():
@@ -78,7 +150,7 @@ def test_no_detection_is_an_empty_result(detector: Detector) -> None:
 
 def test_seeds_determine_weights() -> None:
     def weights(seed: int) -> Tensor:
-        built = build_detector(num_classes=3, depth=26, width=4)
+        built = build_detector(num_classes=3, size=NetworkSize(depth=26, width=4))
         seed_weights(built, seed)
         return torch.cat([p.detach().flatten() for p in built.parameters()])
 
@@ -87,7 +159,7 @@ def test_seeds_determine_weights() -> None:
 
 
 def test_a_state_that_does_not_fit_changes_nothing(detector: Detector) -> None:
-    small = build_detector(num_classes=36, depth=26, width=8)
+    small = build_detector(num_classes=36, size=SMALL)
     before = {name: value.clone() for name, value in small.state_dict().items()}
     good = {n: v for n, v in detector.state_dict().items() if "num_batches" not in n}
     key = "roi_head.cls_score.weight"
@@ -111,7 +183,7 @@ def test_names_of_another_layout_are_refused() -> None:
     with pytest.raises(ValueError, match="backbone"):
         from_jwyang({"backbone.conv1.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match="depth in"):
-        build_detector(num_classes=2, depth=33)
+        NetworkSize(depth=33)
 
 
 def test_detections_are_checked_at_birth() -> None:

@@ -5,12 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from detection.anchors import cell_anchors, grid_anchors
 from detection.box_coder import clip_boxes, decode_boxes
-from detection.postprocess import PostProcess
+from detection.postprocess import select_boxes
 from detection.preprocess import preprocess
-from detection.presets import ACTION_GENOME
+from detection.presets import ACTION_GENOME, Preset, adapt
 
 
 def test_anchors_are_those_of_the_original() -> None:
@@ -19,8 +20,10 @@ def test_anchors_are_those_of_the_original() -> None:
         (-24, -24, 39, 39), (-56, -56, 71, 71), (-120, -120, 135, 135), (-248, -248, 263, 263),
         (-14, -36, 29, 51), (-36, -80, 51, 95), (-80, -168, 95, 183), (-168, -344, 183, 359),
     ]  # fmt: skip
-    assert cell_anchors(ACTION_GENOME).tolist() == [list(map(float, row)) for row in expected]
-    grid = grid_anchors(ACTION_GENOME, 2, 3)
+    assert cell_anchors(ACTION_GENOME.anchors).tolist() == [
+        list(map(float, row)) for row in expected
+    ]
+    grid = grid_anchors(ACTION_GENOME.anchors, [(2, 3)], (32, 48))[0]
     assert grid[(1 * 3 + 2) * 12 + 4].tolist() == [-24 + 32, -24 + 16, 39 + 32, 39 + 16]
 
 
@@ -50,9 +53,10 @@ def test_resizing_equals_cv2_with_a_factor() -> None:
     cv2 = pytest.importorskip("cv2")
     g = torch.Generator().manual_seed(0)
     frame = torch.randint(0, 256, (1, 3, 37, 61), generator=g, dtype=torch.uint8)
-    got, scale = preprocess(frame, ACTION_GENOME, 50)
+    ready = preprocess(frame, adapt(ACTION_GENOME, short_side=50).pixels)
+    got, scale = ready.images, ready.scale[0]
     image = frame[0].permute(1, 2, 0).numpy()[:, :, ::-1].astype(np.float32)
-    image = np.ascontiguousarray(image - np.array(ACTION_GENOME.pixel_mean, dtype=np.float32))
+    image = np.ascontiguousarray(image - np.array(ACTION_GENOME.pixels.mean, dtype=np.float32))
     expected = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     np.testing.assert_allclose(got[0].permute(1, 2, 0).numpy(), expected, atol=2e-3)
 
@@ -65,14 +69,27 @@ def iou_by_hand(a: list[float], b: list[float]) -> float:
     return inter / (sum(areas) - inter)
 
 
+def selected(proposals: Tensor, logits: Tensor, deltas: Tensor, preset: Preset) -> list[Tensor]:
+    frame = {"size": (90, 100), "frame_size": (45, 50)}
+    return list(select_boxes(proposals, logits, deltas, preset=preset, scale=(2.0, 2.0), **frame))
+
+
 def test_postprocessing_equals_plain_loops() -> None:
     g = torch.Generator().manual_seed(3)
     corner = torch.rand(30, 2, generator=g) * 40
     proposals = torch.cat([corner, corner + 5 + torch.rand(30, 2, generator=g) * 30], 1)
     logits = torch.randn(30, 4, generator=g) * 2
     deltas = torch.randn(30, 16, generator=g)
-    step = PostProcess(ACTION_GENOME, 0.1, 0.4, 1000)
-    boxes, labels, scores, rows = step(proposals, logits, deltas, scale=2.0, image_size=(90, 100))
+    many = adapt(ACTION_GENOME, max_boxes=1000)
+    boxes, labels, scores, rows = select_boxes(
+        proposals,
+        logits,
+        deltas,
+        preset=many,
+        scale=(2.0, 2.0),
+        size=(90, 100),
+        frame_size=(45, 50),
+    )
     expected = []
     probability = logits.softmax(1)
     for j in (1, 2, 3):
@@ -89,6 +106,8 @@ def test_postprocessing_equals_plain_loops() -> None:
     assert list(zip(labels.tolist(), rows.tolist(), strict=True)) == [e[:2] for e in expected]
     torch.testing.assert_close(boxes, torch.tensor([e[2] for e in expected]), atol=1e-3, rtol=0)
     assert torch.equal(scores, probability[rows, labels])
-    few = PostProcess(ACTION_GENOME, 0.1, 0.4, 3)
-    best = few(proposals, logits, deltas, scale=2.0, image_size=(90, 100))[2]
+    few = adapt(ACTION_GENOME, max_boxes=3)
+    best = select_boxes(
+        proposals, logits, deltas, preset=few, scale=(2.0, 2.0), size=(90, 100), frame_size=(45, 50)
+    )[2]
     assert sorted(best.tolist()) == sorted(scores.tolist())[-3:]

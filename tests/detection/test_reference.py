@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detection.resnet import Trunk
 from tools.reference_checks.detector_jwyang import build_reference_detector, check
 from tools.reference_checks.weight_rule import make_tensor
 
@@ -22,6 +23,7 @@ def test_one_frame_equals_the_original_and_a_wrong_stem_does_not() -> None:
     assert len(results) == 15
     bad = {name: row for name, row in results.items() if not row[0] <= row[1]}
     assert not bad
+    assert isinstance(detector.trunk, Trunk)
     detector.trunk.maxpool.padding = 1
     detector.trunk.maxpool.ceil_mode = False
     if check(arrays, detector, 1)["base_feat"][0] <= 1e-3:

@@ -1,6 +1,7 @@
 """`check_reference`, `evaluate_scores` and `convert_weights` as a user runs them."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from detection.build import NetworkSize, build_detector, seed_weights
 from pipeline.command_line import run_command
+from pipeline.detector_card import read_detector_state
+from pipeline.files import file_sha256
 from pipeline.metrics import charades_map
+from tests.detection.original_names import as_detectron2
 from tools import check_reference, convert_weights, evaluate_scores
 from tools.reference_checks.small import check_weight_rule
 from tools.reference_checks.weight_rule import make_tensor
@@ -119,7 +124,11 @@ def test_the_published_layout_becomes_safetensors(
     torch.save({"session": 1, "epoch": 6, "model": state, "pooling_mode": "align"}, path)
     code, _, err = call(capsys, convert_weights.main, path, out)
     assert code == 0, err
-    assert json.loads(out.with_suffix(".json").read_text())["tensors"] == 634
+    card = json.loads(out.with_suffix(".json").read_text())
+    assert (card["preset"], card["depth"], card["width"]) == ("action-genome", 101, 64)
+    assert card["details"]["source"] == {"file": path.name, "sha256": file_sha256(path)}
+    assert card["sha256"] == file_sha256(out)
+    assert len(state) - len(read_detector_state(out)) == 104  # counters of batches
     assert out.stat().st_size < 1.1 * sum(value.nbytes for value in state.values())
     state.pop("RCNN_cls_score.bias")
     torch.save({"model": state}, path)
@@ -129,3 +138,68 @@ def test_the_published_layout_becomes_safetensors(
     assert not (tmp_path / "e.safetensors").exists()
     path.write_bytes(path.read_bytes()[:1000])
     assert call(capsys, convert_weights.main, path, tmp_path / "e.safetensors")[0] == 2
+
+
+SIZE = NetworkSize(depth=26, width=4, fpn_channels=8, head_width=16)
+
+
+@pytest.mark.parametrize("kind", ["c4", "fpn"])
+def test_detectron2_pickles_become_safetensors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    ours = build_detector(num_classes=36, preset=f"detectron2-{kind}", size=SIZE)
+    seed_weights(ours, 0)
+    state = as_detectron2(ours.state_dict(), kind, 26)
+    arrays = {name: value.numpy() for name, value in state.items()}
+    path, out = tmp_path / "model_final.pkl", tmp_path / "d.safetensors"
+    path.write_bytes(pickle.dumps({"model": arrays, "__author__": "a zoo"}))
+    assert call(capsys, convert_weights.main, path, out)[0] == 0
+    card = json.loads(out.with_suffix(".json").read_text())
+    assert (card["preset"], card["depth"], card["width"]) == (f"detectron2-{kind}", 26, 4)
+    again, own = read_detector_state(out), ours.state_dict()
+    unread = own["roi_head.bbox_pred.weight"], own["roi_head.bbox_pred.bias"]
+    for value in unread:
+        value[:4] = 0  # the box deltas of the background, which detectron2 does not have
+    for name, value in again.items():
+        assert torch.equal(value, own[name]), name
+
+
+def test_bad_checkpoints_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ours = build_detector(num_classes=36, preset="detectron2-fpn", size=SIZE)
+    good = as_detectron2(ours.state_dict(), "fpn", 26)
+    bias = "roi_heads.box_predictor.cls_score.bias"
+    cases: dict[str, Any] = {
+        "36 object classes without background expected, got 2": good
+        | {"roi_heads.box_predictor.cls_score.weight": torch.zeros(3, 16)},
+        "finite numbers expected": good | {bias: torch.full((37,), float("nan"))},
+        "1 missing, the first is 'roi_head.cls_score.bias'": {
+            n: v for n, v in good.items() if n != bias
+        },
+        "got 'teapot'": good | {"teapot": torch.zeros(1)},
+        "a dict of tensors, or one under 'model', expected": {"model": {"a": 3}},
+        "pooling_mode 'align' expected": {"model": good, "pooling_mode": "crop"},
+        "got class_agnostic": {"model": good, "class_agnostic": True},
+        "got dict with 0 tensors": {},
+    }
+    path, out = tmp_path / "a.pth", tmp_path / "out.safetensors"
+    for says, tree in cases.items():
+        torch.save(tree, path)
+        code, _, err = call(capsys, convert_weights.main, path, out)
+        assert (code, says in err) == (2, True), (says, err)
+        assert not out.exists()
+    hostile = tmp_path / "b.pkl"
+    hostile.write_bytes(pickle.dumps({"model": print}))
+    code, _, err = call(capsys, convert_weights.main, hostile, out)
+    assert code == 2
+    assert "it asks for builtins.print; it was not run" in err
+    hostile.rename(tmp_path / "b.pth")
+    assert call(capsys, convert_weights.main, tmp_path / "b.pth", out)[0] == 2
+
+
+def test_classes_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ours = build_detector(num_classes=2, preset="detectron2-fpn", size=SIZE)
+    torch.save(as_detectron2(ours.state_dict(), "fpn", 26), tmp_path / "a.pth")
+    (tmp_path / "classes.txt").write_text("person\ncup\n")
+    paths = tmp_path / "a.pth", tmp_path / "a.safetensors"
+    assert call(capsys, convert_weights.main, *paths, "--classes", tmp_path / "classes.txt")[0] == 0
+    assert json.loads((tmp_path / "a.json").read_text())["classes"] == ["person", "cup"]

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from pycocotools.coco import COCO  # type: ignore[import-untyped]
+from pycocotools.coco import COCO
 
 from pipeline.annotations import read_annotations
 from pipeline.decoding import open_video

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from detection.build import build_detector
 from detection.detector import Detector
+from detection.layouts import from_jwyang
 from detection.preprocess import preprocess
-from detection.weights import from_jwyang, load_state
+from detection.weights import load_state
 from relations.boxes import union_boxes
 from relations.spatial_masks import spatial_masks
 
@@ -54,18 +55,18 @@ def check(arrays: Arrays, detector: Detector, num_frames: int | None = None) -> 
 
 
 def _check_frame(arrays: Arrays, detector: Detector, frame: Tensor, t: int) -> dict[str, Result]:
-    blob, _ = preprocess(frame, detector.preset, detector.short_side)
+    blob = preprocess(frame, detector.preset.pixels).images
     maps = detector.feature_maps(frame)
     out = {
         "blob": _spots(arrays, "blob", blob, t, (2e-3, 0.0)),
-        "base_feat": _spots(arrays, "base_feat", maps.maps, t, (1e-3, 1e-4)),
+        "base_feat": _spots(arrays, "base_feat", maps.levels[0], t, (1e-3, 1e-4)),
     }
     rois = torch.from_numpy(arrays["rois"][t])[:, 1:]
-    proposals = detector.rpn(maps.maps, maps.input_size)[0]
+    proposals = detector.rpn(maps.levels, maps.padded_size, [maps.size])[0]
     same = proposals.shape == rois.shape
     out["rois"] = _compare(proposals, rois, 0.05, t) if same else _count(proposals, rois, t)
     head = detector.roi_head
-    features = head.features(head.pool(maps.maps, [rois]))
+    features = head.features(head.pool(maps.levels, [rois]))
     columns = arrays["pooled_feat/columns"]
     out["pooled_feat"] = _compare(
         features[:, columns], torch.from_numpy(arrays["pooled_feat/value"][t]), 2e-3, t
@@ -122,7 +123,7 @@ def _check_given(arrays: Arrays, detector: Detector, frame: Tensor, t: int) -> d
     first = int(of_frame.nonzero()[0])
     return {
         "predcls_features": _compare(found[0].features, features, 2e-3, t),
-        "predcls_union_boxes": _compare(unions * maps.scale, wanted_unions, 0.05, t),
+        "predcls_union_boxes": _compare(maps.to_network(unions), wanted_unions, 0.05, t),
         "predcls_union_feat": _spots(
             arrays, "predcls/union_feat", pooled, t, (1e-3, 1e-4), first=first
         ),

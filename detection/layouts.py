@@ -1,0 +1,215 @@
+"""State dicts of other families of Faster R-CNN under our names and in our order.
+
+Ours: background is class 0 of both last layers; one objectness logit per anchor.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from detection.build import NetworkSize
+from detection.resnet import STAGES
+
+State = dict[str, Tensor]
+_Rules = Sequence[tuple[str, str]]
+
+_JWYANG: _Rules = (
+    (r"RCNN_base\.0\.", "trunk.conv1."),
+    (r"RCNN_base\.1\.", "trunk.bn1."),
+    (r"RCNN_base\.4\.", "trunk.layer1."),
+    (r"RCNN_base\.5\.", "trunk.layer2."),
+    (r"RCNN_base\.6\.", "trunk.layer3."),
+    (r"RCNN_top\.0\.", "roi_head.body.layer4."),
+    (r"RCNN_rpn\.RPN_Conv\.", "rpn.conv."),
+    (r"RCNN_rpn\.RPN_cls_score\.", "rpn.cls_score."),
+    (r"RCNN_rpn\.RPN_bbox_pred\.", "rpn.bbox_pred."),
+    (r"RCNN_cls_score\.", "roi_head.cls_score."),
+    (r"RCNN_bbox_pred\.", "roi_head.bbox_pred."),
+)
+_DETECTRON2_HEADS: _Rules = (
+    (r"proposal_generator\.rpn_head\.conv\.", "rpn.conv."),
+    (r"proposal_generator\.rpn_head\.objectness_logits\.", "rpn.cls_score."),
+    (r"proposal_generator\.rpn_head\.anchor_deltas\.", "rpn.bbox_pred."),
+    (r"roi_heads\.box_predictor\.", "roi_head."),
+)
+_DETECTRON2_C4: _Rules = (
+    (r"backbone\.stem\.", "trunk."),
+    (r"backbone\.res2\.", "trunk.layer1."),
+    (r"backbone\.res3\.", "trunk.layer2."),
+    (r"backbone\.res4\.", "trunk.layer3."),
+    (r"roi_heads\.res5\.", "roi_head.body.layer4."),
+    *_DETECTRON2_HEADS,
+)
+_DETECTRON2_FPN: _Rules = (
+    (r"backbone\.bottom_up\.stem\.", "trunk.body."),
+    *((rf"backbone\.bottom_up\.res{i}\.", f"trunk.body.layer{i - 1}.") for i in range(2, 6)),
+    *((rf"backbone\.fpn_lateral{i}\.", f"trunk.fpn.inner_blocks.{i - 2}.0.") for i in range(2, 6)),
+    *((rf"backbone\.fpn_output{i}\.", f"trunk.fpn.layer_blocks.{i - 2}.0.") for i in range(2, 6)),
+    (r"roi_heads\.box_head\.", "roi_head.body."),
+    *_DETECTRON2_HEADS,
+)
+#: Within a bottleneck of detectron2: a convolution holds its norm.
+_DETECTRON2_BLOCKS: _Rules = (
+    (r"\bshortcut\.norm\.", "downsample.1."),
+    (r"\bshortcut\.", "downsample.0."),
+    (r"\bconv(\d)\.norm\.", r"bn\1."),
+)
+_TORCHVISION_FPN: _Rules = (
+    (r"backbone\.body\.", "trunk.body."),
+    (r"backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(0\.)?", r"trunk.fpn.\1_blocks.\2.0."),
+    (r"rpn\.head\.conv\.(0\.0\.)?", "rpn.conv."),
+    (r"rpn\.head\.cls_logits\.", "rpn.cls_score."),
+    (r"rpn\.head\.bbox_pred\.", "rpn.bbox_pred."),
+    (r"roi_heads\.box_head\.fc6\.", "roi_head.body.fc1."),
+    (r"roi_heads\.box_head\.fc7\.", "roi_head.body.fc2."),
+    (r"roi_heads\.box_predictor\.", "roi_head."),
+)
+#: Constants that some files carry beside the weights; the presets have them.
+_CONSTANTS = re.compile(r"pixel_(mean|std)|proposal_generator\.anchor_generator\.cell_anchors\.\d")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A family's names.
+
+    Attributes:
+        preset: whose conventions the weights follow.
+        mark: a name that only this layout has.
+        convert: to our names and order.
+    """
+
+    preset: str
+    mark: str
+    convert: Callable[[Mapping[str, Tensor]], State]
+
+
+def from_jwyang(state: Mapping[str, Tensor]) -> State:
+    """jwyang/faster-rcnn.pytorch, ResNet (`faster_rcnn_ag.pth`, key `model`).
+
+    The RPN's two outputs per anchor, [background x A, object x A], become their difference.
+
+    Raises:
+        ValueError: for a name of another layout.
+    """
+    renamed = _rename(state, (_JWYANG,), "jwyang's Faster R-CNN (RCNN_base....)")
+    for name in ("rpn.cls_score.weight", "rpn.cls_score.bias"):
+        if name in renamed and len(renamed[name]) % 2 == 0:
+            background, foreground = renamed[name].chunk(2)
+            renamed[name] = foreground - background
+    return renamed
+
+
+def from_detectron2_c4(state: Mapping[str, Tensor]) -> State:
+    """detectron2, ResNet C4 with `Res5ROIHeads`; ValueError for a name of another layout."""
+    renamed = _rename(state, (_DETECTRON2_C4, _DETECTRON2_BLOCKS), "detectron2's R-CNN C4")
+    return _background_first(renamed)
+
+
+def from_detectron2_fpn(state: Mapping[str, Tensor]) -> State:
+    """detectron2, ResNet FPN with two linear layers; ValueError for a name of another layout."""
+    renamed = _rename(state, (_DETECTRON2_FPN, _DETECTRON2_BLOCKS), "detectron2's R-CNN FPN")
+    return _background_first(renamed)
+
+
+def from_torchvision_fpn(state: Mapping[str, Tensor]) -> State:
+    """Torchvision `FasterRCNN(resnet_fpn_backbone(...))`; ValueError for another layout's name."""
+    return _rename(state, (_TORCHVISION_FPN,), "torchvision's Faster R-CNN FPN")
+
+
+LAYOUTS = (
+    Layout("action-genome", "RCNN_base.0.weight", from_jwyang),
+    Layout("detectron2-fpn", "backbone.fpn_lateral2.weight", from_detectron2_fpn),
+    Layout("detectron2-c4", "roi_heads.res5.0.conv1.weight", from_detectron2_c4),
+    Layout("torchvision-fpn", "roi_heads.box_head.fc6.weight", from_torchvision_fpn),
+)
+
+
+def recognise_layout(state: Mapping[str, Tensor]) -> Layout:
+    """The layout whose mark is among the names; ValueError if there is none."""
+    for layout in LAYOUTS:
+        if layout.mark in state:
+            return layout
+    names = sorted(state)[:2]
+    raise ValueError(
+        "state dict: a Faster R-CNN of jwyang (RCNN_base.0.weight), detectron2 C4 or FPN "
+        "(proposal_generator....) or torchvision FPN (roi_heads.box_head.fc6.weight) expected, "
+        f"got {len(state)} tensors such as {', '.join(map(repr, names)) or 'none'}"
+    )
+
+
+def measure_network(state: Mapping[str, Tensor]) -> tuple[NetworkSize, int]:
+    """Sizes of a network, and O, from the shapes of a state under our names.
+
+    Raises:
+        ValueError: if there is no such network.
+    """
+    body = "trunk.body." if "trunk.body.conv1.weight" in state else "trunk."
+    try:
+        blocks = [
+            len(
+                [
+                    n
+                    for n in state
+                    if re.fullmatch(rf"{re.escape(body)}{stage}\.\d+\.bn1\.weight", n)
+                ]
+            )
+            for stage in ("layer1", "layer2", "layer3")
+        ]
+        depth = next(d for d, counts in STAGES.items() if list(counts[:3]) == blocks)
+        fpn = body == "trunk.body."
+        return NetworkSize(
+            depth=depth,
+            width=len(state[f"{body}conv1.weight"]),
+            fpn_channels=len(state["trunk.fpn.inner_blocks.0.0.weight"]) if fpn else 256,
+            head_width=len(state["roi_head.body.fc1.weight"]) if fpn else 1024,
+        ), len(state["roi_head.cls_score.weight"]) - 1
+    except (KeyError, StopIteration, IndexError, TypeError) as error:
+        raise ValueError(
+            f"state dict: a ResNet of depth {', '.join(map(str, STAGES))} with a stem and heads "
+            f"expected, got another network ({error!r})"
+        ) from error
+
+
+def shift_norm_epsilon(state: Mapping[str, Tensor], theirs: float, ours: float = 1e-5) -> State:
+    """Variances moved so that a norm with our epsilon gives what theirs gave.
+
+    torchvision's own COCO weights of fasterrcnn_resnet50_fpn were made with epsilon 0.
+    """
+    return {
+        name: value + (theirs - ours) if name.endswith("running_var") else value
+        for name, value in state.items()
+    }
+
+
+def _rename(state: Mapping[str, Tensor], steps: Sequence[_Rules], whose: str) -> State:
+    """The first step must rename every tensor (one rule, at its start); others may."""
+    renamed: State = {}
+    for name, value in state.items():
+        if _CONSTANTS.fullmatch(name):
+            continue
+        for theirs, ours in steps[0]:
+            new, count = re.subn("^" + theirs, ours, name)
+            if count:
+                break
+        else:
+            raise ValueError(f"state dict: names of {whose} expected, got {name!r}")
+        for rules in steps[1:]:
+            for theirs, ours in rules:
+                new = re.sub(theirs, ours, new)
+        renamed[new] = value
+    return renamed
+
+
+def _background_first(state: State) -> State:
+    """Background from the last class to the first; its box deltas, which nothing reads, are 0."""
+    for name in ("roi_head.cls_score.weight", "roi_head.cls_score.bias"):
+        if name in state:
+            state[name] = state[name].roll(1, 0)
+    for name in ("roi_head.bbox_pred.weight", "roi_head.bbox_pred.bias"):
+        if name in state:
+            deltas = state[name]
+            state[name] = torch.cat([deltas.new_zeros((4, *deltas.shape[1:])), deltas])
+    return state

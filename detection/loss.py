@@ -1,0 +1,167 @@
+"""The losses of Faster R-CNN (Ren et al. 2015, Eq. 1) on a `Detector`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from detection.box_coder import encode_boxes
+from detection.detector import Detector
+from detection.matching import NEGATIVE, match_boxes, sample_balanced
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Which anchors and proposals are learned from; the defaults are detectron2's.
+
+    Attributes:
+        rpn_high, rpn_low: IoU from which an anchor is object, below which it is background.
+        rpn_batch, rpn_positive: anchors per image, and the largest share of objects among them.
+        pre_nms, post_nms: proposals in training, per level and per image.
+        roi_high: IoU from which a proposal belongs to an object; the rest is background.
+        roi_batch, roi_positive: proposals per image, and the largest share of objects.
+        beta: where smooth L1 turns from square to line.
+    """
+
+    rpn_high: float = 0.7
+    rpn_low: float = 0.3
+    rpn_batch: int = 256
+    rpn_positive: float = 0.5
+    pre_nms: int = 2000
+    post_nms: int = 1000
+    roi_high: float = 0.5
+    roi_batch: int = 512
+    roi_positive: float = 0.25
+    beta: float = 1 / 9
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Annotated boxes of one image.
+
+    Attributes:
+        boxes: (M, 4) float32, xyxy, *network* pixels.
+        labels: (M,) int64, 0 is the person (no background class).
+    """
+
+    boxes: Tensor
+    labels: Tensor
+
+
+class DetectionLoss(nn.Module):
+    """A detector with its four losses.
+
+    Args:
+        detector: trained in place.
+        settings: sampling.
+    """
+
+    def __init__(self, detector: Detector, settings: LossSettings | None = None) -> None:
+        super().__init__()
+        self.detector = detector
+        self.settings = settings or LossSettings()
+
+    def forward(
+        self, images: Tensor, sizes: Sequence[tuple[int, int]], targets: Sequence[Targets]
+    ) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            images: (B, 3, h, w) float32 network input, padded to one size.
+            sizes: (height, width) of each image without padding.
+            targets: per image.
+
+        Returns:
+            `rpn_class`, `rpn_box`, `roi_class`, `roi_box`, scalars; their sum is what is minimised.
+            Of images without boxes the two box losses are exactly 0.
+        """
+        maps = self.detector.trunk(images)
+        scored = self.detector.rpn.score(maps, (images.shape[2], images.shape[3]))
+        losses = self._rpn_losses(scored.logits, scored.deltas, scored.anchors, targets)
+        with torch.no_grad():
+            proposals = self.detector.rpn.propose(
+                scored, sizes, pre_nms=self.settings.pre_nms, post_nms=self.settings.post_nms
+            )
+        return losses | self._roi_losses(maps, proposals, targets)
+
+    def _rpn_losses(
+        self,
+        level_logits: list[Tensor],
+        level_deltas: list[Tensor],
+        level_anchors: list[Tensor],
+        targets: Sequence[Targets],
+    ) -> dict[str, Tensor]:
+        rules, offset = self.settings, self.detector.preset.pixel_offset
+        anchors = torch.cat(level_anchors)
+        logits, deltas = torch.cat(level_logits, 1), torch.cat(level_deltas, 1)
+        class_loss, box_loss = logits.new_zeros(()), logits.new_zeros(())
+        for t, target in enumerate(targets):
+            match = match_boxes(
+                anchors,
+                target.boxes,
+                low=rules.rpn_low,
+                high=rules.rpn_high,
+                offset=offset,
+                keep_best=True,
+            )
+            positive, negative = sample_balanced(
+                match >= 0, match == NEGATIVE, rules.rpn_batch, rules.rpn_positive
+            )
+            rows = torch.cat([positive, negative])
+            wanted = torch.zeros_like(logits[t, rows])
+            wanted[: len(positive)] = 1
+            class_loss = class_loss + F.binary_cross_entropy_with_logits(
+                logits[t, rows], wanted, reduction="sum"
+            )
+            goal = encode_boxes(anchors[positive], target.boxes[match[positive]], offset)
+            box_loss = box_loss + F.smooth_l1_loss(
+                deltas[t, positive], goal, reduction="sum", beta=rules.beta
+            )
+        count = rules.rpn_batch * max(len(targets), 1)
+        return {"rpn_class": class_loss / count, "rpn_box": box_loss / count}
+
+    def _roi_losses(
+        self, maps: Sequence[Tensor], proposals: list[Tensor], targets: Sequence[Targets]
+    ) -> dict[str, Tensor]:
+        head, offset = self.detector.roi_head, self.detector.preset.pixel_offset
+        boxes, labels, goals = [], [], []
+        for proposal, target in zip(proposals, targets, strict=True):
+            chosen, label, goal = self._sample_rois(proposal, target)
+            boxes.append(chosen)
+            labels.append(label)
+            goals.append(goal)
+        features = head.features(head.pool(maps, boxes))
+        label = torch.cat(labels)
+        class_loss = F.cross_entropy(head.cls_score(features).float(), label, reduction="sum")
+        count = max(len(label), 1)
+        is_object = (label > 0).nonzero()[:, 0]
+        deltas = head.bbox_pred(features).float().unflatten(1, (-1, 4))
+        own = deltas[is_object, label[is_object]]
+        roi, goal = torch.cat(boxes)[is_object], torch.cat(goals)[is_object]
+        stds = deltas.new_tensor(self.detector.preset.box_stds)
+        wanted = encode_boxes(roi, goal, offset) / stds
+        box_loss = F.smooth_l1_loss(own, wanted, reduction="sum", beta=self.settings.beta)
+        return {"roi_class": class_loss / count, "roi_box": box_loss / count}
+
+    def _sample_rois(self, proposals: Tensor, target: Targets) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes, labels (0 is the background), and the target box of each."""
+        rules = self.settings
+        boxes = torch.cat([proposals, target.boxes])
+        match = match_boxes(
+            boxes,
+            target.boxes,
+            low=rules.roi_high,
+            high=rules.roi_high,
+            offset=self.detector.preset.pixel_offset,
+        )
+        positive, negative = sample_balanced(
+            match >= 0, match == NEGATIVE, rules.roi_batch, rules.roi_positive
+        )
+        rows = torch.cat([positive, negative])
+        labels = torch.zeros_like(rows)
+        labels[: len(positive)] = target.labels[match[positive]] + 1
+        goals = boxes[rows].clone()
+        goals[: len(positive)] = target.boxes[match[positive]]
+        return boxes[rows], labels, goals

@@ -1,0 +1,267 @@
+"""`python -m tools.train_detector`: train or fine-tune a detector on annotated frames."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from tqdm import tqdm
+
+from detection.build import init_weights
+from detection.detector import Detector
+from detection.weights import load_state
+from pipeline.accounting import RunRecord
+from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
+from pipeline.config import config_as_dict, load_settings
+from pipeline.detector_card import (
+    DetectorCard,
+    read_detector_card,
+    read_detector_state,
+    save_detector,
+)
+from pipeline.detector_loading import (
+    RANDOM,
+    build_configured,
+    check_classes,
+    load_detector,
+    pick_device,
+    resolve_detection,
+    weights_path,
+)
+from pipeline.errors import UsageError
+from pipeline.files import json_sha256, write_json
+from pipeline.training_log import TrainingLog
+from pipeline.vocabulary import Vocabulary, load_vocabulary
+from tools.detector_training.batches import DrawSampler, FrameImages, build_loader, repeat_factors
+from tools.detector_training.frames import dump_frames, find_wide
+from tools.detector_training.learner import STATE, DetectorLearner, with_new_heads
+from tools.detector_training.samples import Sample, read_samples
+from tools.detector_training.scoring import score_detector
+from tools.detector_training.settings import DetectorTraining, check_settings
+
+LOG = logging.getLogger("train_detector")
+EXAMPLE = (
+    "python -m tools.train_detector --config configs/detector/world.yaml "
+    "--annotations world/annotations --videos world/videos --frames frames --run runs/detector"
+)
+WEIGHTS, METRICS = "detector.safetensors", "metrics.json"
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process among those that torchrun started."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes."""
+        return self.rank == 0
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    parser = common_parser("python -m tools.train_detector", __doc__ or "", EXAMPLE)
+    parser.add_argument("--config", type=Path, default=Path("configs/detector/world.yaml"))
+    parser.add_argument("--annotations", type=Path, required=True, help="COCO files or pickles")
+    parser.add_argument("--frames", type=Path, required=True, help="folder of ID.mp4/NNNNNN.png")
+    parser.add_argument("--videos", type=Path, help="dump frames that are missing from these")
+    parser.add_argument("--run", type=Path, required=True, help="folder to write")
+    parser.add_argument("--score", action="store_true", help="only score detection.weights")
+    args, words = parse_words(parser, argv)
+    config = load_settings(DetectorTraining, args.config, words)
+    check_settings(config)
+    vocabulary = load_vocabulary(config.vocabulary)
+    process = _join(config)
+    try:
+        args.run.mkdir(parents=True, exist_ok=True)
+        record = RunRecord(
+            args.run,
+            stage="train_detector",
+            config=config_as_dict(config),
+            argv=argv,
+            seed=config.training.seed,
+        )
+        if not process.is_first:
+            return _run(config, vocabulary, args, process, {})
+        with record as run:
+            return _run(config, vocabulary, args, process, run.extra)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _run(
+    config: DetectorTraining,
+    vocabulary: Vocabulary,
+    args: Any,
+    process: Process,
+    extra: dict[str, Any],
+) -> int:
+    splits = {s: read_samples(args.annotations, s, vocabulary) for s in ("train", "test")}
+    failures: dict[str, str] = {}
+    if process.is_first:
+        both = splits["train"] + splits["test"]
+        workers = max(config.training.workers, 1)
+        failures = dump_frames(args.frames, args.videos, both, workers)
+        for video_id, why in sorted(failures.items()):
+            LOG.warning("%s left out: %s", video_id, why)
+    if process.world_size > 1:
+        dist.barrier()
+    splits = {
+        split: [s for s in samples if (args.frames / s.image).is_file()]
+        for split, samples in splits.items()
+    }
+    if args.score:
+        detector = load_detector(config.detection, vocabulary.objects, process.device)
+    else:
+        if not splits["train"]:
+            raise UsageError("--annotations: frames to train on expected, none could be read")
+        detector = _train(config, vocabulary, args, process, splits["train"])
+    if process.is_first:
+        scores = score_detector(
+            detector.eval(), args.frames, splits["test"], vocabulary.objects, process.device
+        )
+        write_json(args.run / METRICS, scores)
+        if not args.score:
+            _write(config, vocabulary, args.run, detector, scores, len(splits["train"]))
+        extra |= {"failed": failures, "scores": {k: scores[k] for k in ("ap", "ap50", "ap75")}}
+        _report(scores, args.run)
+    return EXIT_FAILURES if failures else EXIT_OK
+
+
+def _train(
+    config: DetectorTraining,
+    vocabulary: Vocabulary,
+    args: Any,
+    process: Process,
+    samples: Sequence[Sample],
+) -> Detector:
+    t = config.training
+    torch.manual_seed(t.seed + process.rank)
+    detector = initial_detector(config, vocabulary).to(process.device)
+    sampler = DrawSampler(
+        find_wide(args.frames, samples),
+        t.batch_size,
+        weights=repeat_factors(samples, t.repeat_threshold) if t.repeat_threshold else None,
+        flip=t.flip,
+        short_sides=t.short_sides,
+        seed=t.seed,
+        rank=process.rank,
+        world_size=process.world_size,
+    )
+    if not len(sampler):
+        raise UsageError(
+            f"training.batch_size: at most the {len(samples)} frames expected, got {t.batch_size}"
+        )
+    learner = DetectorLearner(
+        detector,
+        t,
+        config.loss,
+        device=process.device,
+        total_steps=t.epochs * len(sampler),
+        is_distributed=process.world_size > 1,
+    )
+    identity = json_sha256([config_as_dict(config), [s.image for s in samples]])
+    if (args.run / STATE).is_file():
+        learner.load(args.run, identity)
+        LOG.info("going on at step %d of %d", learner.step_number, learner.total_steps)
+    loader = build_loader(FrameImages(args.frames, samples), sampler, t.workers)
+    log = TrainingLog(args.run, tensorboard=t.tensorboard and process.is_first)
+    if process.is_first:
+        log.rewind(learner.step_number, learner.step_number // len(sampler))
+    bar = tqdm(total=learner.total_steps, initial=learner.step_number, unit="step", disable=None)
+    while learner.step_number < learner.total_steps:
+        sampler.epoch, sampler.skip = divmod(learner.step_number, len(sampler))
+        for batch in loader:
+            line = learner.step(batch)
+            bar.update()
+            if process.is_first and learner.step_number % t.log_every == 0:
+                log.add("step", step=learner.step_number - 1, epoch=sampler.epoch, **line)
+            if process.is_first and learner.step_number % t.save_every == 0:
+                learner.save(args.run, identity)
+    if process.is_first:
+        learner.save(args.run, identity)
+    log.close()
+    return detector
+
+
+def initial_detector(config: DetectorTraining, vocabulary: Vocabulary) -> Detector:
+    """The detector a training begins with; UsageError if given weights do not fit."""
+    resolved = resolve_detection(config.detection)
+    detector = build_configured(resolved, len(vocabulary.objects))
+    init_weights(detector, config.training.seed)
+    if resolved.weights and resolved.weights != RANDOM:
+        path = weights_path(resolved.weights)
+        state = read_detector_state(path)
+        card = read_detector_card(path)
+        if config.training.new_heads:
+            state = with_new_heads(state, detector)
+        elif card is not None:
+            check_classes(card.classes, vocabulary.objects, f"{path} (or training.new_heads=true)")
+        try:
+            load_state(detector, state)
+        except ValueError as error:
+            raise UsageError(f"detection.weights: {path}: {error}") from error
+    return detector
+
+
+def _join(config: DetectorTraining) -> Process:
+    """Join the process group if torchrun started this process."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        return Process(0, 1, pick_device(config.device))
+    rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    has_gpu = pick_device(config.device).type == "cuda"
+    device = torch.device(f"cuda:{local}" if has_gpu else "cpu")
+    dist.init_process_group("nccl" if has_gpu else "gloo")
+    return Process(rank, world_size, device)
+
+
+def _write(
+    config: DetectorTraining,
+    vocabulary: Vocabulary,
+    run: Path,
+    detector: Detector,
+    scores: dict[str, Any],
+    num_frames: int,
+) -> None:
+    resolved = resolve_detection(config.detection)
+    card = DetectorCard(
+        preset=str(resolved.preset),
+        classes=vocabulary.objects,
+        depth=int(resolved.depth or 0),
+        width=int(resolved.width or 0),
+        fpn_channels=int(resolved.fpn_channels or 0),
+        head_width=int(resolved.head_width or 0),
+        anchor_scale=float(resolved.anchor_scale or 0),
+        short_side=resolved.short_side,
+        origin="trained by tools.train_detector",
+        details={
+            "training": config_as_dict(config)["training"],
+            "loss": asdict(config.loss),
+            "frames": num_frames,
+            "test": {k: scores[k] for k in ("ap", "ap50", "ap75", "by_size", "frames")},
+        },
+    )
+    save_detector(run / WEIGHTS, detector.state_dict(), card, half=config.training.half)
+
+
+def _report(scores: dict[str, Any], run: Path) -> None:
+    print(f"\n{scores['frames']} test frames")
+    shown = {"all": scores} | scores["by_size"] | scores["by_class"]
+    print(f"{'':22} {'AP':>7} {'AP50':>7} {'boxes':>7}")
+    for name, row in shown.items():
+        values = [f"{row[k]:7.4f}" if row[k] is not None else "      -" for k in ("ap", "ap50")]
+        print(f"{name:22} {values[0]} {values[1]} {row.get('boxes', ''):>7}")
+    print(f"\n{run / METRICS}")
+
+
+if __name__ == "__main__":
+    run_command(main)
