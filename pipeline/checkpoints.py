@@ -1,6 +1,7 @@
 """Other people's checkpoints, read without running any code of them."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
 
 def _load_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles of other protocols; they are refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"{path}: a checkpoint of plain tensors expected: {first}") from error

@@ -90,9 +90,9 @@ def test_losses_have_the_values_of_an_undecided_network(loss: DetectionLoss) -> 
     terms = loss(torch.randn(2, 3, 64, 64), [(64, 64)] * 2, targets)
     assert terms["rpn_class"].item() == pytest.approx(math.log(2), abs=1e-5)
     assert terms["roi_class"].item() == pytest.approx(math.log(4), abs=1e-5)
-    sum(terms.values()).backward()  # type: ignore[union-attr]
-    for name, value in loss.detector.named_parameters():
-        assert value.grad is not None, name
+    torch.stack(list(terms.values())).sum().backward()
+    for name, weight in loss.detector.named_parameters():
+        assert weight.grad is not None, name
 
 
 def test_an_image_without_boxes_has_no_box_loss(loss: DetectionLoss) -> None:

@@ -1,0 +1,243 @@
+"""`train_detector` on a small world, as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config import load_settings
+from pipeline.detector_card import read_detector_card, read_detector_state
+from pipeline.errors import UsageError
+from pipeline.vocabulary import load_vocabulary
+from tests.conftest import World
+from tools import train_detector
+from tools.detector_training.batches import DrawSampler, FrameImages, mirror, repeat_factors
+from tools.detector_training.frames import dump_frames, read_image
+from tools.detector_training.learner import rate_factor
+from tools.detector_training.samples import Sample, read_samples
+from tools.detector_training.scoring import coco_scores
+from tools.detector_training.settings import DetectorTraining, TrainingConfig, check_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs" / "detector" / "world.yaml"
+VOCABULARY = load_vocabulary("action_genome")
+TINY = (
+    *("detection.width=4", "detection.fpn_channels=8", "detection.head_width=16"),
+    *("detection.short_side=64", "training.short_sides=[48,64]", "training.batch_size=2"),
+    *("training.epochs=1", "training.warmup_steps=2", "training.log_every=1"),
+    *("training.save_every=2", "loss.post_nms=20", "loss.roi_batch=16", "device=cpu"),
+)
+
+
+@pytest.fixture(scope="module")
+def few(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Annotations of a handful of frames, and the folder of their images."""
+    folder, frames = tmp_path_factory.mktemp("few"), tmp_path_factory.mktemp("frames")
+    for split, count in (("train", 8), ("test", 3)):
+        tree = json.loads((world.annotations / f"coco_{split}.json").read_text())
+        tree["images"] = tree["images"][:: max(len(tree["images"]) // count, 1)][:count]
+        kept = {image["id"] for image in tree["images"]}
+        tree["annotations"] = [a for a in tree["annotations"] if a["image_id"] in kept]
+        (folder / f"coco_{split}.json").write_text(json.dumps(tree))
+        dump_frames(frames, world.videos, read_samples(folder, split, VOCABULARY), 1)
+    return folder, frames
+
+
+def command(few: tuple[Path, Path], run: Path, *words: str) -> list[str]:
+    paths = ["--annotations", str(few[0]), "--frames", str(few[1]), "--run", str(run)]
+    return ["--config", str(CONFIG), *paths, *TINY, *words]
+
+
+def test_a_training_ends_in_a_scored_detector_with_a_card(
+    few: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_detector.main(command(few, tmp_path)) == 0
+    scores = json.loads((tmp_path / "metrics.json").read_text())
+    assert 0 <= scores["ap"] <= scores["ap50"] <= 1
+    assert scores["frames"] == 3
+    assert scores["by_class"]["person"]["boxes"] > 0
+    card = read_detector_card(tmp_path / "detector.safetensors")
+    assert card is not None
+    assert (card.width, card.short_side, card.classes) == (4, 64, VOCABULARY.objects)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(len(lines)))
+    assert set(lines[0]["terms"]) == {"rpn_class", "rpn_box", "roi_class", "roi_box"}
+    assert "AP50" in capsys.readouterr().out
+    weights = f"detection.weights={tmp_path / 'detector.safetensors'}"
+    again = tmp_path / "again"
+    words = ["--annotations", str(few[0]), "--frames", str(few[1]), "--run", str(again), "--score"]
+    (tmp_path / "empty.yaml").write_text("{}\n")
+    assert train_detector.main(["--config", str(tmp_path / "empty.yaml"), *words, weights]) == 0
+    other = json.loads((again / "metrics.json").read_text())
+    assert other["ap50"] == pytest.approx(scores["ap50"], abs=0.02)  # stored in half precision
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(
+    few: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    words = ("training.half=false", "training.epochs=2")
+    assert train_detector.main(command(few, whole, *words)) == 0
+    original = train_detector.DetectorLearner.save
+
+    def save_then_stop(self: train_detector.DetectorLearner, run: Path, sha256: str) -> None:
+        original(self, run, sha256)
+        if self.step_number == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_detector.DetectorLearner, "save", save_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_detector.main(command(few, broken, *words))
+    monkeypatch.undo()
+    assert train_detector.main(command(few, broken, *words)) == 0
+    a, b = (read_detector_state(run / "detector.safetensors") for run in (whole, broken))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    with pytest.raises(UsageError, match="begun with other settings"):
+        train_detector.main(command(few, broken, *words, "training.lr=0.5"))
+
+
+def test_fine_tuning_begins_with_given_weights(few: tuple[Path, Path], tmp_path: Path) -> None:
+    assert train_detector.main(command(few, tmp_path / "a", "training.half=false")) == 0
+    weights = tmp_path / "a" / "detector.safetensors"
+    words = (f"detection.weights={weights}", "training.freeze_at=5", "training.freeze_norm=true")
+    more = ("training.half=false", "training.new_heads=true", "training.schedule=step")
+    sgd = ("training.optimizer=sgd", "training.lr=0.01")
+    assert train_detector.main(command(few, tmp_path / "b", *words, *more, *sgd)) == 0
+    before = read_detector_state(weights)
+    after = read_detector_state(tmp_path / "b" / "detector.safetensors")
+    for name, value in before.items():
+        if name.startswith("trunk.body."):
+            assert torch.equal(value, after[name]), name
+    assert not torch.equal(before["roi_head.body.fc1.weight"], after["roi_head.body.fc1.weight"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux alone")
+def test_two_processes_train_one_detector(few: tuple[Path, Path], tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    words = ["--nproc-per-node", "2", "-m", "tools.train_detector", *command(few, tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*torchrun, *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    steps = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert 1 <= len(steps) <= 2  # half as many as one process takes
+    assert (tmp_path / "detector.safetensors").is_file()
+
+
+def sample(labels: list[int], boxes: list[list[float]], number: int = 1) -> Sample:
+    crowd = torch.zeros(len(labels), dtype=torch.bool)
+    return Sample("AAAAA", number, torch.tensor(boxes).view(-1, 4), torch.tensor(labels), crowd)
+
+
+def test_scores_of_known_detections() -> None:
+    truth = [
+        sample([0, 1], [[0.0, 0, 10, 10], [20, 20, 40, 40]]),
+        sample([0], [[5.0, 5, 15, 15]], 2),
+    ]
+    right = np.array(
+        [[1, 0, 0, 10, 10, 0.9, 1], [1, 20, 20, 20, 20, 0.8, 2], [2, 5, 5, 10, 10, 0.7, 1]]
+    )
+    best = coco_scores(truth, right, ("person", "cup", "bag"))
+    assert (best["ap"], best["ap50"]) == (pytest.approx(1), pytest.approx(1))
+    assert list(best["by_class"]) == ["person", "cup"]
+    assert best["by_class"]["person"]["boxes"] == 2
+    missed = coco_scores(truth, right[:2], ("person", "cup", "bag"))
+    assert missed["by_class"]["person"]["ap50"] == pytest.approx(51 / 101)  # recall up to one half
+    nothing = coco_scores(truth, np.zeros((0, 7)), ("person", "cup", "bag"))
+    assert nothing["ap50"] == 0
+
+
+def test_mirroring_twice_changes_nothing() -> None:
+    image = torch.arange(24, dtype=torch.uint8).view(1, 4, 6)
+    boxes = torch.tensor([[1.0, 0, 3, 2]])
+    turned, moved = mirror(image, boxes)
+    assert moved.tolist() == [[3, 0, 5, 2]]
+    assert torch.equal(turned[:, 0:2, 3:5].flip(2), image[:, 0:2, 1:3])
+    again, back = mirror(turned, moved)
+    assert torch.equal(again, image)
+    assert torch.equal(back, boxes)
+
+
+def test_draws_follow_from_seed_and_epoch_and_are_shared() -> None:
+    wide = [i % 3 > 0 for i in range(40)]
+
+    def draws(epoch: int, rank: int = 0, world_size: int = 1, skip: int = 0) -> list[list[int]]:
+        sampler = DrawSampler(
+            wide, 4 // world_size, flip=0.5, short_sides=[1, 2], seed=7, rank=rank,
+            world_size=world_size,
+        )  # fmt: skip
+        sampler.epoch, sampler.skip = epoch, skip
+        return [[d.row for d in batch] for batch in sampler]
+
+    assert draws(0) == draws(0) != draws(1)
+    assert draws(0)[3:] == draws(0, skip=3)
+    for batch in draws(0):
+        assert len({wide[i] for i in batch}) == 1
+    rows = [i for batch in draws(0) for i in batch]
+    assert len(set(rows)) == len(rows) == 36
+    both = zip(draws(0, 0, 2), draws(0, 1, 2), strict=True)
+    assert [sorted(a + b) for a, b in both] == [sorted(batch) for batch in draws(0)]
+
+
+def test_rare_classes_are_drawn_more_often() -> None:
+    samples = [sample([0], [[0.0, 0, 1, 1]], i) for i in range(99)]
+    samples.append(sample([5], [[0.0, 0, 1, 1]], 100))
+    factors = repeat_factors(samples, 0.04)
+    assert factors[:99] == [1.0] * 99
+    assert factors[99] == pytest.approx(2.0)
+
+
+def test_the_rate_rises_then_falls() -> None:
+    step = TrainingConfig(warmup_steps=10)
+    assert rate_factor(0, 100, step) == pytest.approx(0.001)
+    assert rate_factor(10, 100, step) == 1
+    assert rate_factor(70, 100, step) == pytest.approx(0.1)
+    assert rate_factor(95, 100, step) == pytest.approx(0.01)
+    cosine = load_settings(DetectorTraining, None, ["training.schedule=cosine"]).training
+    assert 0 < rate_factor(cosine.warmup_steps + 8999, cosine.warmup_steps + 9000, cosine) < 1e-6
+
+
+def test_bad_input_is_refused(
+    few: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, frames = few
+    tree = json.loads((folder / "coco_train.json").read_text())
+    for change, says in (
+        ({"categories": [{"id": 1, "name": "teapot"}]}, "got 'teapot'"),
+        ({"images": [{"id": 1, "file_name": "../../etc/passwd"}]}, r"got '\.\./\.\./etc/passwd'"),
+        ({"images": 3}, "COCO annotations expected"),
+    ):
+        (tmp_path / "coco_train.json").write_text(json.dumps(tree | change))
+        with pytest.raises(UsageError, match=says):
+            read_samples(tmp_path, "train", VOCABULARY)
+    samples = read_samples(folder, "train", VOCABULARY)
+    with pytest.raises(UsageError, match="give --videos to dump them"):
+        dump_frames(tmp_path, None, samples, 1)
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(UsageError, match="an image of at most"):
+        read_image(tmp_path / "a.png")
+    for word in ("training.epochs=0", "training.flip=2", "training.short_sides=[3]"):
+        with pytest.raises(UsageError, match=word.split("=")[0].replace(".", r"\.")):
+            check_settings(load_settings(DetectorTraining, None, [word]))
+    with pytest.raises(UsageError, match="did you mean"):
+        load_settings(DetectorTraining, None, ["training.epoch=1"])
+    assert len(FrameImages(frames, samples)) == len(samples)
+
+
+def test_the_shipped_configuration_opens_with_its_command() -> None:
+    check_settings(load_settings(DetectorTraining, CONFIG))
+    head = CONFIG.read_text().split("\nvocabulary:")[0]
+    for word in ("python -m tools.train_detector", "Needs", "Takes", "Expect"):
+        assert word in head
