@@ -27,7 +27,7 @@ Relations = Enum(
 Backend = Enum("Backend", {"pyav": "pyav", "opencv": "opencv", "decord": "decord"})
 Settings = TypeVar("Settings")
 DetectorBackend = Enum("DetectorBackend", {"ours": "ours", "detectron2": "detectron2"})
-Mode = Enum("Mode", {"exact": "exact", "fast": "fast", "compiled": "compiled"})
+Mode = Enum("Mode", {"exact": "exact", "folded": "folded", "fast": "fast"})
 Amp = Enum("Amp", {"auto": "auto", "bf16": "bf16", "none": "none"})
 
 
@@ -63,9 +63,11 @@ class DetectionConfig:
     #: `weights` is then detectron2's own .pkl or .pth, and the network's sizes are its own.
     backend: DetectorBackend = DetectorBackend.ours
     config: str | None = None
-    #: `exact` is float32; `fast` is bfloat16 with folded norms; `compiled` is fast through
-    #: torch.compile, which pays for many frames of one size.
+    #: `exact` is float32; `folded` the same with norms folded and channels last, equal to about
+    #: 1e-6; `fast` is folded in bfloat16, for devices that compute in it (a CPU without is slower).
     mode: Mode = Mode.exact
+    #: Run the trunk through torch.compile: pays for many frames of one size, not with `exact`.
+    compile: bool = False
     #: The network: None is what the weights' card says, without one the published network of
     #: `action-genome`. Keys: detection/presets.py.
     preset: str | None = None
@@ -278,6 +280,11 @@ def check_detection(config: DetectionConfig) -> None:
         raise UsageError(
             "detection.config: detectron2's YAML file expected with detection.backend=detectron2, "
             f"and only then, got backend={config.backend.value} and config={config.config}"
+        )
+    if config.compile and config.mode is Mode.exact:
+        raise UsageError(
+            "detection.compile: detection.mode=folded or fast expected, got exact, whose numbers "
+            "do not depend on a compiler"
         )
     own = ("preset", "depth", "width", "fpn_channels", "head_width", "anchor_scale")
     given = [name for name in own if getattr(config, name) is not None]

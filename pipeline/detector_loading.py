@@ -24,7 +24,15 @@ ROOT = Path(__file__).resolve().parent.parent
 _DEFAULTS: dict[str, Any] = {"preset": "action-genome"} | asdict(NetworkSize())
 _IDENTITY = (
     *_DEFAULTS,
-    *("mode", "short_side", "proposals", "score_threshold", "nms_threshold", "max_boxes"),
+    *(
+        "mode",
+        "compile",
+        "short_side",
+        "proposals",
+        "score_threshold",
+        "nms_threshold",
+        "max_boxes",
+    ),
 )
 _HOW_TO = (
     "give detection.weights=FILE.safetensors (python -m tools.convert_weights turns Action "
@@ -162,7 +170,11 @@ def load_detector(
             raise UsageError(f"detection.weights: {path}: {error}") from error
     detector.eval().requires_grad_(False).to(device)
     if config.mode is not Mode.exact:
-        make_fast(detector, compile_trunk=config.mode is Mode.compiled)
+        make_fast(
+            detector,
+            dtype=torch.bfloat16 if config.mode is Mode.fast else torch.float32,
+            compile_trunk=config.compile,
+        )
     return detector
 
 

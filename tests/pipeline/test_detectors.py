@@ -90,6 +90,8 @@ def test_an_identity_gives_its_detector_back(weights: Path) -> None:
     fast = detector_identity(settings(f"detection.weights={weights}", "detection.mode=fast"))
     assert fast != detector_identity(settings(f"detection.weights={weights}"))
     assert detection_of(fast.to_tree(), given).mode.value == "fast"
+    with pytest.raises(UsageError, match="mode=folded or fast expected"):
+        settings("detection.compile=true")
 
 
 def test_half_precision_is_read_as_float32(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_fast_mode_is_close_and_says_so(weights: Path) -> None:
     boxes = [torch.tensor([[4.0, 4, 60, 50]]), torch.zeros(0, 4)]
     labels = [torch.tensor([0]), torch.zeros(0, dtype=torch.int64)]
     results = []
-    for mode in ("exact", "fast"):
+    for mode in ("exact", "fast", "folded"):
         words = f"detection.weights={weights}", f"detection.mode={mode}"
         detector = load_detector(settings(*words), CLASSES, "cpu")
         with torch.inference_mode():
@@ -140,9 +142,9 @@ def test_fast_mode_is_close_and_says_so(weights: Path) -> None:
             unions = detector.pool_union(maps, boxes)
         assert found[0].features.dtype == unions[0].dtype == torch.float32
         results.append((found[0].features, unions[0]))
-    for exact, fast in zip(*results, strict=True):
-        error = (exact - fast).norm() / exact.norm()
-        assert 0 < float(error) < 0.05
+    for exact, fast, folded in zip(*results, strict=True):
+        assert 0 < float((exact - fast).norm() / exact.norm()) < 0.05
+        assert float((exact - folded).norm() / exact.norm()) < 1e-5
 
 
 def test_detectron2_that_is_not_there_is_one_sentence(

@@ -119,7 +119,7 @@ def test_fine_tuning_begins_with_given_weights(few: tuple[Path, Path], tmp_path:
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux alone")
 def test_two_processes_train_one_detector(few: tuple[Path, Path], tmp_path: Path) -> None:
     torchrun = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
-    words = ["--nproc-per-node", "2", "-m", "tools.train_detector", *command(few, tmp_path)]
+    words = ["--nproc-per-node", "2", "-m", "tools.train_detector", "--", *command(few, tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*torchrun, *words],

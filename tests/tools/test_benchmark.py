@@ -1,0 +1,61 @@
+"""`benchmark` as a user runs it, on a network too small to say anything."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from detection.build import NetworkSize, build_detector, seed_weights
+from pipeline.errors import UsageError
+from tools import benchmark
+from tools.benchmarks.detector import run_ours
+from tools.benchmarks.original_loop import detect_as_original
+from tools.benchmarks.timing import PeakMemory, count_gmac, matrix_rate
+
+SMALL = ("--frame-size", "48", "64", "--short-side", "64", "--depth", "26", "--width", "4")
+
+
+def test_the_table_has_every_variant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "b.json"
+    words = ["detector", "--num-frames", "2", "--rounds", "1", "--device", "cpu", *SMALL]
+    assert benchmark.main([*words, "--json", str(path)]) == 0
+    tree = json.loads(path.read_text())
+    rows = tree["rows"]
+    assert rows["original formulation"]["ratio"] == 1
+    assert rows["ours, exact"]["gmac_per_frame"] > 0
+    given = rows["ours, exact, given boxes"]
+    assert given["gmac_per_frame"] < rows["ours, exact"]["gmac_per_frame"]
+    assert all(row["frames_per_s"] > 0 for row in rows.values())
+    assert tree["against_exact"]["folded"]["feature_error"] < 1e-5
+    assert "of the" not in tree["machine"]["device"]
+    out = capsys.readouterr().out
+    assert "torchvision R-FPN" in out
+    assert "by stage" in out
+    with pytest.raises(UsageError, match="--depth"):
+        benchmark.main(["detector", "--depth", "7"])
+
+
+def test_the_original_formulation_finds_the_same() -> None:
+    size = NetworkSize(depth=26, width=8)
+    detector = build_detector(num_classes=36, size=size, short_side=64, max_boxes=1000)
+    seed_weights(detector, 0)
+    frames = torch.randint(0, 256, (3, 3, 48, 80), dtype=torch.uint8)
+    with torch.inference_mode():
+        boxes, features, unions = detect_as_original(detector, frames)
+        ours = run_ours(detector, frames, 1)
+    # The original suppresses network pixels by class: the same pairs up to the +1 of widths.
+    counts = [int((boxes[:, 0] == t).sum()) for t in range(3)]
+    assert sum(counts) == len(features) == len(unions) + 3
+    assert sum(abs(a - len(b)) for a, b in zip(counts, ours, strict=True)) <= 0.1 * sum(counts)
+    row = boxes[boxes[:, 0] == 0][0, 1:5]
+    assert float((ours[0].boxes - row).abs().sum(1).min()) < 1e-2
+
+
+def test_clocks_and_counters() -> None:
+    a = torch.ones(10, 20)
+    assert count_gmac(lambda: a @ a.T) == pytest.approx(10 * 20 * 10 / 1e9)
+    assert matrix_rate(torch.float32, torch.device("cpu")) > 0
+    with PeakMemory(torch.device("cpu")) as memory:
+        block = torch.ones(2**24)
+    assert memory.peak is None or memory.peak > 0.5 * block.nbytes

@@ -1,0 +1,116 @@
+"""`python -m tools.benchmark NAME`: speeds that are ratios within one run."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detection.resnet import STAGES
+from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.decoding import open_video
+from pipeline.detector_loading import pick_device
+from pipeline.errors import ItemError, UsageError
+from pipeline.files import write_json
+from tools.benchmarks.detector import Plan, benchmark_detector
+
+EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
+
+
+def main(argv: list[str]) -> int:
+    """Run a benchmark; returns the exit code."""
+    parser = common_parser("python -m tools.benchmark", __doc__ or "", EXAMPLE)
+    parser.add_argument("name", choices=["detector"])
+    parser.add_argument("--video", type=Path, help="frames of this video (default: smooth noise)")
+    parser.add_argument("--num-frames", type=int, default=10)
+    parser.add_argument("--frame-size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"))
+    parser.add_argument("--short-side", type=int, default=600)
+    parser.add_argument("--depth", type=int, default=101)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, help="of ours (default: 1, on a GPU 16)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compile", action="store_true", help="also measure the compiled trunk")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, help="also write the results here")
+    args, words = parse_words(parser, argv)
+    if words:
+        raise UsageError(f"no key=value settings expected, got {words[0]!r}")
+    if args.depth not in STAGES:
+        raise UsageError(f"--depth: one of {', '.join(map(str, STAGES))} expected")
+    if min(args.num_frames, args.rounds, args.width, args.short_side, *args.frame_size) < 1:
+        raise UsageError("--num-frames, --rounds, --width, ...: numbers from 1 on expected")
+    device = pick_device(args.device)
+    plan = Plan(
+        _frames(args),
+        depth=args.depth,
+        width=args.width,
+        short_side=args.short_side,
+        batch_size=args.batch_size or (16 if device.type == "cuda" else 1),
+        rounds=args.rounds,
+        compiles=args.compile,
+        device=device,
+    )
+    result = benchmark_detector(plan) | {"machine": _machine(device), "seed": plan.seed}
+    _print(result)
+    if args.json:
+        write_json(args.json, result)
+    return EXIT_OK
+
+
+def _frames(args: Any) -> torch.Tensor:
+    count = args.num_frames
+    if args.video is None:
+        g = torch.Generator().manual_seed(0)
+        coarse = torch.rand(count, 3, 12, 16, generator=g) * 255
+        size = tuple(args.frame_size)
+        smooth = torch.nn.functional.interpolate(coarse, size=size, mode="bicubic")
+        return smooth.clamp(0, 255).to(torch.uint8)
+    try:
+        reader = open_video(args.video)
+        wanted = torch.linspace(0, reader.num_frames - 1, count).long().unique().tolist()
+        return torch.cat([part.frames for part in reader.iterate(wanted, 1)])
+    except ItemError as error:
+        raise UsageError(f"--video: {error}") from error
+
+
+def _machine(device: torch.device) -> dict[str, Any]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "device": f"{device.type} {name or platform.machine()}".strip(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def _print(result: dict[str, Any]) -> None:
+    machine = result["machine"]
+    print(f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
+    print(f"frames {tuple(result['frames'])}; the best round counts\n")
+    print(f"{'':26}{'frames/s':>9} {'ratio':>7} {'GMAC':>8} {'matrix share':>13} {'peak MB':>8}")
+    for name, row in result["rows"].items():
+        peak = "-" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:.0f}"
+        print(
+            f"{name:26}{row['frames_per_s']:9.3f} {row['ratio']:7.2f} {row['gmac_per_frame']:8.1f} "
+            f"{row['matrix_share']:13.2f} {peak:>8}"
+        )
+    for mode, stages in result["stages"].items():
+        print(f"\n{mode}, by stage: ms and GMAC per frame, share of the matrix rate")
+        rate = result["matrix_gmac_per_s"]["bfloat16" if mode == "fast" else "float32"]
+        for name, row in stages.items():
+            share = row["gmac_per_frame"] / row["ms_per_frame"] * 1e3 / rate
+            ms, gmac = row["ms_per_frame"], row["gmac_per_frame"]
+            print(f"  {name:12}{ms:9.1f} {gmac:8.1f} {share:8.2f}")
+    print()
+    for mode, loss in result["against_exact"].items():
+        print(
+            f"{mode} against exact: box features differ by {100 * loss['feature_error']:.4f} % "
+            f"(relative L2, same boxes); {100 * loss['boxes_kept']:.1f} % of "
+            f"{loss['exact_boxes']} boxes found again at IoU > 0.9 ({loss['fast_boxes']} found), "
+            f"scores within {loss['score_error']:.5f}"
+        )
+    rates = ", ".join(f"{k} {v:.0f}" for k, v in result["matrix_gmac_per_s"].items())
+    print(f"matrix product, GMAC/s: {rates}")
+
+
+if __name__ == "__main__":
+    run_command(main)
