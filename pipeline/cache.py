@@ -210,6 +210,20 @@ class ClipReader:
         """Relation sources stored in the file."""
         return tuple(n.removeprefix(_PREDICATES) for n in self._names if n.startswith(_PREDICATES))
 
+    def has_relations(self, source: str) -> Tensor:
+        """(T,) bool: frames in which some pair has a predicate from this source.
+
+        Raises:
+            ItemError: BAD_CACHE if the file is damaged or has no such source.
+        """
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                said = file.get_tensor(f"{_PREDICATES}{source}") > 0
+        except (OSError, SafetensorError, ValueError) as error:
+            raise _bad_cache(self.path, error) from error
+        total = torch.cat([torch.zeros(1, dtype=torch.int64), said.any(1).long().cumsum(0)])
+        return total[self._small["pair_offsets"]].diff() > 0
+
     def read(self, rows: Sequence[int] | None = None) -> CachedClip:
         """Load frames.
 

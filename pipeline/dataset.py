@@ -88,7 +88,8 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
 
     In training one random frame of each segment is taken, drawn from (seed, epoch, id): the same
     whatever the number of workers and the order. Otherwise the segments' centres. Of clips with
-    detected boxes only the uniform frames count.
+    detected boxes only the uniform frames count; where annotated relations were carried over to
+    them and are asked for, only the frames that have some.
 
     Args:
         clips: what to read.
@@ -141,7 +142,12 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         if self.seed is not None:
             salt = hashlib.sha256(entry.video_id.encode()).digest()[:8]
             rng = np.random.default_rng([self.seed, self.epoch, int.from_bytes(salt, "big")])
-        clip = reader.read(sample_rows(reader, self.num_frames, rng))
+        rows = sample_rows(reader, self.num_frames, rng)
+        if self.relations == "ground-truth" and reader.header.num_uniform is not None:
+            known = reader.has_relations(self.relations).nonzero()[:, 0].tolist()
+            if known:
+                rows = [known[i] for i in segment_rows(len(known), self.num_frames, rng)]
+        clip = reader.read(rows)
         for name in ("box_features", "union_features", "boxes", "scores"):
             if not bool(torch.isfinite(getattr(clip, name)).all()):
                 raise ItemError(

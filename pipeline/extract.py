@@ -135,20 +135,11 @@ def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
 
 
 def check_relations(config: Config) -> None:
-    """Refuse relation sources that cannot be had.
-
-    Raises:
-        UsageError: for predicted relations, and ground-truth ones on detected boxes.
-    """
+    """Refuse relation sources that cannot be had; UsageError for predicted relations."""
     if config.relations is Relations.predicted:
         raise UsageError(
             "relations=predicted: the relation predictor is not part of this version; "
-            "use relations=ground-truth with boxes=ground-truth, or relations=none"
-        )
-    if config.relations is Relations["ground-truth"] and config.boxes is Boxes.detected:
-        raise UsageError(
-            "relations=ground-truth needs boxes=ground-truth in this version, got boxes=detected; "
-            "use relations=none with detected boxes"
+            "use relations=ground-truth with Action Genome's pickles, or relations=none"
         )
 
 

@@ -20,6 +20,7 @@ from pipeline.files import json_sha256
 from pipeline.sampling import choose_frames
 from pipeline.video import VideoFrames
 from relations.boxes import union_boxes
+from relations.carry import carry_predicates, match_to_annotation
 from relations.graph import RelationGraph
 from relations.pairs import human_object_pairs
 
@@ -27,9 +28,11 @@ from relations.pairs import human_object_pairs
 def extraction_settings(config: Config, objects: Sequence[str]) -> dict[str, Any]:
     """Everything of the config that determines what is extracted, as JSON; no path, no count.
 
-    The detector is told apart (`DetectorIdentity`), and `relations` only adds arrays.
+    The detector is told apart (`DetectorIdentity`). Annotated boxes always carry their relations;
+    that detected ones do is told by `relations`.
     """
-    return {
+    carries = {"relations": "ground-truth"} if carries_relations(config) else {}
+    return carries | {
         "boxes": config.boxes.value,
         "backend": config.decode.backend.value,
         "tolerant": config.decode.tolerant,
@@ -37,6 +40,11 @@ def extraction_settings(config: Config, objects: Sequence[str]) -> dict[str, Any
         "vocabulary": config.vocabulary,
         "objects": json_sha256(list(objects)),
     }
+
+
+def carries_relations(config: Config) -> bool:
+    """Whether annotated relations are carried over to detected boxes."""
+    return (config.boxes.value, config.relations.value) == ("detected", "ground-truth")
 
 
 def clip_fingerprint(
@@ -85,7 +93,8 @@ class ClipExtractor:
             annotation: its labels and annotated frames, or None.
 
         Returns:
-            The clip; predicates under `ground-truth` where the boxes are annotated ones.
+            The clip; predicates under `ground-truth` where the boxes are annotated ones, or, with
+            relations=ground-truth, where detected ones match them (zeros where none does).
 
         Raises:
             ItemError: with the reason why this video has no result.
@@ -109,12 +118,15 @@ class ClipExtractor:
             timeout_s=decode.timeout_s,
         )
         picked = self._pick(reader, sorted(by_frame), given, video_id)
+        num_predicates = None
+        if carries_relations(self.config) and by_frame:
+            num_predicates = next(iter(by_frame.values())).predicates.shape[1]
         parts: list[tuple[Detections, RelationGraph]] = []
         seen: list[VideoFrames] = []
         with torch.inference_mode():
             for frames in reader.iterate(picked, self.config.detection.batch_size):
-                annotated = [by_frame[i] for i in frames.frame_index.tolist()] if given else None
-                parts.extend(self._describe(frames, annotated, video_id))
+                annotated = [by_frame.get(i) for i in frames.frame_index.tolist()]
+                parts.extend(self._describe(frames, annotated, video_id, num_predicates))
                 seen.append(replace(frames, frames=frames.frames[:, :, :0, :0]))
         if not seen:
             raise ItemError(
@@ -140,15 +152,20 @@ class ClipExtractor:
         return choose_frames(reader.num_frames, self.config.frames.num, annotated)
 
     def _describe(
-        self, frames: VideoFrames, annotated: list[FrameAnnotation] | None, video_id: str
+        self,
+        frames: VideoFrames,
+        annotated: list[FrameAnnotation | None],
+        video_id: str,
+        num_predicates: int | None,
     ) -> list[tuple[Detections, RelationGraph]]:
         images = frames.frames.to(self.device)
-        if annotated is None:
+        height, width = images.shape[-2:]
+        if self.config.boxes.value == "detected":
             detections, maps = self.detector.detect(images)
         else:
-            height, width = images.shape[-2:]
-            boxes = [_given_boxes(frame, height, width, video_id) for frame in annotated]
-            labels = [frame.labels.to(self.device) for frame in annotated]
+            there = [frame for frame in annotated if frame is not None]
+            boxes = [_given_boxes(frame, height, width, video_id) for frame in there]
+            labels = [frame.labels.to(self.device) for frame in there]
             detections, maps = self.detector.describe(
                 images, [b.to(self.device) for b in boxes], labels
             )
@@ -160,13 +177,25 @@ class ClipExtractor:
         features = self.detector.pool_union(maps, unions)
         graphs = []
         for row, (pair, union, feature) in enumerate(zip(pairs, unions, features, strict=True)):
-            if annotated is None:
-                predicates, source = torch.zeros(len(pair), 0), "none"
-            else:
-                predicates = annotated[row].predicates[pair[:, 1].cpu()].float()
+            frame = annotated[row]
+            predicates, source = torch.zeros(len(pair), 0), "none"
+            if self.config.boxes.value == "ground-truth" and frame is not None:
+                predicates = frame.predicates[pair[:, 1].cpu()].float()
                 source = "ground-truth"
+            elif num_predicates is not None:
+                predicates, source = torch.zeros(len(pair), num_predicates), "ground-truth"
+                if frame is not None:
+                    predicates = self._carried(detections[row], pair, frame, video_id)
             graphs.append(RelationGraph(pair, union, feature, predicates, source))  # type: ignore[arg-type]
         return list(zip(detections, graphs, strict=True))
+
+    def _carried(
+        self, found: Detections, pairs: Tensor, frame: FrameAnnotation, video_id: str
+    ) -> Tensor:
+        """Annotated relations of detected pairs."""
+        boxes = _given_boxes(frame, *found.image_size, video_id)
+        match = match_to_annotation(found.boxes.cpu(), found.labels.cpu(), boxes, frame.labels)
+        return carry_predicates(pairs.cpu(), match, frame.predicates.float())
 
     def _header(
         self,

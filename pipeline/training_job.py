@@ -103,7 +103,7 @@ def training_clips(config: Config, cache: Path) -> tuple[list[ClipEntry], dict[s
     if clips and not any(source in c.relations for c in clips):
         raise UsageError(
             f"--cache: relations={source} expected, no clip of {cache} holds them; extract it "
-            f"with boxes=ground-truth relations={source} and Action Genome's pickles"
+            f"with relations={source} and Action Genome's pickles"
         )
     good = []
     for clip in clips:

@@ -11,8 +11,12 @@ from tools import synthesize
 from tools.demo import WORLD
 
 CONFIG = "configs/world.yaml"
-#: Narrower still than the demo.
-SMALL = ("detection.width=4", "detection.short_side=64", "device=cpu")
+#: Annotated boxes under an untrained detector, smaller still than the demo's.
+SMALL = (
+    *("boxes=ground-truth", "detection.weights=random", "detection.preset=action-genome"),
+    *("detection.depth=26", "detection.width=4", "detection.short_side=64", "device=cpu"),
+    *("model.max_pairs=4", "model.class_embeddings=true"),
+)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ DETECTOR = (
 )
 LEARNING = (
     *("model.dim=16", "model.heads=2", "model.layers=1", "model.part_width=8"),
-    *("train.epochs=1", "device=cpu"),
+    *("train.epochs=1", "device=cpu", "boxes=ground-truth", "detection.weights=random"),
 )
 EXTRA = {
     "pipeline.extract": DETECTOR,
@@ -31,7 +31,10 @@ EXTRA = {
     "tools.study_world": (),
 }
 #: Proved by tests of their own: minutes of work, or a checkpoint that cannot be had here.
-ELSEWHERE = ("tools.check_reference", "tools.convert_weights", "tools.demo")
+ELSEWHERE = (
+    *("tools.check_reference", "tools.convert_weights", "tools.demo"),
+    *("tools.train_detector", "tools.benchmark"),
+)
 
 
 def test_the_readme_has_its_commands_and_make_its_targets() -> None:
@@ -59,6 +62,7 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     made = (
         "runs/collapsed",
         "CACHE",
+        "DETECTED",
         "cache/oracle",
         "runs/oracle",
         "explained",

@@ -144,7 +144,6 @@ def test_a_changed_video_is_extracted_again_and_a_damaged_clip_too(
         (["--videos", "{videos}", "detection.weightz=x"], "did you mean 'detection.weights'?"),
         (["--videos", "{videos}", "boxes=ground-truth"], "--annotations DIR"),
         (["--videos", "{videos}", "relations=predicted"], "relation predictor"),
-        (["--videos", "{videos}", "relations=ground-truth"], "boxes=ground-truth"),
         (["--videos", "{videos}", "--annotations", "{empty}"], "found none"),
         (["--videos", "{videos}", "--config", "absent.yaml"], "a YAML file expected"),
         (["--videos", "{videos}", "device=cuda:99x"], "device"),
