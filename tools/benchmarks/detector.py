@@ -16,7 +16,7 @@ from detection.detector import Detector
 from detection.fast import make_fast
 from relations.boxes import union_boxes
 from tools.benchmarks.original_loop import detect_as_original
-from tools.benchmarks.timing import count_gmac, matrix_rate, synchronize, time_rounds
+from tools.benchmarks.timing import Measured, count_gmac, matrix_rate, synchronize, time_rounds
 
 NUM_CLASSES = 36
 
@@ -88,10 +88,27 @@ def benchmark_detector(plan: Plan) -> dict[str, Any]:
             "folded": accuracy_loss(exact, folded, frames, plan.batch_size),
             "fast": accuracy_loss(exact, fast, few, plan.batch_size),
         }
-    baseline = min(timed["original formulation"].seconds) / len(frames)
+    return {
+        "frames": list(frames.shape),
+        "rows": _rows(timed, gmac, rates, {n: len(few if "fast" in n else frames) for n in timed}),
+        "stages": stages,
+        "against_exact": loss,
+        "matrix_gmac_per_s": rates,
+    }
+
+
+def _rows(
+    timed: dict[str, Measured],
+    gmac: dict[str, float],
+    rates: dict[str, float],
+    counts: dict[str, int],
+) -> dict[str, dict[str, Any]]:
+    """A row of the table per variant; `counts` are the frames each ran on."""
+    original = "original formulation"
+    baseline = min(timed[original].seconds) / counts[original]
     rows = {}
     for name, measured in timed.items():
-        count = len(few) if "fast" in name else len(frames)
+        count = counts[name]
         best = min(measured.seconds) / count
         rate = rates["bfloat16" if "fast" in name else "float32"]
         rows[name] = {
@@ -103,13 +120,7 @@ def benchmark_detector(plan: Plan) -> dict[str, Any]:
             "peak_bytes": measured.peak_bytes,
             "rounds_s": measured.seconds,
         }
-    return {
-        "frames": list(frames.shape),
-        "rows": rows,
-        "stages": stages,
-        "against_exact": loss,
-        "matrix_gmac_per_s": rates,
-    }
+    return rows
 
 
 def run_ours(detector: Detector, frames: Tensor, batch_size: int) -> list[Detections]:
