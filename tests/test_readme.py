@@ -56,11 +56,9 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "VIDEOS": world.videos,
         "Charades_v1_480": world.videos,
         "annotations": world.annotations,
-        "runs/demo/cache": world.cache,
         "CLIP.mp4": world.test_clips[0],
     }
     made = (
-        "runs/collapsed",
         "CACHE",
         "DETECTED",
         "cache/oracle",
