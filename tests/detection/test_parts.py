@@ -11,7 +11,7 @@ from detection.anchors import cell_anchors, grid_anchors
 from detection.box_coder import clip_boxes, decode_boxes
 from detection.postprocess import select_boxes
 from detection.preprocess import preprocess
-from detection.presets import ACTION_GENOME, Preset, adapt
+from detection.presets import ACTION_GENOME, DETECTRON2_C4, Preset, adapt
 
 
 def test_anchors_are_those_of_the_original() -> None:
@@ -111,3 +111,17 @@ def test_postprocessing_equals_plain_loops() -> None:
         proposals, logits, deltas, preset=few, scale=(2.0, 2.0), size=(90, 100), frame_size=(45, 50)
     )[2]
     assert sorted(best.tolist()) == sorted(scores.tolist())[-3:]
+
+
+@pytest.mark.parametrize("size", [(37, 61), (200, 333), (301, 90)])
+def test_resizing_equals_pillow(size: tuple[int, int]) -> None:
+    image = pytest.importorskip("PIL.Image")
+    g = torch.Generator().manual_seed(0)
+    frame = torch.randint(0, 256, (1, 3, *size), generator=g, dtype=torch.uint8)
+    ready = preprocess(frame, adapt(DETECTRON2_C4, short_side=80).pixels)
+    height, width = ready.size
+    picture = image.fromarray(frame[0].permute(1, 2, 0).numpy())
+    expected = np.asarray(picture.resize((width, height), image.Resampling.BILINEAR))
+    mean = np.array(DETECTRON2_C4.pixels.mean, dtype=np.float32)
+    got = ready.images[0, :, :height, :width].permute(1, 2, 0).numpy() + mean
+    assert np.abs(got[:, :, ::-1] - expected).max() <= 1  # levels of 255, of rounding
