@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
 _STATM = Path("/proc/self/statm")
@@ -101,14 +102,25 @@ def count_gmac(run: Callable[[], Any]) -> float:
 
 
 def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """GMAC/s of a large matrix product on this device: best of five."""
+    """GMAC/s of one large matrix product on this device: the best of five tries of two kernels.
+
+    The product is run as such, and as a 1 x 1 convolution, whose library may be the faster one (on
+    AMD processors it is).
+    """
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    kernel = a.view(size, size, 1, 1)
+    image = b.view(size // 64, size, 8, 8).contiguous(memory_format=torch.channels_last)
+    kernels: tuple[Callable[[], Any], ...] = (lambda: a @ b, lambda: conv2d(image, kernel))
+    return size**3 / min(_best_seconds(run, device) for run in kernels) / 1e9
+
+
+def _best_seconds(run: Callable[[], Any], device: torch.device) -> float:
     best = float("inf")
     for _ in range(6):
         synchronize(device)
         start = time.perf_counter()
-        a @ b
+        run()
         synchronize(device)
         best = min(best, time.perf_counter() - start)
-    return size**3 / best / 1e9
+    return best
