@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
 from pipeline.errors import UsageError
-from tools.reference_checks import detector_jwyang, small
+from tools.reference_checks import detector_jwyang, recall, small, sttran
 from tools.reference_checks.weight_rule import make_tensor
 
 Result = tuple[float, float, str]
@@ -36,6 +36,10 @@ CHECKS: dict[str, Check] = {
     "gpo": small.check_gpo,
     "spatial_masks": small.check_spatial_masks,
     "detector_jwyang": _detector,
+    "sttran_predcls": sttran.check_predcls,
+    "sttran_sgcls": sttran.check_sgcls,
+    "sttran_sgdet": sttran.check_sgdet,
+    "recall_eval": recall.check_recall,
 }
 
 
@@ -72,7 +76,8 @@ def run_checks(folder: Path) -> dict[str, dict[str, Any]]:
     states = _read_states(folder / "state_dicts.json")
     report: dict[str, dict[str, Any]] = {}
     if states is not None:
-        report |= {f"state_dicts/{n}": _row(r) for n, r in small.check_weight_rule(states).items()}
+        named = small.check_weight_rule(states) | sttran.check_names(states)
+        report |= {f"state_dicts/{name}": _row(result) for name, result in named.items()}
     for path in sorted(folder.glob("*.npz")):
         if path.stem not in CHECKS:
             print(f"no check exists yet for {path.name}", file=sys.stderr)

@@ -1,0 +1,85 @@
+"""The pairs of several videos, as the relation predictor takes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+_PER_BOX = ("features", "labels")
+_PER_PAIR = ("union_features", "spatial_masks")
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """P pairs over N boxes, in T frames of B videos; pairs are sorted by frame, frames by video.
+
+    Attributes:
+        features: (N, F) float32 box features.
+        labels: (N,) int64 object classes, 0 is the person.
+        pairs: (P, 2) int64 rows of the boxes, human first.
+        union_features: (P, Cu, 7, 7) float32.
+        spatial_masks: (P, 2, 27, 27) float32 in [-1/2, 1/2], the human first.
+        pairs_per_frame: (T,) int64; a frame may have none.
+        frames_per_video: (B,) int64; they follow each other in the order of the windows.
+
+    Raises:
+        ValueError: if the lengths do not agree, or a pair names a box that is not there.
+    """
+
+    features: Tensor
+    labels: Tensor
+    pairs: Tensor
+    union_features: Tensor
+    spatial_masks: Tensor
+    pairs_per_frame: Tensor
+    frames_per_video: Tensor
+
+    def __post_init__(self) -> None:
+        N, P = len(self.features), len(self.pairs)
+        wanted = {"labels": N, "union_features": P, "spatial_masks": P}
+        for name, rows in wanted.items():
+            if len(getattr(self, name)) != rows:
+                raise ValueError(f"{name}: {rows} rows expected, got {len(getattr(self, name))}")
+        for name, total in (
+            ("pairs_per_frame", P),
+            ("frames_per_video", len(self.pairs_per_frame)),
+        ):
+            counts = getattr(self, name)
+            if bool((counts < 0).any()) or int(counts.sum()) != total:
+                raise ValueError(f"{name}: counts that sum to {total} expected, got {counts}")
+        if P and not 0 <= int(self.pairs.min()) <= int(self.pairs.max()) < N:
+            raise ValueError(f"pairs: rows below {N} expected, got {self.pairs.max()}")
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.frames_per_video)
+
+    @property
+    def pair_frame(self) -> Tensor:
+        """(P,) int64 frame of each pair, counted through the whole batch."""
+        frames = torch.arange(len(self.pairs_per_frame), device=self.pairs_per_frame.device)
+        return torch.repeat_interleave(frames, self.pairs_per_frame)
+
+    def keep(self, mask: Tensor) -> "PairBatch":
+        """The same boxes and frames with some of the pairs; `mask` is (P,) bool."""
+        counts = torch.bincount(self.pair_frame[mask], minlength=len(self.pairs_per_frame))
+        some = {name: getattr(self, name)[mask] for name in ("pairs", *_PER_PAIR)}
+        return replace(self, pairs_per_frame=counts, **some)
+
+    def to(self, device: torch.device | str) -> "PairBatch":
+        """The same on a device."""
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
+
+
+def join_pairs(batches: Sequence[PairBatch]) -> PairBatch:
+    """One batch of several, video after video."""
+    shift, pairs = 0, []
+    for batch in batches:
+        pairs.append(batch.pairs + shift)
+        shift += len(batch.features)
+    joined = {
+        name: torch.cat([getattr(batch, name) for batch in batches])
+        for name in (*_PER_BOX, *_PER_PAIR, "pairs_per_frame", "frames_per_video")
+    }
+    return PairBatch(pairs=torch.cat(pairs), **joined)

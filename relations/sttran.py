@@ -1,0 +1,104 @@
+"""STTran: from pairs of boxes to predicates.
+
+Cong et al., "Spatial-Temporal Transformer for Dynamic Scene Graph Generation", ICCV 2021. Parts are
+named as in the published checkpoints, so that those load as they are.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from relations.object_classifier import ObjectClassifier
+from relations.pair_batch import PairBatch
+from relations.settings import PredictorSettings
+from relations.spatio_temporal import SpatioTemporalTransformer
+
+
+@dataclass(frozen=True)
+class RelationLogits:
+    """What the predictor says of P pairs.
+
+    Attributes:
+        attention: (P, A) logits of exclusive predicates; spatial: (P, S), contacting: (P, C) logits
+            of predicates that may hold together.
+        features: (P, D) what the transformer was given; spatial_features: (P, D) after its spatial
+            encoder; temporal_features: (P, D) at its end.
+    """
+
+    attention: Tensor
+    spatial: Tensor
+    contacting: Tensor
+    features: Tensor
+    spatial_features: Tensor
+    temporal_features: Tensor
+
+    def probabilities(self) -> Float[Tensor, "P R"]:
+        """Softmax over attention, sigmoid of the others, in the order of the predicates."""
+        attention = self.attention.float().softmax(1)
+        return torch.cat(
+            [attention, self.spatial.float().sigmoid(), self.contacting.float().sigmoid()], 1
+        )
+
+
+class STTran(nn.Module):
+    """The relation predictor.
+
+    Class embeddings have a row 0 for background, which nothing here reads.
+
+    Args:
+        settings: sizes; the defaults are the published ones.
+    """
+
+    def __init__(self, settings: PredictorSettings | None = None) -> None:
+        super().__init__()
+        s = self.settings = settings or PredictorSettings()
+        self.object_classifier = ObjectClassifier(s)
+        self.union_func1 = nn.Conv2d(s.union_channels, s.union_width, 1)
+        self.conv = nn.Sequential(  # masks 27x27 -> 14x14 -> 7x7
+            nn.Conv2d(2, s.union_width // 2, 7, 2, 3),
+            nn.ReLU(),
+            nn.BatchNorm2d(s.union_width // 2, momentum=0.01),
+            nn.MaxPool2d(3, 2, 1),
+            nn.Conv2d(s.union_width // 2, s.union_width, 3, 1, 1),
+            nn.ReLU(),
+            nn.BatchNorm2d(s.union_width, momentum=0.01),
+        )
+        self.subj_fc = nn.Linear(s.feature_width, s.part_width)
+        self.obj_fc = nn.Linear(s.feature_width, s.part_width)
+        self.vr_fc = nn.Linear(s.union_width * 7 * 7, s.part_width)
+        self.obj_embed = nn.Embedding(s.num_objects + 1, s.class_width)
+        self.obj_embed2 = nn.Embedding(s.num_objects + 1, s.class_width)
+        self.glocal_transformer = SpatioTemporalTransformer(s)
+        self.a_rel_compress = nn.Linear(s.width, s.attention)
+        self.s_rel_compress = nn.Linear(s.width, s.spatial)
+        self.c_rel_compress = nn.Linear(s.width, s.contacting)
+
+    def pair_features(self, batch: PairBatch) -> Float[Tensor, "P D"]:
+        """[human, object, union with masks, human's class, object's class] of each pair."""
+        human, object_ = batch.pairs.unbind(1)
+        union = self.union_func1(batch.union_features) + self.conv(batch.spatial_masks)
+        parts = [
+            self.subj_fc(batch.features[human]),
+            self.obj_fc(batch.features[object_]),
+            self.vr_fc(union.flatten(1)),  # (P, U, 7, 7) -> (P, part)
+            self.obj_embed(batch.labels[human] + 1),
+            self.obj_embed2(batch.labels[object_] + 1),
+        ]
+        return torch.cat(parts, 1)
+
+    def forward(self, batch: PairBatch) -> RelationLogits:
+        """Predict the predicates of every pair."""
+        features = self.pair_features(batch)
+        x, spatial = self.glocal_transformer(
+            features, batch.pairs_per_frame, batch.frames_per_video
+        )
+        return RelationLogits(
+            self.a_rel_compress(x),
+            self.s_rel_compress(x),
+            self.c_rel_compress(x),
+            features,
+            spatial,
+            x,
+        )

@@ -1,0 +1,67 @@
+"""How STTran runs its transformer, as a formulation over our parts.
+
+Frames are padded one by one in a Python loop, windows are filled one by one, and results are taken
+out one by one; the numbers are those of ours. Described in its `lib/transformer.py`; nothing is
+copied.
+"""
+
+import torch
+from torch import Tensor
+
+from relations.pair_batch import PairBatch
+from relations.sttran import RelationLogits, STTran
+
+
+def predict_as_original(model: STTran, batch: PairBatch) -> RelationLogits:
+    """Predict one video of at least two frames with pairs.
+
+    Args:
+        model: in eval mode.
+        batch: one video.
+    """
+    features = model.pair_features(batch)
+    frame = batch.pair_frame
+    num_frames = int(frame.max()) + 1
+    longest = max(int((frame == t).sum()) for t in range(num_frames))
+    transformer = model.glocal_transformer
+    spatial = _spatial(transformer, features, frame, num_frames, longest)
+    inputs = features.new_zeros(num_frames - 1, 2 * longest, features.shape[1])
+    encoding, padding = torch.zeros_like(inputs), inputs.new_ones(inputs.shape[:2]).bool()
+    for j in range(num_frames - 1):
+        mine = (frame == j) | (frame == j + 1)
+        first, both = int((frame == j).sum()), int(mine.sum())
+        inputs[j, :both] = spatial[mine]
+        padding[j, :both] = False
+        encoding[j, :first] = transformer.position_embedding.weight[0]
+        encoding[j, first:both] = transformer.position_embedding.weight[1]
+    x = inputs
+    for layer in transformer.global_attention.layers:
+        x = layer(x, encoding, padding)
+    result = torch.zeros_like(features)
+    for j in range(num_frames - 1):
+        first = int((frame == j).sum())
+        if j == 0:
+            result[frame == 0] = x[0, :first]
+        result[frame == j + 1] = x[j, first : first + int((frame == j + 1).sum())]
+    return RelationLogits(
+        model.a_rel_compress(result),
+        model.s_rel_compress(result),
+        model.c_rel_compress(result),
+        features,
+        spatial,
+        result,
+    )
+
+
+def _spatial(
+    transformer: torch.nn.Module, features: Tensor, frame: Tensor, num_frames: int, longest: int
+) -> Tensor:
+    padded = features.new_zeros(num_frames, longest, features.shape[1])
+    padding = features.new_ones(num_frames, longest).bool()
+    for t in range(num_frames):
+        count = int((frame == t).sum())
+        padded[t, :count] = features[frame == t]
+        padding[t, :count] = False
+    for layer in transformer.local_attention.layers:  # type: ignore[union-attr]
+        padded = layer(padded, src_key_padding_mask=padding)
+    return padded[~padding]
