@@ -42,6 +42,7 @@ class ClipHeader:
             were taken.
         split, subject, scene: of the dataset, or None.
         length_s: the dataset's length of the video, or None.
+        predictor: identity of what predicted relations, where the clip holds some.
         actions: (class index, start_s, end_s) per annotated interval; None where unlabelled.
         warnings: codes such as RANDOM_WEIGHTS, DECODE_DEGRADED.
     """
@@ -53,6 +54,7 @@ class ClipHeader:
     boxes: str
     feature_source: str
     num_uniform: int | None = None
+    predictor: dict[str, Any] | None = None
     split: str | None = None
     subject: str | None = None
     scene: str | None = None

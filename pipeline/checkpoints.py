@@ -25,7 +25,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         raise UsageError(f"{path}: pooling_mode 'align' expected, got {tree['pooling_mode']!r}")
     if isinstance(tree, dict) and tree.get("class_agnostic"):
         raise UsageError(f"{path}: box deltas per class expected, got class_agnostic")
-    model = tree.get("model", tree) if isinstance(tree, dict) else None
+    model = tree.get("model", tree.get("state_dict", tree)) if isinstance(tree, dict) else None
     tensors = {}
     for name, value in model.items() if isinstance(model, dict) else ():
         if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
@@ -34,7 +34,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             tensors[name] = value
     if not isinstance(model, dict) or not model or len(tensors) != len(model):
         raise UsageError(
-            f"{path}: a dict of tensors, or one under 'model', expected; got "
+            f"{path}: a dict of tensors, or one under 'model' or 'state_dict', expected; got "
             f"{type(tree).__name__} with {len(tensors)} tensors"
         )
     return tensors

@@ -28,6 +28,7 @@ Backend = Enum("Backend", {"pyav": "pyav", "opencv": "opencv", "decord": "decord
 Settings = TypeVar("Settings")
 DetectorBackend = Enum("DetectorBackend", {"ours": "ours", "detectron2": "detectron2"})
 Mode = Enum("Mode", {"exact": "exact", "folded": "folded", "fast": "fast"})
+SingleFrame = Enum("SingleFrame", {"self": "self", "original": "original"})
 Amp = Enum("Amp", {"auto": "auto", "bf16": "bf16", "none": "none"})
 
 
@@ -93,6 +94,16 @@ class DetectionConfig:
 
 
 @dataclass
+class RelationPredictorConfig:
+    """The predictor of relations=predicted. `weights` is a safetensors file with a card."""
+
+    weights: str | None = None
+    #: A video of one frame: `self` is its own window, `original` gives the heads' bias as STTran
+    #: does; None as the weights' card says.
+    single_frame: SingleFrame | None = None
+
+
+@dataclass
 class TrainConfig:
     """How the network is trained."""
 
@@ -147,6 +158,7 @@ class Config:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
     detection: DetectionConfig = field(default_factory=DetectionConfig)
+    relation_predictor: RelationPredictorConfig = field(default_factory=RelationPredictorConfig)
     model: LaIARSettings = field(default_factory=LaIARSettings)
     loss: CriterionSettings = field(default_factory=CriterionSettings)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -135,8 +135,8 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
             raise ItemError(
                 FailureReason.BAD_CACHE,
                 f"{entry.video_id}: relations {self.relations!r} expected, the clip has "
-                f"{', '.join(reader.relations) or 'none'}; extract it with "
-                f"relations={self.relations}",
+                f"{', '.join(reader.relations) or 'none'}; run pipeline.extract with "
+                f"relations={self.relations} again",
             )
         rng = None
         if self.seed is not None:

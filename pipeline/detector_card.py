@@ -1,25 +1,17 @@
-"""A detector on disk: `NAME.safetensors` and beside it `NAME.json`, its card.
+"""What a file of detector weights is."""
 
-The card without its hash is also in the header of the weights, so that the two cannot part.
-"""
-
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from pipeline.carded_weights import read_card_tree, read_tensors, save_carded
 from pipeline.errors import UsageError
-from pipeline.files import write_atomically, write_json
 
 DETECTOR_SCHEMA = "laiar.detector/1"
-_MOST_CARD_BYTES = 1 << 20
+_SETTING = "detection.weights"
 
 
 @dataclass(frozen=True)
@@ -68,27 +60,8 @@ class DetectorCard:
 def save_detector(
     path: Path, state: Mapping[str, Tensor], card: DetectorCard, *, half: bool = False
 ) -> str:
-    """Write weights and card.
-
-    Args:
-        path: ends in `.safetensors`.
-        state: tensors by name; counters of batches are left out.
-        card: what they are.
-        half: store as float16 (loaded as float32), for files that travel.
-
-    Returns:
-        SHA-256 of the weights file.
-    """
-    kept = {}
-    for name, value in state.items():
-        if not name.endswith("num_batches_tracked"):
-            value = value.detach().cpu().float().contiguous()
-            kept[name] = value.half() if half else value
-    data = save(kept, {"card": json.dumps(card.to_tree(), sort_keys=True)})
-    sha256 = hashlib.sha256(data).hexdigest()
-    write_atomically(path, data)
-    write_json(path.with_suffix(".json"), card.to_tree() | {"sha256": sha256})
-    return sha256
+    """Write weights and card; see `save_carded`."""
+    return save_carded(path, state, card.to_tree(), half=half)
 
 
 def read_detector_card(path: Path) -> DetectorCard | None:
@@ -97,23 +70,13 @@ def read_detector_card(path: Path) -> DetectorCard | None:
     Raises:
         UsageError: if the file is no safetensors file, or its card is damaged.
     """
+    tree = read_card_tree(path, _SETTING)
     try:
-        with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get("card")
-        if text is None:
-            return None
-        if len(text) > _MOST_CARD_BYTES:
-            raise ValueError(f"a card of at most {_MOST_CARD_BYTES} bytes expected")
-        return DetectorCard.from_tree(json.loads(text))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise UsageError(f"detection.weights: {path}: {error}") from error
+        return None if tree is None else DetectorCard.from_tree(tree)
+    except ValueError as error:
+        raise UsageError(f"{_SETTING}: {path}: {error}") from error
 
 
 def read_detector_state(path: Path) -> dict[str, Tensor]:
     """Tensors of a weights file, float16 as float32; UsageError if it is no safetensors file."""
-    try:
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UsageError(f"detection.weights: {path}: {error}") from error
-    return {n: v.float() if v.dtype == torch.float16 else v for n, v in state.items()}
+    return read_tensors(path, _SETTING)

@@ -197,6 +197,17 @@ def network_size(config: DetectionConfig) -> NetworkSize:
     return NetworkSize(**{f.name: getattr(config, f.name) for f in fields(NetworkSize)})
 
 
+def feature_widths(config: DetectionConfig) -> tuple[int, int] | None:
+    """(F, Cu) of the configured detector's features; None with detectron2's own configs."""
+    if config.backend is DetectorBackend.detectron2:
+        return None
+    resolved = resolve_detection(config)
+    size = network_size(resolved)
+    if PRESETS[str(resolved.preset)].network == "c4":
+        return 32 * size.width, 16 * size.width
+    return size.head_width, size.fpn_channels
+
+
 def check_classes(found: Sequence[str], expected: Sequence[str], where: str) -> None:
     """UsageError unless both name the same object classes in the same order."""
     if list(found) == list(expected):

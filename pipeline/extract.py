@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from pipeline.accounting import Failures, RunRecord
 from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
-from pipeline.cache import ClipReader, save_clip
+from pipeline.cache import CachedClip, ClipReader, load_clip, save_clip
 from pipeline.cache_folder import (
     CacheInfo,
     append_manifest,
@@ -23,16 +23,25 @@ from pipeline.config import Boxes, Config, Relations, config_as_dict, load_confi
 from pipeline.detector_loading import (
     DetectorIdentity,
     detector_identity,
+    feature_widths,
     load_detector,
     pick_device,
 )
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extraction import ClipExtractor, clip_fingerprint, extraction_settings
 from pipeline.files import file_sha256, json_sha256
+from pipeline.predictor_loading import (
+    PredictorFile,
+    check_predictor,
+    find_predictor,
+    load_predictor,
+)
+from pipeline.relation_prediction import with_predicted
 from pipeline.safely import as_item_error
 from pipeline.temporary_files import sweep_temporary_files
 from pipeline.video_files import VideoFile, list_videos
 from pipeline.vocabulary import Vocabulary, load_vocabulary
+from relations.sttran import STTran
 
 LOG = logging.getLogger("extract")
 EXAMPLE = (
@@ -72,6 +81,8 @@ def main(argv: list[str]) -> int:
         if job.identity.is_random:
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]
         run.extra["detector"] = job.identity.to_tree()
+        if job.predictor is not None:
+            run.extra["relation_predictor"] = job.predictor.identity
     _report(run, args.cache)
     return run.exit_code
 
@@ -86,6 +97,7 @@ class Job:
     annotations: Annotations | None
     identity: DetectorIdentity
     settings: dict[str, Any]
+    predictor: PredictorFile | None = None
 
     @property
     def info(self) -> CacheInfo:
@@ -113,7 +125,6 @@ def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
     Raises:
         UsageError: the first thing that is missing or contradicts itself.
     """
-    check_relations(config)
     if config.boxes is Boxes["ground-truth"] and not annotations:
         raise UsageError(
             "boxes=ground-truth: --annotations DIR with Action Genome's pickles expected, got none"
@@ -131,16 +142,30 @@ def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
             f"below {', '.join(map(str, annotations))}, there are no annotated frames"
         )
     settings = extraction_settings(config, vocabulary.objects)
-    return Job(config, listed, vocabulary, read, identity, settings)
+    predictor = find_relation_predictor(config, vocabulary, identity)
+    return Job(config, listed, vocabulary, read, identity, settings, predictor)
 
 
-def check_relations(config: Config) -> None:
-    """Refuse relation sources that cannot be had; UsageError for predicted relations."""
-    if config.relations is Relations.predicted:
-        raise UsageError(
-            "relations=predicted: the relation predictor is not part of this version; "
-            "use relations=ground-truth with Action Genome's pickles, or relations=none"
-        )
+def find_relation_predictor(
+    config: Config, vocabulary: Vocabulary, identity: DetectorIdentity
+) -> PredictorFile | None:
+    """What relations=predicted will use, checked against the vocabulary and the detector.
+
+    Raises:
+        UsageError: if there is none, or it does not fit.
+    """
+    if config.relations is not Relations.predicted:
+        return None
+    file = find_predictor(config.relation_predictor)
+    check_predictor(
+        file.card,
+        objects=vocabulary.objects,
+        predicate_groups=vocabulary.predicate_groups,
+        detector=identity.to_tree(),
+        widths=feature_widths(config.detection),
+        where=str(file.path),
+    )
+    return file
 
 
 def open_cache(folder: Path, info: CacheInfo) -> None:
@@ -176,6 +201,7 @@ class Extraction:
         self.manifest = read_manifest(cache)
         self._settings_hash = json_sha256([job.settings, job.identity.to_tree()])
         self._extractor: ClipExtractor | None = None
+        self._predictor: STTran | None = None
 
     def run(self) -> None:
         """Go through all videos."""
@@ -228,11 +254,19 @@ class Extraction:
         annotation = self.job.annotation_of(video.video_id)
         fingerprint = clip_fingerprint(sha256, self.job.settings, self.job.identity, annotation)
         path = clip_path(self.cache, video.video_id)
+        predictor = self.job.predictor
+        clip = None
         if self._is_done(path, fingerprint):
-            return "skipped"
-        clip = self._get_extractor().extract(
-            video.path, video.video_id, fingerprint=fingerprint, annotation=annotation
-        )
+            there = ClipReader(path).header.predictor
+            if predictor is None or there == predictor.identity:
+                return "skipped"
+            clip = self._stored(path)
+        if clip is None:
+            clip = self._get_extractor().extract(
+                video.path, video.video_id, fingerprint=fingerprint, annotation=annotation
+            )
+        if predictor is not None:
+            clip = with_predicted(clip, self._get_predictor(predictor), predictor.identity)
         digest = save_clip(path, clip)
         row = {
             "id": video.video_id,
@@ -255,6 +289,17 @@ class Extraction:
             return ClipReader(path).header.fingerprint == fingerprint == row.get("fingerprint")
         except ItemError:
             return False
+
+    def _stored(self, path: Path) -> CachedClip | None:
+        """A clip that only lacks predicted relations, unless its bytes are not its manifest's."""
+        if file_sha256(path) != self.manifest[path.stem].get("sha256"):
+            return None
+        return load_clip(path)
+
+    def _get_predictor(self, file: PredictorFile) -> STTran:
+        if self._predictor is None:
+            self._predictor = load_predictor(file, pick_device(self.job.config.device))
+        return self._predictor
 
     def _get_extractor(self) -> ClipExtractor:
         if self._extractor is None:

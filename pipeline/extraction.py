@@ -28,11 +28,9 @@ from relations.pairs import human_object_pairs
 def extraction_settings(config: Config, objects: Sequence[str]) -> dict[str, Any]:
     """Everything of the config that determines what is extracted, as JSON; no path, no count.
 
-    The detector is told apart (`DetectorIdentity`). Annotated boxes always carry their relations;
-    that detected ones do is told by `relations`.
+    The detector is told apart (`DetectorIdentity`), and so is what predicts relations.
     """
-    carries = {"relations": "ground-truth"} if carries_relations(config) else {}
-    return carries | {
+    return {
         "boxes": config.boxes.value,
         "backend": config.decode.backend.value,
         "tolerant": config.decode.tolerant,
@@ -40,11 +38,6 @@ def extraction_settings(config: Config, objects: Sequence[str]) -> dict[str, Any
         "vocabulary": config.vocabulary,
         "objects": json_sha256(list(objects)),
     }
-
-
-def carries_relations(config: Config) -> bool:
-    """Whether annotated relations are carried over to detected boxes."""
-    return (config.boxes.value, config.relations.value) == ("detected", "ground-truth")
 
 
 def clip_fingerprint(
@@ -93,8 +86,8 @@ class ClipExtractor:
             annotation: its labels and annotated frames, or None.
 
         Returns:
-            The clip; predicates under `ground-truth` where the boxes are annotated ones, or, with
-            relations=ground-truth, where detected ones match them (zeros where none does).
+            The clip; predicates under `ground-truth` where frames are annotated: those of the
+            annotated boxes, or of the detected ones that match them (zeros where none does).
 
         Raises:
             ItemError: with the reason why this video has no result.
@@ -119,7 +112,7 @@ class ClipExtractor:
         )
         picked = self._pick(reader, sorted(by_frame), given, video_id)
         num_predicates = None
-        if carries_relations(self.config) and by_frame:
+        if by_frame and not given:
             num_predicates = next(iter(by_frame.values())).predicates.shape[1]
         parts: list[tuple[Detections, RelationGraph]] = []
         seen: list[VideoFrames] = []

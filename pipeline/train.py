@@ -22,9 +22,10 @@ from pipeline.metrics import charades_map
 from pipeline.naming import build_bank, calibrate
 from pipeline.run_folder import CALIBRATION, save_bank, save_weights
 from pipeline.scoring import score_clips
-from pipeline.training import STATE, Learner
+from pipeline.training import Learner
 from pipeline.training_job import Job, check_cache, open_run, prepare, training_clips
 from pipeline.training_log import TrainingLog
+from pipeline.training_state import STATE
 
 LOGGER = logging.getLogger("train")
 EXAMPLE = (

@@ -1,8 +1,6 @@
 """The loop that fits LaIAR to samples, and the state it can be taken up again from."""
 
-import io
 import math
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,11 @@ from model.criterion import LaIARCriterion
 from model.laiar import LaIAR
 from pipeline.config import Amp, TrainConfig
 from pipeline.dataset import SampleBatch
-from pipeline.errors import StageError, UsageError
-from pipeline.files import write_atomically
+from pipeline.errors import StageError
 from pipeline.optimization import build_optimizer, learning_rate_factor
 from pipeline.run_folder import load_strictly
+from pipeline.training_state import restore_state, save_state
 
-STATE = "state.pt"
 STATE_SCHEMA = "laiar.state/1"
 
 
@@ -105,48 +102,21 @@ class Learner:
     def save(self, run: Path, settings_sha256: str) -> None:
         """Write `state.pt`."""
         tree = {
-            "schema": STATE_SCHEMA,
-            "settings": settings_sha256,
             "epoch": self.progress.epoch,
             "step": self.progress.step,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
-        buffer = io.BytesIO()
-        torch.save(tree, buffer)
-        write_atomically(run / STATE, buffer.getvalue())
+        save_state(run, STATE_SCHEMA, settings_sha256, tree, self.device)
 
     def load(self, run: Path, settings_sha256: str) -> None:
         """Take up a training; UsageError if its state is damaged or of other settings."""
-        path = run / STATE
-        try:
-            tree = torch.load(path, map_location="cpu", weights_only=True)
-            if tree["schema"] != STATE_SCHEMA:
-                raise ValueError(f"schema {STATE_SCHEMA} expected, got {tree['schema']}")
-            if tree["settings"] != settings_sha256:
-                raise UsageError(
-                    f"--run: {run} was begun with other settings or another cache; give the same, "
-                    "or another --run"
-                )
-            load_strictly(self.model, tree["model"])
-            self.optimizer.load_state_dict(tree["optimizer"])
-            torch.set_rng_state(tree["rng"])
-            if self.device.type == "cuda" and tree["cuda_rng"]:
-                torch.cuda.set_rng_state_all(tree["cuda_rng"])
-            self.progress = Progress(int(tree["epoch"]), int(tree["step"]))
-        except _DAMAGE as error:
-            raise UsageError(
-                f"{path}: a {STATE_SCHEMA} file expected: {str(error).splitlines()[0][:200]}; "
-                "delete the folder and train again"
-            ) from error
+        restore_state(run, STATE_SCHEMA, settings_sha256, self._restore, self.device)
 
-
-_DAMAGE = (
-    *(pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError),
-    *(EOFError, OSError, IndexError, AttributeError),
-)
+    def _restore(self, tree: dict[str, Any]) -> None:
+        load_strictly(self.model, tree["model"])
+        self.optimizer.load_state_dict(tree["optimizer"])
+        self.progress = Progress(int(tree["epoch"]), int(tree["step"]))
 
 
 def picks_bf16(amp: Amp, device: torch.device) -> bool:

@@ -15,7 +15,7 @@ from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.files import json_sha256, write_atomically
 from pipeline.run_folder import CARD, SETTINGS, ModelCard, read_card, write_card
 from pipeline.temporary_files import sweep_temporary_files
-from pipeline.training import STATE
+from pipeline.training_state import STATE
 from pipeline.vocabulary import load_vocabulary
 
 
@@ -56,13 +56,8 @@ def check_cache(config: Config, info: CacheInfo) -> None:
     if config.relations is Relations.none:
         raise UsageError(
             "relations=none: the language side is trained on relations; use "
-            "relations=ground-truth with a cache extracted with them (none suffices for evaluate "
-            "and predict)"
-        )
-    if config.relations is Relations.predicted:
-        raise UsageError(
-            "relations=predicted: the relation predictor is not part of this version; use "
-            "relations=ground-truth"
+            "relations=ground-truth or relations=predicted with a cache that holds them (none "
+            "suffices for evaluate and predict)"
         )
     there = info.settings.get("boxes")
     if there != config.boxes.value:
@@ -102,8 +97,8 @@ def training_clips(config: Config, cache: Path) -> tuple[list[ClipEntry], dict[s
     source = config.relations.value
     if clips and not any(source in c.relations for c in clips):
         raise UsageError(
-            f"--cache: relations={source} expected, no clip of {cache} holds them; extract it "
-            f"with relations={source} and Action Genome's pickles"
+            f"--cache: relations={source} expected, no clip of {cache} holds them; "
+            + how_to_add(source)
         )
     good = []
     for clip in clips:
@@ -111,14 +106,38 @@ def training_clips(config: Config, cache: Path) -> tuple[list[ClipEntry], dict[s
             good.append(clip)
         else:
             bad[clip.video_id] = ItemError(
-                FailureReason.BAD_CACHE, f"{clip.video_id}: relations {source} expected, none there"
+                FailureReason.BAD_CACHE,
+                f"{clip.video_id}: relations {source} expected, none there; {how_to_add(source)}",
             )
     if not good:
         raise UsageError(
             f"--cache: labelled videos of the training split expected, {cache} has "
             f"{len(listed)} clips, none of them one ({len(bad)} damaged)"
         )
+    _check_one_predictor(good, source)
     return good, bad
+
+
+def how_to_add(source: str) -> str:
+    """How a cache comes to hold relations of a source."""
+    if source == Relations.predicted.value:
+        return (
+            "add them, which runs no detector: python -m pipeline.extract with the words the cache "
+            "was made with, relations=predicted and relation_predictor.weights=FILE"
+        )
+    return "extract it with --annotations that hold Action Genome's pickles"
+
+
+def _check_one_predictor(clips: list[ClipEntry], source: str) -> None:
+    if source != Relations.predicted.value:
+        return
+    first = clips[0]
+    for clip in clips:
+        if clip.header.predictor != first.header.predictor:
+            raise UsageError(
+                f"--cache: relations of one predictor expected, those of {first.video_id} and "
+                f"{clip.video_id} differ; run pipeline.extract with relations=predicted again"
+            )
 
 
 def prepare(config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path) -> Job:
@@ -145,6 +164,10 @@ def prepare(config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path
     t = config.train
     chosen = asdict(t) | {"amp": t.amp.value}
     learnt = {name: chosen[name] for name in chosen if name not in ("workers", "tensorboard")}
+    predictor = clips[0].header.predictor
+    predicted_by = (
+        {"relation_predictor": predictor} if config.relations is Relations.predicted else {}
+    )
     card = ModelCard(
         settings=settings,
         cache=info,
@@ -153,6 +176,7 @@ def prepare(config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path
         union_channels=empty.union_features.shape[1],
         multi_label=config.loss.multi_label,
         training=learnt
+        | predicted_by
         | {"videos": len(training), "validation_videos": len(validation), "versions": versions()},
     )
     manifest = read_manifest(cache)

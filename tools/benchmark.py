@@ -12,7 +12,9 @@ from pipeline.decoding import open_video
 from pipeline.detector_loading import pick_device
 from pipeline.errors import ItemError, UsageError
 from pipeline.files import write_json
+from relations.settings import PredictorSettings
 from tools.benchmarks.detector import Plan, benchmark_detector
+from tools.benchmarks.relations import RelationPlan, benchmark_relations, print_relations
 
 EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
 
@@ -20,9 +22,11 @@ EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
 def main(argv: list[str]) -> int:
     """Run a benchmark; returns the exit code."""
     parser = common_parser("python -m tools.benchmark", __doc__ or "", EXAMPLE)
-    parser.add_argument("name", choices=["detector"])
+    parser.add_argument("name", choices=["detector", "relations"])
     parser.add_argument("--video", type=Path, help="frames of this video (default: smooth noise)")
-    parser.add_argument("--num-frames", type=int, default=10)
+    parser.add_argument("--num-frames", type=int, default=10, help="of a video, for relations")
+    parser.add_argument("--num-videos", type=int, default=4, help="for relations")
+    parser.add_argument("--max-pairs", type=int, default=6, help="in a frame, for relations")
     parser.add_argument("--frame-size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"))
     parser.add_argument("--short-side", type=int, default=600)
     parser.add_argument("--depth", type=int, default=101)
@@ -37,9 +41,38 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"no key=value settings expected, got {words[0]!r}")
     if args.depth not in STAGES:
         raise UsageError(f"--depth: one of {', '.join(map(str, STAGES))} expected")
-    if min(args.num_frames, args.rounds, args.width, args.short_side, *args.frame_size) < 1:
+    if (
+        min(
+            args.num_videos,
+            args.max_pairs,
+            args.num_frames,
+            args.rounds,
+            args.width,
+            args.short_side,
+            *args.frame_size,
+        )
+        < 1
+    ):
         raise UsageError("--num-frames, --rounds, --width, ...: numbers from 1 on expected")
     device = pick_device(args.device)
+    result = _relations(args, device) if args.name == "relations" else _detector(args, device)
+    if args.json:
+        write_json(args.json, result)
+    return EXIT_OK
+
+
+def _relations(args: Any, device: torch.device) -> dict[str, Any]:
+    settings = PredictorSettings()
+    plan = RelationPlan(
+        args.num_videos, args.num_frames, args.max_pairs, settings, args.rounds, device
+    )
+    result = benchmark_relations(plan) | {"machine": _machine(device), "seed": plan.seed}
+    _print_machine(result)
+    print_relations(result)
+    return result
+
+
+def _detector(args: Any, device: torch.device) -> dict[str, Any]:
     plan = Plan(
         _frames(args),
         depth=args.depth,
@@ -52,9 +85,7 @@ def main(argv: list[str]) -> int:
     )
     result = benchmark_detector(plan) | {"machine": _machine(device), "seed": plan.seed}
     _print(result)
-    if args.json:
-        write_json(args.json, result)
-    return EXIT_OK
+    return result
 
 
 def _frames(args: Any) -> torch.Tensor:
@@ -82,9 +113,13 @@ def _machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _print(result: dict[str, Any]) -> None:
+def _print_machine(result: dict[str, Any]) -> None:
     machine = result["machine"]
     print(f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
+
+
+def _print(result: dict[str, Any]) -> None:
+    _print_machine(result)
     print(f"frames {tuple(result['frames'])}; the best round counts\n")
     print(f"{'':26}{'frames/s':>9} {'ratio':>7} {'GMAC':>8} {'matrix share':>13} {'peak MB':>8}")
     for name, row in result["rows"].items():

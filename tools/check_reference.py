@@ -80,7 +80,7 @@ def run_checks(folder: Path) -> dict[str, dict[str, Any]]:
         report |= {f"state_dicts/{name}": _row(result) for name, result in named.items()}
     for path in sorted(folder.glob("*.npz")):
         if path.stem not in CHECKS:
-            print(f"no check exists yet for {path.name}", file=sys.stderr)
+            print(f"no check exists for {path.name}", file=sys.stderr)
             continue
         try:
             with np.load(path, allow_pickle=False) as file:

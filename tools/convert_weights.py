@@ -1,14 +1,16 @@
-"""`python -m tools.convert_weights`: a published detector becomes safetensors with a card.
+"""`python -m tools.convert_weights`: published weights become safetensors with a card.
 
-Reads Action Genome's `faster_rcnn_ag.pth` (jwyang), detectron2's `.pkl` and `.pth`, torchvision's
-`.pth`; nothing of a file is run (`weights_only=True`, a restricted unpickler). The layout is
-recognised by its names, depth and width by their shapes. The optimiser is left out, tensors are
-renamed to ours, and they must fill the network exactly.
+Detectors: Action Genome's `faster_rcnn_ag.pth` (jwyang), detectron2's `.pkl` and `.pth`,
+torchvision's `.pth`. Relation predictors: STTran's `.tar`. Nothing of a file is run
+(`weights_only=True`, a restricted unpickler). The layout is recognised by its names, sizes by their
+shapes. The optimiser is left out, a detector's tensors are renamed to ours, and all must fill the
+network exactly.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,16 +22,20 @@ from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_comma
 from pipeline.detector_card import DetectorCard, save_detector
 from pipeline.errors import UsageError
 from pipeline.files import file_sha256
-from pipeline.vocabulary import load_vocabulary
+from pipeline.predictor_card import PredictorCard, save_predictor
+from pipeline.vocabulary import Vocabulary, load_vocabulary
+from relations.measure import MARK, measure_predictor
+from relations.sttran import STTran
 
 EXAMPLE = "python -m tools.convert_weights faster_rcnn_ag.pth detector.safetensors"
 NORM_EPSILON = 1e-5
+State = dict[str, torch.Tensor]
 
 
 def main(argv: list[str]) -> int:
     """Run the conversion; returns the exit code."""
     parser = common_parser("python -m tools.convert_weights", __doc__ or "", EXAMPLE)
-    parser.add_argument("checkpoint", type=Path, help="FILE.pth or FILE.pkl")
+    parser.add_argument("checkpoint", type=Path, help="FILE.pth, FILE.pkl or FILE.tar")
     parser.add_argument("out", type=Path, help="FILE.safetensors; FILE.json is its card")
     parser.add_argument("--vocabulary", default="action_genome", help="classes, in their order")
     parser.add_argument(
@@ -41,6 +47,9 @@ def main(argv: list[str]) -> int:
         default=NORM_EPSILON,
         help="of the batch normalisation; 0 for torchvision's fasterrcnn_resnet50_fpn COCO weights",
     )
+    parser.add_argument(
+        "--heads", type=int, default=8, help="attention heads of a relation predictor"
+    )
     args, words = parse_words(parser, argv)
     if words:
         raise UsageError(f"no key=value settings expected, got {words[0]!r}")
@@ -48,19 +57,68 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"OUT: a name that ends in .safetensors expected, got {args.out.name}")
     if not 0 <= args.norm_epsilon < 1:
         raise UsageError(f"--norm-epsilon: 0 to 1 expected, got {args.norm_epsilon}")
-    classes = _classes(args.classes, args.vocabulary)
     state = read_checkpoint(args.checkpoint)
+    origin = {"file": args.checkpoint.name, "sha256": file_sha256(args.checkpoint)}
     try:
-        card, converted = convert(state, classes, args.norm_epsilon)
+        told = (
+            _write_predictor(state, args, origin)
+            if MARK in state
+            else _write_detector(state, args, origin)
+        )
     except ValueError as error:
         raise UsageError(f"{args.checkpoint}: {error}") from error
+    except OSError as error:
+        raise UsageError(
+            f"OUT: a file that can be written expected, {args.out}: {error}"
+        ) from error
+    print(json.dumps(told | {"out": str(args.out)}, indent=2))
+    return EXIT_OK
+
+
+def _write_detector(state: State, args: Any, origin: dict[str, str]) -> dict[str, Any]:
+    classes = _classes(args.classes, args.vocabulary)
+    card, converted = convert(state, classes, args.norm_epsilon)
+    card = replace(card, classes=classes, details={"source": origin})
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    origin = {"file": args.checkpoint.name, "sha256": file_sha256(args.checkpoint)}
-    card = DetectorCard(**asdict(card) | {"classes": classes, "details": {"source": origin}})
     sha256 = save_detector(args.out, converted, card)
     told = {"preset": card.preset, "depth": card.depth, "classes": len(classes), "sha256": sha256}
-    print(json.dumps(told | {"tensors": len(converted), "out": str(args.out)}, indent=2))
-    return EXIT_OK
+    return told | {"tensors": len(converted)}
+
+
+def _write_predictor(state: State, args: Any, origin: dict[str, str]) -> dict[str, Any]:
+    card = describe_predictor(state, load_vocabulary(args.vocabulary), args.heads)
+    card = replace(card, details={"source": origin})
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    sha256 = save_predictor(args.out, state, card)
+    told = {"predictor": "STTran", "width": card.settings.width, "sha256": sha256}
+    return told | {"tensors": len(state)}
+
+
+def describe_predictor(state: State, vocabulary: Vocabulary, heads: int) -> PredictorCard:
+    """What a relation predictor is.
+
+    Raises:
+        ValueError: if it knows other numbers of classes or predicates than the vocabulary, or its
+            tensors do not fill the network with finite numbers.
+    """
+    settings = measure_predictor(state, heads)
+    found = (settings.num_objects, settings.attention, settings.spatial, settings.contacting)
+    wanted = (len(vocabulary.objects), *vocabulary.group_sizes.values())
+    if found != wanted:
+        raise ValueError(
+            f"object classes and predicates by group {wanted} of the vocabulary expected, got "
+            f"{found}; name another with --vocabulary NAME"
+        )
+    with torch.device("meta"):
+        model = STTran(settings)
+    load_state(model, state, only_check=True)
+    return PredictorCard(
+        settings=settings,
+        objects=vocabulary.objects,
+        predicate_groups=vocabulary.predicate_groups,
+        detector=None,
+        origin="converted from STTran's layout by tools.convert_weights",
+    )
 
 
 def convert(

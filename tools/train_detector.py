@@ -35,10 +35,11 @@ from pipeline.detector_loading import (
 from pipeline.errors import UsageError
 from pipeline.files import json_sha256, write_json
 from pipeline.training_log import TrainingLog
+from pipeline.training_state import STATE
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from tools.detector_training.batches import DrawSampler, FrameImages, build_loader, repeat_factors
 from tools.detector_training.frames import dump_frames, find_wide
-from tools.detector_training.learner import STATE, DetectorLearner, with_new_heads
+from tools.detector_training.learner import DetectorLearner, with_new_heads
 from tools.detector_training.samples import Sample, read_samples
 from tools.detector_training.scoring import score_detector
 from tools.detector_training.settings import DetectorTraining, check_settings

@@ -1,8 +1,6 @@
 """The step of a detector's training, and the state it is taken up again from."""
 
-import io
 import math
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +16,10 @@ from detection.preprocess import preprocess
 from detection.presets import Pixels, adapt
 from detection.resnet import PyramidTrunk
 from pipeline.errors import StageError, UsageError
-from pipeline.files import write_atomically
+from pipeline.training_state import restore_state, save_state
 from tools.detector_training.batches import ImageBatch
 from tools.detector_training.settings import Optimizer, Precision, Schedule, TrainingConfig
 
-STATE = "state.pt"
 STATE_SCHEMA = "laiar.detector-state/1"
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
 
@@ -139,46 +136,22 @@ class DetectorLearner:
     def save(self, run: Path, settings_sha256: str) -> None:
         """Write `state.pt`."""
         tree = {
-            "schema": STATE_SCHEMA,
-            "settings": settings_sha256,
             "step": self.step_number,
             "model": self.detector.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "rng": torch.get_rng_state(),
         }
-        buffer = io.BytesIO()
-        torch.save(tree, buffer)
-        write_atomically(run / STATE, buffer.getvalue())
+        save_state(run, STATE_SCHEMA, settings_sha256, tree, self.device)
 
     def load(self, run: Path, settings_sha256: str) -> None:
         """Take up a training; UsageError if its state is damaged or of other settings."""
-        path = run / STATE
-        try:
-            tree = torch.load(path, map_location="cpu", weights_only=True)
-            if tree["schema"] != STATE_SCHEMA:
-                raise ValueError(f"schema {STATE_SCHEMA} expected, got {tree['schema']}")
-            if tree["settings"] != settings_sha256:
-                raise UsageError(
-                    f"--run: {run} was begun with other settings or other frames; give the same, "
-                    "or another --run"
-                )
-            self.detector.load_state_dict(tree["model"])
-            self.optimizer.load_state_dict(tree["optimizer"])
-            self.scaler.load_state_dict(tree["scaler"])
-            torch.set_rng_state(tree["rng"])
-            self.step_number = int(tree["step"])
-        except _DAMAGE as error:
-            raise UsageError(
-                f"{path}: a {STATE_SCHEMA} file expected: {str(error).splitlines()[0][:200]}; "
-                "delete the folder and train again"
-            ) from error
+        restore_state(run, STATE_SCHEMA, settings_sha256, self._restore, self.device)
 
-
-_DAMAGE = (
-    *(pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError),
-    *(EOFError, OSError, IndexError, AttributeError),
-)
+    def _restore(self, tree: dict[str, Any]) -> None:
+        self.detector.load_state_dict(tree["model"])
+        self.optimizer.load_state_dict(tree["optimizer"])
+        self.scaler.load_state_dict(tree["scaler"])
+        self.step_number = int(tree["step"])
 
 
 def freeze(detector: Detector, settings: TrainingConfig) -> list[nn.Module]:

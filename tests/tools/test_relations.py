@@ -1,0 +1,280 @@
+"""`train_relations`, `evaluate_relations` and the conversion of STTran's weights."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import extract
+from pipeline.carded_weights import read_tensors
+from pipeline.errors import UsageError
+from pipeline.predictor_card import read_predictor_card
+from relations.sttran import STTran
+from tests.conftest import CONFIG, World
+from tests.pipeline.predictor_files import predictor_file, small_settings
+from tools import benchmark, convert_weights, evaluate_relations, train_relations
+from tools.reference_checks import sttran as reference
+from tools.relation_training.word_vectors import set_class_embeddings
+
+SMALL = (
+    *("network.part_width=8", "network.union_width=4", "network.class_width=4"),
+    *("network.position_width=4", "network.object_width=8", "network.decoder_layers=1"),
+    *("network.heads=4", "network.feedforward=16", "training.validation_fraction=0.3"),
+    *("training.epochs=3", "training.half=false", "training.lr=0.01", "device=cpu"),
+)
+LEARN = ("--config", "configs/relations/world.yaml", *SMALL)
+
+
+def learn(cache: Path, run: Path, *words: str) -> int:
+    return train_relations.main([*LEARN, "--cache", str(cache), "--run", str(run), *words])
+
+
+@pytest.fixture(scope="module")
+def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("relations") / "run"
+    assert learn(world.cache, folder) == 0
+    return folder
+
+
+def rows(run: Path, kind: str) -> list[dict]:
+    lines = (run / "log.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["kind"] == kind]
+
+
+def test_training_learns_and_leaves_a_card(run: Path) -> None:
+    steps, epochs = rows(run, "step"), rows(run, "epoch")
+    assert set(steps[0]["terms"]) == {"attention", "spatial", "contacting", "objects"}
+    assert epochs[-1]["loss"] < epochs[0]["loss"]
+    assert all(0 <= row["recall_20"] <= 1 for row in epochs)
+    card = read_predictor_card(run / "predictor.safetensors", "w")
+    best = max(range(3), key=lambda i: (epochs[i]["recall_20"], -i))
+    assert card.details["best_epoch"] == best + 1
+    assert card.details["validation_recall_20"] == epochs[best]["recall_20"]
+    assert card.details["videos"] + card.details["validation_videos"] == 8
+    assert card.detector == "random:0"
+
+
+def test_an_interrupted_training_ends_with_the_same_bits(
+    world: World, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopError(Exception):
+        pass
+
+    batches = train_relations.epoch_batches
+
+    def stops(*args, **kwargs):
+        if kwargs["epoch"] == 1:
+            raise StopError
+        yield from batches(*args, **kwargs)
+
+    monkeypatch.setattr(train_relations, "epoch_batches", stops)
+    with pytest.raises(StopError):
+        learn(world.cache, tmp_path / "run")
+    monkeypatch.undo()
+    torch.manual_seed(99)
+    assert learn(world.cache, tmp_path / "run") == 0
+    name = "predictor.safetensors"
+    assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes()
+    assert [r["step"] for r in rows(tmp_path / "run", "step")] == list(
+        range(len(rows(run, "step")))
+    )
+    with pytest.raises(UsageError, match="begun with other settings"):
+        learn(world.cache, tmp_path / "run", "training.lr=0.5")
+
+
+@pytest.mark.parametrize("words", [("training.multi_label=margin", "training.schedule=plateau"),
+                                   ("training.amp=bf16", "training.object_loss=0")])  # fmt: skip
+def test_published_losses_and_half_precision_train(
+    world: World, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    assert learn(world.cache, tmp_path / "run", "training.epochs=1", *words) == 0
+    terms = rows(tmp_path / "run", "step")[0]["terms"]
+    assert ("objects" in terms) == ("training.object_loss=0" not in words)
+
+
+def test_what_cannot_be_trained_on_is_refused(world: World, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="heads: a divisor of the width"):
+        learn(world.cache, tmp_path / "run", "network.heads=7")
+    with pytest.raises(UsageError, match=r"training\.epochs: at least 1"):
+        learn(world.cache, tmp_path / "run", "training.epochs=0")
+    cache = Path(shutil.copytree(world.cache, tmp_path / "cache"))
+    tree = json.loads((cache / "cache.json").read_text())
+    tree["objects"][3] = "sofa"
+    (cache / "cache.json").write_text(json.dumps(tree))
+    with pytest.raises(UsageError, match="the vocabulary 'action_genome' expected"):
+        learn(cache, tmp_path / "run")
+    tree["objects"][3] = "blanket"
+    (cache / "cache.json").write_text(json.dumps(tree))
+    path = sorted(cache.glob("*.safetensors"))[0]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UsageError, match="whole clips expected, 1 are not"):
+        learn(cache, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes").touch()
+    with pytest.raises(UsageError, match="an empty folder"):
+        learn(world.cache, tmp_path / "run")
+
+
+def measure(cache: Path, weights: Path, *words: str) -> dict:
+    path = weights.with_name("measured.json")
+    given = ["--cache", str(cache), "--weights", str(weights), "--device", "cpu"]
+    assert evaluate_relations.main([*given, *words, "--json", str(path)]) == 0
+    return json.loads(path.read_text())
+
+
+def test_given_boxes_are_measured_in_two_modes(
+    world: World, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = run / "predictor.safetensors"
+    found = measure(world.cache, weights, "--mode", "predcls")["results"]
+    out = capsys.readouterr().out
+    assert "STTran, on Action Genome" in out
+    assert "71.8" in out
+    ceiling = found["ceiling"]["recall"]["with"]["100"]
+    for name in ("predictor", "frequency"):
+        assert 0 < found[name]["recall"]["with"]["100"] <= ceiling <= 1
+        assert found[name]["recall"]["with"]["10"] <= found[name]["recall"]["with"]["20"]
+        assert found[name]["recall"]["no"]["100"] == 1
+    assert found["ceiling"]["accuracy"] == {"attention": 1, "spatial": 1, "contacting": 1}
+    classes = measure(world.cache, weights, "--mode", "sgcls", "--min-side", "4")
+    assert classes["results"]["predictor"]["recall"]["with"]["100"] <= ceiling
+    assert classes["min_side"] == 4
+
+
+@pytest.fixture(scope="module")
+def detected(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cache = tmp_path_factory.mktemp("detected") / "cache"
+    data = ["--videos", str(world.videos), "--annotations", str(world.annotations)]
+    words = ["--config", CONFIG, *data, "--cache", str(cache), "frames.num=1", "device=cpu"]
+    assert extract.main(words) == 0
+    return cache
+
+
+def test_detected_boxes_are_measured_against_annotations(
+    world: World, detected: Path, tmp_path: Path
+) -> None:
+    weights = predictor_file(tmp_path / "p.safetensors", 256, 64)
+    asked = ["--mode", "sgdet", "--annotations", str(world.annotations)]
+    found = measure(detected, weights, *asked)
+    assert found["results"]["ceiling"]["frames"] > 10
+    assert found["results"]["frequency"]["recall"]["with"]["50"] > 0.2
+    with pytest.raises(UsageError, match="--annotations DIR"):
+        measure(detected, weights, "--mode", "sgdet")
+    with pytest.raises(UsageError, match="boxes=ground-truth expected"):
+        measure(detected, weights, "--mode", "sgcls")
+    with pytest.raises(UsageError, match="boxes=detected expected"):
+        measure(world.cache, weights, *asked)
+    with pytest.raises(UsageError, match="box features of 128"):
+        measure(world.cache, weights, "--mode", "predcls")
+
+
+def test_training_on_detected_boxes_counts_the_pairs_that_match(
+    world: World, detected: Path, tmp_path: Path
+) -> None:
+    assert learn(detected, tmp_path / "run", "training.epochs=1") == 0
+    assert "objects" not in rows(tmp_path / "run", "step")[0]["terms"]
+    with pytest.raises(UsageError, match="features of one detector expected"):
+        learn(detected, tmp_path / "other", "--cache", str(world.cache))
+
+
+def test_published_weights_are_converted_and_load(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    model = STTran(small_settings(8, 4)).eval()
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "sttran.tar")
+    out = tmp_path / "p.safetensors"
+    assert convert_weights.main([str(tmp_path / "sttran.tar"), str(out), "--heads", "4"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["predictor"] == "STTran"
+    card = read_predictor_card(out, "w")
+    assert card.settings == small_settings(8, 4)
+    assert card.detector is None
+    stored = read_tensors(out, "w")
+    assert all(torch.equal(stored[n], v) for n, v in model.state_dict().items() if n in stored)
+    assert len(stored) == len(model.state_dict()) - 4  # without the counters of four norms
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("lost", r"1 missing, the first is 'vr_fc\.bias'"),
+        ("nan", "finite numbers expected"),
+        ("words", r"object classes and predicates by group \(36, 3, 6, 17\) of the vocabulary"),
+        ("code", "a checkpoint of plain tensors expected"),
+        ("heads", "heads: a divisor of the width"),
+    ],
+)
+def test_other_weights_are_refused_and_nothing_written(
+    tmp_path: Path, change: str, message: str
+) -> None:
+    state = STTran(small_settings(8, 4)).state_dict()
+    if change == "lost":
+        del state["vr_fc.bias"]
+    elif change == "nan":
+        state["obj_fc.bias"][3] = float("nan")
+    elif change == "words":
+        state["s_rel_compress.weight"] = torch.zeros(7, 32)
+    path, out = tmp_path / "sttran.tar", tmp_path / "p.safetensors"
+    torch.save({"state_dict": state}, path)
+    if change == "code":
+        path.write_bytes(pickle.dumps({"state_dict": print}))
+    with pytest.raises(UsageError, match=message):
+        convert_weights.main([str(path), str(out), "--heads", "7" if change == "heads" else "4"])
+    assert not out.exists()
+
+
+def test_word_vectors_fill_the_class_embeddings_by_name(tmp_path: Path) -> None:
+    model = STTran(small_settings(8, 4))
+    before = model.obj_embed.weight.detach().clone()
+    path = tmp_path / "glove.txt"
+    path.write_text("the 0 0 0 0\nbox 1 2 3 4\ncloset -1 0 0.5 1e-1\n")
+    objects = ["person", "box", "closet/cabinet"]
+    assert set_class_embeddings(model, path, objects) == ["person"]
+    for table, shift in ((model.obj_embed, 1), (model.object_classifier.obj_embed, 0)):
+        assert table.weight[1 + shift].tolist() == [1, 2, 3, 4]
+        assert table.weight[2 + shift].tolist() == pytest.approx([-1, 0, 0.5, 0.1])
+    assert torch.equal(model.obj_embed.weight[:2], before[:2])
+    path.write_text("box 1 2 3\n")
+    with pytest.raises(UsageError, match="4 numbers per word expected"):
+        set_class_embeddings(model, path, objects)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="a text file of word vectors expected"):
+        set_class_embeddings(model, path, objects)
+
+
+def test_the_reference_notices_a_wrong_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checks of `tools.check_reference` fail where frames are encoded the wrong way round."""
+    folder = Path(__file__).resolve().parents[1] / "reference"
+    states = json.loads((folder / "state_dicts.json").read_text())
+    arrays = dict(np.load(folder / "sttran_predcls.npz"))
+    build = reference.build_reference_predictor
+
+    def swapped(*args):
+        model = build(*args)
+        table = model.glocal_transformer.position_embedding.weight
+        table.data = table.data.flip(0)
+        return model
+
+    monkeypatch.setattr(reference, "build_reference_predictor", swapped)
+    found = reference.check_predcls(arrays, states)
+    assert found["mid/spatial_encoder"][0] <= found["mid/spatial_encoder"][1]
+    assert found["out/attention"][0] > 10 * found["out/attention"][1]
+
+
+def test_the_benchmark_compares_with_the_original_loops(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "PredictorSettings", lambda: small_settings(8, 4))
+    path = tmp_path / "b.json"
+    words = ["relations", "--num-videos", "2", "--num-frames", "3", "--rounds", "1"]
+    assert benchmark.main([*words, "--device", "cpu", "--json", str(path)]) == 0
+    tree = json.loads(path.read_text())
+    assert tree["largest_difference"] < 1e-5
+    assert tree["rows"]["original formulation"]["ratio"] == 1
+    assert "video by video" in capsys.readouterr().out

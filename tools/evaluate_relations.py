@@ -1,0 +1,212 @@
+"""`python -m tools.evaluate_relations`: recall of predicted relations on a cache.
+
+A cache of annotated boxes gives PredCLS and SGCLS; one of detected boxes gives SGDET, for which
+--annotations names Action Genome's files. Beside the predictor stand the most frequent predicates
+of each object class in the training videos, and the best that one predicate per group can do.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pipeline.annotations import FrameAnnotation, read_annotations
+from pipeline.cache import CachedClip, ClipReader
+from pipeline.cache_folder import CacheInfo, read_cache_info
+from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
+from pipeline.config import RelationPredictorConfig, load_settings
+from pipeline.dataset import ClipEntry, list_clips
+from pipeline.detector_loading import pick_device
+from pipeline.errors import UsageError
+from pipeline.files import write_json
+from pipeline.predictor_loading import (
+    PredictorFile,
+    check_predictor,
+    find_predictor,
+    load_predictor,
+)
+from pipeline.vocabulary import load_vocabulary
+from relations.frequency import FrequencyBaseline
+from relations.recall import SceneGraph
+from relations.sttran import STTran
+from tools.relation_scoring.graphs import (
+    Mode,
+    annotated_truth,
+    build_scene,
+    cached_truth,
+    group_sizes,
+    predict_scene,
+    without_small,
+)
+from tools.relation_scoring.report import print_report
+from tools.relation_scoring.scores import Tally
+from tools.relation_training.samples import GROUND_TRUTH, read_annotated
+
+LOG = logging.getLogger("evaluate_relations")
+EXAMPLE = (
+    "python -m tools.evaluate_relations --weights runs/relations/predictor.safetensors "
+    "--cache cache/oracle --mode predcls"
+)
+OURS, FREQUENCY, CEILING = "predictor", "frequency", "ceiling"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is measured."""
+
+    mode: Mode
+    model: STTran
+    baseline: FrequencyBaseline
+    group_sizes: tuple[int, int, int]
+    min_side: float
+    frames: dict[str, dict[int, FrameAnnotation]]
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    parser = common_parser("python -m tools.evaluate_relations", __doc__ or "", EXAMPLE)
+    parser.add_argument("--weights", required=True, help="predictor.safetensors")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of pipeline.extract")
+    parser.add_argument("--mode", choices=[m.value for m in Mode], required=True)
+    parser.add_argument(
+        "--annotations", type=Path, action="append", default=[], help="folder, for sgdet"
+    )
+    parser.add_argument("--split", choices=["train", "test"], default="test")
+    parser.add_argument(
+        "--min-side",
+        type=float,
+        default=0.0,
+        help="leave out annotated objects with a shorter side, pixels (published SGCLS and SGDET: "
+        "16)",
+    )
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, help="also write the results here")
+    args, words = parse_words(parser, argv)
+    if words:
+        raise UsageError(f"no key=value settings expected, got {words[0]!r}")
+    device = pick_device(args.device)
+    info = read_cache_info(args.cache)
+    mode = Mode[args.mode]
+    check_mode(mode, info, args.annotations)
+    file = find_predictor(load_settings(RelationPredictorConfig, None, [f"weights={args.weights}"]))
+    listed, bad = list_clips(args.cache)
+    clips = [c for c in listed if c.header.split == args.split and GROUND_TRUTH in c.relations]
+    if not clips:
+        raise UsageError(
+            f"--cache: annotated videos of the {args.split} split expected, {args.cache} has none "
+            f"among {len(listed)} clips ({len(bad)} damaged)"
+        )
+    check_fits(file, info, clips[0])
+    for error in bad.values():
+        LOG.error("%s", error)
+    job = Job(
+        mode,
+        load_predictor(file, device),
+        count_frequencies(listed, info),
+        group_sizes(info),
+        args.min_side,
+        _annotated(args.annotations, info) if mode is Mode.sgdet else {},
+    )
+    tree = measure(job, clips, info)
+    tree |= {
+        "split": args.split,
+        "damaged": len(bad),
+        "predictor": file.identity,
+        "detector": info.detector.get("weights"),
+        "min_side": args.min_side,
+    }
+    print_report(tree)
+    if args.json:
+        write_json(args.json, tree)
+    return EXIT_FAILURES if bad else EXIT_OK
+
+
+def check_mode(mode: Mode, info: CacheInfo, annotations: Sequence[Path]) -> None:
+    """UsageError for a mode that the cache's boxes cannot give."""
+    boxes = info.settings.get("boxes")
+    if mode is Mode.sgcls and boxes != "ground-truth":
+        raise UsageError(f"--mode sgcls: a cache of boxes=ground-truth expected, got boxes={boxes}")
+    if mode is Mode.sgdet and boxes != "detected":
+        raise UsageError(f"--mode sgdet: a cache of boxes=detected expected, got boxes={boxes}")
+    if mode is Mode.sgdet and not annotations:
+        raise UsageError(
+            "--mode sgdet: --annotations DIR with Action Genome's pickles expected, a cache of "
+            "detected boxes does not hold the annotated ones"
+        )
+
+
+def check_fits(file: PredictorFile, info: CacheInfo, clip: ClipEntry) -> None:
+    """UsageError for a predictor of other words or features than the cache's."""
+    empty = ClipReader(clip.path).read([])
+    check_predictor(
+        file.card,
+        objects=info.objects,
+        predicate_groups=info.predicate_groups,
+        detector=info.detector,
+        widths=(empty.box_features.shape[1], empty.union_features.shape[1]),
+        where=str(file.path),
+    )
+
+
+def count_frequencies(clips: Sequence[ClipEntry], info: CacheInfo) -> FrequencyBaseline:
+    """How often each predicate holds for an object class in the training videos of a cache."""
+    baseline = FrequencyBaseline(len(info.objects), sum(group_sizes(info)))
+    for entry in clips:
+        if entry.header.split == "train" and GROUND_TRUTH in entry.relations:
+            clip = read_annotated(entry)
+            baseline.add(clip.labels[clip.pair_rows[:, 1]], clip.predicates[GROUND_TRUTH])
+    return baseline
+
+
+def measure(job: Job, clips: Sequence[ClipEntry], info: CacheInfo) -> dict[str, Any]:
+    """Recall of the predictor, the baseline and the ceiling, as JSON."""
+    tallies = {name: Tally() for name in (OURS, FREQUENCY, CEILING)}
+    lost = 0
+    for entry in tqdm(clips, desc=job.mode.value, unit="video", disable=None):
+        clip, truth = _truth(job, entry)
+        truth = [without_small(graph, job.min_side) for graph in truth]
+        scene = build_scene(clip, job.mode, job.model)
+        lost += scene.num_lost
+        for name, predicates in (
+            (OURS, predict_scene(job.model, scene)),
+            (FREQUENCY, job.baseline.predict(scene.object_labels)),
+        ):
+            tallies[name].add(truth, scene.graphs(predicates, job.group_sizes))
+        tallies[CEILING].add(truth, truth)
+    names = [name for group in info.predicate_groups.values() for name in group]
+    groups = list(info.predicate_groups)
+    return {
+        "mode": job.mode.value,
+        "videos": len(clips),
+        "pairs_without_union_features": lost,
+        "results": {name: tally.to_tree(groups, names) for name, tally in tallies.items()},
+    }
+
+
+def _truth(job: Job, entry: ClipEntry) -> tuple[CachedClip, list[SceneGraph]]:
+    """The frames that count, and what is annotated in them."""
+    if job.mode is not Mode.sgdet:
+        clip = read_annotated(entry)
+        return clip, cached_truth(clip, job.group_sizes)
+    frames = job.frames.get(entry.video_id, {})
+    reader = ClipReader(entry.path)
+    rows = [row for row, index in enumerate(reader.frame_index.tolist()) if index in frames]
+    clip = reader.read(rows)
+    wanted = [frames[index] for index in clip.frame_index.tolist()]
+    return clip, annotated_truth(wanted, job.group_sizes)
+
+
+def _annotated(folders: Sequence[Path], info: CacheInfo) -> dict[str, dict[int, FrameAnnotation]]:
+    vocabulary = load_vocabulary(str(info.settings.get("vocabulary")))
+    annotations = read_annotations(folders, vocabulary)
+    return {
+        video_id: {frame.frame_index: frame for frame in clip.frames}
+        for video_id, clip in annotations.videos.items()
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,56 @@
+"""Tables of recall on a terminal."""
+
+from typing import Any
+
+from relations.recall import CONSTRAINTS, K
+from tools.relation_scoring.published import MEAN_RECALL, RECALL
+from tools.relation_scoring.scores import SHOWN_K
+
+_WIDTH = 34
+
+
+def print_report(tree: dict[str, Any]) -> None:
+    """Print recall under the three constraints, papers' numbers beside, and recall by predicate."""
+    results = tree["results"]
+    frames = results["predictor"]["frames"]
+    print(f"\n{tree['mode']}, {tree['split']} split: {tree['videos']} videos, {frames} frames")
+    if not frames:
+        return
+    if tree["pairs_without_union_features"]:
+        print(
+            f"{tree['pairs_without_union_features']} pairs left out: their person is not the one "
+            "that extraction paired"
+        )
+    columns = [f"R@{k}" for k in K] + [f"mR@{k}" for k in K[:2]]
+    for constraint in CONSTRAINTS:
+        print(f"\n{constraint + ' constraint':{_WIDTH}}" + "".join(f"{c:>8}" for c in columns))
+        for name, result in results.items():
+            if name == "ceiling" and constraint != "with":
+                continue
+            recall, mean = result["recall"][constraint], result["mean_recall"][constraint]
+            row = [*(recall[str(k)] for k in K), *(mean[str(k)] for k in K[:2])]
+            print(f"{name:{_WIDTH}}" + "".join(f"{100 * v:8.1f}" for v in row))
+        for method, published in RECALL[tree["mode"]][constraint].items():
+            mean = MEAN_RECALL.get(tree["mode"], {}).get(constraint, {}).get(method, ())
+            cells = "".join(f"{v:8.1f}" for v in published) + f"{'-':>8}"
+            cells += "".join(f"{v:8.1f}" for v in mean)
+            print(f"{method + ', on Action Genome':{_WIDTH}}{cells}")
+    print(
+        f"\n{'best predicate is annotated':{_WIDTH}}"
+        + "".join(f"{group:>12}" for group in results["predictor"]["accuracy"])
+    )
+    for name in ("predictor", "frequency"):
+        accuracy = results[name]["accuracy"]
+        if all(value is not None for value in accuracy.values()):
+            cells = "".join(f"{100 * value:12.1f}" for value in accuracy.values())
+            print(f"{name:{_WIDTH}}{cells}")
+    print(
+        f"\n{f'R@{SHOWN_K} by predicate, with constraint':{_WIDTH}}{'predictor':>12}"
+        f"{'frequency':>12}{'count':>8}"
+    )
+    baseline = results["frequency"]["by_predicate"]
+    for name, row in results["predictor"]["by_predicate"].items():
+        print(
+            f"{name:{_WIDTH}}{100 * row['recall']:12.1f}"
+            f"{100 * baseline[name]['recall']:12.1f}{row['count']:8d}"
+        )

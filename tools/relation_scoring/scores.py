@@ -1,0 +1,88 @@
+"""Recall and accuracy of predicates over many frames."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from relations.recall import (
+    CONSTRAINTS,
+    Constraint,
+    FrameRecall,
+    K,
+    SceneGraph,
+    frame_recall,
+    predicate_recall,
+    recall_table,
+)
+
+#: K of the table by predicate.
+SHOWN_K = 20
+
+
+@dataclass
+class Tally:
+    """What one way of predicting found, frame by frame.
+
+    Attributes:
+        frames: constraint -> recall of each frame.
+        right, total: per group, pairs whose best predicate is annotated, and pairs with any
+            annotation, of pairs that are the same in truth and prediction.
+    """
+
+    frames: dict[Constraint, list[FrameRecall]] = field(
+        default_factory=lambda: {constraint: [] for constraint in CONSTRAINTS}
+    )
+    right: np.ndarray = field(default_factory=lambda: np.zeros(3, dtype=np.int64))
+    total: np.ndarray = field(default_factory=lambda: np.zeros(3, dtype=np.int64))
+
+    def add(self, truth: Sequence[SceneGraph], predicted: Sequence[SceneGraph]) -> None:
+        """Count frames; those in which nothing is annotated do not count."""
+        for wanted, found in zip(truth, predicted, strict=True):
+            if not wanted.predicates.any():
+                continue
+            for constraint in CONSTRAINTS:
+                self.frames[constraint].append(frame_recall(wanted, found, constraint))
+            if wanted.pairs.shape == found.pairs.shape and (wanted.pairs == found.pairs).all():
+                self._add_accuracy(wanted, found)
+
+    def _add_accuracy(self, wanted: SceneGraph, found: SceneGraph) -> None:
+        for group, span in enumerate(wanted.group_spans()):
+            said, known = found.predicates[:, span], wanted.predicates[:, span]
+            there = known.any(1)
+            best = said.argmax(1) if said.size else np.zeros(0, dtype=int)
+            self.total[group] += there.sum()
+            self.right[group] += known[there, best[there]].sum()
+
+    def to_tree(self, groups: Sequence[str], predicates: Sequence[str]) -> dict[str, Any]:
+        """As JSON.
+
+        `recall` and `mean_recall` by constraint and K, `accuracy` by group, `by_predicate`.
+        """
+        if not self.frames["with"]:
+            return {"frames": 0}
+        recall = {c: recall_table(frames) for c, frames in self.frames.items()}
+        mean = {
+            c: {k: _mean(predicate_recall(frames, len(predicates), k)[0]) for k in K}
+            for c, frames in self.frames.items()
+        }
+        by_predicate, counts = predicate_recall(self.frames["with"], len(predicates), SHOWN_K)
+        return {
+            "frames": len(self.frames["with"]),
+            "recall": {c: {str(k): v for k, v in row.items()} for c, row in recall.items()},
+            "mean_recall": {c: {str(k): v for k, v in row.items()} for c, row in mean.items()},
+            "accuracy": {
+                name: float(right / total) if total else None
+                for name, right, total in zip(groups, self.right, self.total, strict=True)
+            },
+            "by_predicate": {
+                name: {"recall": float(value), "count": int(count)}
+                for name, value, count in zip(predicates, by_predicate, counts, strict=True)
+                if count
+            },
+        }
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values))

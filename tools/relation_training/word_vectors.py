@@ -1,0 +1,68 @@
+"""Class embeddings that begin with GloVe vectors."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import UsageError
+from relations.sttran import STTran
+
+LOG = logging.getLogger(__name__)
+
+
+def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str, Tensor]:
+    """Vectors of some words from a text file of `word number number ...` lines.
+
+    Args:
+        path: such as `glove.6B.200d.txt`; read line by line.
+        words: wanted; of a class name the part before the first `/`, as in STTran.
+        width: numbers per line.
+
+    Returns:
+        Word -> (width,) float32; words that are not in the file are left out.
+
+    Raises:
+        UsageError: if the file cannot be read, or a line has another number of numbers.
+    """
+    wanted, found = set(words), {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                word, _, rest = line.rstrip("\n").partition(" ")
+                if number == 1 or word in wanted:
+                    values = [float(v) for v in rest.split()]
+                    if len(values) != width:
+                        raise UsageError(
+                            f"{path}: {width} numbers per word expected (network.class_width), "
+                            f"line {number} has {len(values)}"
+                        )
+                if word in wanted:
+                    found[word] = torch.tensor(values)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UsageError(
+            f"training.word_vectors: a text file of word vectors expected, {path}: {error}"
+        ) from error
+    return found
+
+
+def set_class_embeddings(model: STTran, path: Path, objects: Sequence[str]) -> list[str]:
+    """Fill the three tables of class embeddings; what the file lacks stays random.
+
+    Returns:
+        Classes whose word is not in the file.
+    """
+    words = [name.split("/")[0] for name in objects]
+    vectors = read_word_vectors(path, words, model.settings.class_width)
+    tables = [(model.obj_embed, 1), (model.obj_embed2, 1), (model.object_classifier.obj_embed, 0)]
+    with torch.no_grad():
+        for table, shift in tables:
+            for row, word in enumerate(words):
+                if word in vectors:
+                    table.weight[row + shift] = vectors[word].to(table.weight)
+    missing = [name for name, word in zip(objects, words, strict=True) if word not in vectors]
+    if missing:
+        LOG.warning("%s: no vectors of %s; they begin at random", path, ", ".join(missing))
+    return missing

@@ -1,0 +1,280 @@
+"""`python -m tools.train_relations`: train the relation predictor on a cache; no detector runs."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from pipeline.accounting import RunRecord
+from pipeline.cache import ClipReader
+from pipeline.cache_folder import CacheInfo, read_cache_info, read_manifest
+from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.config import config_as_dict, load_settings
+from pipeline.dataset import ClipEntry, is_held_out, list_clips
+from pipeline.detector_loading import pick_device
+from pipeline.errors import UsageError
+from pipeline.files import json_sha256
+from pipeline.predictor_card import PredictorCard, save_predictor
+from pipeline.temporary_files import sweep_temporary_files
+from pipeline.training_log import TrainingLog
+from pipeline.training_state import STATE
+from pipeline.vocabulary import load_vocabulary
+from relations.recall import recall_table
+from relations.settings import PredictorSettings
+from relations.sttran import STTran
+from tools.relation_scoring.graphs import (
+    Mode,
+    build_scene,
+    cached_truth,
+    group_sizes,
+    predict_scene,
+)
+from tools.relation_scoring.scores import Tally
+from tools.relation_training.learner import RelationLearner
+from tools.relation_training.samples import (
+    GROUND_TRUTH,
+    RelationClips,
+    epoch_batches,
+    read_annotated,
+)
+from tools.relation_training.settings import RelationTraining, check_settings
+from tools.relation_training.word_vectors import set_class_embeddings
+
+LOG = logging.getLogger("train_relations")
+EXAMPLE = (
+    "python -m tools.train_relations --config configs/relations/world.yaml "
+    "--cache cache/oracle --run runs/relations"
+)
+WEIGHTS = "predictor.safetensors"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What there is to learn, checked before any network is built."""
+
+    config: RelationTraining
+    settings: PredictorSettings
+    info: CacheInfo
+    training: list[ClipEntry]
+    validation: list[ClipEntry]
+    identity: str
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    parser = common_parser("python -m tools.train_relations", __doc__ or "", EXAMPLE)
+    parser.add_argument("--config", type=Path, default=Path("configs/relations/sttran.yaml"))
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        required=True,
+        action="append",
+        help="folder of pipeline.extract; repeatable, for annotated and detected boxes",
+    )
+    parser.add_argument("--run", type=Path, required=True, help="folder to write")
+    args, words = parse_words(parser, argv)
+    config = load_settings(RelationTraining, args.config, words)
+    check_settings(config)
+    device = pick_device(config.device)
+    job = prepare(config, args.cache)
+    if args.run.is_dir() and any(args.run.iterdir()) and not (args.run / STATE).is_file():
+        raise UsageError(f"--run: an empty folder or one of this command expected, got {args.run}")
+    torch.manual_seed(config.training.seed)
+    model = _new_model(job)
+    try:
+        args.run.mkdir(parents=True, exist_ok=True)
+        sweep_temporary_files(args.run)
+    except OSError as error:
+        raise UsageError(f"--run: a writable folder expected, {args.run}: {error}") from error
+    record = RunRecord(
+        args.run,
+        stage="train_relations",
+        config=config_as_dict(config),
+        argv=argv,
+        seed=config.training.seed,
+    )
+    with record as run:
+        run.counts.found = len(job.training) + len(job.validation)
+        learner = train(job, args.run, model.to(device), device)
+        run.counts.done = run.counts.found
+        run.extra["best_epoch"] = learner.progress.best_epoch
+        run.extra["weights_sha256"] = _write(job, args.run, learner)
+    print(f"train_relations: {run.counts}; best epoch {learner.progress.best_epoch}")
+    print(
+        f"measure it: python -m tools.evaluate_relations --weights {args.run / WEIGHTS} "
+        f"--cache {args.cache[0]} --mode predcls"
+    )
+    return EXIT_OK
+
+
+def prepare(config: RelationTraining, caches: Sequence[Path]) -> Job:
+    """Gather annotated training clips and settle sizes.
+
+    Raises:
+        UsageError: if the caches do not fit each other or the vocabulary, a clip is damaged, or
+            there is nothing to learn from.
+    """
+    vocabulary = load_vocabulary(config.vocabulary)
+    infos = [read_cache_info(cache) for cache in caches]
+    clips: list[ClipEntry] = []
+    digests: list[list[str]] = []
+    for cache, info in zip(caches, infos, strict=True):
+        groups = [list(v.predicate_groups.items()) for v in (vocabulary, info)]
+        if vocabulary.objects != info.objects or groups[0] != groups[1]:
+            raise UsageError(
+                f"--cache: the vocabulary {config.vocabulary!r} expected, {cache} was made with "
+                f"{info.settings.get('vocabulary')!r} or another version of it; extract again"
+            )
+        if info.detector != infos[0].detector:
+            raise UsageError(
+                f"--cache: features of one detector expected, {cache} and {caches[0]} were made "
+                "with different ones"
+            )
+        found = _training_clips(cache)
+        manifest = read_manifest(cache)
+        clips += found
+        digests += [[c.video_id, str(manifest[c.video_id]["sha256"])] for c in found]
+    fraction = config.training.validation_fraction
+    training = [c for c in clips if not is_held_out(c.video_id, fraction)]
+    held_out = [c for c in clips if is_held_out(c.video_id, fraction)]
+    # On detected boxes nobody knows what holds of most pairs, so that recall tells less there.
+    given = [c for c in held_out if c.header.feature_source == "box"]
+    validation = given or held_out
+    if not training:
+        raise UsageError(
+            f"training.validation_fraction={fraction}: videos to train on expected, none of "
+            f"{len(clips)} is left"
+        )
+    empty = ClipReader(training[0].path).read([])
+    attention, spatial, contacting = group_sizes(infos[0])
+    try:
+        settings = PredictorSettings(
+            num_objects=len(vocabulary.objects),
+            attention=attention,
+            spatial=spatial,
+            contacting=contacting,
+            feature_width=empty.box_features.shape[1],
+            union_channels=empty.union_features.shape[1],
+            **asdict(config.network),
+        )
+    except ValueError as error:
+        raise UsageError(f"network: {error}") from error
+    chosen = config_as_dict(config)
+    for name in ("workers", "tensorboard"):
+        chosen["training"].pop(name)
+    identity = json_sha256([chosen, asdict(settings), digests])
+    return Job(config, settings, infos[0], training, validation, identity)
+
+
+def _training_clips(cache: Path) -> list[ClipEntry]:
+    """Clips of the training split that hold annotated relations."""
+    listed, bad = list_clips(cache)
+    if bad:
+        raise UsageError(
+            f"--cache: whole clips expected, {len(bad)} are not: {min(bad.items())[1]}"
+        )
+    clips = [c for c in listed if c.header.split == "train" and GROUND_TRUTH in c.relations]
+    if not clips:
+        raise UsageError(
+            f"--cache: annotated relations of the training split expected, {cache} has none in "
+            f"{len(listed)} clips; extract with --annotations that hold Action Genome's pickles"
+        )
+    known = [c for c in clips if bool(ClipReader(c.path).has_relations(GROUND_TRUTH).any())]
+    if not known:
+        raise UsageError(f"--cache: annotated relations expected, no pair of {cache} has any")
+    return known
+
+
+def train(job: Job, run: Path, model: STTran, device: torch.device) -> RelationLearner:
+    """Train what is missing; returns the learner at its last epoch."""
+    t = job.config.training
+    data = RelationClips(job.training)
+    learner = RelationLearner(model, t, device, -(-len(data) // t.batch_size))
+    if (run / STATE).is_file():
+        learner.load(run, job.identity)
+        LOG.info("going on after epoch %d of %d", learner.progress.epoch, t.epochs)
+    log = TrainingLog(run, tensorboard=t.tensorboard)
+    log.rewind(learner.progress.step, learner.progress.epoch)
+    for epoch in range(learner.progress.epoch, t.epochs):
+        start = time.time()
+        losses = []
+        label = f"epoch {epoch + 1}/{t.epochs}"
+        with tqdm(total=len(data), desc=label, unit="video", disable=None) as bar:
+            for sample in epoch_batches(
+                data, t.batch_size, seed=t.seed, epoch=epoch, workers=t.workers
+            ):
+                step = learner.progress.step
+                row = learner.step(sample)
+                log.add("step", step=step, epoch=epoch + 1, **row)
+                losses.append(row["loss"])
+                bar.update(len(sample.video_ids))
+        validation = validate(job, learner.model)
+        learner.end_epoch(validation["recall_20"])
+        learner.save(run, job.identity)
+        summary: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "step": learner.progress.step,
+            "loss": sum(losses) / len(losses),
+            "seconds": round(time.time() - start, 3),
+        }
+        log.add("epoch", **summary, **validation)
+        shown = {k: round(v, 4) for k, v in validation.items() if v is not None}
+        LOG.info("%s: loss %.4f, %s", label, summary["loss"], shown or "no validation videos")
+    log.close()
+    return learner
+
+
+def validate(job: Job, model: STTran) -> dict[str, float | None]:
+    """R@20 (PredCLS, with constraint) and accuracy by group on the held-out videos."""
+    tally, sizes = Tally(), group_sizes(job.info)
+    model.eval()
+    for entry in job.validation:
+        clip = read_annotated(entry)
+        scene = build_scene(clip, Mode.predcls)
+        tally.add(cached_truth(clip, sizes), scene.graphs(predict_scene(model, scene), sizes))
+    if not tally.frames["with"]:
+        return {"recall_20": None}
+    accuracy = {
+        f"accuracy_{name}": float(right / total) if total else None
+        for name, right, total in zip(
+            job.info.predicate_groups, tally.right, tally.total, strict=True
+        )
+    }
+    return {"recall_20": recall_table(tally.frames["with"], [20])[20], **accuracy}
+
+
+def _new_model(job: Job) -> STTran:
+    model = STTran(job.settings)
+    path = job.config.training.word_vectors
+    if path is not None:
+        set_class_embeddings(model, Path(path), job.info.objects)
+    return model
+
+
+def _write(job: Job, run: Path, learner: RelationLearner) -> str:
+    """The weights of the best epoch, with their card; returns their SHA-256."""
+    progress = learner.progress
+    card = PredictorCard(
+        settings=job.settings,
+        objects=job.info.objects,
+        predicate_groups=job.info.predicate_groups,
+        detector=str(job.info.detector.get("weights")),
+        origin="trained by tools.train_relations",
+        details={
+            "training": config_as_dict(job.config)["training"],
+            "videos": len(job.training),
+            "validation_videos": len(job.validation),
+            "best_epoch": progress.best_epoch,
+            "validation_recall_20": progress.best_recall if job.validation else None,
+        },
+    )
+    return save_predictor(run / WEIGHTS, progress.best, card, half=job.config.training.half)
+
+
+if __name__ == "__main__":
+    run_command(main)
