@@ -1,46 +1,25 @@
 """`python -m pipeline.extract`: a folder of raw videos becomes a cache, one file per video."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from pipeline.accounting import Failures, RunRecord
-from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
 from pipeline.cache import CachedClip, ClipReader, load_clip, save_clip
-from pipeline.cache_folder import (
-    CacheInfo,
-    append_manifest,
-    clip_path,
-    read_cache_info,
-    read_manifest,
-    write_cache_info,
-)
+from pipeline.cache_folder import append_manifest, clip_path, read_manifest
 from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
-from pipeline.config import Boxes, Config, Relations, config_as_dict, load_config
-from pipeline.detector_loading import (
-    DetectorIdentity,
-    detector_identity,
-    feature_widths,
-    load_detector,
-    pick_device,
-)
-from pipeline.errors import FailureReason, ItemError, UsageError
-from pipeline.extraction import ClipExtractor, clip_fingerprint, extraction_settings
+from pipeline.config import config_as_dict, load_config
+from pipeline.detector_loading import load_detector, pick_device
+from pipeline.errors import FailureReason, ItemError
+from pipeline.extraction import ClipExtractor, clip_fingerprint
+from pipeline.extraction_job import Job, open_cache, prepare
 from pipeline.files import file_sha256, json_sha256
-from pipeline.predictor_loading import (
-    PredictorFile,
-    check_predictor,
-    find_predictor,
-    load_predictor,
-)
+from pipeline.predictor_loading import PredictorFile, load_predictor
 from pipeline.relation_prediction import with_predicted
 from pipeline.safely import as_item_error
 from pipeline.temporary_files import sweep_temporary_files
-from pipeline.video_files import VideoFile, list_videos
-from pipeline.vocabulary import Vocabulary, load_vocabulary
+from pipeline.video_files import VideoFile
 from relations.sttran import STTran
 
 LOG = logging.getLogger("extract")
@@ -85,111 +64,6 @@ def main(argv: list[str]) -> int:
             run.extra["relation_predictor"] = job.predictor.identity
     _report(run, args.cache)
     return run.exit_code
-
-
-@dataclass(frozen=True)
-class Job:
-    """What there is to do, checked before any model is built."""
-
-    config: Config
-    videos: list[VideoFile]
-    vocabulary: Vocabulary
-    annotations: Annotations | None
-    identity: DetectorIdentity
-    settings: dict[str, Any]
-    predictor: PredictorFile | None = None
-
-    @property
-    def info(self) -> CacheInfo:
-        """What all clips of the cache will share."""
-        return CacheInfo(
-            settings=self.settings,
-            detector=self.identity.to_tree(),
-            objects=self.vocabulary.objects,
-            predicate_groups=self.vocabulary.predicate_groups,
-            classes=self.annotations.classes if self.annotations else (),
-        )
-
-    def annotation_of(self, video_id: str) -> ClipAnnotation | None:
-        """The annotation of a video, or None; ItemError if it is there but bad."""
-        if self.annotations is None:
-            return None
-        if video_id in self.annotations.errors:
-            raise ItemError(FailureReason.BAD_ANNOTATION, self.annotations.errors[video_id])
-        return self.annotations.videos.get(video_id)
-
-
-def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
-    """Check everything that can be checked cheaply.
-
-    Raises:
-        UsageError: the first thing that is missing or contradicts itself.
-    """
-    if config.boxes is Boxes["ground-truth"] and not annotations:
-        raise UsageError(
-            "boxes=ground-truth: --annotations DIR with Action Genome's pickles expected, got none"
-        )
-    pick_device(config.device)
-    listed = list_videos(videos)
-    vocabulary = load_vocabulary(config.vocabulary)
-    identity = detector_identity(config.detection)
-    if identity.is_random:
-        LOG.warning("RANDOM_WEIGHTS: the detector is untrained; boxes and features mean nothing")
-    read = read_annotations(annotations, vocabulary) if annotations else None
-    if config.boxes is Boxes["ground-truth"] and read and not _has_frames(read):
-        raise UsageError(
-            "boxes=ground-truth: object_bbox_and_relationship.pkl and person_bbox.pkl expected "
-            f"below {', '.join(map(str, annotations))}, there are no annotated frames"
-        )
-    settings = extraction_settings(config, vocabulary.objects)
-    predictor = find_relation_predictor(config, vocabulary, identity)
-    return Job(config, listed, vocabulary, read, identity, settings, predictor)
-
-
-def find_relation_predictor(
-    config: Config, vocabulary: Vocabulary, identity: DetectorIdentity
-) -> PredictorFile | None:
-    """What relations=predicted will use, checked against the vocabulary and the detector.
-
-    Raises:
-        UsageError: if there is none, or it does not fit.
-    """
-    if config.relations is not Relations.predicted:
-        return None
-    file = find_predictor(config.relation_predictor)
-    check_predictor(
-        file.card,
-        objects=vocabulary.objects,
-        predicate_groups=vocabulary.predicate_groups,
-        detector=identity.to_tree(),
-        widths=feature_widths(config.detection),
-        where=str(file.path),
-    )
-    return file
-
-
-def open_cache(folder: Path, info: CacheInfo) -> None:
-    """Create a cache folder, or make sure that the one there was made by the same settings.
-
-    Raises:
-        UsageError: if it was made by others (names the first that differs), or is not writable.
-    """
-    if (folder / "cache.json").is_file():
-        found = read_cache_info(folder)
-        wanted, there = info.to_tree(), found.to_tree()
-        for part in ("settings", "detector", "objects", "predicate_groups", "classes"):
-            if wanted[part] != there[part]:
-                raise UsageError(_difference(folder, part, wanted[part], there[part]))
-        return
-    if folder.is_dir() and next(folder.glob("*.safetensors"), None):
-        raise UsageError(f"--cache: {folder} has clips but no cache.json; give an empty folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_cache_info(folder, info)
-    except OSError as error:
-        raise UsageError(
-            f"--cache: a writable folder expected, {folder}: {error.strerror}"
-        ) from error
 
 
 class Extraction:
@@ -308,26 +182,6 @@ class Extraction:
             detector = load_detector(config.detection, job.vocabulary.objects, device)
             self._extractor = ClipExtractor(detector, job.identity, config, job.settings, device)
         return self._extractor
-
-
-def _has_frames(annotations: Annotations) -> bool:
-    return bool(annotations.errors) or any(v.frames for v in annotations.videos.values())
-
-
-def _difference(folder: Path, part: str, wanted: Any, there: Any) -> str:
-    if isinstance(wanted, dict) and isinstance(there, dict):
-        keys = [k for k in (wanted | there) if wanted.get(k) != there.get(k)]
-        part = f"{part}.{keys[0]}"
-        wanted, there = wanted.get(keys[0]), there.get(keys[0])
-    return (
-        f"--cache: {folder} was made with {part}={_short(there)}, this command has "
-        f"{_short(wanted)}; give another --cache, or the settings it was made with"
-    )
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _report(run: RunRecord, cache: Path) -> None:

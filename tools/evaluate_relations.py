@@ -164,25 +164,24 @@ def count_frequencies(clips: Sequence[ClipEntry], info: CacheInfo) -> FrequencyB
 def measure(job: Job, clips: Sequence[ClipEntry], info: CacheInfo) -> dict[str, Any]:
     """Recall of the predictor, the baseline and the ceiling, as JSON."""
     tallies = {name: Tally() for name in (OURS, FREQUENCY, CEILING)}
-    lost = 0
+    lost, pairs = 0, 0
     for entry in tqdm(clips, desc=job.mode.value, unit="video", disable=None):
         clip, truth = _truth(job, entry)
         truth = [without_small(graph, job.min_side) for graph in truth]
         scene = build_scene(clip, job.mode, job.model)
-        lost += scene.num_lost
+        lost, pairs = lost + scene.num_lost, pairs + len(scene.batch.pairs)
         for name, predicates in (
             (OURS, predict_scene(job.model, scene)),
             (FREQUENCY, job.baseline.predict(scene.object_labels)),
         ):
             tallies[name].add(truth, scene.graphs(predicates, job.group_sizes))
         tallies[CEILING].add(truth, truth)
-    names = [name for group in info.predicate_groups.values() for name in group]
-    groups = list(info.predicate_groups)
     return {
         "mode": job.mode.value,
         "videos": len(clips),
+        "pairs": pairs,
         "pairs_without_union_features": lost,
-        "results": {name: tally.to_tree(groups, names) for name, tally in tallies.items()},
+        "results": {name: tally.to_tree(info.predicate_groups) for name, tally in tallies.items()},
     }
 
 

@@ -18,7 +18,7 @@ from pipeline.config import config_as_dict, load_settings
 from pipeline.dataset import ClipEntry, is_held_out, list_clips
 from pipeline.detector_loading import pick_device
 from pipeline.errors import UsageError
-from pipeline.files import json_sha256
+from pipeline.files import file_sha256, json_sha256
 from pipeline.predictor_card import PredictorCard, save_predictor
 from pipeline.temporary_files import sweep_temporary_files
 from pipeline.training_log import TrainingLog
@@ -164,11 +164,23 @@ def prepare(config: RelationTraining, caches: Sequence[Path]) -> Job:
         )
     except ValueError as error:
         raise UsageError(f"network: {error}") from error
-    chosen = config_as_dict(config)
-    for name in ("workers", "tensorboard"):
-        chosen["training"].pop(name)
-    identity = json_sha256([chosen, asdict(settings), digests])
+    identity = json_sha256([_what_counts(config), asdict(settings), digests])
     return Job(config, settings, infos[0], training, validation, identity)
+
+
+def _what_counts(config: RelationTraining) -> dict[str, Any]:
+    """Settings that determine the weights; no path: word vectors count by their bytes."""
+    tree = config_as_dict(config)
+    for name in ("workers", "tensorboard"):
+        del tree["training"][name]
+    vectors = config.training.word_vectors
+    if vectors is not None:
+        path = Path(vectors)
+        if not path.is_file():
+            raise UsageError(f"training.word_vectors: a text file expected, {path} is none")
+        tree["training"]["word_vectors"] = file_sha256(path)
+    del tree["device"]
+    return tree
 
 
 def _training_clips(cache: Path) -> list[ClipEntry]:
@@ -266,7 +278,7 @@ def _write(job: Job, run: Path, learner: RelationLearner) -> str:
         detector=str(job.info.detector.get("weights")),
         origin="trained by tools.train_relations",
         details={
-            "training": config_as_dict(job.config)["training"],
+            "training": _what_counts(job.config)["training"],
             "videos": len(job.training),
             "validation_videos": len(job.validation),
             "best_epoch": progress.best_epoch,

@@ -123,7 +123,7 @@ def test_a_damaged_clip_is_named_and_the_others_are_learnt(tmp_path: Path) -> No
     ("word", "says"),
     [
         ("relations=none", "the language side is trained on relations"),
-        ("relations=predicted", "not part of this version"),
+        ("relations=predicted", "add them, which runs no detector"),
         ("boxes=detected", "this cache has boxes=ground-truth"),
         ("detection.weights=random detection.seed=4", "the detector of this cache"),
         ("train.validation_fraction=1", "leaves no video"),

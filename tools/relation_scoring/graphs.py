@@ -34,7 +34,7 @@ class Scene:
         boxes: (M, 4); labels: (M,); scores: (M,).
         batch: their P pairs.
         num_lost: pairs left out because the cache holds no union features of them: their person is
-            not the one that extraction paired.
+            not the one that extraction paired, or their object is a further person to the detector.
     """
 
     boxes: Tensor

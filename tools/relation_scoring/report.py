@@ -18,8 +18,8 @@ def print_report(tree: dict[str, Any]) -> None:
         return
     if tree["pairs_without_union_features"]:
         print(
-            f"{tree['pairs_without_union_features']} pairs left out: their person is not the one "
-            "that extraction paired"
+            f"{tree['pairs_without_union_features']} pairs left out beside {tree['pairs']}: with "
+            "another person than extraction paired, or of further people"
         )
     columns = [f"R@{k}" for k in K] + [f"mR@{k}" for k in K[:2]]
     for constraint in CONSTRAINTS:
@@ -35,15 +35,8 @@ def print_report(tree: dict[str, Any]) -> None:
             cells = "".join(f"{v:8.1f}" for v in published) + f"{'-':>8}"
             cells += "".join(f"{v:8.1f}" for v in mean)
             print(f"{method + ', on Action Genome':{_WIDTH}}{cells}")
-    print(
-        f"\n{'best predicate is annotated':{_WIDTH}}"
-        + "".join(f"{group:>12}" for group in results["predictor"]["accuracy"])
-    )
-    for name in ("predictor", "frequency"):
-        accuracy = results[name]["accuracy"]
-        if all(value is not None for value in accuracy.values()):
-            cells = "".join(f"{100 * value:12.1f}" for value in accuracy.values())
-            print(f"{name:{_WIDTH}}{cells}")
+    _print_groups("best predicate is annotated", results, "accuracy")
+    _print_groups(f"R@{SHOWN_K} by group, with constraint", results, "by_group")
     print(
         f"\n{f'R@{SHOWN_K} by predicate, with constraint':{_WIDTH}}{'predictor':>12}"
         f"{'frequency':>12}{'count':>8}"
@@ -54,3 +47,12 @@ def print_report(tree: dict[str, Any]) -> None:
             f"{name:{_WIDTH}}{100 * row['recall']:12.1f}"
             f"{100 * baseline[name]['recall']:12.1f}{row['count']:8d}"
         )
+
+
+def _print_groups(title: str, results: dict[str, Any], key: str) -> None:
+    """A line each for predictor and baseline, unless there is nothing to say."""
+    if None in results["predictor"][key].values():
+        return
+    print(f"\n{title:{_WIDTH}}" + "".join(f"{g:>12}" for g in results["predictor"][key]))
+    for name in ("predictor", "frequency"):
+        print(f"{name:{_WIDTH}}" + "".join(f"{100 * v:12.1f}" for v in results[name][key].values()))

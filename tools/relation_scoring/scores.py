@@ -1,6 +1,6 @@
 """Recall and accuracy of predicates over many frames."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,11 +55,15 @@ class Tally:
             self.total[group] += there.sum()
             self.right[group] += known[there, best[there]].sum()
 
-    def to_tree(self, groups: Sequence[str], predicates: Sequence[str]) -> dict[str, Any]:
+    def to_tree(self, predicate_groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """As JSON.
 
-        `recall` and `mean_recall` by constraint and K, `accuracy` by group, `by_predicate`.
+        `recall` and `mean_recall` by constraint and K; `accuracy` by group; `by_group` and
+        `by_predicate`: share of all annotated relations found, with constraint, K = `SHOWN_K`.
         """
+        groups = list(predicate_groups)
+        predicates = [name for names in predicate_groups.values() for name in names]
+        group_sizes = [len(names) for names in predicate_groups.values()]
         if not self.frames["with"]:
             return {"frames": 0}
         recall = {c: recall_table(frames) for c, frames in self.frames.items()}
@@ -68,6 +72,8 @@ class Tally:
             for c, frames in self.frames.items()
         }
         by_predicate, counts = predicate_recall(self.frames["with"], len(predicates), SHOWN_K)
+        ends = np.cumsum(group_sizes)
+        spans = [slice(end - size, end) for end, size in zip(ends, group_sizes, strict=True)]
         return {
             "frames": len(self.frames["with"]),
             "recall": {c: {str(k): v for k, v in row.items()} for c, row in recall.items()},
@@ -75,6 +81,10 @@ class Tally:
             "accuracy": {
                 name: float(right / total) if total else None
                 for name, right, total in zip(groups, self.right, self.total, strict=True)
+            },
+            "by_group": {
+                group: float(np.nansum((by_predicate * counts)[span]) / max(counts[span].sum(), 1))
+                for group, span in zip(groups, spans, strict=True)
             },
             "by_predicate": {
                 name: {"recall": float(value), "count": int(count)}

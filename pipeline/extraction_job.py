@@ -1,0 +1,157 @@
+"""What an extraction consists of, checked before any network is built."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
+from pipeline.cache_folder import CacheInfo, read_cache_info, write_cache_info
+from pipeline.config import Boxes, Config, Relations
+from pipeline.detector_loading import (
+    DetectorIdentity,
+    detector_identity,
+    feature_widths,
+    pick_device,
+)
+from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.extraction import extraction_settings
+from pipeline.predictor_loading import PredictorFile, check_predictor, find_predictor
+from pipeline.video_files import VideoFile, list_videos
+from pipeline.vocabulary import Vocabulary, load_vocabulary
+
+LOG = logging.getLogger("extract")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What there is to do, checked before any model is built."""
+
+    config: Config
+    videos: list[VideoFile]
+    vocabulary: Vocabulary
+    annotations: Annotations | None
+    identity: DetectorIdentity
+    settings: dict[str, Any]
+    predictor: PredictorFile | None = None
+
+    @property
+    def info(self) -> CacheInfo:
+        """What all clips of the cache will share."""
+        return CacheInfo(
+            settings=self.settings,
+            detector=self.identity.to_tree(),
+            objects=self.vocabulary.objects,
+            predicate_groups=self.vocabulary.predicate_groups,
+            classes=self.annotations.classes if self.annotations else (),
+        )
+
+    def annotation_of(self, video_id: str) -> ClipAnnotation | None:
+        """The annotation of a video, or None; ItemError if it is there but bad."""
+        if self.annotations is None:
+            return None
+        if video_id in self.annotations.errors:
+            raise ItemError(FailureReason.BAD_ANNOTATION, self.annotations.errors[video_id])
+        return self.annotations.videos.get(video_id)
+
+
+def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
+    """Check everything that can be checked cheaply.
+
+    Raises:
+        UsageError: the first thing that is missing or contradicts itself.
+    """
+    pick_device(config.device)
+    listed = list_videos(videos)
+    vocabulary = load_vocabulary(config.vocabulary)
+    identity = detector_identity(config.detection)
+    if identity.is_random:
+        LOG.warning("RANDOM_WEIGHTS: the detector is untrained; boxes and features mean nothing")
+    read = read_annotations(annotations, vocabulary) if annotations else None
+    _check_annotated(config, read, annotations)
+    settings = extraction_settings(config, vocabulary.objects)
+    predictor = find_relation_predictor(config, vocabulary, identity)
+    return Job(config, listed, vocabulary, read, identity, settings, predictor)
+
+
+def _check_annotated(config: Config, read: Annotations | None, annotations: Sequence[Path]) -> None:
+    """UsageError if annotated boxes or relations are asked for, and no frame has any."""
+    if config.boxes is Boxes["ground-truth"]:
+        asked = "boxes=ground-truth"
+    elif config.relations is Relations["ground-truth"]:
+        asked = "relations=ground-truth"
+    else:
+        return
+    if read is None or not _has_frames(read):
+        where = f"below {', '.join(map(str, annotations))}" if annotations else "by --annotations"
+        raise UsageError(
+            f"{asked}: object_bbox_and_relationship.pkl and person_bbox.pkl expected {where}, "
+            "there are no annotated frames"
+        )
+
+
+def find_relation_predictor(
+    config: Config, vocabulary: Vocabulary, identity: DetectorIdentity
+) -> PredictorFile | None:
+    """What relations=predicted will use, checked against the vocabulary and the detector.
+
+    Raises:
+        UsageError: if there is none, or it does not fit.
+    """
+    if config.relations is not Relations.predicted:
+        return None
+    file = find_predictor(config.relation_predictor)
+    check_predictor(
+        file.card,
+        objects=vocabulary.objects,
+        predicate_groups=vocabulary.predicate_groups,
+        detector=identity.to_tree(),
+        widths=feature_widths(config.detection),
+        where=str(file.path),
+    )
+    return file
+
+
+def open_cache(folder: Path, info: CacheInfo) -> None:
+    """Create a cache folder, or make sure that the one there was made by the same settings.
+
+    Raises:
+        UsageError: if it was made by others (names the first that differs), or is not writable.
+    """
+    if (folder / "cache.json").is_file():
+        found = read_cache_info(folder)
+        wanted, there = info.to_tree(), found.to_tree()
+        for part in ("settings", "detector", "objects", "predicate_groups", "classes"):
+            if wanted[part] != there[part]:
+                raise UsageError(_difference(folder, part, wanted[part], there[part]))
+        return
+    if folder.is_dir() and next(folder.glob("*.safetensors"), None):
+        raise UsageError(f"--cache: {folder} has clips but no cache.json; give an empty folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_cache_info(folder, info)
+    except OSError as error:
+        raise UsageError(
+            f"--cache: a writable folder expected, {folder}: {error.strerror}"
+        ) from error
+
+
+def _has_frames(annotations: Annotations) -> bool:
+    return bool(annotations.errors) or any(v.frames for v in annotations.videos.values())
+
+
+def _difference(folder: Path, part: str, wanted: Any, there: Any) -> str:
+    if isinstance(wanted, dict) and isinstance(there, dict):
+        keys = [k for k in (wanted | there) if wanted.get(k) != there.get(k)]
+        part = f"{part}.{keys[0]}"
+        wanted, there = wanted.get(keys[0]), there.get(keys[0])
+    return (
+        f"--cache: {folder} was made with {part}={_short(there)}, this command has "
+        f"{_short(wanted)}; give another --cache, or the settings it was made with"
+    )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
