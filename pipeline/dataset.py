@@ -148,13 +148,18 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
             if known:
                 rows = [known[i] for i in segment_rows(len(known), self.num_frames, rng)]
         clip = reader.read(rows)
-        for name in ("box_features", "union_features", "boxes", "scores"):
-            if not bool(torch.isfinite(getattr(clip, name)).all()):
-                raise ItemError(
-                    FailureReason.BAD_CACHE,
-                    f"{entry.video_id}: finite {name} expected, got NaN or infinity; extract again",
-                )
+        check_finite(clip)
         return clip
+
+
+def check_finite(clip: CachedClip) -> None:
+    """ItemError BAD_CACHE if an array of a clip holds NaN or infinity."""
+    for name in ("box_features", "union_features", "boxes", "scores", "distribution"):
+        if not bool(torch.isfinite(getattr(clip, name)).all()):
+            raise ItemError(
+                FailureReason.BAD_CACHE,
+                f"{clip.video_id}: finite {name} expected, got NaN or infinity; extract again",
+            )
 
 
 def sample_rows(

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.cache import CachedClip, ClipReader
-from pipeline.dataset import ClipEntry
-from pipeline.errors import FailureReason, ItemError
+from pipeline.dataset import ClipEntry, check_finite
 from pipeline.relation_prediction import clip_pairs
 from relations.pair_batch import PairBatch, join_pairs
 
@@ -44,12 +43,7 @@ def read_annotated(entry: ClipEntry) -> CachedClip:
     """
     reader = ClipReader(entry.path)
     clip = reader.read(reader.has_relations(GROUND_TRUTH).nonzero()[:, 0].tolist())
-    for name in ("box_features", "union_features", "boxes", "distribution"):
-        if not bool(torch.isfinite(getattr(clip, name)).all()):
-            raise ItemError(
-                FailureReason.BAD_CACHE,
-                f"{entry.video_id}: finite {name} expected, got NaN or infinity; extract again",
-            )
+    check_finite(clip)
     return clip
 
 
