@@ -13,6 +13,9 @@ from detection.resnet import STAGES, PyramidTrunk, Trunk
 from detection.roi_heads import RoIHead, Stage4, TwoLayers
 from detection.rpn import RegionProposalNetwork
 
+#: Wider networks are mistakes.
+MAX_WIDTH = 65536
+
 
 @dataclass(frozen=True)
 class NetworkSize:
@@ -27,7 +30,8 @@ class NetworkSize:
             less than 1 for networks that see smaller images.
 
     Raises:
-        ValueError: for a depth that is not there, or a size below 1.
+        ValueError: for a depth that is not there, a size that is no whole number from 1 to
+            `MAX_WIDTH`, or a scale outside 1/1000 to 1000.
     """
 
     depth: int = 101
@@ -40,10 +44,12 @@ class NetworkSize:
         if self.depth not in STAGES:
             raise ValueError(f"depth in {sorted(STAGES)} expected, got {self.depth}")
         for name in ("width", "fpn_channels", "head_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1 expected, got {getattr(self, name)}")
-        if not 0 < self.anchor_scale < math.inf:
-            raise ValueError(f"anchor_scale: above 0 expected, got {self.anchor_scale}")
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= MAX_WIDTH:
+                raise ValueError(f"{name}: 1 to {MAX_WIDTH} expected, got {value!r}")
+        scale = self.anchor_scale
+        if not isinstance(scale, int | float) or not 1e-3 <= scale <= 1e3:
+            raise ValueError(f"anchor_scale: 0.001 to 1000 expected, got {scale!r}")
 
 
 def build_detector(

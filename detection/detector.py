@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from detection.detections import Detections
+from detection.detections import Detections, check_boxes
 from detection.postprocess import select_boxes
 from detection.preprocess import preprocess
 from detection.presets import Preset
@@ -83,6 +83,8 @@ class Detector(nn.Module):
             Detections per frame, features of the *proposal* each box came from; and the maps.
         """
         maps = self.feature_maps(frames)
+        if not len(frames):
+            return [], maps
         proposals = self.rpn(maps.levels, maps.padded_size, [maps.size] * len(frames))
         features = self.roi_head.features(self.roi_head.pool(maps.levels, proposals))
         parts = features.split([len(p) for p in proposals])
@@ -119,9 +121,17 @@ class Detector(nn.Module):
 
         Returns:
             Detections per frame with score 1, features of the *box*; and the maps.
+
+        Raises:
+            ValueError: if there are not as many lists of boxes and labels as frames, or a box is
+                inverted or not finite.
         """
+        for what, given in (("boxes", boxes), ("labels", labels)):
+            _check_count(what, given, len(frames))
         maps = self.feature_maps(frames)
         boxes = [_inside(b, maps.frame_size) for b in boxes]
+        for box in boxes:
+            check_boxes(box, *maps.frame_size)
         pooled = self.roi_head.pool(maps.levels, [maps.to_network(b) for b in boxes])
         parts = self.roi_head.features(pooled).split([len(b) for b in boxes])
         return [
@@ -140,10 +150,23 @@ class Detector(nn.Module):
     def pool_union(
         self, maps: FeatureMaps, union_boxes: list[Float[Tensor, "_ 4"]]
     ) -> list[Float[Tensor, "_ Cu S S"]]:
-        """Pool union boxes (frame pixels) from maps that are there already."""
+        """Pool union boxes (frame pixels) from maps that are there already.
+
+        Raises:
+            ValueError: if there are not as many lists of boxes as frames, or a box is inverted, not
+                finite or outside its frame.
+        """
+        _check_count("union_boxes", union_boxes, len(maps.levels[0]))
+        for box in union_boxes:
+            check_boxes(box, *maps.frame_size)
         boxes = [maps.to_network(b) for b in union_boxes]
         pooled = self.roi_head.pool_unions(maps.levels, boxes)
         return list(pooled.split([len(b) for b in union_boxes]))
+
+
+def _check_count(what: str, given: list[Tensor], num_frames: int) -> None:
+    if len(given) != num_frames:
+        raise ValueError(f"{what}: one for each of {num_frames} frames expected, got {len(given)}")
 
 
 def _inside(boxes: Tensor, frame_size: tuple[int, int]) -> Tensor:

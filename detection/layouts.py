@@ -199,6 +199,8 @@ def _rename(state: Mapping[str, Tensor], steps: Sequence[_Rules], whose: str) ->
         for rules in steps[1:]:
             for theirs, ours in rules:
                 new = re.sub(theirs, ours, new)
+        if new in renamed:
+            raise ValueError(f"state dict: one tensor for {new!r} expected, {name!r} is a second")
         renamed[new] = value
     return renamed
 

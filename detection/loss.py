@@ -37,6 +37,23 @@ class LossSettings:
     beta: float = 1 / 9
 
 
+def check_loss(settings: LossSettings) -> None:
+    """ValueError for the first number out of range.
+
+    Not at the birth of the settings: config files fill them in one by one.
+    """
+    for name in ("rpn_batch", "pre_nms", "post_nms", "roi_batch"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name}: at least 1 expected, got {getattr(settings, name)}")
+    for name in ("rpn_high", "rpn_low", "rpn_positive", "roi_high", "roi_positive"):
+        if not 0 <= getattr(settings, name) <= 1:
+            raise ValueError(f"{name}: 0 to 1 expected, got {getattr(settings, name)}")
+    if settings.rpn_low > settings.rpn_high:
+        raise ValueError(f"rpn_low: at most rpn_high expected, got {settings.rpn_low}")
+    if not 0 <= settings.beta <= 1e6:
+        raise ValueError(f"beta: from 0 on expected, got {settings.beta}")
+
+
 @dataclass(frozen=True)
 class Targets:
     """Annotated boxes of one image.

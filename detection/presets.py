@@ -12,6 +12,8 @@ from typing import Literal
 
 #: exp() of a size delta is not let beyond this (1000 / 16), where a family clamps it.
 LOG_MAX_RATIO = math.log(1000 / 16)
+#: Beyond this a frame would not fit into any memory.
+MAX_SHORT_SIDE = 8192
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,8 @@ class RoIHead(nn.Module):
             size: S; the preset's unless given.
         """
         size = self.preset.pooling.size if size is None else size
+        if not boxes:
+            return maps[0].new_zeros((0, maps[0].shape[1], size, size), dtype=torch.float32)
         frame = torch.cat([b.new_full((len(b), 1), t) for t, b in enumerate(boxes)])
         rois = torch.cat([frame, torch.cat(list(boxes))], 1).to(maps[0].device)
         if self.preset.network == "c4":

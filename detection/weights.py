@@ -1,4 +1,4 @@
-"""State dicts into a detector; strict, by name."""
+"""State dicts into a network; strict, by name."""
 
 from collections.abc import Mapping
 
@@ -7,17 +7,18 @@ from torch import Tensor, nn
 
 
 def load_state(
-    detector: nn.Module, state: Mapping[str, Tensor], *, only_check: bool = False
+    network: nn.Module, state: Mapping[str, Tensor], *, only_check: bool = False
 ) -> None:
     """Load every tensor, or none.
 
     `num_batches_tracked` may be absent, as in files of old torch versions. With `only_check`
-    nothing is loaded; the detector may then be on the meta device.
+    nothing is loaded; the network may then be on the meta device.
 
     Raises:
-        ValueError: names the first missing, unexpected, misshapen or non-finite tensor.
+        ValueError: names the first tensor that is missing, unexpected, misshapen, of other than
+            floating point numbers, not finite in float32, or a variance below zero.
     """
-    own = detector.state_dict()
+    own = network.state_dict()
     state = {name: value for name, value in state.items() if not _is_counter(name)}
     wanted = {name: value for name, value in own.items() if not _is_counter(name)}
     for what, names in (
@@ -35,10 +36,14 @@ def load_state(
                 f"{name}: shape {tuple(wanted[name].shape)} expected, got {tuple(value.shape)}; "
                 "is it another number of classes, depth or width?"
             )
-        if not bool(torch.isfinite(value).all()):
-            raise ValueError(f"{name}: finite numbers expected, got NaN or infinity")
+        if not value.dtype.is_floating_point:
+            raise ValueError(f"{name}: floating point numbers expected, got {value.dtype}")
+        if not bool(torch.isfinite(value.float()).all()):
+            raise ValueError(f"{name}: finite numbers of float32 expected, got NaN or infinity")
+        if name.endswith("running_var") and bool((value < 0).any()):
+            raise ValueError(f"{name}: variances from 0 on expected, got {float(value.min())}")
     if not only_check:
-        detector.load_state_dict(own | state)
+        network.load_state_dict(own | state)
 
 
 def _is_counter(name: str) -> bool:

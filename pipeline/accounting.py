@@ -136,6 +136,8 @@ class RunRecord:
             code = self.exit_code
         if not self.folder.is_dir():
             return
+        if status == "refused" and (self.folder / "run.json").is_file():
+            return  # what a run left before stays true
         write_json(
             self.folder / "run.json",
             self._tree

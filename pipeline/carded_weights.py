@@ -37,7 +37,7 @@ def save_carded(
     kept = {}
     for name, value in state.items():
         if not name.endswith("num_batches_tracked"):
-            value = value.detach().cpu().float().contiguous()
+            value = value.detach().cpu().float().clone(memory_format=torch.contiguous_format)
             kept[name] = value.half() if half else value
     data = save(kept, {"card": json.dumps(card, sort_keys=True)})
     sha256 = hashlib.sha256(data).hexdigest()

@@ -32,13 +32,16 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see: {self.prog} --help")
 
 
-def common_parser(prog: str, description: str, example: str) -> Parser:
+def common_parser(
+    prog: str, description: str, example: str, *, has_settings: bool = True
+) -> Parser:
     """Parser with an example in its help and `key=value` words at its end.
 
     Args:
         prog: `python -m pipeline.NAME`.
         description: one or two sentences.
         example: a command line that works.
+        has_settings: whether the command takes `key=value` words.
 
     Returns:
         A parser; call `parse_words` on it.
@@ -46,7 +49,8 @@ def common_parser(prog: str, description: str, example: str) -> Parser:
     return Parser(
         prog=prog,
         description=description,
-        epilog=f"example:\n  {example}\n\nsettings: key=value words, as in pipeline/config.py",
+        epilog=f"example:\n  {example}"
+        + ("\n\nsettings: key=value words, as in pipeline/config.py" if has_settings else ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 

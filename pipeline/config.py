@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from detection.presets import PRESETS
+from detection.build import MAX_WIDTH
+from detection.presets import MAX_SHORT_SIDE, PRESETS
 from detection.resnet import STAGES
 from model.criterion import CriterionSettings
 from model.settings import LaIARSettings
@@ -313,20 +314,22 @@ def check_detection(config: DetectionConfig) -> None:
         raise UsageError(
             f"detection.depth: one of {', '.join(map(str, STAGES))} expected, got {config.depth}"
         )
-    for key, low in (
-        ("short_side", 32),
-        ("width", 1),
-        ("fpn_channels", 1),
-        ("head_width", 1),
-        ("batch_size", 1),
-        ("proposals", 1),
-        ("max_boxes", 1),
+    for key, low, high in (
+        ("short_side", 32, MAX_SHORT_SIDE),
+        ("width", 1, MAX_WIDTH),
+        ("fpn_channels", 1, MAX_WIDTH),
+        ("head_width", 1, MAX_WIDTH),
+        ("batch_size", 1, 4096),
+        ("proposals", 1, 100_000),
+        ("max_boxes", 1, 100_000),
+        ("anchor_scale", 0.001, 1000),
+        ("score_threshold", 0, 1),
+        ("nms_threshold", 0, 1),
+        ("seed", 0, 2**63 - 1),
     ):
         number = getattr(config, key)
-        if number is not None and number < low:
-            raise UsageError(f"detection.{key}: at least {low} expected, got {number}")
-    if config.anchor_scale is not None and not config.anchor_scale > 0:
-        raise UsageError(f"detection.anchor_scale: above 0 expected, got {config.anchor_scale}")
+        if number is not None and not low <= number <= high:
+            raise UsageError(f"detection.{key}: {low} to {high} expected, got {number}")
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from detection.build import NetworkSize
+from detection.presets import MAX_SHORT_SIDE, PRESETS
 from pipeline.carded_weights import read_card_tree, read_tensors, save_carded
 from pipeline.errors import UsageError
 
@@ -25,6 +27,9 @@ class DetectorCard:
         short_side: pixels, or None for the preset's.
         origin: where the weights come from, in words.
         details: of the origin: source file's hash, training, scores.
+
+    Raises:
+        ValueError: for a preset that is not there, sizes that cannot be, or names that repeat.
     """
 
     preset: str
@@ -38,6 +43,16 @@ class DetectorCard:
     origin: str
     details: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset in {sorted(PRESETS)} expected, got {self.preset!r}")
+        NetworkSize(**{f.name: getattr(self, f.name) for f in fields(NetworkSize)})
+        side = self.short_side
+        if side is not None and (type(side) is not int or not 32 <= side <= MAX_SHORT_SIDE):
+            raise ValueError(f"short_side: 32 to {MAX_SHORT_SIDE} or none expected, got {side!r}")
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: at least one expected, every name once")
+
     def to_tree(self) -> dict[str, Any]:
         """As JSON."""
         return {"schema": DETECTOR_SCHEMA} | asdict(self) | {"classes": list(self.classes)}
@@ -50,7 +65,11 @@ class DetectorCard:
         try:
             card = cls(
                 **{f.name: tree[f.name] for f in fields(cls)}
-                | {"classes": tuple(map(str, tree["classes"]))}
+                | {
+                    "classes": tuple(map(str, tree["classes"])),
+                    "preset": str(tree["preset"]),
+                    "origin": str(tree["origin"]),
+                }
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"a card of schema {DETECTOR_SCHEMA} expected: {error!r}") from error

@@ -229,6 +229,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"device: auto, cpu or cuda[:N] expected, got {name!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device: auto, cpu or cuda[:N] expected, got {name!r}")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device: {name} asked for, but torch sees no CUDA device; use device=cpu")
     return device

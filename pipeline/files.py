@@ -45,6 +45,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def json_int(tree: Any) -> int:
+    """A number from 0 to 2^63 - 1 that follows from a tree: for seeds."""
+    return int(json_sha256(tree)[:16], 16) >> 1
+
+
 def json_sha256(tree: Any) -> str:
     """SHA-256 of the canonical JSON of a tree, hex."""
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -21,7 +21,7 @@ EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
 
 def main(argv: list[str]) -> int:
     """Run a benchmark; returns the exit code."""
-    parser = common_parser("python -m tools.benchmark", __doc__ or "", EXAMPLE)
+    parser = common_parser("python -m tools.benchmark", __doc__ or "", EXAMPLE, has_settings=False)
     parser.add_argument("name", choices=["detector", "relations"])
     parser.add_argument("--video", type=Path, help="frames of this video (default: smooth noise)")
     parser.add_argument("--num-frames", type=int, default=10, help="of a video, for relations")
@@ -54,6 +54,10 @@ def main(argv: list[str]) -> int:
         < 1
     ):
         raise UsageError("--num-frames, --rounds, --width, ...: numbers from 1 on expected")
+    if args.batch_size is not None and args.batch_size < 1:
+        raise UsageError(f"--batch-size: at least 1 expected, got {args.batch_size}")
+    if args.json and not args.json.resolve().parent.is_dir():
+        raise UsageError(f"--json: a file in a folder that is there expected, got {args.json}")
     device = pick_device(args.device)
     result = _relations(args, device) if args.name == "relations" else _detector(args, device)
     if args.json:

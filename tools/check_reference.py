@@ -49,6 +49,7 @@ def main(argv: list[str]) -> int:
         "python -m tools.check_reference",
         __doc__ or "",
         "python -m tools.check_reference tests/reference --json",
+        has_settings=False,
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", action="store_true", help="one JSON object and nothing after it")

@@ -34,7 +34,9 @@ State = dict[str, torch.Tensor]
 
 def main(argv: list[str]) -> int:
     """Run the conversion; returns the exit code."""
-    parser = common_parser("python -m tools.convert_weights", __doc__ or "", EXAMPLE)
+    parser = common_parser(
+        "python -m tools.convert_weights", __doc__ or "", EXAMPLE, has_settings=False
+    )
     parser.add_argument("checkpoint", type=Path, help="FILE.pth, FILE.pkl or FILE.tar")
     parser.add_argument("out", type=Path, help="FILE.safetensors; FILE.json is its card")
     parser.add_argument("--vocabulary", default="action_genome", help="classes, in their order")
@@ -55,6 +57,9 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"no key=value settings expected, got {words[0]!r}")
     if args.out.suffix != ".safetensors":
         raise UsageError(f"OUT: a name that ends in .safetensors expected, got {args.out.name}")
+    card = args.out.with_suffix(".json")
+    if args.out.is_dir() or card.is_dir():
+        raise UsageError(f"OUT: a file expected, {args.out} or {card} is a folder")
     if not 0 <= args.norm_epsilon < 1:
         raise UsageError(f"--norm-epsilon: 0 to 1 expected, got {args.norm_epsilon}")
     state = read_checkpoint(args.checkpoint)
@@ -65,8 +70,8 @@ def main(argv: list[str]) -> int:
             if MARK in state
             else _write_detector(state, args, origin)
         )
-    except ValueError as error:
-        raise UsageError(f"{args.checkpoint}: {error}") from error
+    except (ValueError, TypeError, IndexError, RuntimeError) as error:
+        raise UsageError(f"{args.checkpoint}: weights of a network expected: {error}") from error
     except OSError as error:
         raise UsageError(
             f"OUT: a file that can be written expected, {args.out}: {error}"
@@ -157,10 +162,13 @@ def _classes(path: Path | None, vocabulary: str) -> tuple[str, ...]:
     if path is None:
         return load_vocabulary(vocabulary).objects
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--classes: a text file expected: {error}") from error
-    return tuple(line for line in lines if line)
+    classes = tuple(line for line in lines if line)
+    if len(set(classes)) < len(classes) or classes[:1] != ("person",):
+        raise UsageError(f"--classes: every name once expected, person first, got {path}")
+    return classes
 
 
 if __name__ == "__main__":

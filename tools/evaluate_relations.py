@@ -67,7 +67,9 @@ class Job:
 
 def main(argv: list[str]) -> int:
     """Run the command; returns its exit code."""
-    parser = common_parser("python -m tools.evaluate_relations", __doc__ or "", EXAMPLE)
+    parser = common_parser(
+        "python -m tools.evaluate_relations", __doc__ or "", EXAMPLE, has_settings=False
+    )
     parser.add_argument("--weights", required=True, help="predictor.safetensors")
     parser.add_argument("--cache", type=Path, required=True, help="folder of pipeline.extract")
     parser.add_argument("--mode", choices=[m.value for m in Mode], required=True)

@@ -19,7 +19,10 @@ from pipeline.metrics import MeanAveragePrecision, charades_map, tie_grouped_map
 def main(argv: list[str]) -> int:
     """Print the metrics; returns the exit code."""
     parser = common_parser(
-        "python -m tools.evaluate_scores", __doc__ or "", "python -m tools.evaluate_scores a.npz"
+        "python -m tools.evaluate_scores",
+        __doc__ or "",
+        "python -m tools.evaluate_scores a.npz",
+        has_settings=False,
     )
     parser.add_argument("file", type=Path)
     parser.add_argument("--json", action="store_true", help="one JSON object")

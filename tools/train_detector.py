@@ -1,5 +1,6 @@
 """`python -m tools.train_detector`: train or fine-tune a detector on annotated frames."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from tqdm import tqdm
 from detection.build import init_weights
 from detection.detector import Detector
 from detection.weights import load_state
-from pipeline.accounting import RunRecord
-from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
+from pipeline.accounting import Failures, RunRecord
+from pipeline.command_line import common_parser, parse_words, run_command
 from pipeline.config import config_as_dict, load_settings
 from pipeline.detector_card import (
     DetectorCard,
@@ -32,8 +33,9 @@ from pipeline.detector_loading import (
     resolve_detection,
     weights_path,
 )
-from pipeline.errors import UsageError
-from pipeline.files import json_sha256, write_json
+from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.files import file_sha256, json_sha256, write_json
+from pipeline.temporary_files import sweep_temporary_files
 from pipeline.training_log import TrainingLog
 from pipeline.training_state import STATE
 from pipeline.vocabulary import Vocabulary, load_vocabulary
@@ -49,7 +51,7 @@ EXAMPLE = (
     "python -m tools.train_detector --config configs/detector/world.yaml "
     "--annotations world/annotations --videos world/videos --frames frames --run runs/detector"
 )
-WEIGHTS, METRICS = "detector.safetensors", "metrics.json"
+WEIGHTS, METRICS, SCORES = "detector.safetensors", "metrics.json", "scores.json"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def main(argv: list[str]) -> int:
     vocabulary = load_vocabulary(config.vocabulary)
     process = _join(config)
     try:
-        args.run.mkdir(parents=True, exist_ok=True)
+        _open_run(args.run, is_training=not args.score)
         record = RunRecord(
             args.run,
             stage="train_detector",
@@ -90,9 +92,9 @@ def main(argv: list[str]) -> int:
             seed=config.training.seed,
         )
         if not process.is_first:
-            return _run(config, vocabulary, args, process, {})
-        with record as run:
-            return _run(config, vocabulary, args, process, run.extra)
+            return _run(config, vocabulary, args, process, record)
+        with record:
+            return _run(config, vocabulary, args, process, record)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -103,16 +105,14 @@ def _run(
     vocabulary: Vocabulary,
     args: Any,
     process: Process,
-    extra: dict[str, Any],
+    record: RunRecord,
 ) -> int:
-    splits = {s: read_samples(args.annotations, s, vocabulary) for s in ("train", "test")}
-    failures: dict[str, str] = {}
+    needed = ("test",) if args.score else ("train", "test")
+    splits = {s: read_samples(args.annotations, s, vocabulary) for s in needed}
     if process.is_first:
-        both = splits["train"] + splits["test"]
-        workers = max(config.training.workers, 1)
-        failures = dump_frames(args.frames, args.videos, both, workers)
-        for video_id, why in sorted(failures.items()):
-            LOG.warning("%s left out: %s", video_id, why)
+        every = [sample for samples in splits.values() for sample in samples]
+        failed = dump_frames(args.frames, args.videos, every, max(config.training.workers, 1))
+        _record(args.run, record, {sample.video_id for sample in every}, failed)
     if process.world_size > 1:
         dist.barrier()
     splits = {
@@ -129,12 +129,36 @@ def _run(
         scores = score_detector(
             detector.eval(), args.frames, splits["test"], vocabulary.objects, process.device
         )
-        write_json(args.run / METRICS, scores)
+        write_json(args.run / (SCORES if args.score else METRICS), scores)
         if not args.score:
             _write(config, vocabulary, args.run, detector, scores, len(splits["train"]))
-        extra |= {"failed": failures, "scores": {k: scores[k] for k in ("ap", "ap50", "ap75")}}
-        _report(scores, args.run)
-    return EXIT_FAILURES if failures else EXIT_OK
+        record.extra["scores"] = {k: scores[k] for k in ("ap", "ap50", "ap75")}
+        _report(scores, args.run / (SCORES if args.score else METRICS))
+    return record.exit_code
+
+
+def _open_run(run: Path, *, is_training: bool) -> None:
+    """Create the folder; UsageError if it cannot be, or holds something else."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        sweep_temporary_files(run)
+        strange = is_training and any(run.iterdir()) and not (run / "run.json").is_file()
+    except OSError as error:
+        raise UsageError(f"--run: a writable folder expected, {run}: {error.strerror}") from error
+    if strange:
+        raise UsageError(f"--run: an empty folder or one of this command expected, got {run}")
+
+
+def _record(run: Path, record: RunRecord, videos: set[str], failed: dict[str, str]) -> None:
+    """Count videos; those whose frames could not be read are left out."""
+    failures = Failures(run)
+    failures.keep_only(set(failed))
+    for video_id, why in sorted(failed.items()):
+        LOG.warning("%s left out: %s", video_id, why)
+        error = ItemError(FailureReason.UNREADABLE_VIDEO, why)
+        failures.add(video_id, error, stage="train_detector", sha256="", settings="")
+    record.counts.found, record.counts.failed = len(videos), len(failed)
+    record.counts.done = len(videos) - len(failed)
 
 
 def _train(
@@ -159,7 +183,8 @@ def _train(
     )
     if not len(sampler):
         raise UsageError(
-            f"training.batch_size: at most the {len(samples)} frames expected, got {t.batch_size}"
+            f"training.batch_size: {t.batch_size} a process and {process.world_size} processes "
+            f"want more upright or wide frames than there are among {len(samples)}; lower it"
         )
     learner = DetectorLearner(
         detector,
@@ -167,9 +192,10 @@ def _train(
         config.loss,
         device=process.device,
         total_steps=t.epochs * len(sampler),
+        rank=process.rank,
         is_distributed=process.world_size > 1,
     )
-    identity = json_sha256([config_as_dict(config), [s.image for s in samples]])
+    identity = _identity(config, samples, process.world_size)
     if (args.run / STATE).is_file():
         learner.load(args.run, identity)
         LOG.info("going on at step %d of %d", learner.step_number, learner.total_steps)
@@ -191,6 +217,23 @@ def _train(
         learner.save(args.run, identity)
     log.close()
     return detector
+
+
+def _identity(config: DetectorTraining, samples: Sequence[Sample], world_size: int) -> str:
+    """SHA-256 of everything the weights depend on; annotations and weights by their bytes."""
+    tree = config_as_dict(config)
+    for name in ("workers", "save_every", "log_every", "tensorboard", "half"):
+        del tree["training"][name]
+    del tree["device"], tree["detection"]["batch_size"]
+    weights = config.detection.weights
+    if weights and weights != RANDOM:
+        tree["detection"]["weights"] = file_sha256(weights_path(weights))
+    frames = hashlib.sha256()
+    for sample in samples:
+        frames.update(sample.image.encode() + b"\n")
+        for value in (sample.boxes, sample.labels, sample.is_crowd):
+            frames.update(value.numpy().tobytes())
+    return json_sha256([tree, world_size, frames.hexdigest()])
 
 
 def initial_detector(config: DetectorTraining, vocabulary: Vocabulary) -> Detector:
@@ -254,14 +297,14 @@ def _write(
     save_detector(run / WEIGHTS, detector.state_dict(), card, half=config.training.half)
 
 
-def _report(scores: dict[str, Any], run: Path) -> None:
+def _report(scores: dict[str, Any], path: Path) -> None:
     print(f"\n{scores['frames']} test frames")
     shown = {"all": scores} | scores["by_size"] | scores["by_class"]
     print(f"{'':22} {'AP':>7} {'AP50':>7} {'boxes':>7}")
     for name, row in shown.items():
         values = [f"{row[k]:7.4f}" if row[k] is not None else "      -" for k in ("ap", "ap50")]
         print(f"{name:22} {values[0]} {values[1]} {row.get('boxes', ''):>7}")
-    print(f"\n{run / METRICS}")
+    print(f"\n{path}")
 
 
 if __name__ == "__main__":

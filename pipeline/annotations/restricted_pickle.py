@@ -73,6 +73,8 @@ def load_restricted(path: Path) -> Any:
         with open(path, "rb") as file:
             return _Restricted(file, encoding="latin1").load()
     except pickle.UnpicklingError as error:
+        if "truncated" in str(error) or "invalid load key" in str(error):
+            raise UsageError(f"{path}: a whole pickle expected: {error}; fetch it again") from error
         raise UsageError(
             f"{path}: plain values and numeric arrays expected, it asks for {error}; "
             "it was not run; fetch the release's own file"

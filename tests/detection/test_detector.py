@@ -207,3 +207,26 @@ def test_detections_are_checked_at_birth() -> None:
         replace(one, scores=torch.tensor([1.5]))
     with pytest.raises(ValueError, match="features"):
         replace(one, features=torch.zeros(2, 4))
+
+
+def test_no_frames_give_nothing(family: Detector) -> None:
+    frames = torch.zeros(0, 3, 48, 64, dtype=torch.uint8)
+    found, maps = family.detect(frames)
+    assert found == []
+    assert family.pool_union(maps, []) == []
+    assert family.describe(frames, [], [])[0] == []
+
+
+def test_boxes_of_other_frames_and_boxes_that_are_none_are_refused(family: Detector) -> None:
+    frames = torch.zeros(1, 3, 48, 64, dtype=torch.uint8)
+    box, label = torch.tensor([[1.0, 2, 30, 40]]), torch.tensor([1])
+    for boxes in ([], [box, box]):
+        with pytest.raises(ValueError, match="one for each of 1 frames expected, got"):
+            family.describe(frames, boxes, [label])
+        with pytest.raises(ValueError, match="one for each of 1 frames expected, got"):
+            family.pool_union(family.feature_maps(frames), boxes)
+    broken = torch.tensor([[1.0, float("nan"), 30, 40]])
+    with pytest.raises(ValueError, match="row 0 is"):
+        family.describe(frames, [broken], [label])
+    with pytest.raises(ValueError, match="row 0 is"):
+        family.pool_union(family.feature_maps(frames), [broken])

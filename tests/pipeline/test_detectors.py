@@ -127,6 +127,37 @@ def test_damaged_files_and_cards_are_refused(weights: Path, tmp_path: Path) -> N
             load_detector(settings(f"detection.weights={path}"), CLASSES, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preset": "nope"}, "preset in"),
+        ({"depth": 34}, "depth in"),
+        ({"width": -4}, "width: 1 to"),
+        ({"anchor_scale": 1e300}, "anchor_scale: 0.001 to 1000"),
+        ({"short_side": -5}, "short_side: 32 to"),
+        ({"classes": []}, "classes: at least one"),
+    ],
+)
+def test_cards_that_cannot_be_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
+    path = tmp_path / "w.safetensors"
+    tree = card().to_tree() | changes
+    save_file({"a": torch.zeros(1)}, path, {"card": json.dumps(tree)})
+    with pytest.raises(UsageError, match=message):
+        load_detector(settings(f"detection.weights={path}"), CLASSES, "cpu")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("detection.score_threshold=nan", "detection.nms_threshold=2", "detection.width=999999"),
+        *("detection.anchor_scale=inf", "detection.short_side=100000", "detection.seed=-1"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(word: str) -> None:
+    with pytest.raises(UsageError, match=word.split("=")[0]):
+        settings(word)
+
+
 def test_fast_mode_is_close_and_says_so(weights: Path) -> None:
     g = torch.Generator().manual_seed(0)
     frames = torch.randint(0, 256, (2, 3, 64, 96), generator=g, dtype=torch.uint8)

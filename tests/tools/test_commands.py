@@ -142,6 +142,7 @@ def test_the_published_layout_becomes_safetensors(
 
 
 SIZE = NetworkSize(depth=26, width=4, fpn_channels=8, head_width=16)
+NORM = "backbone.bottom_up.stem.conv1.norm.running_var"
 
 
 @pytest.mark.parametrize("kind", ["c4", "fpn"])
@@ -172,14 +173,22 @@ def test_bad_checkpoints_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     cases: dict[str, Any] = {
         "36 object classes without background expected, got 2": good
         | {"roi_heads.box_predictor.cls_score.weight": torch.zeros(3, 16)},
-        "finite numbers expected": good | {bias: torch.full((37,), float("nan"))},
+        "finite numbers of float32 expected": good | {bias: torch.full((37,), float("nan"))},
+        "finite numbers of float32 expected, got NaN or infinity": good
+        | {bias: torch.full((37,), 1e300, dtype=torch.float64)},
+        "floating point numbers expected, got torch.int64": good
+        | {bias: torch.zeros(37, dtype=torch.int64)},
+        "variances from 0 on expected": good | {NORM: -torch.ones_like(good[NORM])},
+        f"expected; got dict with {len(good) - 1} tensors": good
+        | {bias: torch.zeros(37, dtype=torch.complex64)},
+        "weights of a network expected": good | {bias: torch.zeros(())},
         "1 missing, the first is 'roi_head.cls_score.bias'": {
             n: v for n, v in good.items() if n != bias
         },
         "got 'teapot'": good | {"teapot": torch.zeros(1)},
-        "a dict of tensors, or one under 'model', expected": {"model": {"a": 3}},
+        "a dict of tensors, or one under 'model' or 'state_dict', expected": {"model": {"a": 3}},
         "pooling_mode 'align' expected": {"model": good, "pooling_mode": "crop"},
-        "got class_agnostic": {"model": good, "class_agnostic": True},
+        "got class_agnostic": {"model": good, "class_agnostic": torch.ones(2)},
         "got dict with 0 tensors": {},
     }
     path, out = tmp_path / "a.pth", tmp_path / "out.safetensors"
@@ -193,8 +202,63 @@ def test_bad_checkpoints_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     code, _, err = call(capsys, convert_weights.main, hostile, out)
     assert code == 2
     assert "it asks for builtins.print; it was not run" in err
-    hostile.rename(tmp_path / "b.pth")
-    assert call(capsys, convert_weights.main, tmp_path / "b.pth", out)[0] == 2
+    hostile = tmp_path / "b.pth"
+    hostile.write_bytes(pickle.dumps({"model": print}, protocol=2))
+    code, _, err = call(capsys, convert_weights.main, hostile, out)
+    assert code == 2
+    assert "it asks for print, which was not run" in err
+    assert "weights_only" not in err
+
+
+@pytest.mark.parametrize("text", [b"hello", b"", b"<html>no file</html>", b"version https://git"])
+@pytest.mark.parametrize("suffix", ["pth", "pkl", "tar", "safetensors"])
+def test_files_that_are_no_checkpoints_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: bytes, suffix: str
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(text)
+    code, _, err = call(capsys, convert_weights.main, path, tmp_path / "out.safetensors")
+    assert code == 2
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_damaged_checkpoints_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes changed at random places, of both formats that torch has written."""
+    good = as_detectron2(
+        build_detector(num_classes=36, preset="detectron2-fpn", size=SIZE).state_dict(), "fpn", 26
+    )
+    rng = np.random.default_rng(0)
+    for zipped in (True, False):
+        path = tmp_path / f"{zipped}.pth"
+        torch.save({"model": good}, path, _use_new_zipfile_serialization=zipped)
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for _ in range(20):
+            changed = whole.copy()
+            changed[rng.integers(0, min(len(whole), 20_000), 8)] ^= 255
+            path.write_bytes(changed.tobytes())
+            code, _, err = call(capsys, convert_weights.main, path, tmp_path / "o.safetensors")
+            assert code in (0, 2)
+            assert "Traceback" not in err
+
+
+def test_two_names_for_one_place_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {
+        "roi_heads.box_head.fc6.weight": torch.zeros(1),
+        "backbone.fpn.layer_blocks.0.weight": torch.zeros(1),
+        "backbone.fpn.layer_blocks.0.0.weight": torch.ones(1),
+    }
+    torch.save(state, tmp_path / "a.pth")
+    code, _, err = call(
+        capsys, convert_weights.main, tmp_path / "a.pth", tmp_path / "o.safetensors"
+    )
+    assert code == 2
+    assert "layer_blocks.0.0.weight' is a second" in err
 
 
 def test_classes_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,3 +268,8 @@ def test_classes_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     paths = tmp_path / "a.pth", tmp_path / "a.safetensors"
     assert call(capsys, convert_weights.main, *paths, "--classes", tmp_path / "classes.txt")[0] == 0
     assert json.loads((tmp_path / "a.json").read_text())["classes"] == ["person", "cup"]
+    for text in ("cup\nperson\n", "person\nperson\n"):
+        (tmp_path / "classes.txt").write_text(text)
+        words = (*paths, "--classes", tmp_path / "classes.txt")
+        code, _, err = call(capsys, convert_weights.main, *words)
+        assert (code, "every name once expected, person first" in err) == (2, True)

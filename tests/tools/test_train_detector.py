@@ -73,7 +73,7 @@ def test_a_training_ends_in_a_scored_detector_with_a_card(
     words = ["--annotations", str(few[0]), "--frames", str(few[1]), "--run", str(again), "--score"]
     (tmp_path / "empty.yaml").write_text("{}\n")
     assert train_detector.main(["--config", str(tmp_path / "empty.yaml"), *words, weights]) == 0
-    other = json.loads((again / "metrics.json").read_text())
+    other = json.loads((again / "scores.json").read_text())
     assert other["ap50"] == pytest.approx(scores["ap50"], abs=0.02)  # stored in half precision
 
 
@@ -87,7 +87,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
 
     def save_then_stop(self: train_detector.DetectorLearner, run: Path, sha256: str) -> None:
         original(self, run, sha256)
-        if self.step_number == 4:
+        if self.step_number == 6:  # in the middle of the second epoch
             raise KeyboardInterrupt
 
     monkeypatch.setattr(train_detector.DetectorLearner, "save", save_then_stop)
@@ -99,6 +99,59 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     assert all(torch.equal(a[name], b[name]) for name in a)
     with pytest.raises(UsageError, match="begun with other settings"):
         train_detector.main(command(few, broken, *words, "training.lr=0.5"))
+    assert json.loads((broken / "run.json").read_text())["status"] == "finished"
+    assert train_detector.main(command(few, broken, *words, "training.log_every=7")) == 0
+
+
+def test_annotations_that_changed_are_noticed(few: tuple[Path, Path], tmp_path: Path) -> None:
+    run, words = tmp_path / "run", ("training.half=false",)
+    assert train_detector.main(command(few, run, *words)) == 0
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for split in ("train", "test"):
+        tree = json.loads((few[0] / f"coco_{split}.json").read_text())
+        tree["annotations"][0]["bbox"][0] += 1
+        (moved / f"coco_{split}.json").write_text(json.dumps(tree))
+    with pytest.raises(UsageError, match="other settings or other data"):
+        train_detector.main(command((moved, few[1]), run, *words))
+
+
+def test_videos_that_cannot_be_read_are_counted(few: tuple[Path, Path], tmp_path: Path) -> None:
+    tree = json.loads((few[0] / "coco_test.json").read_text())
+    tree["images"].append(tree["images"][0] | {"id": 10**6, "file_name": "GONE1.mp4/000001.png"})
+    for split in ("train", "test"):
+        text = (few[0] / f"coco_{split}.json").read_text() if split == "train" else json.dumps(tree)
+        (tmp_path / f"coco_{split}.json").write_text(text)
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "OTHER.mp4").write_bytes(b"no video")
+    run = tmp_path / "run"
+    words = command((tmp_path, few[1]), run, "--videos", str(videos))
+    assert train_detector.main(words) == 1
+    record = json.loads((run / "run.json").read_text())
+    assert (record["exit_code"], record["counts"]["failed"]) == (1, 1)
+    failure = json.loads((run / "failures.jsonl").read_text())
+    assert (failure["id"], failure["reason"]) == ("GONE1", "unreadable-video")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("loss.rpn_batch=0",), r"loss\.rpn_batch: at least 1"),
+        (("loss.rpn_low=0.9",), r"loss\.rpn_low: at most rpn_high"),
+        (("loss.beta=nan",), r"loss\.beta: from 0 on"),
+        (("training.milestones=[0.5,nan]",), r"training\.milestones"),
+        (("training.seed=-1",), r"training\.seed"),
+        (("training.clip_norm=inf",), r"training\.clip_norm"),
+        (("detection.score_threshold=nan",), r"detection\.score_threshold: 0 to 1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(
+    few: tuple[Path, Path], tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        train_detector.main(command(few, tmp_path / "run", *words))
+    assert not (tmp_path / "run").exists()
 
 
 def test_fine_tuning_begins_with_given_weights(few: tuple[Path, Path], tmp_path: Path) -> None:
@@ -226,7 +279,7 @@ def test_bad_input_is_refused(
     with pytest.raises(UsageError, match="give --videos to dump them"):
         dump_frames(tmp_path, None, samples, 1)
     (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(UsageError, match="an image of at most"):
+    with pytest.raises(UsageError, match="an image expected, it is damaged"):
         read_image(tmp_path / "a.png")
     for word in ("training.epochs=0", "training.flip=2", "training.short_sides=[3]"):
         with pytest.raises(UsageError, match=word.split("=")[0].replace(".", r"\.")):

@@ -163,5 +163,7 @@ def build_loader(
         batch_sampler=sampler,
         collate_fn=collate,
         num_workers=workers,
+        # The loader draws a base seed; it must not come from the generator that the losses use.
+        generator=torch.Generator().manual_seed(0),
         multiprocessing_context="spawn" if workers else None,
     )

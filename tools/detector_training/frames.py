@@ -87,7 +87,9 @@ def read_image(path: Path) -> Tensor:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     except (OSError, cv2.error) as error:
         raise UsageError(f"{path}: an image expected: {error}") from error
-    if image is None or image.shape[0] * image.shape[1] > _LARGEST:
+    if image is None:
+        raise UsageError(f"{path}: an image expected, it is damaged or none; dump it again")
+    if image.shape[0] * image.shape[1] > _LARGEST:
         raise UsageError(f"{path}: an image of at most {_LARGEST} pixels expected")
     return torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1)
 

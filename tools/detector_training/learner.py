@@ -16,6 +16,7 @@ from detection.preprocess import preprocess
 from detection.presets import Pixels, adapt
 from detection.resnet import PyramidTrunk
 from pipeline.errors import StageError, UsageError
+from pipeline.files import json_int
 from pipeline.training_state import restore_state, save_state
 from tools.detector_training.batches import ImageBatch
 from tools.detector_training.settings import Optimizer, Precision, Schedule, TrainingConfig
@@ -61,7 +62,9 @@ class DetectorLearner:
         loss: sampling of anchors and proposals.
         device: where to work.
         total_steps: of the whole training, for the schedule.
-        wrap: around the loss, for several processes.
+        rank: of this process; every step draws its anchors and proposals from (seed, step, rank),
+            so that a training can be taken up anywhere.
+        is_distributed: one of several processes.
     """
 
     def __init__(
@@ -72,10 +75,11 @@ class DetectorLearner:
         *,
         device: torch.device,
         total_steps: int,
+        rank: int = 0,
         is_distributed: bool = False,
     ) -> None:
         self.detector, self.settings, self.device = detector, settings, device
-        self.total_steps, self.step_number = total_steps, 0
+        self.total_steps, self.step_number, self.rank = total_steps, 0, rank
         self.frozen = freeze(detector, settings)
         detector.to(memory_format=torch.channels_last)
         module: nn.Module = DetectionLoss(detector, loss)
@@ -108,6 +112,7 @@ class DetectorLearner:
         ready = prepare(batch, pixels, self.device)
         train_mode(self.detector, self.frozen, keep_norm=s.freeze_norm)
         images = ready.images.contiguous(memory_format=torch.channels_last)
+        torch.manual_seed(json_int([s.seed, self.step_number, self.rank]))
         dtype = torch.float16 if s.amp is Precision.fp16 else torch.bfloat16
         with torch.autocast(self.device.type, dtype, enabled=s.amp is not Precision.none):
             terms = self.loss(images, ready.sizes, ready.targets)

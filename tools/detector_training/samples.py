@@ -78,6 +78,8 @@ def _from_coco(path: Path, vocabulary: Vocabulary) -> list[Sample]:
         classes = _classes(tree["categories"], vocabulary, path)
         rows: dict[int, list[tuple[list[float], int, bool]]] = {}
         for entry in tree["annotations"]:
+            if int(entry["category_id"]) not in classes:
+                raise ValueError(f"category_id {entry['category_id']} is not among the categories")
             x, y, w, h = map(float, entry["bbox"])
             crowd = bool(entry.get("iscrowd", 0))
             box = [x, y, x + w, y + h]
@@ -85,6 +87,9 @@ def _from_coco(path: Path, vocabulary: Vocabulary) -> list[Sample]:
                 (box, classes[int(entry["category_id"])], crowd)
             )
         samples = []
+        ids = [int(image["id"]) for image in tree["images"]]
+        if len(set(ids)) < len(ids):
+            raise ValueError("every image id once expected, one is repeated")
         for image in tree["images"]:
             video_id, number = _parse(str(image["file_name"]), path)
             mine = rows.get(int(image["id"]), [])
@@ -104,6 +109,8 @@ def _from_coco(path: Path, vocabulary: Vocabulary) -> list[Sample]:
 
 def _classes(categories: Any, vocabulary: Vocabulary, path: Path) -> dict[int, int]:
     names = {str(c["name"]): int(c["id"]) for c in categories}
+    if len(names) < len(categories) or len(set(names.values())) < len(names):
+        raise UsageError(f"{path}: every category name and id once expected, one is repeated")
     unknown = sorted(names.keys() - set(vocabulary.objects))
     if unknown:
         raise UsageError(

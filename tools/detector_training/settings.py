@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from detection.loss import LossSettings
+from detection.loss import LossSettings, check_loss
 from pipeline.config import DetectionConfig, check_detection
 from pipeline.errors import UsageError
 
@@ -89,9 +89,14 @@ def check_settings(config: DetectorTraining) -> None:
         ("weight_decay", t.weight_decay, 1.0),
         ("flip", t.flip, 1.0),
         ("repeat_threshold", t.repeat_threshold, 1.0),
-        ("clip_norm", t.clip_norm, float("inf")),
+        ("clip_norm", t.clip_norm, 1e9),
         ("freeze_at", t.freeze_at, 5),
-        ("milestones", max(t.milestones, default=0.0), 1.0),
+        *(("milestones", share, 1.0) for share in t.milestones),
+        ("seed", t.seed, 2**63 - 1),
     ):
         if not 0 <= share <= high:
             raise UsageError(f"training.{key}: a number from 0 to {high} expected, got {share}")
+    try:
+        check_loss(config.loss)
+    except ValueError as error:
+        raise UsageError(f"loss.{error}") from error
