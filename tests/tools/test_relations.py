@@ -204,7 +204,7 @@ def test_published_weights_are_converted_and_load(
     ("change", "message"),
     [
         ("lost", r"1 missing, the first is 'vr_fc\.bias'"),
-        ("nan", "finite numbers expected"),
+        ("nan", "finite numbers of float32 expected"),
         ("words", r"object classes and predicates by group \(36, 3, 6, 17\) of the vocabulary"),
         ("code", "a checkpoint of plain tensors expected"),
         ("heads", "heads: a divisor of the width"),
