@@ -29,7 +29,7 @@ def test_the_shipped_detector_finds_people_and_things(cache: Path) -> None:
     path = next((cache / "bare").glob("*.safetensors"))
     clip = load_clip(path)
     assert clip.header.feature_source == "proposal"
-    assert ClipReader(path).relations == ()
+    assert ClipReader(path).relations == ("predicted",)  # by the predictor that ships
     assert clip.num_frames == 4
     people = clip.scores[clip.labels == 0]
     assert len(people) >= 4

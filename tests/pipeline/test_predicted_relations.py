@@ -136,11 +136,11 @@ def test_a_predictor_that_does_not_fit_is_refused_and_nothing_written(
 
 def test_files_that_are_no_predictor_are_refused(world: World, tmp_path: Path) -> None:
     def refused(text: str, message: str) -> None:
-        asked = ["relations=predicted", *([f"relation_predictor.weights={text}"] if text else [])]
+        asked = ["relations=predicted", f"relation_predictor.weights={text}"]
         with pytest.raises(UsageError, match=message):
             extract.main([*words(world, tmp_path / "none"), *asked])
 
-    refused("", "none is set; give")
+    refused("null", "none is set; give")
     refused(str(tmp_path / "no.safetensors"), "a .safetensors file expected")
     (tmp_path / "text.safetensors").write_text("hello")
     refused(str(tmp_path / "text.safetensors"), "relation_predictor.weights")
