@@ -82,6 +82,7 @@ class PeakMemory:
         elif self._thread is not None:
             self._stop.set()
             self._thread.join()
+            self._most = max(self._most, _resident())
             self.peak = self._most - self._before
 
     def _watch(self) -> None:
