@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError
-from pipeline.files import write_json
+from pipeline.files import write_atomically, write_json
 
 FOLDER_SCHEMA = "laiar.cache/1"
 
@@ -96,6 +96,12 @@ def append_manifest(folder: Path, row: dict[str, Any]) -> None:
     """Add the line of one finished file."""
     with open(folder / "manifest.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(row, sort_keys=True) + "\n")
+
+
+def write_manifest(folder: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """Replace the manifest by one line per id."""
+    lines = [json.dumps(row, sort_keys=True) + "\n" for row in rows.values()]
+    write_atomically(folder / "manifest.jsonl", "".join(lines).encode())
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:

@@ -122,8 +122,8 @@ def how_to_add(source: str) -> str:
     """How a cache comes to hold relations of a source."""
     if source == Relations.predicted.value:
         return (
-            "add them, which runs no detector: python -m pipeline.extract with the words the cache "
-            "was made with, relations=predicted and relation_predictor.weights=FILE"
+            "add them, which runs no detector: python -m tools.cache add CACHE relations=predicted "
+            "relation_predictor.weights=FILE"
         )
     return "extract it with --annotations that hold Action Genome's pickles"
 

@@ -31,6 +31,7 @@ EXTRA = {
         *("network.feedforward=16", "training.epochs=1", "device=cpu"),
     ),
     "tools.evaluate_relations": (),
+    "tools.cache": (),
     "tools.synthesize": ("long_side=160", "max_s=4.5"),
     "tools.evaluate_scores": (),
     "tools.study_world": (),

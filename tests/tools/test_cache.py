@@ -1,0 +1,108 @@
+"""`python -m tools.cache` on a small cache."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline import extract
+from pipeline.cache import load_clip
+from pipeline.cache_folder import append_manifest, read_manifest
+from pipeline.dataset import list_clips
+from pipeline.errors import UsageError
+from tests.conftest import CONFIG, SMALL, World
+from tests.pipeline.predictor_files import predictor_file
+from tools import cache
+
+
+@pytest.fixture
+def copied(world: World, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(world.cache, tmp_path / "cache"))
+
+
+def test_a_whole_cache_is_listed_shown_and_verified(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cache.main(["ls", str(copied)]) == 0
+    out = capsys.readouterr().out
+    first = sorted(read_manifest(copied))[0]
+    assert first in out
+    assert "11 clips" in out
+    assert cache.main(["show", str(copied), first]) == 0
+    out = capsys.readouterr().out
+    assert '"fingerprint"' in out
+    assert "union_features" in out
+    assert cache.main(["verify", str(copied)]) == 0
+    assert "11 clips, 0 bad" in capsys.readouterr().out
+
+
+def test_one_changed_bit_is_found_and_pruned_and_made_again(
+    world: World, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = sorted(copied.glob("*.safetensors"))[3]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(bytes(data))
+    (copied / "STRANGER.safetensors").write_bytes(b"who is this")
+    assert cache.main(["verify", str(copied)]) == 1
+    out = capsys.readouterr().out
+    assert path.stem in out
+    assert "12 clips, 2 bad" in out
+    assert cache.main(["prune", str(copied), "--dry-run"]) == 0
+    assert path.exists()
+    assert cache.main(["prune", str(copied)]) == 0
+    assert not path.exists()
+    assert not (copied / "STRANGER.safetensors").exists()
+    assert cache.main(["verify", str(copied)]) == 0
+    data_words = ["--videos", str(world.videos), "--annotations", str(world.annotations)]
+    words = ["--config", CONFIG, *data_words, "--cache", str(copied), *SMALL]
+    assert extract.main(words) == 0
+    assert path.read_bytes() == (world.cache / path.name).read_bytes()
+
+
+def test_predicted_relations_are_added_without_videos(
+    world: World, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = predictor_file(tmp_path / "p.safetensors", 128, 64)
+    asked = ["relations=predicted", f"relation_predictor.weights={weights}"]
+    assert cache.main(["add", str(copied), *asked]) == 0
+    assert "done 11, skipped 0" in capsys.readouterr().out
+    assert cache.main(["add", str(copied), *asked]) == 0
+    assert "done 0, skipped 11" in capsys.readouterr().out
+    clips, bad = list_clips(copied)
+    assert not bad
+    assert all(clip.relations == ("ground-truth", "predicted") for clip in clips)
+    # What extraction adds is the same, so that it finds nothing to do.
+    data = ["--videos", str(world.videos), "--annotations", str(world.annotations)]
+    before = {c.video_id: c.path.read_bytes() for c in clips}
+    words = ["--config", CONFIG, *data, "--cache", str(copied), *SMALL, *asked]
+    assert extract.main(words) == 0
+    assert {c.video_id: c.path.read_bytes() for c in clips} == before
+    assert load_clip(clips[0].path).header.predictor is not None
+
+
+def test_a_manifest_that_names_files_elsewhere_removes_none(copied: Path) -> None:
+    outside = copied.parent / "outside.safetensors"
+    outside.write_bytes(b"precious")
+    append_manifest(copied, {"id": "../outside", "sha256": "0" * 64})
+    assert cache.main(["prune", str(copied)]) == 0
+    assert outside.read_bytes() == b"precious"
+    assert "../outside" not in read_manifest(copied)
+
+
+def test_what_makes_no_sense_is_refused(copied: Path, tmp_path: Path) -> None:
+    for words, message in (
+        (["ls", str(tmp_path)], "no cache.json"),
+        (["show", str(copied)], "an id of a video"),
+        (["show", str(copied), "NOBODY"], "an id of a clip"),
+        (["ls", str(copied), "seed=3"], "settings are for add"),
+        (["add", str(copied)], "relations=predicted"),
+        (["add", str(copied), "relations=predicted"], "a relation predictor expected"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            cache.main(words)
+    weights = predictor_file(tmp_path / "p.safetensors", 64, 64)
+    asked = ["relations=predicted", f"relation_predictor.weights={weights}"]
+    with pytest.raises(UsageError, match="box features of 128"):
+        cache.main(["add", str(copied), *asked])
+    assert list_clips(copied)[0][0].relations == ("ground-truth",)

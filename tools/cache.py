@@ -1,0 +1,168 @@
+"""`python -m tools.cache ls|show|verify|prune|add`: look at a cache, check it, add to it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pipeline.annotations.ids import is_safe_id
+from pipeline.cache import ClipReader, load_clip, save_clip
+from pipeline.cache_folder import (
+    append_manifest,
+    clip_path,
+    read_cache_info,
+    read_manifest,
+    write_manifest,
+)
+from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
+from pipeline.config import Relations, load_config
+from pipeline.dataset import check_finite, list_clips
+from pipeline.detector_loading import pick_device
+from pipeline.errors import ItemError, UsageError
+from pipeline.predictor_loading import check_predictor, find_predictor, load_predictor
+from pipeline.relation_prediction import PREDICTED, with_predicted
+from pipeline.temporary_files import sweep_temporary_files
+
+EXAMPLE = "python -m tools.cache verify cache/oracle"
+
+
+def main(argv: list[str]) -> int:
+    """Run a command on a cache; returns its exit code."""
+    parser = common_parser("python -m tools.cache", __doc__ or "", EXAMPLE)
+    parser.add_argument("command", choices=sorted(COMMANDS))
+    parser.add_argument("cache", type=Path, help="folder of pipeline.extract")
+    parser.add_argument("video", nargs="?", help="id of a video, for show")
+    parser.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
+    args, words = parse_words(parser, argv)
+    if (args.video is None) == (args.command == "show"):
+        raise UsageError(f"{args.command}: an id of a video is for show, and expected there alone")
+    if words and args.command != "add":
+        raise UsageError(f"settings are for add, got {words[0]!r}")
+    read_cache_info(args.cache)
+    return COMMANDS[args.command](args, words)
+
+
+def ls(args: Any, _words: list[str]) -> int:
+    """A line per clip."""
+    manifest, total = read_manifest(args.cache), 0
+    print(f"{'id':24}{'split':>6}{'frames':>8}{'boxes':>8}{'pairs':>8}{'MB':>9}  relations")
+    for video_id, row in sorted(manifest.items()):
+        try:
+            reader = ClipReader(clip_path(args.cache, video_id))
+        except ItemError as error:
+            print(f"{video_id:24}  {error}")
+            continue
+        size = clip_path(args.cache, video_id).stat().st_size
+        total += size
+        counts = "".join(f"{row.get(name, '-'):>8}" for name in ("frames", "boxes", "pairs"))
+        split = reader.header.split or "-"
+        sources = ", ".join(reader.relations) or "none"
+        print(f"{video_id:24}{split:>6}{counts}{size / 1e6:9.2f}  {sources}")
+    print(f"{len(manifest)} clips, {total / 1e6:.2f} MB")
+    return EXIT_OK
+
+
+def show(args: Any, _words: list[str]) -> int:
+    """The header of one clip and the shapes of its arrays."""
+    clip = load_clip_or_refuse(args.cache, args.video)
+    print(json.dumps(json.loads(clip.header.to_json()), indent=2, ensure_ascii=False))
+    for name, value in vars(clip).items():
+        if name not in ("header", "predicates"):
+            print(f"{name:16} {tuple(value.shape)!s:22} {value.dtype}")
+    for source, value in clip.predicates.items():
+        print(f"{'predicates':16} {tuple(value.shape)!s:22} {source}")
+    return EXIT_OK
+
+
+def load_clip_or_refuse(cache: Path, video_id: str) -> Any:
+    """A clip by its id; UsageError if the cache has none of that name, or it is damaged."""
+    if video_id not in read_manifest(cache):
+        raise UsageError(f"show: an id of a clip in {cache} expected, got {video_id!r}; see ls")
+    try:
+        return load_clip(clip_path(cache, video_id))
+    except ItemError as error:
+        raise UsageError(str(error)) from error
+
+
+def verify(args: Any, _words: list[str]) -> int:
+    """Compare every byte with the manifest, and look for numbers that are none."""
+    clips, bad = list_clips(args.cache)
+    for entry in tqdm(clips, desc="verify", unit="clip", disable=None):
+        try:
+            check_finite(load_clip(entry.path))
+        except ItemError as error:
+            bad[entry.video_id] = error
+    for problem in bad.values():
+        print(f"bad: {problem}")
+    print(f"verify: {len(clips) + len(bad)} clips, {len(bad)} bad")
+    return EXIT_FAILURES if bad else EXIT_OK
+
+
+def prune(args: Any, _words: list[str]) -> int:
+    """Remove what no reader would take: damaged clips, strangers, what dead writers left."""
+    _, bad = list_clips(args.cache)
+    manifest = read_manifest(args.cache)
+    # A manifest written by others could name a file elsewhere.
+    doomed = [clip_path(args.cache, video_id) for video_id in bad if is_safe_id(video_id)]
+    for path in doomed:
+        print(f"{'would remove' if args.dry_run else 'removed'} {path.name}")
+    if not args.dry_run:
+        for path in doomed:
+            path.unlink(missing_ok=True)
+        write_manifest(args.cache, {k: v for k, v in manifest.items() if k not in bad})
+        for path in sweep_temporary_files(args.cache):
+            print(f"removed {path.name}")
+    print(f"prune: {len(doomed)} clips; pipeline.extract makes them again")
+    return EXIT_OK
+
+
+def add(args: Any, words: list[str]) -> int:
+    """Add predicted relations where they lack; takes neither videos nor a detector."""
+    config = load_config(None, words)
+    if config.relations is not Relations.predicted:
+        raise UsageError("add: relations=predicted relation_predictor.weights=FILE expected")
+    file = find_predictor(config.relation_predictor)
+    info = read_cache_info(args.cache)
+    clips, bad = list_clips(args.cache)
+    for entry in clips[:1]:
+        empty = ClipReader(entry.path).read([])
+        check_predictor(
+            file.card,
+            objects=info.objects,
+            predicate_groups=info.predicate_groups,
+            detector=info.detector,
+            widths=(empty.box_features.shape[1], empty.union_features.shape[1]),
+            where=str(file.path),
+        )
+    model = load_predictor(file, pick_device(config.device))
+    manifest, done = read_manifest(args.cache), 0
+    for entry in tqdm(clips, desc="add", unit="clip", disable=None):
+        if entry.header.predictor == file.identity:
+            continue
+        clip = with_predicted(load_clip(entry.path), model, file.identity)
+        digest = save_clip(entry.path, clip)
+        row = manifest[entry.video_id] | {"sha256": digest, "bytes": entry.path.stat().st_size}
+        append_manifest(args.cache, row)
+        done += 1
+    for problem in bad.values():
+        print(f"bad: {problem}")
+    skipped = len(clips) - done
+    print(
+        f"add {PREDICTED}: found {len(clips) + len(bad)}, done {done}, skipped {skipped}, "
+        f"failed {len(bad)}"
+    )
+    return EXIT_FAILURES if bad else EXIT_OK
+
+
+COMMANDS: dict[str, Callable[[Any, list[str]], int]] = {
+    "ls": ls,
+    "show": show,
+    "verify": verify,
+    "prune": prune,
+    "add": add,
+}
+
+if __name__ == "__main__":
+    run_command(main)
