@@ -16,7 +16,7 @@ def dump_to_ordinal(pts_s: Sequence[float], start_s: float, rate: float) -> list
 
     Args:
         pts_s: presentation times of the decoded frames, rising, seconds.
-        start_s: start time of the container, seconds.
+        start_s: time from which ffmpeg counts (`Scan.dump_start_s`), seconds.
         rate: output frames per second (the stream's guessed rate).
 
     Returns:

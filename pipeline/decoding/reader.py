@@ -271,10 +271,11 @@ class VideoReader:
         if not self._scan.has_pts:
             raise ItemError(
                 FailureReason.UNKNOWN_FRAME_MAP,
-                f"{self._path.name}: packets with times expected, there are none (AVI?), so the "
-                "numbers of annotated frames cannot be known; use the mp4 release",
+                f"{self._path.name}: packets that say when their frame is shown expected, these "
+                "do not (AVI with B-frames?), so the numbers of annotated frames cannot be known; "
+                "use the mp4 release",
             )
-        return dump_to_ordinal(self._scan.pts_s, self._scan.start_s, self._scan.rate)
+        return dump_to_ordinal(self._scan.pts_s, self._scan.dump_start_s, self._scan.rate)
 
     def _look(self) -> tuple[int, int, int]:
         for frame in self._decode():

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.format import Flags
 
 from pipeline.errors import FailureReason, ItemError
 
@@ -16,17 +17,19 @@ class Scan:
     Attributes:
         pts_s: presentation times of the frames to be shown, rising, seconds.
         start_s: start time of the container, seconds.
+        dump_start_s: time from which ffmpeg counts the files of an image dump, seconds.
         rate: guessed frames per second.
         time_base: seconds per tick of the stream.
         num_declared: frames the header declares, 0 where it does not.
         num_packets: packets found, hidden ones too.
-        has_pts: every packet carries a time.
+        has_pts: every packet carries the time at which its frame is shown.
         width: coded width, pixels.
         height: coded height, pixels.
     """
 
     pts_s: tuple[float, ...]
     start_s: float
+    dump_start_s: float
     rate: float
     time_base: float
     num_declared: int
@@ -79,16 +82,21 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
             )
         times, shown, packets = _times(container, stream, path, max_frames)
         rate = float(stream.guessed_rate or stream.average_rate or 0)
-        has_pts = None not in times
+        has_pts = None not in times and not _is_reordered_avi(container, stream)
         if not has_pts:
             times = [i / (rate or 25.0) for i in range(shown)]
         if not times:
             raise ItemError(FailureReason.NO_FRAMES, f"{path.name}: frames expected, it has none")
-        start = container.start_time
         pts = tuple(sorted(t for t in times if t is not None))
+        start, own = container.start_time, stream.start_time
+        start_s = pts[0] if start is None or not has_pts else start / 1e6
+        # ffmpeg (ffmpeg.c, "Correcting starting time"): of a transport stream only the streams
+        # that are read count, and a dump reads no sound.
+        counts_own = own is not None and bool(container.format.flags & Flags.ts_discont.value)
         return Scan(
             pts_s=pts,
-            start_s=pts[0] if start is None or not has_pts else start / 1e6,
+            start_s=start_s,
+            dump_start_s=own * float(stream.time_base) if counts_own else start_s,
             rate=rate or 25.0,
             time_base=float(stream.time_base),
             num_declared=stream.frames,
@@ -97,6 +105,11 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
             width=width,
             height=height,
         )
+
+
+def _is_reordered_avi(container: Any, stream: Any) -> bool:
+    """AVI has no presentation times; FFmpeg makes some up, which B-frames make wrong."""
+    return container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
 
 
 def _times(
