@@ -1,17 +1,21 @@
 """A folder of cached clips: what they have in common, and a line for each.
 
 cache.json        schema, settings that determine content, detector, vocabulary, action classes
-manifest.jsonl    one line per file: id, sha256, fingerprint, counts; the last line of an id counts
+manifest.jsonl    one line per file: id, sha256, fingerprint, counts; the last line of an id counts.
+                  `before` is the sha256 of the file that this one replaces: a writer that is killed
+                  leaves one of the two
 ID.safetensors    the clips
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.cache import CachedClip, clip_bytes
 from pipeline.errors import UsageError
-from pipeline.files import write_atomically, write_json
+from pipeline.files import file_sha256, write_atomically, write_json
 
 FOLDER_SCHEMA = "laiar.cache/1"
 
@@ -96,6 +100,34 @@ def append_manifest(folder: Path, row: dict[str, Any]) -> None:
     """Add the line of one finished file."""
     with open(folder / "manifest.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(row, sort_keys=True) + "\n")
+
+
+def replace_clip(folder: Path, clip: CachedClip, row: dict[str, Any]) -> dict[str, Any]:
+    """Put a clip in the place of one that is there.
+
+    The line comes first and names both files, so that whenever the writer is killed a whole clip
+    remains that the manifest knows.
+
+    Args:
+        folder: the cache.
+        clip: the same video's, with more in it.
+        row: last line of the clip that is there.
+
+    Returns:
+        The new line.
+    """
+    data = clip_bytes(clip)
+    path = clip_path(folder, clip.video_id)
+    digest = hashlib.sha256(data).hexdigest()
+    new = row | {"sha256": digest, "bytes": len(data), "before": file_sha256(path)}
+    append_manifest(folder, new)
+    write_atomically(path, data)
+    return new
+
+
+def is_known_file(path: Path, row: dict[str, Any]) -> bool:
+    """Whether a file has the bytes of its line, or those of the file it was to replace."""
+    return file_sha256(path) in (row.get("sha256"), row.get("before"))
 
 
 def write_manifest(folder: Path, rows: dict[str, dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from model.tokens import TokenBatch
 from pipeline.annotations.ids import is_safe_id
 from pipeline.cache import CachedClip, ClipHeader, ClipReader
-from pipeline.cache_folder import clip_path, read_manifest
+from pipeline.cache_folder import clip_path, is_known_file, read_manifest
 from pipeline.errors import FailureReason, ItemError
-from pipeline.files import file_sha256
 from pipeline.sampling import segment_rows, uniform_rows
 from pipeline.tokens import clip_tokens, collate_tokens
 
@@ -71,7 +71,7 @@ def list_clips(cache: Path) -> tuple[list[ClipEntry], dict[str, ItemError]]:
     strangers = {path.stem for path in cache.glob("*.safetensors")} - manifest.keys()
     for video_id in sorted({*manifest, *strangers}):
         try:
-            clips.append(_entry(cache, video_id, manifest.get(video_id, {}).get("sha256")))
+            clips.append(_entry(cache, video_id, manifest.get(video_id, {})))
         except ItemError as error:
             bad[video_id] = error
     return clips, bad
@@ -222,13 +222,13 @@ def class_labels(header: ClipHeader, num_classes: int) -> Tensor:
     return labels
 
 
-def _entry(cache: Path, video_id: str, sha256: str | None) -> ClipEntry:
+def _entry(cache: Path, video_id: str, row: dict[str, Any]) -> ClipEntry:
     path = clip_path(cache, video_id)
-    if not is_safe_id(video_id) or sha256 is None:
+    if not is_safe_id(video_id) or "sha256" not in row:
         problem = "a file named in the manifest with its SHA-256 expected, it is not"
     elif not path.is_file():
         problem = f"a file expected at {path}, there is none"
-    elif file_sha256(path) != sha256:
+    elif not is_known_file(path, row):
         problem = f"the bytes of its manifest expected at {path}, they have changed"
     else:
         reader = ClipReader(path)

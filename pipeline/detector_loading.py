@@ -156,16 +156,20 @@ def load_detector(
         path = weights_path(str(config.weights), _FOREIGN)
         return load_detectron2(config, len(classes), path, device)
     config = resolve_detection(config)
-    detector = build_configured(config, len(classes))
     if config.weights == RANDOM:
+        detector = build_configured(config, len(classes))
         seed_weights(detector, config.seed)
     else:
         path = weights_path(str(config.weights))
         card = read_detector_card(path)
         if card is not None:
             check_classes(card.classes, classes, str(path))
+        state = read_detector_state(path)
         try:
-            load_state(detector, read_detector_state(path))
+            with torch.device("meta"):  # a card that lies must not take memory
+                load_state(build_configured(config, len(classes)), state, only_check=True)
+            detector = build_configured(config, len(classes))
+            load_state(detector, state)
         except ValueError as error:
             raise UsageError(f"detection.weights: {path}: {error}") from error
     detector.eval().requires_grad_(False).to(device)

@@ -120,9 +120,12 @@ def load_predictor(file: PredictorFile, device: torch.device | str) -> STTran:
     Raises:
         UsageError: if the weights do not fill the network of their card with finite numbers.
     """
-    model = STTran(file.card.settings)
+    state = read_tensors(file.path, SETTING)
     try:
-        load_state(model, read_tensors(file.path, SETTING))
+        with torch.device("meta"):  # a card that lies must not take memory
+            load_state(STTran(file.card.settings), state, only_check=True)
+        model = STTran(file.card.settings)
+        load_state(model, state)
     except ValueError as error:
         raise UsageError(f"{SETTING}: {file.path}: {error}") from error
     return model.eval().requires_grad_(False).to(device)

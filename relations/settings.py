@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 SINGLE_FRAME = ("self", "original")
+#: Larger networks are mistakes.
+MAX_SIZE, MAX_LAYERS = 65536, 256
 _NO_COUNT = ("dropout", "single_frame")
 
 
@@ -26,8 +28,8 @@ class PredictorSettings:
             original, which leaves zeros there, so that its heads answer with their bias.
 
     Raises:
-        ValueError: for a size that is no whole number from 1 on (layers: from 0 on), heads that do
-            not divide the width, or another value out of range.
+        ValueError: for a size that is no whole number from 1 to `MAX_SIZE` (layers: 0 to
+            `MAX_LAYERS`), heads that do not divide the width, or another value out of range.
     """
 
     num_objects: int = 36
@@ -50,9 +52,9 @@ class PredictorSettings:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            low = 0 if name.endswith("layers") else 1
-            if name not in _NO_COUNT and (type(value) is not int or value < low):
-                raise ValueError(f"{name}: a whole number from {low} on expected, got {value!r}")
+            low, high = (0, MAX_LAYERS) if name.endswith("layers") else (1, MAX_SIZE)
+            if name not in _NO_COUNT and not (type(value) is int and low <= value <= high):
+                raise ValueError(f"{name}: {low} to {high} expected, got {value!r}")
         if self.union_width % 2:
             raise ValueError(f"union_width: an even number expected, got {self.union_width}")
         if self.width % self.heads:

@@ -8,12 +8,12 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.annotations.ids import is_safe_id
-from pipeline.cache import ClipReader, load_clip, save_clip
+from pipeline.cache import ClipReader, load_clip
 from pipeline.cache_folder import (
-    append_manifest,
     clip_path,
     read_cache_info,
     read_manifest,
+    replace_clip,
     write_manifest,
 )
 from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
@@ -142,9 +142,7 @@ def add(args: Any, words: list[str]) -> int:
         if entry.header.predictor == file.identity:
             continue
         clip = with_predicted(load_clip(entry.path), model, file.identity)
-        digest = save_clip(entry.path, clip)
-        row = manifest[entry.video_id] | {"sha256": digest, "bytes": entry.path.stat().st_size}
-        append_manifest(args.cache, row)
+        replace_clip(args.cache, clip, manifest[entry.video_id])
         done += 1
     for problem in bad.values():
         print(f"bad: {problem}")

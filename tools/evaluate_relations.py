@@ -6,6 +6,7 @@ of each object class in the training videos, and the best that one predicate per
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,8 @@ def main(argv: list[str]) -> int:
     args, words = parse_words(parser, argv)
     if words:
         raise UsageError(f"no key=value settings expected, got {words[0]!r}")
+    if not 0 <= args.min_side < math.inf:
+        raise UsageError(f"--min-side: pixels from 0 on expected, got {args.min_side}")
     device = pick_device(args.device)
     info = read_cache_info(args.cache)
     mode = Mode[args.mode]

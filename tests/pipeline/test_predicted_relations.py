@@ -148,7 +148,7 @@ def test_files_that_are_no_predictor_are_refused(world: World, tmp_path: Path) -
     refused(str(tmp_path / "bare.safetensors"), "weights of a relation predictor expected")
     card = {"card": json.dumps({"schema": "laiar.predictor/1", "settings": {"heads": 0}})}
     save_file({"a": torch.zeros(1)}, tmp_path / "odd.safetensors", metadata=card)
-    refused(str(tmp_path / "odd.safetensors"), "heads: a whole number")
+    refused(str(tmp_path / "odd.safetensors"), "heads: 1 to 65536")
     refused("configs/detector/world.safetensors", "a card of schema laiar.predictor/1 expected")
     assert not (tmp_path / "none").exists()
 

@@ -115,7 +115,8 @@ def test_sizes_are_read_off_the_weights() -> None:
     ("changes", "message"),
     [
         ({"heads": 7}, "heads: a divisor of the width 32"),
-        ({"part_width": 0}, "part_width: a whole number from 1 on expected, got 0"),
+        ({"decoder_layers": 10**9}, "decoder_layers: 0 to 256"),
+        ({"part_width": 0}, "part_width: 1 to 65536 expected, got 0"),
         ({"union_width": 3}, "union_width: an even number"),
         ({"dropout": 1.0}, "dropout: from 0 to below 1"),
         ({"single_frame": "zero"}, "single_frame: self or original"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import extract
+from pipeline import cache_folder, extract
 from pipeline.cache import load_clip
 from pipeline.cache_folder import append_manifest, read_manifest
 from pipeline.dataset import list_clips
@@ -79,6 +79,33 @@ def test_predicted_relations_are_added_without_videos(
     assert extract.main(words) == 0
     assert {c.video_id: c.path.read_bytes() for c in clips} == before
     assert load_clip(clips[0].path).header.predictor is not None
+
+
+@pytest.mark.parametrize("moment", ["append_manifest", "write_atomically"])
+def test_an_addition_that_is_killed_leaves_a_whole_clip(
+    world: World, copied: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after its line is written; then no detector runs to finish it."""
+    weights = predictor_file(tmp_path / "p.safetensors", 128, 64)
+    asked = ["relations=predicted", f"relation_predictor.weights={weights}"]
+    whole = Path(shutil.copytree(copied, tmp_path / "whole"))
+    assert cache.main(["add", str(whole), *asked]) == 0
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache_folder, moment, killed)
+    with pytest.raises(KeyboardInterrupt):
+        cache.main(["add", str(copied), *asked])
+    monkeypatch.undo()
+    clips, bad = list_clips(copied)
+    assert (len(clips), bad) == (11, {})
+    monkeypatch.setattr(extract, "load_detector", killed)
+    data = ["--videos", str(world.videos), "--annotations", str(world.annotations)]
+    words = ["--config", CONFIG, *data, "--cache", str(copied), *SMALL, *asked]
+    assert extract.main(words) == 0
+    for clip in clips:
+        assert clip.path.read_bytes() == (whole / clip.path.name).read_bytes()
 
 
 def test_a_manifest_that_names_files_elsewhere_removes_none(copied: Path) -> None:

@@ -163,6 +163,8 @@ def test_detected_boxes_are_measured_against_annotations(
     found = measure(detected, weights, *asked)
     assert found["results"]["ceiling"]["frames"] > 10
     assert found["results"]["frequency"]["recall"]["with"]["50"] > 0.2
+    with pytest.raises(UsageError, match="--min-side: pixels"):
+        measure(detected, weights, *asked, "--min-side", "nan")
     with pytest.raises(UsageError, match="--annotations DIR"):
         measure(detected, weights, "--mode", "sgdet")
     with pytest.raises(UsageError, match="boxes=ground-truth expected"):
@@ -242,6 +244,9 @@ def test_word_vectors_fill_the_class_embeddings_by_name(tmp_path: Path) -> None:
     assert torch.equal(model.obj_embed.weight[:2], before[:2])
     path.write_text("box 1 2 3\n")
     with pytest.raises(UsageError, match="4 numbers per word expected"):
+        set_class_embeddings(model, path, objects)
+    path.write_text("box 1 2 3 nan\n")
+    with pytest.raises(UsageError, match="those of 'box' are not"):
         set_class_embeddings(model, path, objects)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="a text file of word vectors expected"):

@@ -22,12 +22,13 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str,
         width: numbers per line.
 
     Returns:
-        Word -> (width,) float32; words that are not in the file are left out.
+        Word -> (width,) float32, of its first line; words that are not in the file are left out.
 
     Raises:
         UsageError: if the file cannot be read, or a line has another number of numbers.
     """
-    wanted, found = set(words), {}
+    wanted = set(words)
+    found: dict[str, Tensor] = {}
     try:
         with open(path, encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
@@ -40,7 +41,10 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str,
                             f"line {number} has {len(values)}"
                         )
                 if word in wanted:
-                    found[word] = torch.tensor(values)
+                    found.setdefault(word, torch.tensor(values))
+        broken = [word for word, vector in found.items() if not vector.isfinite().all()]
+        if broken:
+            raise ValueError(f"finite numbers expected, those of {broken[0]!r} are not")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(
             f"training.word_vectors: a text file of word vectors expected, {path}: {error}"
