@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from detection.weights import load_state
+from pipeline.cache import ClipReader
+from pipeline.cache_folder import CacheInfo
 from pipeline.carded_weights import read_tensors
 from pipeline.config import RelationPredictorConfig
 from pipeline.detector_loading import ROOT
@@ -112,6 +114,29 @@ def check_predictor(
             f"({str(detector.get('weights'))[:12]}...) expected, it was trained on those of "
             f"{card.detector[:12]}..."
         )
+
+
+def check_predictor_on_cache(file: PredictorFile, info: CacheInfo, clip: Path) -> None:
+    """`check_predictor` with the words, the detector and the feature widths of a cache.
+
+    Args:
+        file: the predictor.
+        info: of the cache.
+        clip: any of its clips.
+
+    Raises:
+        UsageError: the first that differs, expected and found.
+        ItemError: BAD_CACHE if the clip is damaged.
+    """
+    empty = ClipReader(clip).read([])
+    check_predictor(
+        file.card,
+        objects=info.objects,
+        predicate_groups=info.predicate_groups,
+        detector=info.detector,
+        widths=(empty.box_features.shape[1], empty.union_features.shape[1]),
+        where=str(file.path),
+    )
 
 
 def load_predictor(file: PredictorFile, device: torch.device | str) -> STTran:

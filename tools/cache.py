@@ -21,7 +21,11 @@ from pipeline.config import Relations, load_config
 from pipeline.dataset import check_finite, list_clips
 from pipeline.detector_loading import pick_device
 from pipeline.errors import ItemError, UsageError
-from pipeline.predictor_loading import check_predictor, find_predictor, load_predictor
+from pipeline.predictor_loading import (
+    check_predictor_on_cache,
+    find_predictor,
+    load_predictor,
+)
 from pipeline.relation_prediction import PREDICTED, with_predicted
 from pipeline.temporary_files import sweep_temporary_files
 
@@ -127,15 +131,7 @@ def add(args: Any, words: list[str]) -> int:
     info = read_cache_info(args.cache)
     clips, bad = list_clips(args.cache)
     for entry in clips[:1]:
-        empty = ClipReader(entry.path).read([])
-        check_predictor(
-            file.card,
-            objects=info.objects,
-            predicate_groups=info.predicate_groups,
-            detector=info.detector,
-            widths=(empty.box_features.shape[1], empty.union_features.shape[1]),
-            where=str(file.path),
-        )
+        check_predictor_on_cache(file, info, entry.path)
     model = load_predictor(file, pick_device(config.device))
     manifest, done = read_manifest(args.cache), 0
     for entry in tqdm(clips, desc="add", unit="clip", disable=None):

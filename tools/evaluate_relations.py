@@ -24,8 +24,7 @@ from pipeline.detector_loading import pick_device
 from pipeline.errors import UsageError
 from pipeline.files import write_json
 from pipeline.predictor_loading import (
-    PredictorFile,
-    check_predictor,
+    check_predictor_on_cache,
     find_predictor,
     load_predictor,
 )
@@ -104,7 +103,7 @@ def main(argv: list[str]) -> int:
             f"--cache: annotated videos of the {args.split} split expected, {args.cache} has none "
             f"among {len(listed)} clips ({len(bad)} damaged)"
         )
-    check_fits(file, info, clips[0])
+    check_predictor_on_cache(file, info, clips[0].path)
     for error in bad.values():
         LOG.error("%s", error)
     job = Job(
@@ -141,19 +140,6 @@ def check_mode(mode: Mode, info: CacheInfo, annotations: Sequence[Path]) -> None
             "--mode sgdet: --annotations DIR with Action Genome's pickles expected, a cache of "
             "detected boxes does not hold the annotated ones"
         )
-
-
-def check_fits(file: PredictorFile, info: CacheInfo, clip: ClipEntry) -> None:
-    """UsageError for a predictor of other words or features than the cache's."""
-    empty = ClipReader(clip.path).read([])
-    check_predictor(
-        file.card,
-        objects=info.objects,
-        predicate_groups=info.predicate_groups,
-        detector=info.detector,
-        widths=(empty.box_features.shape[1], empty.union_features.shape[1]),
-        where=str(file.path),
-    )
 
 
 def count_frequencies(clips: Sequence[ClipEntry], info: CacheInfo) -> FrequencyBaseline:
