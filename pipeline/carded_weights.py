@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pipeline.errors import UsageError
-from pipeline.files import write_atomically, write_json
+from pipeline.files import file_sha256, write_atomically, write_json
 
 _MOST_CARD_BYTES = 1 << 20
 
@@ -44,6 +44,27 @@ def save_carded(
     write_atomically(path, data)
     write_json(path.with_suffix(".json"), card | {"sha256": sha256})
     return sha256
+
+
+def checked_sha256(path: Path, setting: str) -> str:
+    """SHA-256 of a weights file.
+
+    Raises:
+        UsageError: if the card beside it names another: the weights have changed since.
+    """
+    found, card = file_sha256(path), path.with_suffix(".json")
+    try:
+        tree = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        tree = {}
+    wanted = tree.get("sha256") if isinstance(tree, dict) else None
+    if wanted is not None and wanted != found:
+        raise UsageError(
+            f"{setting}: {path}: the bytes that {card.name} beside it was written for expected "
+            f"(SHA-256 {str(wanted)[:12]}...), these are others ({found[:12]}...); convert or train "
+            "it again"
+        )
+    return found
 
 
 def read_card_tree(path: Path, setting: str) -> Any:

@@ -12,6 +12,7 @@ from detection.detector import Detector
 from detection.fast import make_fast
 from detection.presets import PRESETS
 from detection.weights import load_state
+from pipeline.carded_weights import checked_sha256
 from pipeline.config import DetectionConfig, DetectorBackend, Mode
 from pipeline.detector_card import read_detector_card, read_detector_state
 from pipeline.detectron2_backend import detectron2_identity, load_detectron2
@@ -114,7 +115,9 @@ def detector_identity(config: DetectionConfig) -> DetectorIdentity:
     settings = {name: resolved[name] for name in _IDENTITY}
     if config.weights == RANDOM:
         return DetectorIdentity(f"{RANDOM}:{config.seed}", settings)
-    return DetectorIdentity(file_sha256(weights_path(config.weights)), settings)
+    return DetectorIdentity(
+        checked_sha256(weights_path(config.weights), "detection.weights"), settings
+    )
 
 
 def detection_of(tree: Mapping[str, Any], given: DetectionConfig) -> DetectionConfig:

@@ -72,7 +72,7 @@ class PredictorCard:
                 PredictorSettings(**tree["settings"]),
                 tuple(map(str, tree["objects"])),
                 {str(g): tuple(map(str, names)) for g, names in tree["predicate_groups"]},
-                tree["detector"],
+                None if tree["detector"] is None else str(tree["detector"]),
                 str(tree["origin"]),
                 dict(tree["details"]),
             )

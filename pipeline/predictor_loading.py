@@ -10,11 +10,10 @@ import torch
 from detection.weights import load_state
 from pipeline.cache import ClipReader
 from pipeline.cache_folder import CacheInfo
-from pipeline.carded_weights import read_tensors
+from pipeline.carded_weights import checked_sha256, read_tensors
 from pipeline.config import RelationPredictorConfig
 from pipeline.detector_loading import ROOT
 from pipeline.errors import UsageError
-from pipeline.files import file_sha256
 from pipeline.predictor_card import PredictorCard, read_predictor_card
 from relations.sttran import STTran
 
@@ -63,7 +62,7 @@ def find_predictor(config: RelationPredictorConfig) -> PredictorFile:
         card = replace(
             card, settings=replace(card.settings, single_frame=config.single_frame.value)
         )
-    return PredictorFile(path, card, file_sha256(path))
+    return PredictorFile(path, card, checked_sha256(path, SETTING))
 
 
 def check_predictor(

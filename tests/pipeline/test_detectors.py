@@ -127,6 +127,14 @@ def test_damaged_files_and_cards_are_refused(weights: Path, tmp_path: Path) -> N
             load_detector(settings(f"detection.weights={path}"), CLASSES, "cpu")
 
 
+def test_weights_that_changed_since_their_card_was_written_are_refused(weights: Path) -> None:
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(UsageError, match="these are others"):
+        detector_identity(settings(f"detection.weights={weights}"))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -153,6 +153,18 @@ def test_files_that_are_no_predictor_are_refused(world: World, tmp_path: Path) -
     assert not (tmp_path / "none").exists()
 
 
+def test_weights_that_changed_since_their_card_was_written_are_refused(tmp_path: Path) -> None:
+    path = predictor_file(tmp_path / "p.safetensors", F, CU)
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(bytes(data))
+    config = RelationPredictorConfig(str(path))
+    with pytest.raises(UsageError, match="these are others"):
+        find_predictor(config)
+    path.with_suffix(".json").unlink()  # a file that travelled without its card is taken
+    assert find_predictor(config).card.settings == small_settings(F, CU)
+
+
 def test_weights_that_do_not_fill_their_card_are_refused(tmp_path: Path) -> None:
     path = predictor_file(tmp_path / "p.safetensors", F, CU)
     file = find_predictor(RelationPredictorConfig(str(path)))
