@@ -61,8 +61,8 @@ def checked_sha256(path: Path, setting: str) -> str:
     if wanted is not None and wanted != found:
         raise UsageError(
             f"{setting}: {path}: the bytes that {card.name} beside it was written for expected "
-            f"(SHA-256 {str(wanted)[:12]}...), these are others ({found[:12]}...); convert or train "
-            "it again"
+            f"(SHA-256 {str(wanted)[:12]}...), these are others ({found[:12]}...); convert or "
+            "train it again"
         )
     return found
 
