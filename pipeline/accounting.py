@@ -1,8 +1,11 @@
 """What a stage leaves about itself: `run.json`, `failures.jsonl`, counts that add up."""
 
 import json
+import logging
 import platform
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -10,9 +13,11 @@ from types import TracebackType
 from typing import Any
 
 from pipeline.command_line import EXIT_BUDGET, EXIT_FAILURES, EXIT_OK, EXIT_USAGE, Interrupted
-from pipeline.errors import RETRYABLE, FailureReason, ItemError, UsageError
-from pipeline.files import write_atomically, write_json
+from pipeline.errors import RETRYABLE, FailureReason, ItemError, StageError, UsageError
+from pipeline.files import append_line, write_atomically, write_json
+from pipeline.writers import folder_lock
 
+LOG = logging.getLogger(__name__)
 RUN_SCHEMA = "laiar.run/1"
 _PACKAGES = ("torch", "torchvision", "av", "numpy", "safetensors", "opencv-python-headless")
 
@@ -31,6 +36,11 @@ class Counts:
         """Items not reached yet."""
         return self.found - self.done - self.skipped - self.failed
 
+    def check(self) -> None:
+        """AssertionError unless every item found is accounted for."""
+        if self.pending:
+            raise AssertionError(f"done + skipped + failed = found expected, got {self}")
+
     def to_tree(self) -> dict[str, int]:
         """As JSON; `pending` only where a run ended before all were tried."""
         tree = {
@@ -46,44 +56,42 @@ class Counts:
 
 
 class Failures:
-    """`failures.jsonl` of a folder: one line per item that has no result now."""
+    """`failures.jsonl` of a folder: one line per item that has no result now.
+
+    Others may write to the folder as well: a change reads the file again and changes one line.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "failures.jsonl"
-        self._rows: dict[str, dict[str, Any]] = {}
-        if self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    row = json.loads(line)
-                    self._rows[row["id"]] = row
-                except (ValueError, KeyError, TypeError):
-                    continue
+        self._folder, self._path = folder, folder / "failures.jsonl"
+        self._rows = self._read()
 
-    def known(self, item: str, input_sha256: str, settings: str) -> dict[str, Any] | None:
-        """The line of an item that failed before with the same bytes and settings."""
-        row = self._rows.get(item)
-        same = row and row.get("input_sha256") == input_sha256 and row.get("settings") == settings
-        return row if same else None
+    def known(self, item: str) -> dict[str, Any] | None:
+        """The line of an item that failed before."""
+        return self._rows.get(item)
 
     def add(self, item: str, error: ItemError, *, stage: str, sha256: str, settings: str) -> None:
-        """Record a failure and write the file."""
-        attempts = int(self._rows.get(item, {}).get("attempts", 0)) + 1
-        self._rows[item] = {
+        """Record a failure."""
+        row = {
             "id": item,
             "stage": stage,
             "reason": FailureReason(error.reason).value,
             "message": " ".join(str(error).split())[:500],
             "retryable": error.reason in RETRYABLE,
-            "attempts": attempts,
+            "attempts": int(self._rows.get(item, {}).get("attempts", 0)) + 1,
             "input_sha256": sha256,
             "settings": settings,
         }
-        self._write()
+        if item in self._rows:
+            self._change(lambda rows: rows.update({item: row}))
+        else:
+            with folder_lock(self._folder):
+                append_line(self._path, json.dumps(row, sort_keys=True))
+        self._rows[item] = row
 
     def remove(self, item: str) -> None:
         """Forget an item that has a result now."""
         if self._rows.pop(item, None) is not None:
-            self._write()
+            self._change(lambda rows: rows.pop(item, None))
 
     def keep_only(self, items: set[str]) -> None:
         """Forget items that are no longer there."""
@@ -91,15 +99,27 @@ class Failures:
         for item in gone:
             del self._rows[item]
         if gone:
-            self._write()
+            self._change(lambda rows: [rows.pop(item, None) for item in gone])
 
-    def _write(self) -> None:
-        lines = [json.dumps(row, sort_keys=True) + "\n" for row in self._rows.values()]
-        write_atomically(self._path, "".join(lines).encode())
+    def _change(self, change: Callable[[dict[str, dict[str, Any]]], object]) -> None:
+        with folder_lock(self._folder):
+            rows = self._read()
+            change(rows)
+            lines = [json.dumps(row, sort_keys=True) + "\n" for row in rows.values()]
+            write_atomically(self._path, "".join(lines).encode())
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        rows: dict[str, dict[str, Any]] = {}
+        if self._path.is_file():
+            for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
+                with suppress(ValueError, KeyError, TypeError):
+                    row = json.loads(line)
+                    rows[str(row["id"])] = row
+        return rows
 
 
 class RunRecord:
-    """Context of one run of a stage; writes `run.json` when it ends, however it ends.
+    """Context of one run of a stage; writes `run.json` (`name`) when it ends, however it ends.
 
     Attributes:
         counts: items found, done, skipped, failed.
@@ -107,9 +127,16 @@ class RunRecord:
     """
 
     def __init__(
-        self, folder: Path, *, stage: str, config: dict[str, Any], argv: list[str], seed: int = 0
+        self,
+        folder: Path,
+        *,
+        stage: str,
+        config: dict[str, Any],
+        argv: list[str],
+        seed: int = 0,
+        name: str = "run.json",
     ) -> None:
-        self.folder = folder
+        self.folder, self.name = folder, name
         self.counts = Counts()
         self.extra: dict[str, Any] = {}
         self._tree: dict[str, Any] = {
@@ -136,20 +163,23 @@ class RunRecord:
             code = self.exit_code
         if not self.folder.is_dir():
             return
-        if status == "refused" and (self.folder / "run.json").is_file():
+        if status == "refused" and (self.folder / self.name).is_file():
             return  # what a run left before stays true
-        write_json(
-            self.folder / "run.json",
-            self._tree
-            | self.extra
-            | {
-                "status": status,
-                "exit_code": code,
-                "counts": self.counts.to_tree(),
-                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._start)),
-                "seconds": round(time.time() - self._start, 3),
-            },
-        )
+        tree = {
+            "status": status,
+            "exit_code": code,
+            "counts": self.counts.to_tree(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._start)),
+            "seconds": round(time.time() - self._start, 3),
+        }
+        try:
+            write_json(self.folder / self.name, self._tree | self.extra | tree)
+        except OSError as problem:
+            if error is None:
+                raise StageError(
+                    f"{self.folder / self.name} cannot be written: {problem}"
+                ) from None
+            LOG.error("%s cannot be written: %s", self.folder / self.name, problem)
 
     @property
     def exit_code(self) -> int:

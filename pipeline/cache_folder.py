@@ -9,15 +9,26 @@ ID.safetensors    the clips
 
 import hashlib
 import json
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.cache import CachedClip, clip_bytes
 from pipeline.errors import UsageError
-from pipeline.files import file_sha256, write_atomically, write_json
+from pipeline.files import (
+    append_line,
+    file_sha256,
+    publish,
+    write_atomically,
+    write_json,
+    write_temporary,
+)
+from pipeline.writers import folder_lock, living_writers
 
 FOLDER_SCHEMA = "laiar.cache/1"
+MANIFEST = "manifest.jsonl"
 
 
 @dataclass(frozen=True)
@@ -98,8 +109,40 @@ def write_cache_info(folder: Path, info: CacheInfo) -> None:
 
 def append_manifest(folder: Path, row: dict[str, Any]) -> None:
     """Add the line of one finished file."""
-    with open(folder / "manifest.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(row, sort_keys=True) + "\n")
+    with folder_lock(folder):
+        append_line(folder / MANIFEST, _line(row))
+
+
+def store_clip(folder: Path, clip: CachedClip) -> dict[str, Any]:
+    """Write a clip and its line.
+
+    Returns:
+        The line.
+
+    Raises:
+        OSError: if the disk is full or the folder is not writable; the clip that was there, if
+            any, still is.
+        ItemError: if the clip holds numbers that cannot be stored (`clip_bytes`).
+    """
+    data = clip_bytes(clip)
+    row = {
+        "id": clip.video_id,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "fingerprint": clip.header.fingerprint,
+        "bytes": len(data),
+        "frames": clip.num_frames,
+        "boxes": len(clip.boxes),
+        "pairs": len(clip.pairs),
+    }
+    path = clip_path(folder, clip.video_id)
+    temporary = write_temporary(path, data)
+    with folder_lock(folder):
+        try:
+            publish(temporary, path)
+        except FileNotFoundError:  # taken for a dead writer's, and swept
+            write_atomically(path, data)
+        append_line(folder / MANIFEST, _line(row))
+    return row
 
 
 def replace_clip(folder: Path, clip: CachedClip, row: dict[str, Any]) -> dict[str, Any]:
@@ -119,9 +162,10 @@ def replace_clip(folder: Path, clip: CachedClip, row: dict[str, Any]) -> dict[st
     data = clip_bytes(clip)
     path = clip_path(folder, clip.video_id)
     digest = hashlib.sha256(data).hexdigest()
-    new = row | {"sha256": digest, "bytes": len(data), "before": file_sha256(path)}
-    append_manifest(folder, new)
-    write_atomically(path, data)
+    with folder_lock(folder):
+        new = row | {"sha256": digest, "bytes": len(data), "before": file_sha256(path)}
+        append_line(folder / MANIFEST, _line(new))
+        write_atomically(path, data)
     return new
 
 
@@ -130,21 +174,63 @@ def is_known_file(path: Path, row: dict[str, Any]) -> bool:
     return file_sha256(path) in (row.get("sha256"), row.get("before"))
 
 
+def settle_manifest(folder: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """End a run: every line of `rows` is there; once nobody else writes, one line per id, sorted.
+
+    Lines can be lost where two writers rewrote the file at once on a file system without locks.
+
+    Args:
+        folder: the cache.
+        rows: id -> line of what this run wrote.
+    """
+    for video_id in rows.keys() - read_manifest(folder).keys():
+        append_manifest(folder, rows[video_id])
+    with folder_lock(folder):
+        if not living_writers(folder):
+            write_manifest(folder, read_manifest(folder))
+
+
 def write_manifest(folder: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """Replace the manifest by one line per id."""
-    lines = [json.dumps(row, sort_keys=True) + "\n" for row in rows.values()]
-    write_atomically(folder / "manifest.jsonl", "".join(lines).encode())
+    """Replace the manifest by one line per id, sorted."""
+    path = folder / MANIFEST
+    data = "".join(_line(rows[video_id]) + "\n" for video_id in sorted(rows)).encode()
+    if not path.is_file() or path.read_bytes() != data:
+        write_atomically(path, data)
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    """Id -> its last line; a torn last line (a killed writer) is passed over."""
-    rows: dict[str, dict[str, Any]] = {}
-    path = folder / "manifest.jsonl"
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
+    """Id -> its last line; a torn line (a killed writer) is passed over."""
+    return Manifest(folder).rows()
+
+
+class Manifest:
+    """The manifest of a folder to which others may write; reads only what was added."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / MANIFEST
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._file, self._read = (0, 0), 0
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Id -> its last line, as of now."""
+        try:
+            with open(self._path, "rb") as file:
+                found = os.fstat(file.fileno())
+                if (found.st_dev, found.st_ino) != self._file or found.st_size < self._read:
+                    self._file, self._read, self._rows = (found.st_dev, found.st_ino), 0, {}
+                file.seek(self._read)
+                data = file.read()
+        except FileNotFoundError:
+            return {}
+        whole = data.rfind(b"\n") + 1
+        self._read += whole
+        # A last line without its end counts, and is read again: it may be cut off just now.
+        for line in data.decode("utf-8", "replace").splitlines():
+            with suppress(ValueError, KeyError, TypeError):
                 row = json.loads(line)
-                rows[row["id"]] = row
-            except (ValueError, KeyError, TypeError):
-                continue
-    return rows
+                self._rows[str(row["id"])] = row
+        return self._rows
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, sort_keys=True)

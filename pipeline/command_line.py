@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import re
 import signal
 import sys
@@ -70,11 +71,12 @@ def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = N
     """Run a command and leave the process with its exit code.
 
     UsageError is one sentence on standard error and exit code 2, StageError the same and 1; SIGINT
-    130; SIGTERM 143.
+    130; SIGTERM 143. A second signal ends the process at once.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     words = list(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    signal.signal(signal.SIGTERM, _on_signal)
+    signal.signal(signal.SIGINT, _on_signal)
     try:
         code = main(words)
     except UsageError as error:
@@ -92,5 +94,14 @@ def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = N
     sys.exit(code)
 
 
-def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+def _on_signal(number: int, _frame: FrameType | None) -> None:
+    """End in order; a second signal ends at once."""
+    signal.signal(signal.SIGINT, _leave)
+    signal.signal(signal.SIGTERM, _leave)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise Interrupted(143)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    os._exit(128 + number)

@@ -26,6 +26,7 @@ Relations = Enum(
     "Relations", {"predicted": "predicted", "ground-truth": "ground-truth", "none": "none"}
 )
 Backend = Enum("Backend", {"pyav": "pyav", "opencv": "opencv", "decord": "decord"})
+_MOST_SECONDS = 1e6
 Settings = TypeVar("Settings")
 DetectorBackend = Enum("DetectorBackend", {"ours": "ours", "detectron2": "detectron2"})
 Mode = Enum("Mode", {"exact": "exact", "folded": "folded", "fast": "fast"})
@@ -44,8 +45,13 @@ class DecodeConfig:
     max_pixels: int = 3840 * 2160
     #: Most frames a video may have.
     max_frames: int = 200_000
-    #: Wall-clock limit for decord on one video, seconds.
+    #: Wall-clock limit, seconds: without a frame of a video, and for decord on a whole one.
     timeout_s: float = 120.0
+    #: Processes that decode beside the detector; None is one per four cores (1 to 8), 0 decodes in
+    #: the main process, which a video that crashes FFmpeg takes with it.
+    workers: int | None = None
+    #: Memory that each of them may allocate, GB (10^9 bytes); 0 for no limit.
+    memory_gb: float = 4.0
 
 
 @dataclass
@@ -152,7 +158,7 @@ class Config:
     vocabulary: str = "action_genome"
     boxes: Boxes = Boxes.detected
     relations: Relations = Relations.none
-    #: `auto`, `cpu`, `cuda`, `cuda:1`, …
+    #: `auto`, `cpu`, `cuda`, `cuda:1`, …; several for an extraction: `cuda:0,cuda:1`.
     device: str = "auto"
     #: Failed videos tolerated; None means no budget: any failure ends with exit code 1, never 3.
     max_failures: int | None = None
@@ -257,6 +263,7 @@ def _check_choices(config: Config) -> None:
     for key, number, low in (
         ("frames.num", config.frames.num, 1),
         ("max_failures", config.max_failures or 0, 0),
+        ("decode.workers", config.decode.workers or 0, 0),
         ("train.epochs", config.train.epochs, 0),
         ("train.batch_size", config.train.batch_size, 1),
         ("train.workers", config.train.workers, 0),
@@ -280,8 +287,16 @@ def _check_choices(config: Config) -> None:
             "decode.tolerant=true: decode.backend=pyav expected, got "
             f"{config.decode.backend.value}, which says nothing of damage"
         )
-    if not config.decode.timeout_s > 0:
-        raise UsageError(f"decode.timeout_s: above 0 expected, got {config.decode.timeout_s}")
+    if not 0 < config.decode.timeout_s <= _MOST_SECONDS:
+        raise UsageError(
+            f"decode.timeout_s: above 0, at most {_MOST_SECONDS:g} expected, got "
+            f"{config.decode.timeout_s}"
+        )
+    if config.decode.memory_gb != 0 and not 0.1 <= config.decode.memory_gb <= 1e4:
+        raise UsageError(
+            "decode.memory_gb: 0 (no limit) or 0.1 to 10000 expected, got "
+            f"{config.decode.memory_gb}"
+        )
     if not config.train.clip_norm > 0:
         raise UsageError(f"train.clip_norm: above 0 expected, got {config.train.clip_norm}")
 

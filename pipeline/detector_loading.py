@@ -243,6 +243,11 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def pick_devices(names: str) -> list[torch.device]:
+    """Devices of a comma-separated list; see `pick_device`."""
+    return [pick_device(name.strip()) for name in names.split(",")]
+
+
 def weights_path(name: str, suffixes: Sequence[str] = (".safetensors",)) -> Path:
     """The weights file; a relative name counts from here, else from the repository's root.
 

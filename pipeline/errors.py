@@ -11,6 +11,7 @@ class FailureReason(StrEnum):
     NO_FRAMES = "no-frames"
     TRUNCATED_VIDEO = "truncated-video"
     CORRUPT_VIDEO = "corrupt-video"
+    CHANGED_VIDEO = "changed-video"
     TOO_LARGE = "too-large"
     DECODE_TIMEOUT = "decode-timeout"
     DECODER_DIED = "decoder-died"
@@ -23,16 +24,21 @@ class FailureReason(StrEnum):
     BAD_CACHE = "bad-cache"
     OUT_OF_MEMORY = "out-of-memory"
     DISK_FULL = "disk-full"
+    WORKER_DIED = "worker-died"
+    TIME_LIMIT = "time-limit"
     INTERNAL_ERROR = "internal-error"
 
 
 #: Reasons that may vanish when the same bytes are tried again.
 RETRYABLE = frozenset(
     {
+        FailureReason.CHANGED_VIDEO,
         FailureReason.DECODE_TIMEOUT,
         FailureReason.DECODER_DIED,
         FailureReason.OUT_OF_MEMORY,
         FailureReason.DISK_FULL,
+        FailureReason.WORKER_DIED,
+        FailureReason.TIME_LIMIT,
         FailureReason.INTERNAL_ERROR,
     }
 )

@@ -1,32 +1,27 @@
 """`python -m pipeline.extract`: a folder of raw videos becomes a cache, one file per video."""
 
+import argparse
 import logging
+import time
+from contextlib import closing
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import Any
 
 from pipeline.accounting import Failures, RunRecord
-from pipeline.cache import ClipReader, load_clip, save_clip
-from pipeline.cache_folder import (
-    append_manifest,
-    clip_path,
-    is_known_file,
-    read_manifest,
-    replace_clip,
-)
-from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.cache_folder import settle_manifest
+from pipeline.command_line import EXIT_OK, Parser, common_parser, parse_words, run_command
 from pipeline.config import config_as_dict, load_config
-from pipeline.detector_loading import load_detector, pick_device
-from pipeline.errors import FailureReason, ItemError
-from pipeline.extraction import ClipExtractor, clip_fingerprint
-from pipeline.extraction_job import Job, open_cache, prepare
-from pipeline.files import file_sha256, json_sha256
-from pipeline.predictor_loading import PredictorFile, load_predictor
-from pipeline.relation_prediction import with_predicted
-from pipeline.safely import as_item_error
-from pipeline.temporary_files import sweep_temporary_files
+from pipeline.detector_loading import pick_devices
+from pipeline.errors import UsageError
+from pipeline.extraction.cluster import RayEngine
+from pipeline.extraction.estimate import estimate, measured
+from pipeline.extraction.job import Job, item_names, make_tasks, open_cache, prepare
+from pipeline.extraction.local import LocalEngine
+from pipeline.extraction.shard import Shard, parse_shard
+from pipeline.extraction.steps import Outcome, Steps
+from pipeline.progress import Progress
 from pipeline.video_files import VideoFile
-from relations.sttran import STTran
+from pipeline.writers import Writer, living_writers, sweep_temporary_files
 
 LOG = logging.getLogger("extract")
 EXAMPLE = (
@@ -37,32 +32,33 @@ EXAMPLE = (
 
 def main(argv: list[str]) -> int:
     """Run the stage; returns its exit code."""
-    parser = common_parser("python -m pipeline.extract", __doc__ or "", EXAMPLE)
-    parser.add_argument("--config", type=Path, default=Path("configs/charades.yaml"))
-    parser.add_argument("--videos", type=Path, required=True, help="folder of raw videos")
-    parser.add_argument(
-        "--annotations", type=Path, action="append", default=[], help="folder; repeatable"
-    )
-    parser.add_argument("--cache", type=Path, required=True, help="folder to write")
-    parser.add_argument("--max-failures", type=int, help="exit 3 beyond this many (default: none)")
-    parser.add_argument("--retry-failed", action="store_true", help="try known failures again")
-    args, words = parse_words(parser, argv)
+    args, words = parse_words(_parser(), argv)
     config = load_config(args.config, words)
     if args.max_failures is not None:
         config.max_failures = args.max_failures
+    _check(args)
+    shard = parse_shard(args.shard) if args.shard else Shard()
     job = prepare(config, args.videos, args.annotations)
+    steps = job.steps(args.cache, verify=args.verify)
+    if args.dry_run:
+        failures, chosen = Failures(args.cache), _chosen(job, shard, args.limit)
+        tasks = make_tasks(job, steps, chosen, failures, retry=args.retry_failed)
+        print(estimate(job, steps, list(tasks)))
+        return EXIT_OK
     open_cache(args.cache, job.info)
-    for path in sweep_temporary_files(args.cache):
-        LOG.info("removed %s, left by a run that was killed", path.name)
+    _look_around(args.cache, is_shared=shard.count > 1)
     record = RunRecord(
         args.cache,
         stage="extract",
         config=config_as_dict(config),
         argv=argv,
         seed=config.detection.seed,
+        name=shard.run_name,
     )
-    with record as run:
-        Extraction(job, args.cache, run, retry=args.retry_failed).run()
+    with Writer(args.cache), record as run:
+        Extraction(job, steps, run, _chosen(job, shard, args.limit)).run(
+            _engine(args, job, steps), retry=args.retry_failed
+        )
         if job.identity.is_random:
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]
         run.extra["detector"] = job.identity.to_tree()
@@ -72,127 +68,109 @@ def main(argv: list[str]) -> int:
     return run.exit_code
 
 
-class Extraction:
-    """The loop over videos: skip, try, count."""
+def _parser() -> Parser:
+    parser = common_parser("python -m pipeline.extract", __doc__ or "", EXAMPLE)
+    add = parser.add_argument
+    add("--config", type=Path, default=Path("configs/charades.yaml"))
+    add("--videos", type=Path, required=True, help="folder of raw videos")
+    add("--annotations", type=Path, action="append", default=[], help="folder; repeatable")
+    add("--cache", type=Path, required=True, help="folder to write")
+    add("--max-failures", type=int, help="exit 3 beyond this many (default: none)")
+    add("--retry-failed", action="store_true", help="try known failures again")
+    add("--verify", action="store_true", help="compare every byte of the clips that are there")
+    add("--limit", type=int, help="take the first so many videos alone")
+    add("--shard", help="i/N: the i-th of N parts, for N commands on one cache; or slurm")
+    add("--dry-run", action="store_true", help="say what there is to do, how long and how much")
+    add("--engine", choices=("local", "ray"), default="local", help="default: %(default)s")
+    add("--address", help="of a running Ray cluster (ray); without, one on this machine")
+    add("--actors", type=int, help="processes that extract (ray); default: as many as fit")
+    add("--time-limit", type=float, default=3600.0, help="seconds for a video (ray)")
+    return parser
 
-    def __init__(self, job: Job, cache: Path, run: RunRecord, *, retry: bool) -> None:
-        self.job, self.cache, self.run_record, self.retry = job, cache, run, retry
-        self.failures = Failures(cache)
-        self.manifest = read_manifest(cache)
-        self._settings_hash = json_sha256([job.settings, job.identity.to_tree()])
-        self._extractor: ClipExtractor | None = None
-        self._predictor: STTran | None = None
 
-    def run(self) -> None:
-        """Go through all videos."""
-        videos = self.job.videos
-        counts = self.run_record.counts
-        counts.found = len(videos)
-        self.failures.keep_only({video.video_id for video in videos})
-        seen: dict[str, Path] = {}
-        for video in tqdm(videos, desc="extract", unit="video", disable=None):
-            outcome = self._one(video, seen)
-            setattr(counts, outcome, getattr(counts, outcome) + 1)
-            LOG.debug("%s %s", video.video_id, outcome)
-            budget = self.job.config.max_failures
-            if budget is not None and counts.failed > budget:
-                LOG.error("stopped: %d failures, at most %d allowed", counts.failed, budget)
-                break
+def _check(args: argparse.Namespace) -> None:
+    for name in ("limit", "actors", "time_limit"):
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag}: a number above 0 expected, got {value}")
+    if args.engine != "ray" and (args.address or args.actors):
+        raise UsageError("--address, --actors: --engine ray expected with them, got local")
 
-    def _one(self, video: VideoFile, seen: dict[str, Path]) -> str:
-        item, sha256 = video.video_id, ""
-        try:
-            with as_item_error(item):
-                if item in seen:
-                    item = f"{item} ({video.path.name})"
-                    raise ItemError(
-                        FailureReason.DUPLICATE_ID,
-                        f"{video.path}: one file per id expected, so has {seen[video.video_id]}",
-                    )
-                seen[item] = video.path
-                sha256 = file_sha256(video.path)
-                if not self.retry and self.failures.known(item, sha256, self._failure_key(item)):
-                    return "failed"
-                outcome = self._extract(video, sha256)
-        except ItemError as error:
-            LOG.error("%s failed: %s: %s", item, error.reason.value, error)
-            self.failures.add(
-                item, error, stage="extract", sha256=sha256, settings=self._failure_key(item)
-            )
-            return "failed"
-        self.failures.remove(item)
-        return outcome
 
-    def _failure_key(self, item: str) -> str:
-        annotations = self.job.annotations
-        annotation = annotations.videos.get(item) if annotations else None
-        bad = annotations.errors.get(item) if annotations else None
-        mark = annotation.fingerprint() if annotation else bad
-        return json_sha256([self._settings_hash, self.job.config.decode.max_pixels, mark])
-
-    def _extract(self, video: VideoFile, sha256: str) -> str:
-        annotation = self.job.annotation_of(video.video_id)
-        fingerprint = clip_fingerprint(sha256, self.job.settings, self.job.identity, annotation)
-        path = clip_path(self.cache, video.video_id)
-        predictor = self.job.predictor
-        if self._is_done(path, fingerprint):
-            there = ClipReader(path).header.predictor
-            if predictor is None or there == predictor.identity:
-                return "skipped"
-            if is_known_file(path, self.manifest[path.stem]):
-                clip = load_clip(path)
-                clip = with_predicted(clip, self._get_predictor(predictor), predictor.identity)
-                row = replace_clip(self.cache, clip, self.manifest[path.stem])
-                self.manifest[video.video_id] = row
-                return "done"
-        clip = self._get_extractor().extract(
-            video.path, video.video_id, fingerprint=fingerprint, annotation=annotation
+def _engine(args: argparse.Namespace, job: Job, steps: Steps) -> LocalEngine | RayEngine:
+    if args.engine == "ray":
+        return RayEngine(
+            steps, address=args.address, actors=args.actors, time_limit_s=args.time_limit
         )
-        if predictor is not None:
-            clip = with_predicted(clip, self._get_predictor(predictor), predictor.identity)
-        digest = save_clip(path, clip)
-        row = {
-            "id": video.video_id,
-            "sha256": digest,
-            "fingerprint": fingerprint,
-            "bytes": path.stat().st_size,
-            "frames": clip.num_frames,
-            "boxes": len(clip.boxes),
-            "pairs": len(clip.pairs),
-        }
-        append_manifest(self.cache, row)
-        self.manifest[video.video_id] = row
-        return "done"
+    return LocalEngine(steps, pick_devices(job.config.device))
 
-    def _is_done(self, path: Path, fingerprint: str) -> bool:
-        row = self.manifest.get(path.stem)
-        if row is None or not path.is_file():
-            return False
-        # The size tells most damage at once; after an addition that was cut off only bytes can.
-        if row.get("bytes") != path.stat().st_size and not is_known_file(path, row):
-            return False
-        try:
-            return ClipReader(path).header.fingerprint == fingerprint == row.get("fingerprint")
-        except ItemError:
-            return False
 
-    def _get_predictor(self, file: PredictorFile) -> STTran:
-        if self._predictor is None:
-            self._predictor = load_predictor(file, pick_device(self.job.config.device))
-        return self._predictor
+def _chosen(job: Job, shard: Shard, limit: int | None) -> list[VideoFile]:
+    return [video for video in job.videos if shard.has(video.video_id)][:limit]
 
-    def _get_extractor(self) -> ClipExtractor:
-        if self._extractor is None:
-            job, config = self.job, self.job.config
-            device = pick_device(config.device)
-            detector = load_detector(config.detection, job.vocabulary.objects, device)
-            self._extractor = ClipExtractor(detector, job.identity, config, job.settings, device)
-        return self._extractor
+
+def _look_around(cache: Path, *, is_shared: bool) -> None:
+    """Sweep what dead writers left, and say who else writes."""
+    for path in sweep_temporary_files(cache):
+        LOG.info("removed %s, left by a run that was killed", path.name)
+    others = living_writers(cache)
+    if others and not is_shared:
+        LOG.warning(
+            "%d more processes write to %s (%s); without --shard they may do the same videos twice",
+            *(len(others), cache, ", ".join(others)),
+        )
+
+
+class Extraction:
+    """One run over some videos: what an engine does with each is counted and written down."""
+
+    def __init__(self, job: Job, steps: Steps, run: RunRecord, videos: list[VideoFile]) -> None:
+        self.job, self.steps, self.run_record, self.videos = job, steps, run, videos
+        self.failures = Failures(steps.cache)
+
+    def run(self, engine: LocalEngine | RayEngine, *, retry: bool) -> None:
+        """Go through the videos; stops early beyond `max_failures`."""
+        counts, budget = self.run_record.counts, self.job.config.max_failures
+        counts.found = len(self.videos)
+        self.failures.keep_only(item_names(self.job.videos))
+        tasks = list(make_tasks(self.job, self.steps, self.videos, self.failures, retry=retry))
+        written: dict[str, dict[str, Any]] = {}
+        start = time.monotonic()
+        with Progress(counts, "extract") as progress, closing(engine.run(tasks)) as outcomes:
+            for outcome in outcomes:
+                self._account(outcome)
+                if outcome.row is not None:
+                    written[outcome.item] = outcome.row
+                progress.update()
+                if budget is not None and counts.failed > budget:
+                    LOG.error("stopped: %d failures, at most %d allowed", counts.failed, budget)
+                    break
+            else:
+                counts.check()
+        seconds = time.monotonic() - start
+        settle_manifest(self.steps.cache, written)
+        self.run_record.extra["measured"] = measured(self.steps.cache, written, seconds)
+
+    def _account(self, outcome: Outcome) -> None:
+        counts = self.run_record.counts
+        setattr(counts, outcome.status, getattr(counts, outcome.status) + 1)
+        if outcome.error is not None:
+            LOG.error("%s failed: %s: %s", outcome.item, outcome.error.reason.value, outcome.error)
+            self.failures.add(
+                outcome.item,
+                outcome.error,
+                stage="extract",
+                sha256=outcome.sha256,
+                settings=outcome.failure_key,
+            )
+        elif outcome.status != "failed":
+            self.failures.remove(outcome.item)
 
 
 def _report(run: RunRecord, cache: Path) -> None:
     counts = run.counts
-    if counts.done == 0 and counts.failed == 0 and run.exit_code == EXIT_OK:
+    if counts.found and counts.done == counts.failed == 0 and run.exit_code == EXIT_OK:
         print(f"nothing to do: all {counts.found} videos are in {cache}")
     elif counts.done == 0 and counts.skipped + counts.failed == counts.found:
         print(f"nothing new: {counts}")

@@ -5,8 +5,63 @@ import hashlib
 import json
 import os
 import secrets
+import socket
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+
+@cache
+def host_mark() -> str:
+    """Eight hex digits of this machine, or of this container where it numbers its processes."""
+    space = ""
+    with contextlib.suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(f"{socket.gethostname()}/{space}".encode()).hexdigest()[:8]
+
+
+def writer_token() -> str:
+    """Machine and process that write: HOST-PID, part of the name of every temporary file."""
+    return f"{host_mark()}-{os.getpid()}"
+
+
+def write_temporary(path: Path, data: bytes) -> Path:
+    """Write and fsync under a temporary name in the folder of `path`.
+
+    Returns:
+        The temporary file, for `publish`.
+
+    Raises:
+        OSError: if it cannot be written; no file is left then.
+    """
+    temporary = path.parent / f".{path.name}.tmp-{writer_token()}-{secrets.token_hex(4)}"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        _remove(temporary)
+        raise
+    return temporary
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a temporary file its name, in the place of what has it, and fsync the folder.
+
+    Raises:
+        OSError: if it cannot; the temporary file is gone then.
+    """
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        _remove(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -15,22 +70,24 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: if it cannot be written; neither the file nor the temporary one is left then.
     """
-    temporary = path.parent / f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
+    publish(write_temporary(path, data), path)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line in one write, after a line feed if the last one was cut off.
+
+    Raises:
+        OSError: if it cannot be written whole.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
+        size = os.fstat(descriptor).st_size
+        is_torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        data = ("\n" if is_torn else "").encode() + line.encode() + b"\n"
+        while data:
+            data = data[os.write(descriptor, data) :]
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def write_json(path: Path, tree: Any) -> None:
@@ -54,3 +111,8 @@ def json_sha256(tree: Any) -> str:
     """SHA-256 of the canonical JSON of a tree, hex."""
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)

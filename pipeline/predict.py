@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pipeline.accounting import Failures, RunRecord
 from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
 from pipeline.command_line import common_parser, parse_words, run_command
 from pipeline.config import Boxes, Config, config_as_dict, load_config
+from pipeline.decoding import DecodePool, num_workers
 from pipeline.detector_loading import (
     DetectorIdentity,
     detection_of,
@@ -23,7 +25,7 @@ from pipeline.detector_loading import (
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.evaluate import run_config
 from pipeline.explainer import Explainer, load_explainer
-from pipeline.extraction import ClipExtractor, clip_fingerprint
+from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, frame_request
 from pipeline.files import file_sha256, json_sha256, write_atomically, write_json
 from pipeline.run_folder import ModelCard, read_card
 from pipeline.safely import as_item_error
@@ -69,7 +71,10 @@ def main(argv: list[str]) -> int:
             LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; boxes mean nothing")
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]
         run.counts.found = len(videos)
-        Prediction(explainer, annotations, args.out, run).run(videos)
+        decode = config.decode
+        workers = min(num_workers(decode.workers), 1)
+        with DecodePool(workers, int(decode.memory_gb * 1e9)) as pool:
+            Prediction(explainer, annotations, args.out, run, pool).run(videos)
     print(f"predict: {run.counts}")
     if run.counts.failed:
         print(f"why they failed: {args.out / 'failures.jsonl'}")
@@ -129,14 +134,15 @@ class Prediction:
     """The loop over videos: skip, try, count."""
 
     def __init__(
-        self, explainer: Explainer, annotations: Annotations | None, out: Path, run: RunRecord
+        self,
+        explainer: Explainer,
+        annotations: Annotations | None,
+        out: Path,
+        run: RunRecord,
+        pool: DecodePool,
     ) -> None:
-        self.explainer, self.annotations, self.out, self.run_record = (
-            explainer,
-            annotations,
-            out,
-            run,
-        )
+        self.explainer, self.annotations, self.out = explainer, annotations, out
+        self.run_record, self._pool = run, pool
         self.failures = Failures(out)
         self.rows = _read_rows(out)
         self._extractors: dict[str, ClipExtractor] = {}
@@ -176,18 +182,19 @@ class Prediction:
         annotation, boxes = self._annotation(video.video_id)
         extractor = self._extractor(boxes)
         explainer = self.explainer
-        inner = clip_fingerprint(
-            file_sha256(video.path), extractor.settings, explainer.identity, annotation
-        )
+        sha256 = file_sha256(video.path)
+        inner = clip_fingerprint(sha256, extractor.settings, explainer.identity, annotation)
         config = explainer.config.predict
         fingerprint = json_sha256([inner, explainer.generator, config.top, config.threshold])
         name = f"{video.video_id}/explanation.json"
         row = self.rows.get(video.video_id, {})
         if row.get("fingerprint") == fingerprint and (self.out / name).is_file():
             return "skipped"
-        clip = extractor.extract(
-            video.path, video.video_id, fingerprint=inner, annotation=annotation
-        )
+        request = frame_request(extractor.config, video.path, sha256, annotation)
+        with closing(self._pool.start(request)) as frames:
+            clip = extractor.extract(
+                frames, video.video_id, fingerprint=inner, annotation=annotation
+            )
         trained = explainer.card.cache.settings.get("boxes")
         warnings = ("DETECTED_BOXES",) if boxes == "detected" and trained != boxes else ()
         tree, scores = explainer.explain(clip, fingerprint, warnings)

@@ -26,8 +26,6 @@ def as_item_error(item: str) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         reason = FailureReason.DISK_FULL if full else FailureReason.INTERNAL_ERROR
-        if isinstance(error, FileNotFoundError):
-            reason = FailureReason.MISSING_VIDEO
         raise ItemError(reason, f"{item}: {error}") from error
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ItemError(

@@ -14,9 +14,9 @@ from pipeline.detector_loading import RANDOM, detector_identity
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.files import json_sha256, write_atomically
 from pipeline.run_folder import CARD, SETTINGS, ModelCard, read_card, write_card
-from pipeline.temporary_files import sweep_temporary_files
 from pipeline.training_state import STATE
 from pipeline.vocabulary import load_vocabulary
+from pipeline.writers import sweep_temporary_files
 
 
 @dataclass(frozen=True)

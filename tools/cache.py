@@ -27,7 +27,7 @@ from pipeline.predictor_loading import (
     load_predictor,
 )
 from pipeline.relation_prediction import PREDICTED, with_predicted
-from pipeline.temporary_files import sweep_temporary_files
+from pipeline.writers import sweep_temporary_files
 
 EXAMPLE = "python -m tools.cache verify cache/oracle"
 

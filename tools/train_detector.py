@@ -35,10 +35,10 @@ from pipeline.detector_loading import (
 )
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.files import file_sha256, json_sha256, write_json
-from pipeline.temporary_files import sweep_temporary_files
 from pipeline.training_log import TrainingLog
 from pipeline.training_state import STATE
 from pipeline.vocabulary import Vocabulary, load_vocabulary
+from pipeline.writers import sweep_temporary_files
 from tools.detector_training.batches import DrawSampler, FrameImages, build_loader, repeat_factors
 from tools.detector_training.frames import dump_frames, find_wide
 from tools.detector_training.learner import DetectorLearner, with_new_heads

@@ -20,10 +20,10 @@ from pipeline.detector_loading import pick_device
 from pipeline.errors import UsageError
 from pipeline.files import file_sha256, json_sha256
 from pipeline.predictor_card import PredictorCard, save_predictor
-from pipeline.temporary_files import sweep_temporary_files
 from pipeline.training_log import TrainingLog
 from pipeline.training_state import STATE
 from pipeline.vocabulary import load_vocabulary
+from pipeline.writers import sweep_temporary_files
 from relations.recall import recall_table
 from relations.settings import PredictorSettings
 from relations.sttran import STTran

@@ -6,17 +6,14 @@ and edit-list files; its frame count and times are compared with those of the pa
 
 import importlib.util
 import json
-import os
-import selectors
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from pipeline.decoding.pipe import ChildPipe, DeadChildError, SilentChildError
 from pipeline.decoding.scan import Scan
 from pipeline.errors import FailureReason, ItemError, UsageError
 
@@ -56,80 +53,30 @@ def decord_images(
             or other times than the packets have.
     """
     words = [sys.executable, str(child), str(path.resolve()), json.dumps(ordinals)]
-    deadline = time.monotonic() + timeout_s
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        pipe = ChildPipe(process)
+        pipe.allow(timeout_s)
         try:
-            pipe = _Pipe(process, path, deadline, timeout_s)
             head = json.loads(pipe.read_line())
             _check(path, scan, ordinals, head)
             size = head["height"] * head["width"] * 3
             for ordinal in ordinals:
                 image = np.frombuffer(pipe.read(size), dtype=np.uint8)
                 yield ordinal, image.reshape(head["height"], head["width"], 3)
-        finally:
-            process.kill()
-
-
-class _Pipe:
-    """Reads a child's output until a deadline."""
-
-    def __init__(
-        self, process: subprocess.Popen[bytes], path: Path, deadline: float, timeout_s: float
-    ) -> None:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self._out: IO[bytes] = process.stdout
-        self._process, self._path = process, path
-        self._deadline, self._timeout_s = deadline, timeout_s
-        self._buffer = bytearray()
-        self._errors = b""
-        self._selector = selectors.DefaultSelector()
-        for stream in (process.stdout, process.stderr):
-            os.set_blocking(stream.fileno(), False)
-            self._selector.register(stream, selectors.EVENT_READ)
-
-    def read(self, size: int) -> bytes:
-        """Exactly `size` bytes."""
-        while len(self._buffer) < size:
-            self._fill()
-        taken = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return taken
-
-    def read_line(self) -> bytes:
-        """Up to a line feed."""
-        while b"\n" not in self._buffer:
-            self._fill()
-        return self.read(self._buffer.index(b"\n") + 1)
-
-    def _fill(self) -> None:
-        left = self._deadline - time.monotonic()
-        ready = self._selector.select(max(left, 0)) if left > 0 else []
-        if not ready:
+        except SilentChildError:
             raise ItemError(
                 FailureReason.DECODE_TIMEOUT,
-                f"{self._path.name}: decord gave nothing for {self._timeout_s:g} s and was "
-                "killed; use decode.backend=pyav, or raise decode.timeout_s",
-            )
-        for key, _ in ready:
-            part = os.read(key.fd, 1 << 20)
-            if not part:
-                self._selector.unregister(key.fileobj)
-            if key.fileobj is self._out:
-                if not part:
-                    self._ended()
-                self._buffer += part
-            else:
-                self._errors = (self._errors + part)[-2000:]
-
-    def _ended(self) -> None:
-        code = self._process.wait()
-        said = self._errors.decode(errors="replace").strip().splitlines()
-        raise ItemError(
-            FailureReason.DECODER_DIED,
-            f"{self._path.name}: decord ended early (exit {code}): "
-            f"{said[-1][:200] if said else 'without a word'}; use decode.backend=pyav",
-        )
+                f"{path.name}: decord was not done after {timeout_s:g} s and was killed; use "
+                "decode.backend=pyav, or raise decode.timeout_s",
+            ) from None
+        except DeadChildError as error:
+            raise ItemError(
+                FailureReason.DECODER_DIED,
+                f"{path.name}: decord ended early ({error}); use decode.backend=pyav",
+            ) from None
+        finally:
+            pipe.close()
+            process.kill()
 
 
 def _check(path: Path, scan: Scan, ordinals: list[int], head: dict[str, object]) -> None:

@@ -18,7 +18,7 @@ import torch
 from pipeline.decoding.decord_source import check_decord, decord_images
 from pipeline.decoding.dump_map import dump_to_ordinal
 from pipeline.decoding.opencv_source import opencv_images
-from pipeline.decoding.scan import open_container, scan, video_stream
+from pipeline.decoding.scan import open_container, raise_for_memory, scan, video_stream
 from pipeline.errors import FailureReason, ItemError
 from pipeline.files import file_sha256
 from pipeline.video import VideoFrames, VideoSource
@@ -36,6 +36,7 @@ def open_video(
     numbering: Numbering = "presentation",
     backend: Backend = "pyav",
     timeout_s: float = 120.0,
+    sha256: str | None = None,
 ) -> "VideoReader":
     """Look at a video file.
 
@@ -50,6 +51,7 @@ def open_video(
         backend: who makes the pixels. `opencv` and `decord` serve closed-GOP files that are whole;
             the packets are read by PyAV in any case, and what disagrees with them is refused.
         timeout_s: wall-clock limit for decord, which can hang.
+        sha256: of the file's bytes, where it is known already.
 
     Returns:
         A reader; nothing is decoded yet but the first frame.
@@ -66,7 +68,11 @@ def open_video(
     if backend == "decord":
         check_decord()
     reader = VideoReader(
-        path, tolerant=tolerant, numbering=numbering, limits=(max_pixels, max_frames)
+        path,
+        tolerant=tolerant,
+        numbering=numbering,
+        limits=(max_pixels, max_frames),
+        sha256=sha256,
     )
     reader.use(backend, timeout_s)
     return reader
@@ -81,7 +87,13 @@ class VideoReader:
     """
 
     def __init__(
-        self, path: Path, *, tolerant: bool, numbering: Numbering, limits: tuple[int, int]
+        self,
+        path: Path,
+        *,
+        tolerant: bool,
+        numbering: Numbering,
+        limits: tuple[int, int],
+        sha256: str | None = None,
     ) -> None:
         self._path, self._tolerant = path, tolerant
         self._dump = numbering == "dump"
@@ -102,7 +114,7 @@ class VideoReader:
             self.timestamps_s = [t - self._scan.start_s for t in self._scan.pts_s]
         self.source = VideoSource(
             path=path,
-            sha256=file_sha256(path),
+            sha256=sha256 or file_sha256(path),
             fps=self._scan.rate,
             num_frames=len(self._ordinals),
             width=self._scan.width,
@@ -259,6 +271,7 @@ class VideoReader:
                         )
                     yield frame
             except (av.FFmpegError, ValueError) as error:
+                raise_for_memory(error)
                 raise ItemError(
                     FailureReason.CORRUPT_VIDEO,
                     f"{self._path.name}: it cannot be decoded: {error}; "
@@ -306,14 +319,16 @@ def _decode_what_can_be(container: Any, stream: Any) -> Iterator[tuple[Any, bool
     while True:
         try:
             packet = next(packets, None)
-        except av.FFmpegError:
+        except av.FFmpegError as error:
+            raise_for_memory(error)
             packet, is_damaged = None, True
         is_last = packet is None or packet.size == 0
         try:
             for frame in stream.codec_context.decode(None if is_last else packet):
                 is_damaged |= frame.is_corrupt
                 yield frame, is_damaged
-        except av.FFmpegError:
+        except av.FFmpegError as error:
+            raise_for_memory(error)
             is_damaged = True
         if is_last:
             return

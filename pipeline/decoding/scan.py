@@ -50,10 +50,17 @@ def open_container(path: Path, ignore_edit_lists: bool) -> Any:
     try:
         return av.open(str(path), options=options)
     except (av.FFmpegError, ValueError, OSError) as error:
+        raise_for_memory(error)
         raise ItemError(
             FailureReason.UNREADABLE_VIDEO,
             f"{path.name}: a video file expected, FFmpeg says: {error}; is it damaged or cut?",
         ) from error
+
+
+def raise_for_memory(error: Exception) -> None:
+    """MemoryError if FFmpeg had too little, or could start no thread: no damage of the file's."""
+    if isinstance(error, MemoryError | BlockingIOError):
+        raise MemoryError(str(error)) from error
 
 
 def video_stream(container: Any, path: Path) -> Any:
@@ -130,7 +137,8 @@ def _times(
                     FailureReason.TOO_LARGE,
                     f"{path.name}: at most {max_frames} frames expected; raise decode.max_frames",
                 )
-    except av.FFmpegError:
+    except av.FFmpegError as error:
+        raise_for_memory(error)
         # What could be read counts; a shortfall against the header is judged by the reader.
         return times, len(times), packets
     return times, len(times), packets

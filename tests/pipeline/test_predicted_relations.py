@@ -15,6 +15,7 @@ from pipeline.cache_folder import read_manifest
 from pipeline.config import RelationPredictorConfig
 from pipeline.dataset import list_clips
 from pipeline.errors import UsageError
+from pipeline.extraction import steps
 from pipeline.predictor_loading import find_predictor, load_predictor
 from pipeline.relation_prediction import frame_sequences, predict_relations, with_predicted
 from relations.sttran import STTran
@@ -51,7 +52,7 @@ def test_adding_runs_no_detector_and_gives_what_extraction_gives_at_once(
     def never(*_: object) -> None:
         raise AssertionError("the detector was loaded")
 
-    monkeypatch.setattr(extract, "load_detector", never)
+    monkeypatch.setattr(steps, "load_detector", never)
     assert extract.main([*words(world, copied), *asked]) == 0
     names = sorted(path.name for path in at_once.glob("*.safetensors"))
     assert len(names) == 11

@@ -10,6 +10,7 @@ from pipeline.cache import load_clip
 from pipeline.cache_folder import append_manifest, read_manifest
 from pipeline.dataset import list_clips
 from pipeline.errors import UsageError
+from pipeline.extraction import steps
 from tests.conftest import CONFIG, SMALL, World
 from tests.pipeline.predictor_files import predictor_file
 from tools import cache
@@ -81,7 +82,7 @@ def test_predicted_relations_are_added_without_videos(
     assert load_clip(clips[0].path).header.predictor is not None
 
 
-@pytest.mark.parametrize("moment", ["append_manifest", "write_atomically"])
+@pytest.mark.parametrize("moment", ["append_line", "write_atomically"])
 def test_an_addition_that_is_killed_leaves_a_whole_clip(
     world: World, copied: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +101,7 @@ def test_an_addition_that_is_killed_leaves_a_whole_clip(
     monkeypatch.undo()
     clips, bad = list_clips(copied)
     assert (len(clips), bad) == (11, {})
-    monkeypatch.setattr(extract, "load_detector", killed)
+    monkeypatch.setattr(steps, "load_detector", killed)
     data = ["--videos", str(world.videos), "--annotations", str(world.annotations)]
     words = ["--config", CONFIG, *data, "--cache", str(copied), *SMALL, *asked]
     assert extract.main(words) == 0

@@ -1,11 +1,12 @@
 """What an extraction consists of, checked before any network is built."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.accounting import Failures
 from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
 from pipeline.cache_folder import CacheInfo, read_cache_info, write_cache_info
 from pipeline.config import Boxes, Config, Relations
@@ -13,13 +14,15 @@ from pipeline.detector_loading import (
     DetectorIdentity,
     detector_identity,
     feature_widths,
-    pick_device,
+    pick_devices,
 )
 from pipeline.errors import FailureReason, ItemError, UsageError
-from pipeline.extraction import extraction_settings
+from pipeline.extraction.clip import extraction_settings
+from pipeline.extraction.steps import Steps, Task, failure_key
 from pipeline.predictor_loading import PredictorFile, check_predictor, find_predictor
 from pipeline.video_files import VideoFile, list_videos
 from pipeline.vocabulary import Vocabulary, load_vocabulary
+from pipeline.writers import folder_lock
 
 LOG = logging.getLogger("extract")
 
@@ -47,6 +50,18 @@ class Job:
             classes=self.annotations.classes if self.annotations else (),
         )
 
+    def steps(self, cache: Path, *, verify: bool = False) -> Steps:
+        """The steps of its videos into a cache; see `Steps`."""
+        return Steps(
+            self.config,
+            cache,
+            self.settings,
+            self.identity,
+            self.vocabulary.objects,
+            self.predictor,
+            verify,
+        )
+
     def annotation_of(self, video_id: str) -> ClipAnnotation | None:
         """The annotation of a video, or None; ItemError if it is there but bad."""
         if self.annotations is None:
@@ -56,13 +71,55 @@ class Job:
         return self.annotations.videos.get(video_id)
 
 
+def make_tasks(
+    job: Job, steps: Steps, videos: Sequence[VideoFile], failures: Failures, *, retry: bool
+) -> Iterator[Task]:
+    """One task per video file.
+
+    Args:
+        job: of the command.
+        steps: of the command.
+        videos: those to take.
+        failures: of earlier runs.
+        retry: try again what failed before with the same bytes and settings.
+    """
+    seen: dict[str, Path] = {}
+    for video in videos:
+        item, error, annotation = video.video_id, None, None
+        if item in seen:
+            error = ItemError(
+                FailureReason.DUPLICATE_ID,
+                f"{video.path}: one file per id expected, so has {seen[item]}",
+            )
+            video = VideoFile(video.path, _name_of_double(video))
+        else:
+            seen[item] = video.path
+            try:
+                annotation = job.annotation_of(item)
+            except ItemError as bad:
+                error = bad
+        key = failure_key(steps, annotation, str(error) if error else None)
+        row = failures.known(video.video_id) or {}
+        known = row.get("input_sha256") if row.get("settings") == key and not retry else None
+        yield Task(video, annotation, known or None, key, error)
+
+
+def item_names(videos: Sequence[VideoFile]) -> set[str]:
+    """All names under which a failure of these videos can be listed."""
+    return {v.video_id for v in videos} | {_name_of_double(v) for v in videos}
+
+
+def _name_of_double(video: VideoFile) -> str:
+    return f"{video.video_id} ({video.path.name})"
+
+
 def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
     """Check everything that can be checked cheaply.
 
     Raises:
         UsageError: the first thing that is missing or contradicts itself.
     """
-    pick_device(config.device)
+    pick_devices(config.device)
     listed = list_videos(videos)
     vocabulary = load_vocabulary(config.vocabulary)
     identity = detector_identity(config.detection)
@@ -120,21 +177,27 @@ def open_cache(folder: Path, info: CacheInfo) -> None:
         UsageError: if it was made by others (names the first that differs), or is not writable.
     """
     if (folder / "cache.json").is_file():
-        found = read_cache_info(folder)
-        wanted, there = info.to_tree(), found.to_tree()
-        for part in ("settings", "detector", "objects", "predicate_groups", "classes"):
-            if wanted[part] != there[part]:
-                raise UsageError(_difference(folder, part, wanted[part], there[part]))
+        _check_same(folder, info)
         return
     if folder.is_dir() and next(folder.glob("*.safetensors"), None):
         raise UsageError(f"--cache: {folder} has clips but no cache.json; give an empty folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_cache_info(folder, info)
+        with folder_lock(folder):
+            if not (folder / "cache.json").is_file():
+                write_cache_info(folder, info)
     except OSError as error:
         raise UsageError(
             f"--cache: a writable folder expected, {folder}: {error.strerror}"
         ) from error
+    _check_same(folder, info)
+
+
+def _check_same(folder: Path, info: CacheInfo) -> None:
+    wanted, there = info.to_tree(), read_cache_info(folder).to_tree()
+    for part in ("settings", "detector", "objects", "predicate_groups", "classes"):
+        if wanted[part] != there[part]:
+            raise UsageError(_difference(folder, part, wanted[part], there[part]))
 
 
 def _has_frames(annotations: Annotations) -> bool:

@@ -13,12 +13,11 @@ from detection.detector import Detector
 from pipeline.annotations import ClipAnnotation, FrameAnnotation
 from pipeline.cache import CachedClip, ClipHeader
 from pipeline.config import Config
-from pipeline.decoding import VideoReader, open_video
+from pipeline.decoding import FrameRequest, FrameStream
 from pipeline.detector_loading import DetectorIdentity
 from pipeline.errors import FailureReason, ItemError
 from pipeline.files import json_sha256
-from pipeline.sampling import choose_frames
-from pipeline.video import VideoFrames
+from pipeline.video import VideoFrames, VideoSource
 from relations.boxes import union_boxes
 from relations.carry import carry_predicates, match_to_annotation
 from relations.graph import RelationGraph
@@ -57,6 +56,38 @@ def clip_fingerprint(
     )
 
 
+def frame_request(
+    config: Config, path: Path, sha256: str, annotation: ClipAnnotation | None
+) -> FrameRequest:
+    """Which frames of a video to decode, and how.
+
+    Raises:
+        ItemError: NO_ANNOTATION if only annotated frames are wanted and there are none.
+    """
+    annotated = tuple(sorted({f.frame_index for f in annotation.frames} if annotation else ()))
+    given = config.boxes.value == "ground-truth"
+    if given and not annotated:
+        raise ItemError(
+            FailureReason.NO_ANNOTATION,
+            f"{path.name}: annotated frames expected for boxes=ground-truth, there are none; "
+            "use boxes=detected",
+        )
+    decode = config.decode
+    return FrameRequest(
+        path=path,
+        sha256=sha256,
+        numbering="dump" if annotated else "presentation",
+        annotated=annotated,
+        num_uniform=None if given else config.frames.num,
+        batch_size=config.detection.batch_size,
+        backend=decode.backend.value,
+        tolerant=decode.tolerant,
+        max_pixels=decode.max_pixels,
+        max_frames=decode.max_frames,
+        timeout_s=decode.timeout_s,
+    )
+
+
 @dataclass(frozen=True)
 class ClipExtractor:
     """Runs a detector over a video.
@@ -64,7 +95,7 @@ class ClipExtractor:
     Attributes:
         detector: with weights, in eval mode, on `device`.
         identity: of that detector.
-        config: decode, frames, detection.batch_size and boxes are read.
+        config: frames.num and boxes are read.
         settings: `extraction_settings` of the config.
     """
 
@@ -75,12 +106,17 @@ class ClipExtractor:
     device: torch.device
 
     def extract(
-        self, path: Path, video_id: str, *, fingerprint: str, annotation: ClipAnnotation | None
+        self,
+        frames: FrameStream,
+        video_id: str,
+        *,
+        fingerprint: str,
+        annotation: ClipAnnotation | None,
     ) -> CachedClip:
         """Extract one video.
 
         Args:
-            path: the video.
+            frames: decoded frames, those of `frame_request`.
             video_id: what the clip will be called.
             fingerprint: of what determines the result (`clip_fingerprint`).
             annotation: its labels and annotated frames, or None.
@@ -93,56 +129,19 @@ class ClipExtractor:
             ItemError: with the reason why this video has no result.
         """
         by_frame = {frame.frame_index: frame for frame in annotation.frames} if annotation else {}
-        given = self.config.boxes.value == "ground-truth"
-        if given and not by_frame:
-            raise ItemError(
-                FailureReason.NO_ANNOTATION,
-                f"{video_id}: annotated frames expected for boxes=ground-truth, there are none; "
-                "use boxes=detected",
-            )
-        decode = self.config.decode
-        reader = open_video(
-            path,
-            tolerant=decode.tolerant,
-            max_pixels=decode.max_pixels,
-            max_frames=decode.max_frames,
-            numbering="dump" if by_frame else "presentation",
-            backend=decode.backend.value,
-            timeout_s=decode.timeout_s,
-        )
-        picked = self._pick(reader, sorted(by_frame), given, video_id)
         num_predicates = None
-        if by_frame and not given:
+        if by_frame and self.config.boxes.value != "ground-truth":
             num_predicates = next(iter(by_frame.values())).predicates.shape[1]
         parts: list[tuple[Detections, RelationGraph]] = []
         seen: list[VideoFrames] = []
         with torch.inference_mode():
-            for frames in reader.iterate(picked, self.config.detection.batch_size):
-                annotated = [by_frame.get(i) for i in frames.frame_index.tolist()]
-                parts.extend(self._describe(frames, annotated, video_id, num_predicates))
-                seen.append(replace(frames, frames=frames.frames[:, :, :0, :0]))
-        if not seen:
-            raise ItemError(
-                FailureReason.NO_FRAMES,
-                f"{video_id}: {len(picked)} frames expected, none of them could be decoded",
-            )
-        header = self._header(reader, video_id, fingerprint, annotation)
+            for batch in frames:
+                annotated = [by_frame.get(i) for i in batch.frame_index.tolist()]
+                parts.extend(self._describe(batch, annotated, video_id, num_predicates))
+                seen.append(replace(batch, frames=batch.frames[:, :, :0, :0]))
+        assert frames.source is not None
+        header = self._header(frames.source, video_id, fingerprint, annotation)
         return _assemble(header, seen, parts)
-
-    def _pick(
-        self, reader: VideoReader, annotated: list[int], given: bool, video_id: str
-    ) -> list[int]:
-        beyond = [index for index in annotated if index >= reader.num_frames]
-        if beyond and not reader.source.is_degraded:
-            raise ItemError(
-                FailureReason.FRAME_OUT_OF_RANGE,
-                f"{video_id}: frames 1 to {reader.num_frames} expected, frame {beyond[0] + 1} is "
-                "annotated; is this the release the annotations were made on?",
-            )
-        annotated = [index for index in annotated if index < reader.num_frames]
-        if given:
-            return annotated
-        return choose_frames(reader.num_frames, self.config.frames.num, annotated)
 
     def _describe(
         self,
@@ -192,16 +191,16 @@ class ClipExtractor:
 
     def _header(
         self,
-        reader: VideoReader,
+        found: VideoSource,
         video_id: str,
         fingerprint: str,
         annotation: ClipAnnotation | None,
     ) -> ClipHeader:
-        source = {k: v for k, v in asdict(reader.source).items() if k != "path"}
+        source = {k: v for k, v in asdict(found).items() if k != "path"}
         warnings = []
         if self.identity.is_random:
             warnings.append("RANDOM_WEIGHTS")
-        if reader.source.is_degraded:
+        if found.is_degraded:
             warnings.append("DECODE_DEGRADED")
         return ClipHeader(
             video_id=video_id,

@@ -1,0 +1,88 @@
+"""Decodes in a process of its own, which may crash, hang or be killed without harm to others.
+
+Argument: bytes of memory it may take beyond what it has when it starts, 0 for no limit. Reads one
+request a line (JSON of `FrameRequest`) from standard input; answers with messages on standard
+output, each a line of JSON, its `kind` one of
+
+    ready    once, at the start
+    frames   `index`, `times_s`, `height`, `width`, `source`; raw RGB (T, 3, H, W) follows
+    end      `source`: the request is done
+    error    `reason`, `message`: the video has none of its further frames
+    usage    `message`: nothing can be decoded this way
+
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from pipeline.decoding.request import DirectStream, FrameRequest
+from pipeline.errors import ItemError, UsageError
+from pipeline.safely import as_item_error
+from pipeline.video import VideoSource
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    # The parent decides when to stop: a Ctrl-C in the terminal reaches all processes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print is no message
+    limit_memory(int(sys.argv[1]))
+    _send(out, {"kind": "ready"})
+    for line in sys.stdin:
+        _answer(out, FrameRequest.from_tree(json.loads(line)))
+
+
+def limit_memory(num_bytes: int) -> None:
+    """Let allocations fail that take this process `num_bytes` beyond what it has now."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sizes = Path("/proc/self/statm")
+    if num_bytes and sizes.is_file():
+        now = int(sizes.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + num_bytes, now + num_bytes))
+
+
+def source_to_tree(source: VideoSource) -> dict[str, Any]:
+    """As JSON, without the path."""
+    return {name: value for name, value in asdict(source).items() if name != "path"}
+
+
+def _answer(out: IO[bytes], request: FrameRequest) -> None:
+    stream = DirectStream(request)
+    try:
+        with as_item_error(request.path.name):
+            for frames in stream:
+                assert stream.source is not None
+                message = {
+                    "kind": "frames",
+                    "index": frames.frame_index.tolist(),
+                    "times_s": frames.timestamps_s.tolist(),
+                    "height": frames.frames.shape[2],
+                    "width": frames.frames.shape[3],
+                    "source": source_to_tree(stream.source),
+                }
+                _send(out, message, frames.frames.numpy().tobytes())
+            assert stream.source is not None
+            end = {"kind": "end", "source": source_to_tree(stream.source)}
+    except ItemError as error:
+        end = {"kind": "error", "reason": error.reason.value, "message": str(error)}
+    except UsageError as error:
+        end = {"kind": "usage", "message": str(error)}
+    _send(out, end)
+
+
+def _send(out: IO[bytes], message: dict[str, Any], payload: bytes | None = None) -> None:
+    out.write(json.dumps(message).encode() + b"\n")
+    if payload is not None:
+        out.write(payload)
+    out.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""Decoding beside the detector: children that decode, and bounded buffers between them and it."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.channel import Channel, Stopped
+from pipeline.decoding.pipe import ChildPipe, DeadChildError, SilentChildError
+from pipeline.decoding.request import DirectStream, FrameRequest, FrameStream
+from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.safely import as_item_error
+from pipeline.video import VideoFrames, VideoSource
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+#: Decoded frames that wait for the detector, per video, bytes. One batch waits in any case.
+BUFFER_BYTES = 256 << 20
+_START_S = 120.0
+
+
+def num_workers(wanted: int | None) -> int:
+    """Decode processes: as many as asked for, else one per four cores, 1 to 8."""
+    if wanted is not None:
+        return wanted
+    return min(max((os.cpu_count() or 1) // 4, 1), 8)
+
+
+class DecodePool:
+    """Decodes several videos ahead of who reads them.
+
+    Args:
+        workers: children, each with one video at a time; 0 decodes in a thread of this process,
+            where a decoder that crashes takes all with it.
+        memory_bytes: what a child may allocate, 0 for no limit.
+    """
+
+    def __init__(self, workers: int, memory_bytes: int = 0) -> None:
+        self._todo: Channel[BufferedStream] = Channel(1 << 30)
+        self._open: set[BufferedStream] = set()
+        self._children = [ChildDecoder(memory_bytes) for _ in range(workers)]
+        decoders: list[ChildDecoder | None] = [*self._children] if workers else [None]
+        self._threads = [
+            threading.Thread(target=self._work, args=(decoder,), name="decode", daemon=True)
+            for decoder in decoders
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def start(self, request: FrameRequest) -> "BufferedStream":
+        """Queue a video; its frames are to be read from the stream returned."""
+        stream = BufferedStream(request)
+        self._open.add(stream)
+        self._todo.put(stream)
+        return stream
+
+    def close(self) -> None:
+        """Kill the children and end all streams that are open (they raise `Stopped`)."""
+        self._todo.close()
+        for stream in list(self._open):
+            stream.close()
+        for child in self._children:
+            child.kill()
+        for thread in self._threads:
+            thread.join()
+        for child in self._children:
+            child.close()
+
+    def __enter__(self) -> "DecodePool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _work(self, child: "ChildDecoder | None") -> None:
+        with contextlib.suppress(Stopped):
+            for stream in self._todo:
+                request = stream.request
+                frames: FrameStream = child.open(request) if child else DirectStream(request)
+                with contextlib.suppress(Stopped):
+                    stream.fill(frames)
+                self._open.discard(stream)
+
+
+class BufferedStream:
+    """A `FrameStream` that another thread fills; it waits where `BUFFER_BYTES` are full."""
+
+    def __init__(self, request: FrameRequest) -> None:
+        self.request = request
+        self.source: VideoSource | None = None
+        self._batches: Channel[VideoFrames] = Channel(BUFFER_BYTES, lambda b: b.frames.nbytes)
+        self._error: ItemError | UsageError | None = None
+
+    def fill(self, frames: FrameStream) -> None:
+        """Take all batches of another stream; what it raises is raised to the reader."""
+        try:
+            with as_item_error(self.request.path.name):
+                for batch in frames:
+                    self._batches.put(batch)
+        except (ItemError, UsageError) as error:
+            self._error = error
+        self.source = frames.source
+        self._batches.finish()
+
+    def __iter__(self) -> Iterator[VideoFrames]:
+        yield from self._batches
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """The reader wants no more, or shall get no more."""
+        self._batches.close()
+
+
+class ChildDecoder:
+    """One `pipeline.decoding.child`, started when needed and again when it died."""
+
+    def __init__(self, memory_bytes: int = 0) -> None:
+        self._memory_bytes = memory_bytes
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: ChildPipe | None = None
+
+    def open(self, request: FrameRequest) -> "ChildStream":
+        """The frames of a video, decoded by the child while the stream is gone through."""
+        return ChildStream(self, request)
+
+    def ask(self, request: FrameRequest) -> ChildPipe:
+        """Send a request; returns where the answer comes."""
+        if self._process is None or self._process.poll() is not None or self._pipe is None:
+            self.close()
+            self._start()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._pipe is not None
+        try:
+            self._process.stdin.write(json.dumps(request.to_tree()).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise DeadChildError(f"it takes no request: {error}") from error
+        return self._pipe
+
+    def kill(self) -> None:
+        """End the child, whatever it does; any thread may."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def close(self) -> None:
+        """End the child and let go of its pipes; only where nobody reads them."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        if self._pipe is not None:
+            self._pipe.close()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def _start(self) -> None:
+        words = [sys.executable, "-m", "pipeline.decoding.child", str(self._memory_bytes)]
+        pipe = subprocess.PIPE
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            words,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            cwd=ROOT,
+            env=environment,
+            start_new_session=True,
+        )
+        self._process, self._pipe = process, ChildPipe(process)
+        self._pipe.allow(_START_S)
+        self._pipe.read_line()
+
+
+class ChildStream:
+    """Frames that a child decodes; see `FrameStream`."""
+
+    def __init__(self, child: ChildDecoder, request: FrameRequest) -> None:
+        self._child, self.request = child, request
+        self.source: VideoSource | None = None
+
+    def __iter__(self) -> Iterator[VideoFrames]:
+        name = self.request.path.name
+        is_over = False
+        try:
+            pipe = self._child.ask(self._absolute())
+            while not is_over:
+                pipe.allow(self.request.timeout_s)
+                message = json.loads(pipe.read_line())
+                is_over = message["kind"] != "frames"
+                frames = self._receive(message, pipe)
+                if frames is not None:
+                    yield frames
+        except SilentChildError:
+            raise ItemError(
+                FailureReason.DECODE_TIMEOUT,
+                f"{name}: decoding gave nothing for {self.request.timeout_s:g} s and was ended; "
+                "raise decode.timeout_s, or fetch the video again",
+            ) from None
+        except (DeadChildError, ValueError, KeyError, TypeError) as error:
+            raise ItemError(
+                FailureReason.DECODER_DIED,
+                f"{name}: the process that decodes it died ({error}); fetch the video again, or "
+                "raise decode.memory_gb if memory was short",
+            ) from None
+        finally:
+            if not is_over:
+                self._child.close()
+
+    def _absolute(self) -> FrameRequest:
+        tree = self.request.to_tree() | {"path": str(self.request.path.absolute())}
+        return FrameRequest.from_tree(tree)
+
+    def _receive(self, message: dict[str, Any], pipe: ChildPipe) -> VideoFrames | None:
+        match message["kind"]:
+            case "error":
+                raise ItemError(FailureReason(message["reason"]), message["message"])
+            case "usage":
+                raise UsageError(message["message"])
+        self.source = VideoSource(path=self.request.path, **message["source"])
+        if message["kind"] == "end":
+            return None
+        shape = (len(message["index"]), 3, message["height"], message["width"])
+        if shape[2] * shape[3] > self.request.max_pixels:
+            raise ValueError(f"frames of {shape[3]}x{shape[2]} pixels")
+        data = pipe.read(int(np.prod(shape)))
+        return VideoFrames(
+            torch.frombuffer(data, dtype=torch.uint8).reshape(shape),
+            torch.tensor(message["index"]),
+            torch.tensor(message["times_s"], dtype=torch.float64),
+            self.source,
+        )

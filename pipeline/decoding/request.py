@@ -1,0 +1,135 @@
+"""Which frames of a video an extraction wants, and the stream they come in."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from pipeline.decoding.reader import Backend, Numbering, VideoReader, open_video
+from pipeline.errors import FailureReason, ItemError
+from pipeline.sampling import choose_frames
+from pipeline.video import VideoFrames, VideoSource
+
+
+@dataclass(frozen=True)
+class FrameRequest:
+    """What to decode of one video; plain values, so that it can go to another process.
+
+    Attributes:
+        path: the video.
+        sha256: of its bytes, hex.
+        numbering: see `open_video`.
+        annotated: 0-based frames to decode in any case, rising.
+        num_uniform: centres of that many segments of the video as well; None for `annotated` alone.
+        batch_size: frames at a time.
+        backend, tolerant, max_pixels, max_frames, timeout_s: see `open_video`.
+    """
+
+    path: Path
+    sha256: str
+    numbering: Numbering = "presentation"
+    annotated: tuple[int, ...] = ()
+    num_uniform: int | None = 32
+    batch_size: int = 1
+    backend: Backend = "pyav"
+    tolerant: bool = False
+    max_pixels: int = 3840 * 2160
+    max_frames: int = 200_000
+    timeout_s: float = 120.0
+
+    def to_tree(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self) | {"path": str(self.path), "annotated": list(self.annotated)}
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> "FrameRequest":
+        """Inverse of `to_tree`."""
+        return cls(**tree | {"path": Path(tree["path"]), "annotated": tuple(tree["annotated"])})
+
+    def pick(self, reader: VideoReader) -> list[int]:
+        """Frames to decode, rising.
+
+        Raises:
+            ItemError: FRAME_OUT_OF_RANGE if an annotated frame lies beyond a whole video.
+        """
+        beyond = [index for index in self.annotated if index >= reader.num_frames]
+        if beyond and not reader.source.is_degraded:
+            raise ItemError(
+                FailureReason.FRAME_OUT_OF_RANGE,
+                f"{self.path.name}: frames 1 to {reader.num_frames} expected, frame "
+                f"{beyond[0] + 1} is annotated; is this the release the annotations were made on?",
+            )
+        annotated = [index for index in self.annotated if index < reader.num_frames]
+        if self.num_uniform is None:
+            return annotated
+        return choose_frames(reader.num_frames, self.num_uniform, annotated)
+
+
+@runtime_checkable
+class FrameStream(Protocol):
+    """Decoded frames of one video, to be gone through once.
+
+    Attributes:
+        source: the video as it was found; known from the first frames on, final (`is_degraded`) at
+            the end.
+    """
+
+    source: VideoSource | None
+
+    def __iter__(self) -> Iterator[VideoFrames]:
+        """Batches of frames, in order; ItemError where decoding fails."""
+        ...
+
+
+class DirectStream:
+    """Decodes in the calling thread, while it is gone through."""
+
+    def __init__(self, request: FrameRequest) -> None:
+        self.request = request
+        self.source: VideoSource | None = None
+
+    def __iter__(self) -> Iterator[VideoFrames]:
+        request = self.request
+        before = _state_of(request.path)
+        reader = open_video(
+            request.path,
+            tolerant=request.tolerant,
+            max_pixels=request.max_pixels,
+            max_frames=request.max_frames,
+            numbering=request.numbering,
+            backend=request.backend,
+            timeout_s=request.timeout_s,
+            sha256=request.sha256,
+        )
+        picked = request.pick(reader)
+        is_empty = True
+        for frames in reader.iterate(picked, request.batch_size):
+            self.source = replace(reader.source)
+            is_empty = False
+            yield frames
+        self.source = reader.source
+        if is_empty:
+            raise ItemError(
+                FailureReason.NO_FRAMES,
+                f"{request.path.name}: {len(picked)} frames expected, none of them could be "
+                "decoded",
+            )
+        if _state_of(request.path) != before:
+            raise changed(request.path)
+
+
+def changed(path: Path) -> ItemError:
+    """CHANGED_VIDEO: the file was written to while it was read."""
+    return ItemError(
+        FailureReason.CHANGED_VIDEO,
+        f"{path.name}: a file that stays as it is expected, it was written to while it was read; "
+        "run the same command again when it is complete",
+    )
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None  # opening it says why
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,123 @@
+"""All videos on the devices of this machine.
+
+    examine (a thread) ─▶ decode (processes) ─▶ extract (a thread per device) ─▶ store (a thread)
+
+Each arrow is a bounded queue, so that none runs far ahead and memory does not depend on how many
+videos there are.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable
+
+import torch
+
+from pipeline.cache import CachedClip
+from pipeline.cache_folder import Manifest
+from pipeline.channel import Channel, Stopped
+from pipeline.decoding import BufferedStream, DecodePool, num_workers
+from pipeline.errors import ItemError
+from pipeline.extraction.steps import Examined, Networks, Outcome, Steps, Task
+from pipeline.safely import as_item_error
+
+#: Clips that wait to be stored.
+_WAITING_CLIPS = 2
+
+
+class LocalEngine:
+    """Extracts videos with several threads and decode processes; serves one `run`.
+
+    Args:
+        steps: what the videos have in common.
+        devices: one detector on each; the same twice is two detectors.
+    """
+
+    def __init__(self, steps: Steps, devices: list[torch.device]) -> None:
+        self.steps, self.devices = steps, devices
+        self._workers = num_workers(steps.config.decode.workers)
+        self._ready: Channel[tuple[Examined, BufferedStream | None]]
+        self._ready = Channel(max(self._workers, 1))
+        self._clips: Channel[tuple[Examined, CachedClip]] = Channel(_WAITING_CLIPS)
+        self._outcomes: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
+
+    def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+        """One outcome per task as they come; leaving the iteration early ends all work.
+
+        Args:
+            tasks: gone through in another thread.
+
+        Raises:
+            UsageError: if a network cannot be built.
+        """
+        with DecodePool(self._workers, int(self.steps.config.decode.memory_gb * 1e9)) as pool:
+            examine = self._thread(lambda: self._examine_all(tasks, pool))
+            extract = [self._thread(self._extract_all, device) for device in self.devices]
+            store = self._thread(self._store_all)
+            end = self._thread(self._end_in_order, [examine, *extract], store)
+            try:
+                while (outcome := self._outcomes.get()) is not None:
+                    if isinstance(outcome, BaseException):
+                        raise outcome
+                    yield outcome
+            finally:
+                self._ready.close()
+                self._clips.close()
+                pool.close()
+                end.join()
+
+    def _thread(self, work: Callable[..., None], *args: object) -> threading.Thread:
+        def guarded() -> None:
+            try:
+                work(*args)
+            except Stopped:
+                pass
+            except BaseException as error:  # whatever it is, the main thread says it
+                self._outcomes.put(error)
+
+        thread = threading.Thread(target=guarded, name=getattr(work, "__name__", "extract"))
+        thread.start()
+        return thread
+
+    def _end_in_order(self, makers: list[threading.Thread], store: threading.Thread) -> None:
+        for thread in makers:
+            thread.join()
+        self._clips.finish()
+        store.join()
+        self._outcomes.put(None)
+
+    def _examine_all(self, tasks: Iterable[Task], pool: DecodePool) -> None:
+        manifest = Manifest(self.steps.cache)
+        for task in tasks:
+            try:
+                with as_item_error(task.video_id):
+                    found = self.steps.examine(task, manifest)
+            except ItemError as error:
+                found = self.steps.failed(task, error)
+            if isinstance(found, Outcome):
+                self._outcomes.put(found)
+            else:
+                self._ready.put((found, pool.start(found.request) if found.request else None))
+        self._ready.finish()
+
+    def _extract_all(self, device: torch.device) -> None:
+        networks = Networks(self.steps, device)
+        for found, frames in self._ready:
+            try:
+                with as_item_error(found.task.video_id):
+                    clip = networks.extract(found, frames)
+            except ItemError as error:
+                self._outcomes.put(self.steps.failed(found.task, error, found.sha256))
+            else:
+                self._clips.put((found, clip))
+            finally:
+                if frames is not None:
+                    frames.close()
+
+    def _store_all(self) -> None:
+        for found, clip in self._clips:
+            try:
+                with as_item_error(found.task.video_id):
+                    outcome = self.steps.store(found, clip)
+            except ItemError as error:
+                outcome = self.steps.failed(found.task, error, found.sha256)
+            self._outcomes.put(outcome)

@@ -1,0 +1,236 @@
+"""The three steps of a video: examine it, extract a clip, store the clip."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.annotations import ClipAnnotation
+from pipeline.cache import CachedClip, ClipReader, load_clip
+from pipeline.cache_folder import Manifest, clip_path, is_known_file, replace_clip, store_clip
+from pipeline.config import Config
+from pipeline.decoding import FrameRequest, FrameStream
+from pipeline.detector_loading import DetectorIdentity, load_detector
+from pipeline.errors import FailureReason, ItemError
+from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, frame_request
+from pipeline.files import file_sha256, json_sha256
+from pipeline.predictor_loading import PredictorFile, load_predictor
+from pipeline.relation_prediction import with_predicted
+from pipeline.video_files import VideoFile
+from relations.sttran import STTran
+
+#: Building draws random numbers for a moment, from generators that threads share.
+_BUILDING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A video to extract.
+
+    Attributes:
+        video: the file and its id.
+        annotation: labels and annotated frames, or None.
+        failed_before: sha256 of the bytes with which it failed under the same settings, where that
+            is known and it is not to be tried again; else None.
+        failure_key: hash of what besides the bytes determines a failure.
+        error: what is known to be wrong with it, if anything.
+    """
+
+    video: VideoFile
+    annotation: ClipAnnotation | None = None
+    failed_before: str | None = None
+    failure_key: str = ""
+    error: ItemError | None = None
+
+    @property
+    def video_id(self) -> str:
+        """Id of the video."""
+        return self.video.video_id
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one video ended.
+
+    Attributes:
+        item: id of the video.
+        status: `done`, `skipped` (it was there) or `failed`.
+        error: why it failed; None also where it failed before and was not tried.
+        sha256: of the video, as far as it could be read.
+        failure_key: of the task.
+        row: the line of the clip written.
+    """
+
+    item: str
+    status: str
+    error: ItemError | None = None
+    sha256: str = ""
+    failure_key: str = ""
+    row: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A video that needs work.
+
+    Attributes:
+        task: the video.
+        sha256: of its bytes.
+        fingerprint: of what determines its clip.
+        request: the frames to decode; None where the clip is there and only lacks predictions.
+        row: line of that clip.
+    """
+
+    task: Task
+    sha256: str
+    fingerprint: str
+    request: FrameRequest | None
+    row: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What all videos of a command have in common, and the steps each goes through.
+
+    Attributes:
+        config: of the command.
+        cache: folder to write.
+        settings: `extraction_settings`.
+        identity: of the detector.
+        objects: O class names of the vocabulary.
+        predictor: of relations=predicted, or None.
+        verify: compare the bytes of clips that are there with the manifest.
+    """
+
+    config: Config
+    cache: Path
+    settings: dict[str, Any]
+    identity: DetectorIdentity
+    objects: tuple[str, ...]
+    predictor: PredictorFile | None = None
+    verify: bool = False
+
+    def examine(self, task: Task, manifest: Manifest) -> Outcome | Examined:
+        """What there is to do for a video, or that there is nothing.
+
+        Raises:
+            ItemError: if its bytes cannot be read.
+        """
+        path = task.video.path
+        try:
+            sha256 = file_sha256(path)
+        except FileNotFoundError as error:
+            raise ItemError(
+                FailureReason.MISSING_VIDEO, f"{path}: a video expected, there is no file"
+            ) from error
+        if sha256 == task.failed_before:
+            return Outcome(task.video_id, "failed", None, sha256, task.failure_key)
+        try:
+            return self._decide(task, sha256, manifest)
+        except ItemError as error:
+            return self.failed(task, error, sha256)
+
+    def store(self, found: Examined, clip: CachedClip) -> Outcome:
+        """Write a clip; see `store_clip`."""
+        if found.request is None:
+            row = replace_clip(self.cache, clip, found.row)
+        else:
+            row = store_clip(self.cache, clip)
+        task = found.task
+        return Outcome(task.video_id, "done", None, found.sha256, task.failure_key, row)
+
+    def failed(self, task: Task, error: ItemError, sha256: str = "") -> Outcome:
+        """The outcome of a video that raised an error."""
+        return Outcome(task.video_id, "failed", error, sha256, task.failure_key)
+
+    def _decide(self, task: Task, sha256: str, manifest: Manifest) -> Outcome | Examined:
+        if task.error is not None:
+            raise task.error
+        fingerprint = clip_fingerprint(sha256, self.settings, self.identity, task.annotation)
+        row = manifest.rows().get(task.video_id)
+        if row is not None and self._is_there(task.video_id, fingerprint, row):
+            clip = ClipReader(clip_path(self.cache, task.video_id))
+            if self.predictor is None or clip.header.predictor == self.predictor.identity:
+                return Outcome(task.video_id, "skipped", None, sha256, task.failure_key)
+            if is_known_file(clip.path, row):
+                return Examined(task, sha256, fingerprint, None, row)
+        request = frame_request(self.config, task.video.path, sha256, task.annotation)
+        return Examined(task, sha256, fingerprint, request)
+
+    def _is_there(self, video_id: str, fingerprint: str, row: dict[str, Any]) -> bool:
+        path = clip_path(self.cache, video_id)
+        if not path.is_file():
+            return False
+        # The size tells most damage at once; after an addition that was cut off only bytes can.
+        is_same_size = row.get("bytes") == path.stat().st_size
+        if (self.verify or not is_same_size) and not is_known_file(path, row):
+            return False
+        try:
+            return ClipReader(path).header.fingerprint == fingerprint == row.get("fingerprint")
+        except ItemError:
+            return False
+
+
+class Networks:
+    """The detector and the relation predictor on one device, built when first needed."""
+
+    def __init__(self, steps: Steps, device: torch.device) -> None:
+        self.steps, self.device = steps, device
+        self._extractor: ClipExtractor | None = None
+        self._predictor: STTran | None = None
+
+    def extract(self, found: Examined, frames: FrameStream | None) -> CachedClip:
+        """The clip of a video, with predicted relations where they are asked for.
+
+        Args:
+            found: the video.
+            frames: those of its request; None where it has none.
+
+        Raises:
+            ItemError: with the reason why there is none.
+            UsageError: if a network cannot be built.
+        """
+        steps, task = self.steps, found.task
+        if frames is None:
+            clip = load_clip(clip_path(steps.cache, task.video_id))
+        else:
+            clip = self._get_extractor().extract(
+                frames, task.video_id, fingerprint=found.fingerprint, annotation=task.annotation
+            )
+        if steps.predictor is None:
+            return clip
+        return with_predicted(clip, self._get_predictor(), steps.predictor.identity)
+
+    def _get_extractor(self) -> ClipExtractor:
+        if self._extractor is None:
+            steps = self.steps
+            with _BUILDING:
+                detector = load_detector(steps.config.detection, steps.objects, self.device)
+            self._extractor = ClipExtractor(
+                detector, steps.identity, steps.config, steps.settings, self.device
+            )
+        return self._extractor
+
+    def _get_predictor(self) -> STTran:
+        if self._predictor is None:
+            assert self.steps.predictor is not None
+            with _BUILDING:
+                self._predictor = load_predictor(self.steps.predictor, self.device)
+        return self._predictor
+
+
+def failure_key(steps: Steps, annotation: ClipAnnotation | None, bad: str | None) -> str:
+    """Hash of what besides the video's bytes determines whether it fails.
+
+    Args:
+        steps: of the command.
+        annotation: of the video.
+        bad: what is wrong with its annotation, if anything.
+    """
+    mark = annotation.fingerprint() if annotation else bad
+    decode = steps.config.decode
+    return json_sha256(
+        [steps.settings, steps.identity.to_tree(), decode.max_pixels, decode.max_frames, mark]
+    )

@@ -1,0 +1,163 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import cache_folder
+from pipeline.accounting import Counts, Failures
+from pipeline.cache_folder import (
+    Manifest,
+    append_manifest,
+    clip_path,
+    read_manifest,
+    settle_manifest,
+    store_clip,
+)
+from pipeline.errors import FailureReason, ItemError
+from pipeline.files import append_line, host_mark, write_temporary
+from pipeline.writers import Writer, folder_lock, living_writers, sweep_temporary_files
+from tests.pipeline.clips import random_clip
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LIVING = """
+import sys, time
+from pathlib import Path
+from pipeline.files import write_temporary
+from pipeline.writers import Writer
+folder = Path(sys.argv[1])
+with Writer(folder):
+    write_temporary(folder / "clip", b"half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_living_writer_keeps_its_files_and_a_dead_one_does_not(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", LIVING, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert living_writers(tmp_path) == [f"{host_mark()}-{process.pid}"]
+        assert sweep_temporary_files(tmp_path) == []
+        process.kill()
+    assert living_writers(tmp_path) == []
+    assert len(sweep_temporary_files(tmp_path)) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_whose_number_another_process_has_now_is_dead(tmp_path: Path) -> None:
+    """The lock tells: process 1 runs, but holds none."""
+    (tmp_path / f".writer.tmp-{host_mark()}-1").touch()
+    left = tmp_path / f".clip.tmp-{host_mark()}-1-00000000"
+    left.touch()
+    assert left in sweep_temporary_files(tmp_path)
+
+
+def test_files_of_another_machine_are_swept_once_they_are_old(tmp_path: Path) -> None:
+    young, old = (tmp_path / f".{name}.tmp-00000000-7-00000000" for name in ("young", "old"))
+    for path in (young, old):
+        path.touch()
+    os.utime(old, (time.time() - 3600,) * 2)
+    assert sweep_temporary_files(tmp_path) == [old]
+
+
+def test_names_of_others_are_left_alone(tmp_path: Path) -> None:
+    for name in (".x.tmp-1-2", "clip.tmp-00000000-7-00000000", ".lock", "notes.tmp"):
+        (tmp_path / name).touch()
+    assert sweep_temporary_files(tmp_path) == []
+
+
+def test_this_process_is_no_other_writer(tmp_path: Path) -> None:
+    with Writer(tmp_path):
+        kept = write_temporary(tmp_path / "clip", b"half")
+        assert living_writers(tmp_path) == []
+        assert sweep_temporary_files(tmp_path) == []
+        assert kept.is_file()
+    assert not list(tmp_path.glob(".writer*"))
+
+
+def test_a_line_after_one_that_was_cut_off_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.jsonl"
+    append_line(path, '{"id": "a"}')
+    with open(path, "a") as file:
+        file.write('{"id": "b", "sh')
+    append_line(path, '{"id": "c"}')
+    assert sorted(read_manifest(tmp_path)) == ["a", "c"]
+
+
+def test_a_manifest_reads_what_others_add_and_what_they_rewrite(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path)
+    assert manifest.rows() == {}
+    append_manifest(tmp_path, {"id": "b", "n": 1})
+    append_manifest(tmp_path, {"id": "a", "n": 1})
+    assert manifest.rows()["b"]["n"] == 1
+    append_manifest(tmp_path, {"id": "b", "n": 2})
+    assert {k: row["n"] for k, row in manifest.rows().items()} == {"a": 1, "b": 2}
+    settle_manifest(tmp_path, {})
+    lines = (tmp_path / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [{"id": "a", "n": 1}, {"id": "b", "n": 2}]
+    append_manifest(tmp_path, {"id": "a", "n": 3})
+    assert {k: row["n"] for k, row in manifest.rows().items()} == {"a": 3, "b": 2}
+
+
+def test_lines_that_were_lost_are_written_again(tmp_path: Path) -> None:
+    append_manifest(tmp_path, {"id": "a", "n": 1})
+    settle_manifest(tmp_path, {"a": {"id": "a", "n": 0}, "b": {"id": "b", "n": 1}})
+    assert {k: row["n"] for k, row in read_manifest(tmp_path).items()} == {"a": 1, "b": 1}
+
+
+def test_a_clip_whose_temporary_file_was_swept_is_stored_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swept(path: Path, data: bytes) -> Path:
+        temporary = write_temporary(path, data)
+        temporary.unlink()
+        return temporary
+
+    monkeypatch.setattr(cache_folder, "write_temporary", swept)
+    row = store_clip(tmp_path, random_clip([3, 2]))
+    assert clip_path(tmp_path, row["id"]).stat().st_size == row["bytes"]
+
+
+def test_two_runs_share_one_list_of_failures(tmp_path: Path) -> None:
+    error = ItemError(FailureReason.CORRUPT_VIDEO, "x: broken")
+    ours, theirs = Failures(tmp_path), Failures(tmp_path)
+    ours.add("a", error, stage="extract", sha256="1", settings="s")
+    theirs.add("b", error, stage="extract", sha256="2", settings="s")
+    ours.add("a", error, stage="extract", sha256="1", settings="s")
+    assert (Failures(tmp_path).known("a") or {})["attempts"] == 2
+    theirs.remove("b")
+    found = Failures(tmp_path)
+    assert found.known("b") is None
+    found.keep_only(set())
+    assert (tmp_path / "failures.jsonl").read_text() == ""
+
+
+def test_writers_in_threads_lose_no_line(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        for i in range(20):
+            append_manifest(tmp_path, {"id": f"{number}-{i}"})
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read_manifest(tmp_path)) == 80
+
+
+def test_a_folder_where_no_lock_can_be_had_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    with folder_lock(tmp_path):
+        pass
+
+
+def test_counts_that_do_not_add_up_are_told() -> None:
+    Counts(found=2, done=1, failed=1).check()
+    with pytest.raises(AssertionError, match="pending 1"):
+        Counts(found=2, done=1).check()
