@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
 from pipeline.errors import FailureReason, ItemError
 from pipeline.files import write_atomically
+from pipeline.tensor_rows import TensorRows
 
 SCHEMA = "laiar.clip/1"
 _HALF = ("distribution", "box_features", "union_features")
 _PREDICATES = "predicates/"
+#: What reading a damaged or foreign file raises.
+_DAMAGE = (OSError, SafetensorError, ValueError, TypeError, KeyError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -187,14 +190,11 @@ class ClipReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with safe_open(path, framework="pt") as file:
-                self.header = ClipHeader.from_json((file.metadata() or {}).get("laiar", "null"))
-                self._names = list(file.keys())
-                self._small = {
-                    name: file.get_tensor(name)
-                    for name in (*_FRAME_ARRAYS, "box_offsets", "pair_offsets")
-                }
-        except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
+            self._file = TensorRows(path)
+            self.header = ClipHeader.from_json(self._file.metadata.get("laiar", "null"))
+            names = (*_FRAME_ARRAYS, "box_offsets", "pair_offsets")
+            self._small = self._file.read(dict.fromkeys(names))
+        except _DAMAGE as error:
             raise _bad_cache(path, error) from error
 
     @property
@@ -210,7 +210,8 @@ class ClipReader:
     @property
     def relations(self) -> tuple[str, ...]:
         """Relation sources stored in the file."""
-        return tuple(n.removeprefix(_PREDICATES) for n in self._names if n.startswith(_PREDICATES))
+        names = self._file.names
+        return tuple(n.removeprefix(_PREDICATES) for n in names if n.startswith(_PREDICATES))
 
     def has_relations(self, source: str) -> Tensor:
         """(T,) bool: frames in which some pair has a predicate from this source.
@@ -218,19 +219,20 @@ class ClipReader:
         Raises:
             ItemError: BAD_CACHE if the file is damaged or has no such source.
         """
+        name = f"{_PREDICATES}{source}"
         try:
-            with safe_open(self.path, framework="pt") as file:
-                said = file.get_tensor(f"{_PREDICATES}{source}") > 0
-        except (OSError, SafetensorError, ValueError) as error:
+            said = self._file.read({name: None})[name] > 0
+        except _DAMAGE as error:
             raise _bad_cache(self.path, error) from error
         total = torch.cat([torch.zeros(1, dtype=torch.int64), said.any(1).long().cumsum(0)])
         return total[self._small["pair_offsets"]].diff() > 0
 
-    def read(self, rows: Sequence[int] | None = None) -> CachedClip:
+    def read(self, rows: Sequence[int] | None = None, *, half: bool = False) -> CachedClip:
         """Load frames.
 
         Args:
             rows: increasing frame rows in [0, T), or None for all.
+            half: leave features float16 as they are stored.
 
         Returns:
             The clip of those frames, features as float32.
@@ -244,28 +246,26 @@ class ClipReader:
         ):
             raise ValueError(f"rows: increasing, in [0, {self.num_frames}) expected, got {picked}")
         try:
-            with safe_open(self.path, framework="pt") as file:
-                arrays = self._read_arrays(file, picked)
-            return CachedClip(self.header, **arrays)
-        except (OSError, SafetensorError, ValueError) as error:
+            return CachedClip(self.header, **self._read_arrays(picked, half))
+        except _DAMAGE as error:
             raise _bad_cache(self.path, error) from error
 
-    def _read_arrays(self, file: Any, picked: list[int]) -> dict[str, Any]:
+    def _read_arrays(self, picked: list[int], half: bool) -> dict[str, Any]:
         arrays: dict[str, Any] = {name: self._small[name][picked] for name in _FRAME_ARRAYS}
-        predicates = [name for name in self._names if name.startswith(_PREDICATES)]
+        predicates = [f"{_PREDICATES}{source}" for source in self.relations]
+        wanted: dict[str, Sequence[tuple[int, int]] | None] = {}
         for offsets_name, names in (
             ("box_offsets", _BOX_ARRAYS),
             ("pair_offsets", (*_PAIR_ARRAYS, *predicates)),
         ):
             offsets = self._small[offsets_name].tolist()
             spans = _merge_spans([(offsets[t], offsets[t + 1]) for t in picked])
+            wanted |= dict.fromkeys(names, spans)
             counts = torch.tensor([0] + [offsets[t + 1] - offsets[t] for t in picked])
             arrays[offsets_name] = counts.cumsum(0)
-            for name in names:
-                view = file.get_slice(name)
-                parts = [view[start:end] for start, end in spans]
-                value = torch.cat(parts) if parts else view[0:0]
-                arrays[name] = value.float() if name in _HALF else value
+        arrays |= self._file.read(wanted)
+        for name in () if half else _HALF:
+            arrays[name] = arrays[name].float()
         arrays["predicates"] = {
             name.removeprefix(_PREDICATES): arrays.pop(name).float() for name in predicates
         }

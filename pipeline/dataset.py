@@ -147,7 +147,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
             known = reader.has_relations(self.relations).nonzero()[:, 0].tolist()
             if known:
                 rows = [known[i] for i in segment_rows(len(known), self.num_frames, rng)]
-        clip = reader.read(rows)
+        clip = reader.read(rows, half=True)
         check_finite(clip)
         return clip
 

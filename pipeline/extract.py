@@ -18,7 +18,7 @@ from pipeline.extraction.estimate import estimate, measured
 from pipeline.extraction.job import Job, item_names, make_tasks, open_cache, prepare
 from pipeline.extraction.local import LocalEngine
 from pipeline.extraction.shard import Shard, parse_shard
-from pipeline.extraction.steps import Outcome, Steps
+from pipeline.extraction.steps import Networks, Outcome, Steps
 from pipeline.progress import Progress
 from pipeline.video_files import VideoFile
 from pipeline.writers import Writer, living_writers, sweep_temporary_files
@@ -103,7 +103,7 @@ def _engine(args: argparse.Namespace, job: Job, steps: Steps) -> LocalEngine | R
         return RayEngine(
             steps, address=args.address, actors=args.actors, time_limit_s=args.time_limit
         )
-    return LocalEngine(steps, pick_devices(job.config.device))
+    return LocalEngine(steps, [Networks(steps, d) for d in pick_devices(job.config.device)])
 
 
 def _chosen(job: Job, shard: Shard, limit: int | None) -> list[VideoFile]:

@@ -13,7 +13,9 @@ from pipeline.detector_loading import pick_device
 from pipeline.errors import ItemError, UsageError
 from pipeline.files import write_json
 from relations.settings import PredictorSettings
+from tools.benchmarks.cache_reading import ReadingPlan, benchmark_reading, print_reading
 from tools.benchmarks.detector import Plan, benchmark_detector
+from tools.benchmarks.extraction import ExtractionPlan, benchmark_extraction, print_extraction
 from tools.benchmarks.relations import RelationPlan, benchmark_relations, print_relations
 
 EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
@@ -22,16 +24,22 @@ EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
 def main(argv: list[str]) -> int:
     """Run a benchmark; returns the exit code."""
     parser = common_parser("python -m tools.benchmark", __doc__ or "", EXAMPLE, has_settings=False)
-    parser.add_argument("name", choices=["detector", "relations"])
+    parser.add_argument("name", choices=["detector", "relations", "extract", "cache"])
     parser.add_argument("--video", type=Path, help="frames of this video (default: smooth noise)")
     parser.add_argument("--num-frames", type=int, default=10, help="of a video, for relations")
-    parser.add_argument("--num-videos", type=int, default=4, help="for relations")
-    parser.add_argument("--max-pairs", type=int, default=6, help="in a frame, for relations")
+    parser.add_argument("--num-videos", type=int, default=4, help="for relations and cache")
+    parser.add_argument(
+        "--max-pairs", type=int, default=6, help="in a frame, for relations and cache"
+    )
     parser.add_argument("--frame-size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"))
     parser.add_argument("--short-side", type=int, default=600)
     parser.add_argument("--depth", type=int, default=101)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch-size", type=int, help="of ours (default: 1, on a GPU 16)")
+    parser.add_argument("--videos", type=Path, help="folder, for extract")
+    parser.add_argument("--preset", help="of the detector, for extract")
+    parser.add_argument("--proposals", type=int, help="of the detector, for extract")
+    parser.add_argument("--decode-workers", type=int, help="for extract")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile", action="store_true", help="also measure the compiled trunk")
     parser.add_argument("--device", default="auto")
@@ -59,7 +67,8 @@ def main(argv: list[str]) -> int:
     if args.json and not args.json.resolve().parent.is_dir():
         raise UsageError(f"--json: a file in a folder that is there expected, got {args.json}")
     device = pick_device(args.device)
-    result = _relations(args, device) if args.name == "relations" else _detector(args, device)
+    run = {"relations": _relations, "extract": _extract, "cache": _cache, "detector": _detector}
+    result = run[args.name](args, device)
     if args.json:
         write_json(args.json, result)
     return EXIT_OK
@@ -73,6 +82,35 @@ def _relations(args: Any, device: torch.device) -> dict[str, Any]:
     result = benchmark_relations(plan) | {"machine": _machine(device), "seed": plan.seed}
     _print_machine(result)
     print_relations(result)
+    return result
+
+
+def _extract(args: Any, device: torch.device) -> dict[str, Any]:
+    if args.videos is None:
+        raise UsageError("--videos: a folder of videos expected with extract")
+    settings = {
+        "detection.preset": args.preset,
+        "detection.proposals": args.proposals,
+        "detection.depth": args.depth,
+        "detection.width": args.width,
+        "detection.short_side": args.short_side,
+        "detection.batch_size": args.batch_size or (16 if device.type == "cuda" else 1),
+        "decode.workers": args.decode_workers,
+    }
+    words = tuple(f"{key}={value}" for key, value in settings.items() if value is not None)
+    plan = ExtractionPlan(args.videos, args.num_frames, words, args.rounds, device)
+    result = benchmark_extraction(plan) | {"machine": _machine(device), "settings": settings}
+    _print_machine(result)
+    print(" ".join(words))
+    print_extraction(result)
+    return result
+
+
+def _cache(args: Any, device: torch.device) -> dict[str, Any]:
+    plan = ReadingPlan(args.num_videos, 40, 16, args.max_pairs, args.rounds)
+    result = benchmark_reading(plan) | {"machine": _machine(device), "seed": plan.seed}
+    _print_machine(result)
+    print_reading(result)
     return result
 
 

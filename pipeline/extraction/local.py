@@ -10,8 +10,6 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
 
-import torch
-
 from pipeline.cache import CachedClip
 from pipeline.cache_folder import Manifest
 from pipeline.channel import Channel, Stopped
@@ -29,11 +27,11 @@ class LocalEngine:
 
     Args:
         steps: what the videos have in common.
-        devices: one detector on each; the same twice is two detectors.
+        networks: those of each device.
     """
 
-    def __init__(self, steps: Steps, devices: list[torch.device]) -> None:
-        self.steps, self.devices = steps, devices
+    def __init__(self, steps: Steps, networks: list[Networks]) -> None:
+        self.steps, self.networks = steps, networks
         self._workers = num_workers(steps.config.decode.workers)
         self._ready: Channel[tuple[Examined, BufferedStream | None]]
         self._ready = Channel(max(self._workers, 1))
@@ -51,7 +49,7 @@ class LocalEngine:
         """
         with DecodePool(self._workers, int(self.steps.config.decode.memory_gb * 1e9)) as pool:
             examine = self._thread(lambda: self._examine_all(tasks, pool))
-            extract = [self._thread(self._extract_all, device) for device in self.devices]
+            extract = [self._thread(self._extract_all, each) for each in self.networks]
             store = self._thread(self._store_all)
             end = self._thread(self._end_in_order, [examine, *extract], store)
             try:
@@ -99,8 +97,7 @@ class LocalEngine:
                 self._ready.put((found, pool.start(found.request) if found.request else None))
         self._ready.finish()
 
-    def _extract_all(self, device: torch.device) -> None:
-        networks = Networks(self.steps, device)
+    def _extract_all(self, networks: Networks) -> None:
         for found, frames in self._ready:
             try:
                 with as_item_error(found.task.video_id):

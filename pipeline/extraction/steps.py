@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from detection.detector import Detector
 from pipeline.annotations import ClipAnnotation
 from pipeline.cache import CachedClip, ClipReader, load_clip
 from pipeline.cache_folder import Manifest, clip_path, is_known_file, replace_clip, store_clip
@@ -202,6 +203,11 @@ class Networks:
         if steps.predictor is None:
             return clip
         return with_predicted(clip, self._get_predictor(), steps.predictor.identity)
+
+    @property
+    def detector(self) -> Detector:
+        """The detector, built if it is not there yet."""
+        return self._get_extractor().detector
 
     def _get_extractor(self) -> ClipExtractor:
         if self._extractor is None:

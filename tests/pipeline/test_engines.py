@@ -21,7 +21,7 @@ from pipeline.extraction.cluster import OneByOne, RayEngine, make_one_by_one
 from pipeline.extraction.job import prepare
 from pipeline.extraction.local import LocalEngine
 from pipeline.extraction.shard import Shard, parse_shard
-from pipeline.extraction.steps import Outcome, Steps, Task
+from pipeline.extraction.steps import Networks, Outcome, Steps, Task
 from pipeline.video_files import VideoFile
 from tests.pipeline.test_extract import SMALL
 from tests.pipeline.video_maker import write_clip
@@ -76,6 +76,7 @@ def test_every_way_of_working_makes_the_same_bytes(
     assert extract(videos, tmp_path, *words) == 1
     assert tree(tmp_path) == whole
     assert counts(tmp_path) == {"found": 5, "done": 4, "skipped": 0, "failed": 1}
+    assert print.__module__ == "builtins"  # Ray would put its own there
     # Settings that say how fast determine no content: nothing is left to do.
     assert extract(videos, tmp_path) == 1
     assert counts(tmp_path) == {"found": 5, "done": 0, "skipped": 4, "failed": 1}
@@ -294,7 +295,7 @@ def test_an_address_where_no_cluster_is(videos: Path, tmp_path: Path) -> None:
 def test_leaving_an_engine_early_ends_its_threads(videos: Path, tmp_path: Path) -> None:
     before = threading.active_count()
     steps, tasks = steps_of(videos, tmp_path / "cache")
-    outcomes = LocalEngine(steps, [torch.device("cpu")]).run(tasks)
+    outcomes = LocalEngine(steps, [Networks(steps, torch.device("cpu"))]).run(tasks)
     next(outcomes)
     outcomes.close()
     assert threading.active_count() == before

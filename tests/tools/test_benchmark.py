@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from detection.build import NetworkSize, build_detector, seed_weights
+from pipeline.cache import ClipReader, save_clip
 from pipeline.errors import UsageError
+from tests.pipeline.video_maker import write_clip
 from tools import benchmark
+from tools.benchmarks.cache_reading import ReadingPlan, _clip, _spans, read_plainly
 from tools.benchmarks.detector import run_ours
 from tools.benchmarks.original_loop import detect_as_original
 from tools.benchmarks.timing import PeakMemory, count_gmac, matrix_rate
@@ -61,3 +64,40 @@ def test_clocks_and_counters() -> None:
         block = mmap.mmap(-1, 2**26)  # an allocator might give memory that is resident already
         block.write(b"x" * len(block))
     assert memory.peak is None or memory.peak > 0.5 * len(block)
+
+
+def test_extraction_against_its_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    videos, path = tmp_path / "videos", tmp_path / "b.json"
+    videos.mkdir()
+    write_clip(videos / "A.mp4", 9)
+    words = ["extract", "--videos", str(videos), "--num-frames", "2", "--rounds", "1"]
+    small = ("--short-side", "48", "--depth", "26", "--width", "4", "--proposals", "10")
+    workers = ("--decode-workers", "0", "--device", "cpu", "--json", str(path))
+    assert benchmark.main([*words, *small, *workers]) == 0
+    tree = json.loads(path.read_text())
+    for boxes in ("detected", "ground-truth"):
+        part = tree["boxes"][boxes]
+        assert (part["videos"], part["frames"]) == (1, 2)
+        seconds = {name: row["seconds"] for name, row in part["rows"].items()}
+        whole = seconds.pop("extract, end to end")
+        assert part["ratio"] == pytest.approx(max(seconds.values()) / whole)
+        assert seconds[part["slowest"]] == max(seconds.values())
+    assert tree["boxes"]["ground-truth"]["pairs_per_frame"] == 2
+    assert "of the slowest part" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="--videos"):
+        benchmark.main(["extract"])
+
+
+def test_a_plain_read_and_ours_give_the_same_bytes(tmp_path: Path) -> None:
+    plan = ReadingPlan(1, 5, 2, 2, 1)
+    clip = _clip(plan)
+    path = tmp_path / "clip.safetensors"
+    save_clip(path, clip)
+    plain = read_plainly(path, _spans(path, clip, [1, 3]))
+    ours = ClipReader(path).read([1, 3], half=True)
+    arrays = (
+        *(ours.boxes, ours.labels, ours.scores, ours.distribution, ours.box_features),
+        *(ours.pairs, ours.union_features),
+    )
+    assert plain.tobytes() == b"".join(a.numpy().tobytes() for a in arrays)
+    assert benchmark.main(["cache", "--num-videos", "1", "--max-pairs", "1", "--rounds", "1"]) == 0
