@@ -20,6 +20,7 @@ from pipeline.errors import UsageError
 from pipeline.files import (
     append_line,
     file_sha256,
+    json_sha256,
     publish,
     write_atomically,
     write_json,
@@ -95,6 +96,8 @@ def read_cache_info(folder: Path) -> CacheInfo:
             raise UsageError(
                 f"{path}: schema {FOLDER_SCHEMA} expected, got {tree['schema']}; extract again"
             )
+        if tree.pop("sha256", None) != json_sha256(tree):
+            raise UsageError(f"{path}: what pipeline.extract wrote expected, it changed since")
         return CacheInfo.from_tree(tree)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UsageError(
@@ -103,8 +106,9 @@ def read_cache_info(folder: Path) -> CacheInfo:
 
 
 def write_cache_info(folder: Path, info: CacheInfo) -> None:
-    """Write `cache.json`."""
-    write_json(folder / "cache.json", info.to_tree())
+    """Write `cache.json`, with a checksum of its own: no manifest covers it."""
+    tree = info.to_tree()
+    write_json(folder / "cache.json", tree | {"sha256": json_sha256(tree)})
 
 
 def append_manifest(folder: Path, row: dict[str, Any]) -> None:

@@ -3,16 +3,19 @@
 import argparse
 import logging
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.accounting import Failures, RunRecord
 from pipeline.cache_folder import settle_manifest
+from pipeline.checksums import read_checksums
 from pipeline.command_line import EXIT_OK, Parser, common_parser, parse_words, run_command
 from pipeline.config import config_as_dict, load_config
 from pipeline.detector_loading import pick_devices
-from pipeline.errors import UsageError
+from pipeline.errors import StageError, UsageError
 from pipeline.extraction.cluster import RayEngine
 from pipeline.extraction.estimate import estimate, measured
 from pipeline.extraction.job import Job, item_names, make_tasks, open_cache, prepare
@@ -40,13 +43,15 @@ def main(argv: list[str]) -> int:
     shard = parse_shard(args.shard) if args.shard else Shard()
     job = prepare(config, args.videos, args.annotations)
     steps = job.steps(args.cache, verify=args.verify)
+    checksums = read_checksums(args.checksums) if args.checksums else {}
     if args.dry_run:
         failures, chosen = Failures(args.cache), _chosen(job, shard, args.limit)
-        tasks = make_tasks(job, steps, chosen, failures, retry=args.retry_failed)
-        print(estimate(job, steps, list(tasks)))
+        make = partial(make_tasks, retry=args.retry_failed, checksums=checksums)
+        print(estimate(job, steps, list(make(job, steps, chosen, failures))))
         return EXIT_OK
     open_cache(args.cache, job.info)
-    _look_around(args.cache, is_shared=shard.count > 1)
+    with _disk_errors(args.cache):
+        _look_around(args.cache, is_shared=shard.count > 1)
     record = RunRecord(
         args.cache,
         stage="extract",
@@ -55,9 +60,9 @@ def main(argv: list[str]) -> int:
         seed=config.detection.seed,
         name=shard.run_name,
     )
-    with Writer(args.cache), record as run:
+    with _disk_errors(args.cache), Writer(args.cache), record as run:
         Extraction(job, steps, run, _chosen(job, shard, args.limit)).run(
-            _engine(args, job, steps), retry=args.retry_failed
+            _engine(args, job, steps), retry=args.retry_failed, checksums=checksums
         )
         if job.identity.is_random:
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]
@@ -79,6 +84,7 @@ def _parser() -> Parser:
     add("--retry-failed", action="store_true", help="try known failures again")
     add("--verify", action="store_true", help="compare every byte of the clips that are there")
     add("--limit", type=int, help="take the first so many videos alone")
+    add("--checksums", type=Path, help="output of sha256sum: a video of other bytes fails")
     add("--shard", help="i/N: the i-th of N parts, for N commands on one cache; or slurm")
     add("--dry-run", action="store_true", help="say what there is to do, how long and how much")
     add("--engine", choices=("local", "ray"), default="local", help="default: %(default)s")
@@ -122,6 +128,18 @@ def _look_around(cache: Path, *, is_shared: bool) -> None:
         )
 
 
+@contextmanager
+def _disk_errors(cache: Path) -> Iterator[None]:
+    """StageError where the folder itself can no longer be written, not one video's file."""
+    try:
+        yield
+    except OSError as error:
+        raise StageError(
+            f"{cache} cannot be written: {error.strerror or error}; make room, then the same "
+            "command again finishes what is missing"
+        ) from error
+
+
 class Extraction:
     """One run over some videos: what an engine does with each is counted and written down."""
 
@@ -129,12 +147,15 @@ class Extraction:
         self.job, self.steps, self.run_record, self.videos = job, steps, run, videos
         self.failures = Failures(steps.cache)
 
-    def run(self, engine: LocalEngine | RayEngine, *, retry: bool) -> None:
+    def run(
+        self, engine: LocalEngine | RayEngine, *, retry: bool, checksums: dict[str, str]
+    ) -> None:
         """Go through the videos; stops early beyond `max_failures`."""
         counts, budget = self.run_record.counts, self.job.config.max_failures
         counts.found = len(self.videos)
         self.failures.keep_only(item_names(self.job.videos))
-        tasks = list(make_tasks(self.job, self.steps, self.videos, self.failures, retry=retry))
+        make = partial(make_tasks, retry=retry, checksums=checksums)
+        tasks = list(make(self.job, self.steps, self.videos, self.failures))
         written: dict[str, dict[str, Any]] = {}
         start = time.monotonic()
         with Progress(counts, "extract") as progress, closing(engine.run(tasks)) as outcomes:

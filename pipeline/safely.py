@@ -26,6 +26,8 @@ def as_item_error(item: str) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         reason = FailureReason.DISK_FULL if full else FailureReason.INTERNAL_ERROR
+        if error.errno in (errno.ENOMEM, errno.EAGAIN):  # no memory, or no thread
+            reason = FailureReason.OUT_OF_MEMORY
         raise ItemError(reason, f"{item}: {error}") from error
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ItemError(

@@ -64,12 +64,19 @@ def raise_for_memory(error: Exception) -> None:
 
 
 def video_stream(container: Any, path: Path) -> Any:
-    """First video stream; ItemError NO_FRAMES if there is none."""
+    """First video stream; ItemError NO_FRAMES without one, UNREADABLE_VIDEO without a decoder."""
     if not container.streams.video:
         raise ItemError(
             FailureReason.NO_FRAMES, f"{path.name}: a video stream expected, there is none"
         )
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise ItemError(
+            FailureReason.UNREADABLE_VIDEO,
+            f"{path.name}: video of a codec that FFmpeg knows expected, its header names another; "
+            "is it damaged?",
+        )
+    return stream
 
 
 def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: int) -> Scan:

@@ -1,7 +1,8 @@
 """What an extraction consists of, checked before any network is built."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,13 @@ class Job:
 
 
 def make_tasks(
-    job: Job, steps: Steps, videos: Sequence[VideoFile], failures: Failures, *, retry: bool
+    job: Job,
+    steps: Steps,
+    videos: Sequence[VideoFile],
+    failures: Failures,
+    *,
+    retry: bool,
+    checksums: Mapping[str, str],
 ) -> Iterator[Task]:
     """One task per video file.
 
@@ -82,6 +89,7 @@ def make_tasks(
         videos: those to take.
         failures: of earlier runs.
         retry: try again what failed before with the same bytes and settings.
+        checksums: file name -> expected SHA-256.
     """
     seen: dict[str, Path] = {}
     for video in videos:
@@ -98,10 +106,11 @@ def make_tasks(
                 annotation = job.annotation_of(item)
             except ItemError as bad:
                 error = bad
-        key = failure_key(steps, annotation, str(error) if error else None)
+        expected = checksums.get(video.path.name)
+        key = failure_key(steps, annotation, str(error) if error else None, expected)
         row = failures.known(video.video_id) or {}
         known = row.get("input_sha256") if row.get("settings") == key and not retry else None
-        yield Task(video, annotation, known or None, key, error)
+        yield Task(video, annotation, known or None, key, error, expected)
 
 
 def item_names(videos: Sequence[VideoFile]) -> set[str]:
@@ -176,10 +185,13 @@ def open_cache(folder: Path, info: CacheInfo) -> None:
     Raises:
         UsageError: if it was made by others (names the first that differs), or is not writable.
     """
-    if (folder / "cache.json").is_file():
-        _check_same(folder, info)
-        return
-    if folder.is_dir() and next(folder.glob("*.safetensors"), None):
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise UsageError(f"--cache: a writable folder expected, {folder} is read-only")
+    if (
+        folder.is_dir()
+        and next(folder.glob("*.safetensors"), None)
+        and not (folder / "cache.json").is_file()
+    ):
         raise UsageError(f"--cache: {folder} has clips but no cache.json; give an empty folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -188,7 +200,7 @@ def open_cache(folder: Path, info: CacheInfo) -> None:
                 write_cache_info(folder, info)
     except OSError as error:
         raise UsageError(
-            f"--cache: a writable folder expected, {folder}: {error.strerror}"
+            f"--cache: a writable folder expected, {folder}: {error.strerror or error}"
         ) from error
     _check_same(folder, info)
 

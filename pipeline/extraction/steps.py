@@ -37,6 +37,7 @@ class Task:
             is known and it is not to be tried again; else None.
         failure_key: hash of what besides the bytes determines a failure.
         error: what is known to be wrong with it, if anything.
+        expected_sha256: of its bytes, where a list of checksums has it.
     """
 
     video: VideoFile
@@ -44,6 +45,7 @@ class Task:
     failed_before: str | None = None
     failure_key: str = ""
     error: ItemError | None = None
+    expected_sha256: str | None = None
 
     @property
     def video_id(self) -> str:
@@ -149,6 +151,12 @@ class Steps:
     def _decide(self, task: Task, sha256: str, manifest: Manifest) -> Outcome | Examined:
         if task.error is not None:
             raise task.error
+        if task.expected_sha256 not in (None, sha256):
+            raise ItemError(
+                FailureReason.CORRUPT_VIDEO,
+                f"{task.video.path.name}: SHA-256 {task.expected_sha256} expected, got {sha256}; "
+                "fetch the video again",
+            )
         fingerprint = clip_fingerprint(sha256, self.settings, self.identity, task.annotation)
         row = manifest.rows().get(task.video_id)
         if row is not None and self._is_there(task.video_id, fingerprint, row):
@@ -227,16 +235,17 @@ class Networks:
         return self._predictor
 
 
-def failure_key(steps: Steps, annotation: ClipAnnotation | None, bad: str | None) -> str:
+def failure_key(
+    steps: Steps, annotation: ClipAnnotation | None, bad: str | None, expected_sha256: str | None
+) -> str:
     """Hash of what besides the video's bytes determines whether it fails.
 
     Args:
         steps: of the command.
         annotation: of the video.
         bad: what is wrong with its annotation, if anything.
+        expected_sha256: of its bytes, where that is known.
     """
     mark = annotation.fingerprint() if annotation else bad
-    decode = steps.config.decode
-    return json_sha256(
-        [steps.settings, steps.identity.to_tree(), decode.max_pixels, decode.max_frames, mark]
-    )
+    limits = [steps.config.decode.max_pixels, steps.config.decode.max_frames]
+    return json_sha256([steps.settings, steps.identity.to_tree(), limits, mark, expected_sha256])

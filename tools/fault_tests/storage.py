@@ -1,0 +1,134 @@
+"""Full and read-only disks, and bits that flip in a cache."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.cache import load_clip
+from pipeline.cache_folder import read_cache_info
+from pipeline.dataset import list_clips
+from pipeline.errors import ItemError, UsageError
+from tools.fault_tests.lab import Lab, Tally, Tree, left_over, tree
+
+_PAGE = 4096
+
+
+def full_disk(lab: Lab, number: int) -> Tally:
+    """A disk that is full after each number of pages that an extraction writes."""
+    tally = Tally(
+        "disk full",
+        "exit 1 or 2 that says so, no torn file; with room the same command ends as unbroken",
+    )
+    if not _can_mount():
+        tally.notes["skipped"] = "mounting needs the rights of root"
+        return tally
+    pages = sum(-(-len(data) // _PAGE) for data in lab.whole.values()) + 6
+    full = 0
+    for trial in range(number):
+        with _disk(lab, (2 + trial % pages) * _PAGE) as disk:
+            cache = disk / "cache"
+            process = lab.extract(cache)
+            code = process.wait()
+            said = process.log.read_text()
+            full += code != 0
+            problem = _torn(lab, cache)
+            if code not in (0, 1, 2) or (code and "No space left" not in said):
+                problem = f"exit {code}, says {said[-300:]!r}"
+            subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+            again = lab.extract(cache, "--retry-failed").wait()
+            if problem is None and (again or tree(cache) != lab.whole or left_over(cache)):
+                problem = f"with room: exit {again}, {left_over(cache)}"
+        tally.count(problem, f"{(2 + trial % pages) * _PAGE} bytes")
+    tally.notes["ran full"] = full
+    return tally
+
+
+def read_only(lab: Lab, number: int) -> Tally:
+    """A cache on a disk that cannot be written: absent, half done, complete."""
+    tally = Tally("read-only folder", "exit 2, one sentence, nothing changed")
+    if not _can_mount():
+        tally.notes["skipped"] = "mounting needs the rights of root"
+        return tally
+    for case in ("absent", "half done", "complete")[:number]:
+        with _disk(lab, 1 << 23) as disk:
+            cache = disk / "cache"
+            if case != "absent":
+                lab.extract(cache, "--limit", 2 if case == "half done" else 4).wait()
+            before = tree(disk) | (tree(cache) if cache.is_dir() else {})
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+            process = lab.extract(cache)
+            code = process.wait()
+            errors = [r for r in process.log.read_text().splitlines() if r.startswith("error:")]
+            after = tree(disk) | (tree(cache) if cache.is_dir() else {})
+            problem = None if code == 2 and len(errors) == 1 else f"exit {code}, {errors}"
+            tally.count(problem or (None if before == after else "changed"), case)
+    return tally
+
+
+def bit_rot(lab: Lab, number: int) -> Tally:
+    """One bit flips in a file of a finished cache."""
+    tally = Tally(
+        "bit rot in a cache", "found before anything is read from it, or all that is read is equal"
+    )
+    cache, harmless = lab.new(), 0
+    if lab.extract(cache).wait() != 0:
+        raise UsageError(f"{cache}: a whole cache expected")
+    before = _read(cache)
+    for _ in range(number):
+        copy = Path(shutil.copytree(cache, lab.new()))
+        path = lab.random.choice([copy / name for name in lab.whole])
+        data = bytearray(path.read_bytes())
+        at, bit = lab.random.randrange(len(data)), lab.random.randrange(8)
+        data[at] ^= 1 << bit
+        path.write_bytes(data)
+        found = _read(copy)
+        is_equal = found == before
+        harmless += is_equal
+        is_found = found is None or len(found) < len(before or {})
+        tally.count(
+            None if is_equal or is_found else "read as right", f"bit {bit} of byte {at}, {path}"
+        )
+        lab.forget(*((copy,) if is_equal or is_found else ()))
+    tally.notes["harmless: all that is read is equal"] = harmless
+    return tally
+
+
+def _read(cache: Path) -> Tree | None:
+    """What training would read: one entry per clip that is offered; None if it is refused."""
+    try:
+        read_cache_info(cache)
+        clips, _ = list_clips(cache)
+        return {clip.video_id: _content(clip.path) for clip in clips}
+    except (UsageError, ItemError):
+        return None
+
+
+def _content(path: Path) -> bytes:
+    load_clip(path)
+    return path.read_bytes()
+
+
+def _torn(lab: Lab, cache: Path) -> str | None:
+    for name, data in tree(cache).items() if cache.is_dir() else ():
+        if name != "manifest.jsonl" and data != lab.whole.get(name):
+            return f"{name} has other bytes"
+    return None
+
+
+def _can_mount() -> bool:
+    return os.geteuid() == 0 and shutil.which("mount") is not None
+
+
+@contextmanager
+def _disk(lab: Lab, size: int) -> Iterator[Path]:
+    folder = lab.new()
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    subprocess.run(words, check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
