@@ -25,6 +25,7 @@ Boxes = Enum("Boxes", {"detected": "detected", "ground-truth": "ground-truth"})
 Relations = Enum(
     "Relations", {"predicted": "predicted", "ground-truth": "ground-truth", "none": "none"}
 )
+UnionKind = Enum("UnionKind", {"full": "full", "conv256": "conv256", "none": "none"})
 Backend = Enum("Backend", {"pyav": "pyav", "opencv": "opencv", "decord": "decord"})
 _MOST_SECONDS = 1e6
 Settings = TypeVar("Settings")
@@ -158,6 +159,8 @@ class Config:
     vocabulary: str = "action_genome"
     boxes: Boxes = Boxes.detected
     relations: Relations = Relations.none
+    #: Union features stored: all channels, 256 by a frozen 1x1 convolution, or none.
+    union: UnionKind = UnionKind.full
     #: `auto`, `cpu`, `cuda`, `cuda:1`, …; several for an extraction: `cuda:0,cuda:1`.
     device: str = "auto"
     #: Failed videos tolerated; None means no budget: any failure ends with exit code 1, never 3.

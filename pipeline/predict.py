@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pipeline.accounting import Failures, RunRecord
 from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
 from pipeline.command_line import common_parser, parse_words, run_command
-from pipeline.config import Boxes, Config, config_as_dict, load_config
+from pipeline.config import Boxes, Config, UnionKind, config_as_dict, load_config
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.detector_loading import (
     DetectorIdentity,
@@ -29,6 +29,7 @@ from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, frame_requ
 from pipeline.files import file_sha256, json_sha256, write_atomically, write_json
 from pipeline.run_folder import ModelCard, read_card
 from pipeline.safely import as_item_error
+from pipeline.union_features import reduce_union
 from pipeline.video_files import VideoFile, list_videos, sort_videos
 from pipeline.vocabulary import load_vocabulary
 
@@ -89,7 +90,7 @@ def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequenc
     """
     for word in words:
         key = word.partition("=")[0]
-        if key in ("boxes", "frames.num") or (
+        if key in ("boxes", "frames.num", "union") or (
             key.startswith("detection.")
             and key not in ("detection.weights", "detection.batch_size", "detection.config")
         ):
@@ -99,6 +100,7 @@ def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequenc
         config.detection.weights = load_config(path).detection.weights
     config.detection = detection_of(card.cache.detector, config.detection)
     config.frames.num = int(card.cache.settings.get("frames", config.frames.num))
+    config.union = UnionKind[card.cache.settings.get("union", "full")]
     return config
 
 
@@ -195,6 +197,7 @@ class Prediction:
             clip = extractor.extract(
                 frames, video.video_id, fingerprint=inner, annotation=annotation
             )
+        clip = reduce_union(clip, explainer.config.union.value)
         trained = explainer.card.cache.settings.get("boxes")
         warnings = ("DETECTED_BOXES",) if boxes == "detected" and trained != boxes else ()
         tree, scores = explainer.explain(clip, fingerprint, warnings)

@@ -15,6 +15,7 @@ from pipeline.config import RelationPredictorConfig
 from pipeline.detector_loading import ROOT
 from pipeline.errors import UsageError
 from pipeline.predictor_card import PredictorCard, read_predictor_card
+from pipeline.union_features import check_full_union
 from relations.sttran import STTran
 
 SETTING = "relation_predictor.weights"
@@ -127,6 +128,7 @@ def check_predictor_on_cache(file: PredictorFile, info: CacheInfo, clip: Path) -
         UsageError: the first that differs, expected and found.
         ItemError: BAD_CACHE if the clip is damaged.
     """
+    check_full_union(info, SETTING)
     empty = ClipReader(clip).read([])
     check_predictor(
         file.card,

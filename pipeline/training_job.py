@@ -161,6 +161,11 @@ def prepare(config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path
     if settings.class_embeddings is None:
         settings = replace(settings, class_embeddings=config.boxes.value == "detected")
     empty = ClipReader(clips[0].path).read([])
+    if empty.union_features.shape[1] == 0:
+        raise UsageError(
+            "--cache: union features expected (Eq. 1 reads them), the cache was made with "
+            "union=none; extract again with union=full or union=conv256"
+        )
     t = config.train
     chosen = asdict(t) | {"amp": t.amp.value}
     learnt = {name: chosen[name] for name in chosen if name not in ("workers", "tensorboard")}

@@ -19,7 +19,7 @@ FAMILIES: dict[str, tuple[Callable[[Lab, int], Tally], int]] = {
     "damage": (videos.damage, 1000),
     "checksums": (videos.damage_with_checksums, 1000),
     "formats": (videos.formats, 14),
-    "bombs": (videos.bombs, 6),
+    "bombs": (videos.bombs, 5),
     "full": (storage.full_disk, 50),
     "readonly": (storage.read_only, 3),
     "writers": (writers.together, 100),

@@ -22,6 +22,7 @@ from pipeline.files import file_sha256, json_sha256
 from pipeline.predictor_card import PredictorCard, save_predictor
 from pipeline.training_log import TrainingLog
 from pipeline.training_state import STATE
+from pipeline.union_features import check_full_union
 from pipeline.vocabulary import load_vocabulary
 from pipeline.writers import sweep_temporary_files
 from relations.recall import recall_table
@@ -124,6 +125,7 @@ def prepare(config: RelationTraining, caches: Sequence[Path]) -> Job:
     clips: list[ClipEntry] = []
     digests: list[list[str]] = []
     for cache, info in zip(caches, infos, strict=True):
+        check_full_union(info, f"--cache {cache}")
         groups = [list(v.predicate_groups.items()) for v in (vocabulary, info)]
         if vocabulary.objects != info.objects or groups[0] != groups[1]:
             raise UsageError(

@@ -31,6 +31,7 @@ def extraction_settings(config: Config, objects: Sequence[str]) -> dict[str, Any
     """
     return {
         "boxes": config.boxes.value,
+        "union": config.union.value,
         "backend": config.decode.backend.value,
         "tolerant": config.decode.tolerant,
         "frames": config.frames.num,

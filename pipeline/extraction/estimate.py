@@ -17,6 +17,7 @@ from pipeline.extraction.job import Job
 from pipeline.extraction.steps import Examined, Outcome, Steps, Task
 from pipeline.progress import duration
 from pipeline.safely import as_item_error
+from pipeline.union_features import stored_channels
 
 #: Pairs per frame with detected boxes until the cache holds clips to measure.
 ASSUMED_PAIRS = 8.0
@@ -96,7 +97,7 @@ def _bytes(job: Job, steps: Steps, todo: Sequence[Task], frames: int) -> tuple[f
     widths = feature_widths(job.config.detection)
     if widths is None:
         return 0.0, "widths of detectron2's configuration are not known here"
-    box_features, union_channels = widths
+    box_features, union_channels = widths[0], stored_channels(job.config.union.value, widths[1])
     per_box = 2 * (box_features + len(steps.objects)) + 4 * 4 + 8 + 4
     per_pair = 2 * _CELLS * union_channels + 2 * 8
     return boxes * per_box + pairs * per_pair, how

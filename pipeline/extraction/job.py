@@ -21,6 +21,7 @@ from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extraction.clip import extraction_settings
 from pipeline.extraction.steps import Steps, Task, failure_key
 from pipeline.predictor_loading import PredictorFile, check_predictor, find_predictor
+from pipeline.union_features import check_union
 from pipeline.video_files import VideoFile, list_videos
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from pipeline.writers import folder_lock
@@ -136,6 +137,7 @@ def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
         LOG.warning("RANDOM_WEIGHTS: the detector is untrained; boxes and features mean nothing")
     read = read_annotations(annotations, vocabulary) if annotations else None
     _check_annotated(config, read, annotations)
+    check_union(config.union.value, feature_widths(config.detection))
     settings = extraction_settings(config, vocabulary.objects)
     predictor = find_relation_predictor(config, vocabulary, identity)
     return Job(config, listed, vocabulary, read, identity, settings, predictor)

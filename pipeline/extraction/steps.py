@@ -11,7 +11,7 @@ from detection.detector import Detector
 from pipeline.annotations import ClipAnnotation
 from pipeline.cache import CachedClip, ClipReader, load_clip
 from pipeline.cache_folder import Manifest, clip_path, is_known_file, replace_clip, store_clip
-from pipeline.config import Config
+from pipeline.config import Config, UnionKind
 from pipeline.decoding import FrameRequest, FrameStream
 from pipeline.detector_loading import DetectorIdentity, load_detector
 from pipeline.errors import FailureReason, ItemError
@@ -19,6 +19,7 @@ from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, frame_requ
 from pipeline.files import file_sha256, json_sha256
 from pipeline.predictor_loading import PredictorFile, load_predictor
 from pipeline.relation_prediction import with_predicted
+from pipeline.union_features import reduce_union
 from pipeline.video_files import VideoFile
 from relations.sttran import STTran
 
@@ -163,7 +164,8 @@ class Steps:
             clip = ClipReader(clip_path(self.cache, task.video_id))
             if self.predictor is None or clip.header.predictor == self.predictor.identity:
                 return Outcome(task.video_id, "skipped", None, sha256, task.failure_key)
-            if is_known_file(clip.path, row):
+            # A predictor reads all channels; where not all are stored, the video is taken again.
+            if self.config.union is UnionKind.full and is_known_file(clip.path, row):
                 return Examined(task, sha256, fingerprint, None, row)
         request = frame_request(self.config, task.video.path, sha256, task.annotation)
         return Examined(task, sha256, fingerprint, request)
@@ -208,9 +210,9 @@ class Networks:
             clip = self._get_extractor().extract(
                 frames, task.video_id, fingerprint=found.fingerprint, annotation=task.annotation
             )
-        if steps.predictor is None:
-            return clip
-        return with_predicted(clip, self._get_predictor(), steps.predictor.identity)
+        if steps.predictor is not None:
+            clip = with_predicted(clip, self._get_predictor(), steps.predictor.identity)
+        return reduce_union(clip, steps.config.union.value)
 
     @property
     def detector(self) -> Detector:

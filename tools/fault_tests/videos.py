@@ -20,7 +20,7 @@ from pipeline.errors import FailureReason, ItemError
 from pipeline.extraction.job import prepare
 from pipeline.extraction.steps import Outcome, Task
 from pipeline.files import file_sha256
-from pipeline.video_files import VideoFile
+from pipeline.video_files import VideoFile, video_id_of
 from tools.fault_tests.lab import HANG_S, IN_PROCESS, SMALL, Lab, Tally, tree, write_clip
 
 BLOCK = 4096
@@ -168,8 +168,9 @@ def formats(lab: Lab, number: int) -> Tally:
     code = lab.extract(cache, "decode.workers=1", videos=folder).wait()
     failures = (cache / "failures.jsonl").read_text() if code else ""
     for path, reason in cases:
-        is_done = (cache / f"{path.stem}.safetensors").is_file()
-        line = next((row for row in failures.splitlines() if f'"{path.stem}"' in row), "")
+        video_id = video_id_of(path)
+        is_done = (cache / f"{video_id}.safetensors").is_file()
+        line = next((row for row in failures.splitlines() if f'"{video_id}"' in row), "")
         is_right = is_done and not line if reason is None else f'"{reason}"' in line
         tally.count(None if is_right else f"{reason} expected, got {line or is_done}", path.name)
     return tally
@@ -181,13 +182,12 @@ def _odd_files(lab: Lab) -> Iterator[tuple[Path, str | None]]:
         ("nothing.mp4", b"", "unreadable-video"),
         ("text.mp4", b"no video at all\n" * 40, "unreadable-video"),
         ("cut.mp4", whole[: len(whole) // 2], "truncated-video"),
-        ("headless.mp4", whole[:40], "unreadable-video"),
+        ("headless.mp4", whole[:40], "no-frames"),
         ("suffix.avi", whole, None),
         ("odd name; rm -rf.mp4", whole, None),
     ):
         path = lab.folder / name
         path.write_bytes(data)
-        # A name that is unsafe becomes another, with digits of its hash.
         yield path, reason
     yield write_clip(lab.folder / "one.mp4", 1, num=1), None
     yield write_clip(lab.folder / "large.mp4", 1, num=3, size=(1920, 1080)), None
@@ -260,20 +260,30 @@ def bombs(lab: Lab, number: int) -> Tally:
 
 def _bombs(lab: Lab) -> Iterator[Path]:
     yield write_clip(lab.folder / "wide.mp4", 0, num=1, size=(8192, 4096))
-    yield _patched(lab, "wider.mp4", b"avc1", 24, (16000).to_bytes(2, "big") * 2)
+    yield _black_png(lab.folder / "black.mov", 12_000)
     yield _patched(lab, "frames.mp4", b"stts", 8, (0x3FFFFFFF).to_bytes(4, "big"))
     yield _patched(lab, "samples.mp4", b"stsz", 8, b"\0\0\0\1" + (0x3FFFFFFF).to_bytes(4, "big"))
     yield _long(lab.folder / "long.mp4", 300_000)
-    yield _patched(lab, "boxes.mp4", b"moov", -4, b"\x7f\xff\xff\xff")
 
 
 def _patched(lab: Lab, name: str, box: bytes, offset: int, value: bytes) -> Path:
     """A clip with other bytes at an offset after a box's type."""
     path = write_clip(lab.folder / name, 3, size=(64, 48))
     data = bytearray(path.read_bytes())
-    at = data.find(box) + (4 + offset if offset >= 0 else offset)
+    at = data.find(box) + 4 + offset
     data[at : at + len(value)] = value
     path.write_bytes(data)
+    return path
+
+
+def _black_png(path: Path, side: int) -> Path:
+    """One square black frame: 144 million pixels in some 150 kB."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("png", rate=25)
+        stream.width, stream.height, stream.pix_fmt = side, side, "gray"
+        frame = av.VideoFrame.from_ndarray(np.zeros((side, side), np.uint8), format="gray")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return path
 
 
