@@ -39,7 +39,7 @@ EXTRA = {
 #: Proved by tests of their own: minutes of work, or a checkpoint that cannot be had here.
 ELSEWHERE = (
     *("tools.check_reference", "tools.convert_weights", "tools.demo"),
-    *("tools.train_detector", "tools.benchmark"),
+    *("tools.train_detector", "tools.benchmark", "tools.faults"),
 )
 
 
