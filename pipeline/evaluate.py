@@ -113,11 +113,12 @@ def check_fits(card: ModelCard, info: CacheInfo, cache: Path) -> None:
                 f"--cache: the {part} the network was trained on expected, {cache} has others "
                 f"({_first_difference(wanted[part], there[part])}); extract with the same"
             )
-    if wanted["settings"].get("boxes") != there["settings"].get("boxes"):
-        raise UsageError(
-            f"--cache: boxes={wanted['settings'].get('boxes')} expected, as in training, {cache} "
-            f"has boxes={there['settings'].get('boxes')}"
-        )
+    for key, default in (("boxes", None), ("union", "full")):
+        trained, found = (tree["settings"].get(key, default) for tree in (wanted, there))
+        if trained != found:
+            raise UsageError(
+                f"--cache: {key}={trained} expected, as in training, {cache} has {key}={found}"
+            )
 
 
 def in_split(clip: ClipEntry, split: str, card: ModelCard) -> bool:

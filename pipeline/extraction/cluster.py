@@ -265,6 +265,7 @@ def make_one_by_one(steps: Steps) -> Work:
 def import_ray() -> Any:
     """The package ray; UsageError if it is not installed."""
     os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")  # leave the builtin print alone
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # report to nobody
     try:
         import ray
     except ImportError as error:

@@ -10,14 +10,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.settings import LaIARSettings
 from pipeline import train
 from pipeline.cache import clip_bytes, load_clip, save_clip
-from pipeline.cache_folder import read_cache_info
+from pipeline.cache_folder import CacheInfo, read_cache_info
 from pipeline.config import Config, load_config
 from pipeline.detector_loading import detector_identity
 from pipeline.errors import UsageError
+from pipeline.evaluate import check_fits
 from pipeline.extract import main as extract
 from pipeline.extraction.clip import clip_fingerprint, extraction_settings
+from pipeline.run_folder import ModelCard
 from pipeline.union_features import check_union, frozen_projection, reduce_union, stored_channels
 from tests.pipeline.clips import random_clip
 from tests.pipeline.dataset_maker import write_dataset
@@ -121,6 +124,18 @@ def test_caches_of_each_kind(
     if kind == "none":
         with pytest.raises(UsageError, match="made with union=none"):
             train.main(["--cache", str(cache), "--run", str(tmp_path / "run"), "device=cpu"])
+
+
+def test_a_network_is_not_tried_on_a_cache_of_another_kind() -> None:
+    def info(**settings: str) -> CacheInfo:
+        return CacheInfo({"boxes": "detected"} | settings, {}, ("person",), {})
+
+    card = ModelCard(LaIARSettings(), info(union="conv256"), "none", 8, 256)
+    check_fits(card, info(union="conv256"), Path("c"))
+    with pytest.raises(
+        UsageError, match="union=conv256 expected, .* has union=full"
+    ):
+        check_fits(card, info(), Path("c"))
 
 
 #: Key -> a value other than the default. True: it determines what is extracted.
