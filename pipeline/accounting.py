@@ -112,7 +112,7 @@ class Failures:
         rows: dict[str, dict[str, Any]] = {}
         if self._path.is_file():
             for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
-                with suppress(ValueError, KeyError, TypeError):
+                with suppress(ValueError, KeyError, TypeError, RecursionError):
                     row = json.loads(line)
                     rows[str(row["id"])] = row
         return rows

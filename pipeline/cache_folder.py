@@ -2,6 +2,7 @@
 
 cache.json        schema, settings that determine content, detector, vocabulary, action classes
 manifest.jsonl    one line per file: id, sha256, fingerprint, counts; the last line of an id counts.
+                  `line` is the sha256 of the rest of a line: one that changed since is passed over
                   `before` is the sha256 of the file that this one replaces: a writer that is killed
                   leaves one of the two
 ID.safetensors    the clips
@@ -97,7 +98,10 @@ def read_cache_info(folder: Path) -> CacheInfo:
                 f"{path}: schema {FOLDER_SCHEMA} expected, got {tree['schema']}; extract again"
             )
         if tree.pop("sha256", None) != json_sha256(tree):
-            raise UsageError(f"{path}: what pipeline.extract wrote expected, it changed since")
+            raise UsageError(
+                f"{path}: what pipeline.extract wrote expected, it changed since; "
+                "restore it, or extract again into an empty folder"
+            )
         return CacheInfo.from_tree(tree)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UsageError(
@@ -203,7 +207,7 @@ def write_manifest(folder: Path, rows: dict[str, dict[str, Any]]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    """Id -> its last line; a torn line (a killed writer) is passed over."""
+    """Id -> its last line; one that is torn (a killed writer) or changed since is passed over."""
     return Manifest(folder).rows()
 
 
@@ -230,11 +234,12 @@ class Manifest:
         self._read += whole
         # A last line without its end counts, and is read again: it may be cut off just now.
         for line in data.decode("utf-8", "replace").splitlines():
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 row = json.loads(line)
-                self._rows[str(row["id"])] = row
+                if row.pop("line") == json_sha256(row):
+                    self._rows[str(row["id"])] = row
         return self._rows
 
 
 def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, sort_keys=True)
+    return json.dumps(row | {"line": json_sha256(row)}, sort_keys=True)

@@ -132,9 +132,7 @@ def test_a_network_is_not_tried_on_a_cache_of_another_kind() -> None:
 
     card = ModelCard(LaIARSettings(), info(union="conv256"), "none", 8, 256)
     check_fits(card, info(union="conv256"), Path("c"))
-    with pytest.raises(
-        UsageError, match="union=conv256 expected, .* has union=full"
-    ):
+    with pytest.raises(UsageError, match=r"union=conv256 expected, .* has union=full"):
         check_fits(card, info(), Path("c"))
 
 

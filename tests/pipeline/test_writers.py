@@ -19,7 +19,7 @@ from pipeline.cache_folder import (
     store_clip,
 )
 from pipeline.errors import FailureReason, ItemError
-from pipeline.files import append_line, host_mark, write_temporary
+from pipeline.files import host_mark, write_temporary
 from pipeline.writers import Writer, folder_lock, living_writers, sweep_temporary_files
 from tests.pipeline.clips import random_clip
 
@@ -82,12 +82,30 @@ def test_this_process_is_no_other_writer(tmp_path: Path) -> None:
 
 
 def test_a_line_after_one_that_was_cut_off_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "manifest.jsonl"
-    append_line(path, '{"id": "a"}')
-    with open(path, "a") as file:
+    append_manifest(tmp_path, {"id": "a"})
+    with open(tmp_path / "manifest.jsonl", "a") as file:
         file.write('{"id": "b", "sh')
-    append_line(path, '{"id": "c"}')
+    append_manifest(tmp_path, {"id": "c"})
     assert sorted(read_manifest(tmp_path)) == ["a", "c"]
+
+
+def test_a_line_of_which_any_bit_flipped_is_passed_over(tmp_path: Path) -> None:
+    row = {"id": "a", "sha256": "0" * 64, "frames": 3}
+    append_manifest(tmp_path, row)
+    path = tmp_path / "manifest.jsonl"
+    whole = path.read_bytes()
+    assert read_manifest(tmp_path) == {"a": row}
+    for number in range(8 * (len(whole) - 1)):
+        data = bytearray(whole)
+        data[number // 8] ^= 1 << number % 8
+        path.write_bytes(data)
+        assert read_manifest(tmp_path) == {}, (number, bytes(data))
+
+
+def test_lines_that_are_no_rows_are_passed_over(tmp_path: Path) -> None:
+    lines = ("[]", "7", '"a"', "null", '{"id": "a"}', '{"line": 1}', "\\", "[" * 100_000)
+    (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
+    assert read_manifest(tmp_path) == {}
 
 
 def test_a_manifest_reads_what_others_add_and_what_they_rewrite(tmp_path: Path) -> None:
@@ -100,7 +118,10 @@ def test_a_manifest_reads_what_others_add_and_what_they_rewrite(tmp_path: Path) 
     assert {k: row["n"] for k, row in manifest.rows().items()} == {"a": 1, "b": 2}
     settle_manifest(tmp_path, {})
     lines = (tmp_path / "manifest.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [{"id": "a", "n": 1}, {"id": "b", "n": 2}]
+    assert [(json.loads(line)["id"], json.loads(line)["n"]) for line in lines] == [
+        ("a", 1),
+        ("b", 2),
+    ]
     append_manifest(tmp_path, {"id": "a", "n": 3})
     assert {k: row["n"] for k, row in manifest.rows().items()} == {"a": 3, "b": 2}
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from pipeline import extract
+from pipeline.cache_folder import read_cache_info, write_cache_info
 from pipeline.carded_weights import read_tensors
 from pipeline.errors import UsageError
 from pipeline.predictor_card import read_predictor_card
@@ -102,13 +104,12 @@ def test_what_cannot_be_trained_on_is_refused(world: World, tmp_path: Path) -> N
     with pytest.raises(UsageError, match=r"training\.epochs: at least 1"):
         learn(world.cache, tmp_path / "run", "training.epochs=0")
     cache = Path(shutil.copytree(world.cache, tmp_path / "cache"))
-    tree = json.loads((cache / "cache.json").read_text())
-    tree["objects"][3] = "sofa"
-    (cache / "cache.json").write_text(json.dumps(tree))
+    info = read_cache_info(cache)
+    objects = (*info.objects[:3], "sofa", *info.objects[4:])
+    write_cache_info(cache, replace(info, objects=objects))
     with pytest.raises(UsageError, match="the vocabulary 'action_genome' expected"):
         learn(cache, tmp_path / "run")
-    tree["objects"][3] = "blanket"
-    (cache / "cache.json").write_text(json.dumps(tree))
+    write_cache_info(cache, info)
     path = sorted(cache.glob("*.safetensors"))[0]
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UsageError, match="whole clips expected, 1 are not"):

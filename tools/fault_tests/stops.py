@@ -21,7 +21,8 @@ def kills(lab: Lab, number: int) -> Tally:
             if process.poll() is not None:
                 break
             process.send(signal.SIGKILL)
-            process.wait()
+            if process.wait() != -signal.SIGKILL:
+                break  # it had ended by itself
             tally.count(_torn(lab, cache), f"killed, {cache}")
             known = len(read_manifest(cache))
             if tally.tried >= number:

@@ -1,17 +1,20 @@
 """Full and read-only disks, and bits that flip in a cache."""
 
+import io
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from pipeline.cache import load_clip
-from pipeline.cache_folder import read_cache_info
+from pipeline.cache_folder import read_cache_info, read_manifest
+from pipeline.command_line import EXIT_OK, EXIT_USAGE
 from pipeline.dataset import list_clips
 from pipeline.errors import ItemError, UsageError
-from tools.fault_tests.lab import Lab, Tally, Tree, left_over, tree
+from tools.cache import main as verify_cache
+from tools.fault_tests.lab import Lab, Tally, left_over, tree
 
 _PAGE = 4096
 
@@ -71,12 +74,15 @@ def read_only(lab: Lab, number: int) -> Tally:
 def bit_rot(lab: Lab, number: int) -> Tally:
     """One bit flips in a file of a finished cache."""
     tally = Tally(
-        "bit rot in a cache", "found before anything is read from it, or all that is read is equal"
+        "bit rot in a cache",
+        "found before anything is read from it, or all that is read is equal; extract --verify "
+        "makes clips and manifest whole again, and refuses a changed cache.json",
     )
     cache, harmless = lab.new(), 0
     if lab.extract(cache).wait() != 0:
         raise UsageError(f"{cache}: a whole cache expected")
     before = _read(cache)
+    assert before is not None
     for _ in range(number):
         copy = Path(shutil.copytree(cache, lab.new()))
         path = lab.random.choice([copy / name for name in lab.whole])
@@ -85,30 +91,59 @@ def bit_rot(lab: Lab, number: int) -> Tally:
         data[at] ^= 1 << bit
         path.write_bytes(data)
         found = _read(copy)
-        is_equal = found == before
-        harmless += is_equal
-        is_found = found is None or len(found) < len(before or {})
-        tally.count(
-            None if is_equal or is_found else "read as right", f"bit {bit} of byte {at}, {path}"
-        )
-        lab.forget(*((copy,) if is_equal or is_found else ()))
+        harmless += found == before
+        problem = _unnoticed(copy, before, found) or _unrepaired(lab, copy, found)
+        tally.count(problem, f"bit {bit} of byte {at}, {path}")
+        lab.forget(*(() if problem else (copy,)))
     tally.notes["harmless: all that is read is equal"] = harmless
     return tally
 
 
-def _read(cache: Path) -> Tree | None:
-    """What training would read: one entry per clip that is offered; None if it is refused."""
+Content = dict[str, tuple[object, ...]]
+
+
+def _read(cache: Path) -> Content | None:
+    """What training and listing read: of the cache, and per clip offered; None if it is refused."""
     try:
-        read_cache_info(cache)
+        info = read_cache_info(cache)
+        rows = read_manifest(cache)
         clips, _ = list_clips(cache)
-        return {clip.video_id: _content(clip.path) for clip in clips}
+        content: Content = {"": (info,)}
+        for clip in clips:
+            load_clip(clip.path)
+            row = rows[clip.video_id]
+            content[clip.video_id] = (clip.header, clip.relations, row, clip.path.read_bytes())
+        return content
     except (UsageError, ItemError):
         return None
 
 
-def _content(path: Path) -> bytes:
-    load_clip(path)
-    return path.read_bytes()
+def _unnoticed(cache: Path, before: Content, found: Content | None) -> str | None:
+    """What is read although it is wrong, or what `tools.cache verify` does not tell."""
+    for name, content in (found or {}).items():
+        if content != before.get(name):
+            return f"read as right: {name or 'cache.json'}"
+    try:
+        with redirect_stdout(io.StringIO()):
+            code = verify_cache(["verify", str(cache)])
+    except UsageError:
+        code = EXIT_USAGE
+    if (code == EXIT_OK) != (found == before):
+        return f"tools.cache verify: exit {code}"
+    return None
+
+
+def _unrepaired(lab: Lab, cache: Path, found: Content | None) -> str | None:
+    """Why extracting again with the videos at hand did not end as an unbroken run does."""
+    process = lab.extract(cache, "--verify")
+    code = process.wait()
+    if found is None:  # what the clips were made with can no longer be known
+        return None if code == EXIT_USAGE else f"cache.json refused, but extract: exit {code}"
+    clips = {name: data for name, data in tree(cache).items() if name != "cache.json"}
+    is_same = all(lab.whole[name] == data for name, data in clips.items())
+    if code != 0 or not is_same or len(clips) + 1 != len(lab.whole):
+        return f"extract --verify: exit {code}, the result differs from an unbroken run's"
+    return None
 
 
 def _torn(lab: Lab, cache: Path) -> str | None:
