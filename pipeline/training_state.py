@@ -54,13 +54,16 @@ def restore_state(
         device: of this training.
 
     Raises:
-        UsageError: if the state is damaged, or of other settings or data.
+        UsageError: if the state is damaged, or of another command, other settings or data.
     """
     path = run / STATE
     try:
         tree = torch.load(path, map_location="cpu", weights_only=True)
         if tree["schema"] != schema:
-            raise ValueError(f"schema {schema} expected, got {tree['schema']}")
+            raise UsageError(
+                f"--run: {path} is the state of another command or version ({schema} expected, "
+                f"got {str(tree['schema'])[:80]}); give another --run"
+            )
         if tree["settings"] != identity:
             raise UsageError(
                 f"--run: {run} was begun with other settings or other data; give the same, or "

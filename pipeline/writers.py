@@ -27,6 +27,7 @@ _WRITER = re.compile(r"^\.writer\.tmp-(([0-9a-f]{8})-(\d+))$")
 #: whose processes cannot be seen from here, are left over.
 _FOREIGN_AGE_S = 600.0
 _PATIENCE_S = 60.0
+LOCK = ".lock"
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
     Where locks cannot be had, or one is held for a minute, the work goes on without.
     """
-    lock = FileLock(folder / ".lock", timeout=_PATIENCE_S)
+    lock = FileLock(folder / LOCK, timeout=_PATIENCE_S)
     try:
         lock.acquire()
     except (OSError, RuntimeError) as error:
@@ -72,6 +73,12 @@ def living_writers(folder: Path) -> list[str]:
         if match and match[1] != writer_token() and _is_alive(path, match[2], int(match[3])):
             found.append(match[1])
     return sorted(found)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file's name is that of a file while it is written, of a writer or of the lock."""
+    name = path.name
+    return name == LOCK or bool(_TEMPORARY.match(name) or _WRITER.match(name))
 
 
 def sweep_temporary_files(folder: Path) -> list[Path]:

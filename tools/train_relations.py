@@ -20,11 +20,12 @@ from pipeline.detector_loading import pick_device
 from pipeline.errors import UsageError
 from pipeline.files import file_sha256, json_sha256
 from pipeline.predictor_card import PredictorCard, save_predictor
+from pipeline.training_log import LOG as LOG_FILE
 from pipeline.training_log import TrainingLog
 from pipeline.training_state import STATE
 from pipeline.union_features import check_full_union
 from pipeline.vocabulary import load_vocabulary
-from pipeline.writers import sweep_temporary_files
+from pipeline.writers import is_temporary, sweep_temporary_files
 from relations.recall import recall_table
 from relations.settings import PredictorSettings
 from relations.sttran import STTran
@@ -51,7 +52,7 @@ EXAMPLE = (
     "python -m tools.train_relations --config configs/relations/world.yaml "
     "--cache cache/oracle --run runs/relations"
 )
-WEIGHTS = "predictor.safetensors"
+WEIGHTS, RUN = "predictor.safetensors", "run.json"
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,9 @@ def main(argv: list[str]) -> int:
     check_settings(config)
     device = pick_device(config.device)
     job = prepare(config, args.cache)
-    if args.run.is_dir() and any(args.run.iterdir()) and not (args.run / STATE).is_file():
-        raise UsageError(f"--run: an empty folder or one of this command expected, got {args.run}")
     torch.manual_seed(config.training.seed)
     model = _new_model(job)
-    try:
-        args.run.mkdir(parents=True, exist_ok=True)
-        sweep_temporary_files(args.run)
-    except OSError as error:
-        raise UsageError(f"--run: a writable folder expected, {args.run}: {error}") from error
+    _open_run(args.run)
     record = RunRecord(
         args.run,
         stage="train_relations",
@@ -111,6 +106,16 @@ def main(argv: list[str]) -> int:
         f"--cache {args.cache[0]} --mode predcls"
     )
     return EXIT_OK
+
+
+def _check_run(run: Path) -> None:
+    """UsageError for a folder that holds anything but a training, begun or not yet."""
+    if not run.is_dir() or (run / STATE).is_file():
+        return
+    # An interruption in the first epoch leaves no state; the training begins anew then.
+    begun = {LOG_FILE, RUN, "tensorboard"}
+    if any(p.name not in begun and not is_temporary(p) for p in run.iterdir()):
+        raise UsageError(f"--run: an empty folder or one of this command expected, got {run}")
 
 
 def prepare(config: RelationTraining, caches: Sequence[Path]) -> Job:
@@ -170,6 +175,19 @@ def prepare(config: RelationTraining, caches: Sequence[Path]) -> Job:
     return Job(config, settings, infos[0], training, validation, identity)
 
 
+def _open_run(run: Path) -> None:
+    """Create a run folder; UsageError if it holds other things, or is not writable."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        sweep_temporary_files(run)
+        there = {path.name for path in run.iterdir()}
+    except OSError as error:
+        raise UsageError(f"--run: a writable folder expected, {run}: {error}") from error
+    # A run that ends before its first state leaves its record alone.
+    if STATE not in there and there - {"run.json"}:
+        raise UsageError(f"--run: an empty folder or one of this command expected, got {run}")
+
+
 def _what_counts(config: RelationTraining) -> dict[str, Any]:
     """Settings that determine the weights; no path: word vectors count by their bytes."""
     tree = config_as_dict(config)
@@ -212,6 +230,8 @@ def train(job: Job, run: Path, model: STTran, device: torch.device) -> RelationL
     if (run / STATE).is_file():
         learner.load(run, job.identity)
         LOG.info("going on after epoch %d of %d", learner.progress.epoch, t.epochs)
+    else:  # first of all files, so that the folder is known as this training's from now on
+        learner.save(run, job.identity)
     log = TrainingLog(run, tensorboard=t.tensorboard)
     log.rewind(learner.progress.step, learner.progress.epoch)
     for epoch in range(learner.progress.epoch, t.epochs):
@@ -229,14 +249,17 @@ def train(job: Job, run: Path, model: STTran, device: torch.device) -> RelationL
                 bar.update(len(sample.video_ids))
         validation = validate(job, learner.model)
         learner.end_epoch(validation["recall_20"])
-        learner.save(run, job.identity)
         summary: dict[str, Any] = {
             "epoch": epoch + 1,
             "step": learner.progress.step,
             "loss": sum(losses) / len(losses),
             "seconds": round(time.time() - start, 3),
         }
+        # Before the state: lines beyond a state are dropped, those that lack never come.
+        # Before the state: a line that has none is dropped when the training goes on.
         log.add("epoch", **summary, **validation)
+        learner.save(run, job.identity)
+        learner.save(run, job.identity)
         shown = {k: round(v, 4) for k, v in validation.items() if v is not None}
         LOG.info("%s: loss %.4f, %s", label, summary["loss"], shown or "no validation videos")
     log.close()

@@ -15,11 +15,13 @@ from pipeline.cache_folder import read_cache_info, write_cache_info
 from pipeline.carded_weights import read_tensors
 from pipeline.errors import UsageError
 from pipeline.predictor_card import read_predictor_card
+from pipeline.training_state import STATE
 from relations.sttran import STTran
 from tests.conftest import CONFIG, World
 from tests.pipeline.predictor_files import predictor_file, small_settings
 from tools import benchmark, convert_weights, evaluate_relations, train_relations
 from tools.reference_checks import sttran as reference
+from tools.relation_training.learner import RelationLearner
 from tools.relation_training.word_vectors import set_class_embeddings
 
 SMALL = (
@@ -60,22 +62,26 @@ def test_training_learns_and_leaves_a_card(run: Path) -> None:
     assert card.detector == "random:0"
 
 
-def test_an_interrupted_training_ends_with_the_same_bits(
-    world: World, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class StopError(Exception):
-        pass
+class StopError(Exception):
+    """What a test interrupts a training with."""
 
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_interrupted_training_ends_with_the_same_bits(
+    world: World, run: Path, tmp_path: Path, epoch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batches = train_relations.epoch_batches
 
     def stops(*args, **kwargs):
-        if kwargs["epoch"] == 1:
+        yield next(found := batches(*args, **kwargs))
+        if kwargs["epoch"] == epoch:
             raise StopError
-        yield from batches(*args, **kwargs)
+        yield from found
 
     monkeypatch.setattr(train_relations, "epoch_batches", stops)
     with pytest.raises(StopError):
         learn(world.cache, tmp_path / "run")
+    assert len(rows(tmp_path / "run", "epoch")) == epoch
     monkeypatch.undo()
     torch.manual_seed(99)
     assert learn(world.cache, tmp_path / "run") == 0
@@ -86,6 +92,90 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     )
     with pytest.raises(UsageError, match="begun with other settings"):
         learn(world.cache, tmp_path / "run", "training.lr=0.5")
+
+
+def test_a_training_that_ends_between_its_files_loses_no_line(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, epochs = RelationLearner.save, [0, 1]
+
+    def stops(learner: RelationLearner, folder: Path, identity: str) -> None:
+        if learner.progress.epoch not in epochs:
+            raise StopError
+        save(learner, folder, identity)
+        if learner.progress.epoch == 1:
+            epochs.remove(1)  # the next time it is refused before it is written
+            raise StopError
+
+    monkeypatch.setattr(RelationLearner, "save", stops)
+    for _ in range(2):
+        with pytest.raises(StopError):
+            learn(world.cache, tmp_path / "run")
+    monkeypatch.undo()
+    assert learn(world.cache, tmp_path / "run") == 0
+    assert [row["epoch"] for row in rows(tmp_path / "run", "epoch")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": "laiar.state/1"}, "the state of another command .* give another --run"),
+        ({"progress": {"epoch": 3, "step": 9, "best": {}}}, "expected, it is missing; delete"),
+    ],
+)
+def test_states_that_cannot_be_taken_up_are_refused(
+    world: World, run: Path, tmp_path: Path, change: dict, message: str
+) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "run"))
+    tree = torch.load(copied / STATE, weights_only=True)
+    torch.save(tree | change, copied / STATE)
+    with pytest.raises(UsageError, match=message):
+        learn(world.cache, copied)
+
+
+def test_a_run_that_was_refused_before_its_first_step_can_be_begun_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise UsageError("no network")
+
+    monkeypatch.setattr(train_relations, "train", refuses)
+    with pytest.raises(UsageError, match="no network"):
+        learn(world.cache, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+    monkeypatch.undo()
+    assert learn(world.cache, tmp_path / "run", "training.epochs=1") == 0
+
+
+@pytest.mark.parametrize("moment", ["step", "epoch", "state"])
+def test_a_training_interrupted_in_its_first_epoch_or_at_its_end_is_taken_up(
+    world: World, run: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first step, after the first epoch's line, and before it."""
+
+    def stops(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    add = train_relations.TrainingLog.add
+
+    def adds(log, kind, **row):
+        if kind == "epoch" and moment == "state":
+            stops()
+        add(log, kind, **row)
+        if kind == moment:
+            stops()
+
+    monkeypatch.setattr(train_relations.TrainingLog, "add", adds)
+    with pytest.raises(KeyboardInterrupt):
+        learn(world.cache, tmp_path / "run")
+    monkeypatch.undo()
+    (tmp_path / "run" / ".state.pt.tmp-01234567-99999999-01234567").touch()
+    assert learn(world.cache, tmp_path / "run") == 0
+    name = "predictor.safetensors"
+    assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes()
+    for kind in ("step", "epoch"):
+        told, wanted = rows(tmp_path / "run", kind), rows(run, kind)
+        assert [(r["step"], r["loss"]) for r in told] == [(r["step"], r["loss"]) for r in wanted]
 
 
 @pytest.mark.parametrize("words", [("training.multi_label=margin", "training.schedule=plateau"),

@@ -148,8 +148,11 @@ class RelationLearner:
         restore_state(run, STATE_SCHEMA, identity, self._restore, self.device)
 
     def _restore(self, tree: dict[str, Any]) -> None:
+        progress = Progress(**tree["progress"])
+        if progress.epoch:  # what is wrong with the best weights must not show at the end
+            load_strictly(self.model, progress.best)
         load_strictly(self.model, tree["model"])
         self.optimizer.load_state_dict(tree["optimizer"])
         self.plateau.load_state_dict(tree["plateau"])
         self.scaler.load_state_dict(tree["scaler"])
-        self.progress = Progress(**tree["progress"])
+        self.progress = progress
