@@ -18,15 +18,24 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
+from pipeline.clip_checks import (
+    PREDICATES,
+    check_offsets,
+    check_pairs,
+    check_shapes,
+    check_values,
+)
 from pipeline.errors import FailureReason, ItemError
 from pipeline.files import write_atomically
 from pipeline.tensor_rows import TensorRows
 
 SCHEMA = "laiar.clip/1"
 _HALF = ("distribution", "box_features", "union_features")
-_PREDICATES = "predicates/"
 #: What reading a damaged or foreign file raises.
-_DAMAGE = (OSError, SafetensorError, ValueError, TypeError, KeyError, IndexError)
+_DAMAGE = (
+    *(OSError, SafetensorError, ValueError, TypeError),
+    *(KeyError, IndexError, RuntimeError),
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,9 @@ class CachedClip:
         predicates: relation source (`ground-truth`, `predicted`) -> (P, R) float32 in [0, 1].
 
     Raises:
-        ValueError: if lengths and offsets do not agree, or a pair points outside its frame.
+        ValueError: if lengths and offsets do not agree, or arrays are of other shapes; if a pair
+            points outside its frame or twice at one box, a box is inverted, a label is no column
+            of `distribution`, or a predicate is not from 0 to 1.
     """
 
     header: ClipHeader
@@ -122,18 +133,18 @@ class CachedClip:
         T = len(self.frame_index)
         if len(self.timestamps_s) != T:
             raise ValueError(f"timestamps_s: {T} rows expected, got {len(self.timestamps_s)}")
-        _check_offsets("box_offsets", self.box_offsets, T, len(self.boxes))
-        _check_offsets("pair_offsets", self.pair_offsets, T, len(self.pairs))
-        N, P = len(self.boxes), len(self.pairs)
-        lengths = {name: (getattr(self, name), N) for name in _BOX_ARRAYS}
-        lengths |= {name: (getattr(self, name), P) for name in _PAIR_ARRAYS}
-        lengths |= {f"{_PREDICATES}{s}": (value, P) for s, value in self.predicates.items()}
-        for name, (value, rows) in lengths.items():
-            if len(value) != rows:
-                raise ValueError(f"{name}: {rows} rows expected, got {len(value)}")
-        boxes_of_pair = self.box_offsets.diff()[self.pair_frame]
-        if bool(((self.pairs < 0) | (self.pairs >= boxes_of_pair[:, None])).any()):
-            raise ValueError("pairs: rows of their frame's boxes expected, got one outside")
+        check_offsets("box_offsets", self.box_offsets, T, len(self.boxes))
+        check_offsets("pair_offsets", self.pair_offsets, T, len(self.pairs))
+        of_boxes = {name: getattr(self, name) for name in _BOX_ARRAYS}
+        of_pairs = {name: getattr(self, name) for name in _PAIR_ARRAYS}
+        of_pairs |= {f"{PREDICATES}{source}": v for source, v in self.predicates.items()}
+        for arrays, rows in ((of_boxes, len(self.boxes)), (of_pairs, len(self.pairs))):
+            for name, value in arrays.items():
+                if len(value) != rows:
+                    raise ValueError(f"{name}: {rows} rows expected, got {len(value)}")
+        check_shapes(of_boxes | of_pairs)
+        check_pairs(self.pairs, self.box_offsets.diff()[self.pair_frame])
+        check_values(of_boxes | of_pairs)
 
     @property
     def video_id(self) -> str:
@@ -194,6 +205,9 @@ class ClipReader:
             self.header = ClipHeader.from_json(self._file.metadata.get("laiar", "null"))
             names = (*_FRAME_ARRAYS, "box_offsets", "pair_offsets")
             self._small = self._file.read(dict.fromkeys(names))
+            for name, of in (("box_offsets", "boxes"), ("pair_offsets", "pairs")):
+                rows = self._file.num_rows(of)
+                check_offsets(name, self._small[name], self.num_frames, rows)
         except _DAMAGE as error:
             raise _bad_cache(path, error) from error
 
@@ -211,7 +225,7 @@ class ClipReader:
     def relations(self) -> tuple[str, ...]:
         """Relation sources stored in the file."""
         names = self._file.names
-        return tuple(n.removeprefix(_PREDICATES) for n in names if n.startswith(_PREDICATES))
+        return tuple(n.removeprefix(PREDICATES) for n in names if n.startswith(PREDICATES))
 
     def has_relations(self, source: str) -> Tensor:
         """(T,) bool: frames in which some pair has a predicate from this source.
@@ -219,13 +233,14 @@ class ClipReader:
         Raises:
             ItemError: BAD_CACHE if the file is damaged or has no such source.
         """
-        name = f"{_PREDICATES}{source}"
+        name = f"{PREDICATES}{source}"
         try:
             said = self._file.read({name: None})[name] > 0
+            offsets = self._small["pair_offsets"]
+            check_offsets("pair_offsets", offsets, self.num_frames, len(said))
+            return _running(said.any(1).long())[offsets].diff() > 0
         except _DAMAGE as error:
             raise _bad_cache(self.path, error) from error
-        total = torch.cat([torch.zeros(1, dtype=torch.int64), said.any(1).long().cumsum(0)])
-        return total[self._small["pair_offsets"]].diff() > 0
 
     def read(self, rows: Sequence[int] | None = None, *, half: bool = False) -> CachedClip:
         """Load frames.
@@ -252,7 +267,7 @@ class ClipReader:
 
     def _read_arrays(self, picked: list[int], half: bool) -> dict[str, Any]:
         arrays: dict[str, Any] = {name: self._small[name][picked] for name in _FRAME_ARRAYS}
-        predicates = [f"{_PREDICATES}{source}" for source in self.relations]
+        predicates = [f"{PREDICATES}{source}" for source in self.relations]
         wanted: dict[str, Sequence[tuple[int, int]] | None] = {}
         for offsets_name, names in (
             ("box_offsets", _BOX_ARRAYS),
@@ -267,7 +282,7 @@ class ClipReader:
         for name in () if half else _HALF:
             arrays[name] = arrays[name].float()
         arrays["predicates"] = {
-            name.removeprefix(_PREDICATES): arrays.pop(name).float() for name in predicates
+            name.removeprefix(PREDICATES): arrays.pop(name).float() for name in predicates
         }
         return arrays
 
@@ -276,20 +291,20 @@ def clip_bytes(clip: CachedClip) -> bytes:
     """Serialise a clip; the same clip gives the same bytes.
 
     Raises:
-        ItemError: INTERNAL_ERROR if a feature is not finite in float16.
+        ItemError: INTERNAL_ERROR if a feature or a predicate is not finite in float16.
     """
     arrays: dict[str, Tensor] = {}
     for name in (*_FRAME_ARRAYS, "box_offsets", "pair_offsets", *_BOX_ARRAYS, *_PAIR_ARRAYS):
         arrays[name] = getattr(clip, name)
-    for source, value in clip.predicates.items():
-        arrays[f"{_PREDICATES}{source}"] = value.to(torch.float16)
-    for name in _HALF:
+    relations = {f"{PREDICATES}{source}": value for source, value in clip.predicates.items()}
+    arrays |= relations
+    for name in (*_HALF, *relations):
         arrays[name] = arrays[name].to(torch.float16)
         if not bool(torch.isfinite(arrays[name]).all()):
             raise ItemError(
                 FailureReason.INTERNAL_ERROR,
                 f"{clip.video_id}: {name} within float16 expected, got values beyond; "
-                "check the detector weights",
+                "check the weights it comes from",
             )
     arrays = {name: value.cpu().contiguous() for name, value in arrays.items()}
     return save(arrays, metadata={"laiar": clip.header.to_json()})
@@ -333,17 +348,6 @@ def _merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((start, end))
     return merged
-
-
-def _check_offsets(name: str, offsets: Tensor, frames: int, rows: int) -> None:
-    good = (
-        offsets.shape == (frames + 1,)
-        and int(offsets[0]) == 0
-        and int(offsets[-1]) == rows
-        and bool((offsets.diff() >= 0).all())
-    )
-    if not good:
-        raise ValueError(f"{name}: {frames + 1} rising values from 0 to {rows} expected")
 
 
 def _bad_cache(path: Path, error: Exception) -> ItemError:

@@ -154,8 +154,11 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
 
 def check_finite(clip: CachedClip) -> None:
     """ItemError BAD_CACHE if an array of a clip holds NaN or infinity."""
-    for name in ("box_features", "union_features", "boxes", "scores", "distribution"):
-        if not bool(torch.isfinite(getattr(clip, name)).all()):
+    names = ("box_features", "union_features", "boxes", "scores", "distribution")
+    arrays = {name: getattr(clip, name) for name in names}
+    arrays |= {f"predicates/{source}": value for source, value in clip.predicates.items()}
+    for name, value in arrays.items():
+        if not bool(torch.isfinite(value).all()):
             raise ItemError(
                 FailureReason.BAD_CACHE,
                 f"{clip.video_id}: finite {name} expected, got NaN or infinity; extract again",

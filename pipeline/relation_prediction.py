@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from pipeline.cache import CachedClip
+from pipeline.errors import FailureReason, ItemError
 from pipeline.sampling import uniform_rows
 from relations.pair_batch import PairBatch
+from relations.settings import PredictorSettings
 from relations.spatial_masks import spatial_masks
 from relations.sttran import STTran
 
@@ -60,7 +62,12 @@ def predict_relations(
 
     Returns:
         (P, R) float32, attention first; zeros in frames of no sequence.
+
+    Raises:
+        ItemError: BAD_CACHE if the clip's features or classes are not those of the predictor,
+            INTERNAL_ERROR if a probability is not finite.
     """
+    check_features(clip, predictor.settings)
     device = next(predictor.parameters()).device
     result = torch.zeros(len(clip.pairs), predictor.settings.num_predicates)
     frame = clip.pair_frame
@@ -70,7 +77,33 @@ def predict_relations(
             with torch.inference_mode():
                 logits = predictor(clip_pairs(clip.select(list(rows))).to(device))
                 result[mine] = logits.probabilities().cpu()
+    if not bool(torch.isfinite(result).all()):
+        raise ItemError(
+            FailureReason.INTERNAL_ERROR,
+            f"{clip.video_id}: finite probabilities of relations expected, got NaN; check the "
+            "clip's features (python -m tools.cache verify) and the predictor's weights",
+        )
     return result
+
+
+def check_features(clip: CachedClip, settings: PredictorSettings) -> None:
+    """ItemError BAD_CACHE if a clip's features or classes are not those of a predictor."""
+    for name, value, wanted in (
+        ("box_features", clip.box_features, settings.feature_width),
+        ("union_features", clip.union_features, settings.union_channels),
+    ):
+        if value.shape[1] != wanted:
+            raise ItemError(
+                FailureReason.BAD_CACHE,
+                f"{clip.video_id}: {name} of {wanted} channels expected, as the predictor takes, "
+                f"got {value.shape[1]}; extract again",
+            )
+    if bool((clip.labels >= settings.num_objects).any()):
+        raise ItemError(
+            FailureReason.BAD_CACHE,
+            f"{clip.video_id}: labels below {settings.num_objects} expected, as the predictor "
+            f"knows, got {int(clip.labels.max())}; extract again",
+        )
 
 
 def with_predicted(clip: CachedClip, predictor: STTran, identity: dict[str, Any]) -> CachedClip:

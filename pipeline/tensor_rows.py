@@ -71,6 +71,11 @@ class TensorRows:
         }
         self.names = tuple(self._arrays)
 
+    def num_rows(self, name: str) -> int:
+        """Rows of an array; KeyError if there is no such array."""
+        shape = self._arrays[name].shape
+        return shape[0] if shape else 0
+
     def read(self, wanted: dict[str, Sequence[tuple[int, int]] | None]) -> dict[str, Tensor]:
         """Load rows.
 

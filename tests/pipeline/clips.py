@@ -41,7 +41,7 @@ def random_clip(
         if N
         else torch.zeros(0, dtype=torch.int64),
         scores=torch.rand(N, generator=g),
-        distribution=torch.rand(N, 5, generator=g).half().float(),
+        distribution=torch.rand(N, max([5, *counts]), generator=g).half().float(),
         box_features=torch.randn(N, 8, generator=g).half().float(),
         pairs=torch.stack(pairs) if P else torch.zeros(0, 2, dtype=torch.int64),
         union_features=torch.randn(P, 4, 7, 7, generator=g).half().float(),

@@ -1,0 +1,76 @@
+"""What the arrays of a cached clip must be, whoever wrote them."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+PREDICATES = "predicates/"
+_SHAPES: dict[str, tuple[int | None, ...]] = {
+    "boxes": (None, 4),
+    "labels": (None,),
+    "scores": (None,),
+    "distribution": (None, None),
+    "box_features": (None, None),
+    "pairs": (None, 2),
+    "union_features": (None, None, 7, 7),
+}
+_INDICES = ("labels", "pairs")
+
+
+def check_offsets(name: str, offsets: Tensor, frames: int, rows: int) -> None:
+    """ValueError unless offsets rise from 0 to `rows`, one for each frame and one more."""
+    good = (
+        offsets.shape == (frames + 1,)
+        and int(offsets[0]) == 0
+        and int(offsets[-1]) == rows
+        and bool((offsets.diff() >= 0).all())
+    )
+    if not good:
+        raise ValueError(f"{name}: {frames + 1} rising values from 0 to {rows} expected")
+
+
+def check_shapes(arrays: Mapping[str, Tensor]) -> None:
+    """ValueError for an array of a clip with other axes, or indices that are no whole numbers.
+
+    Args:
+        arrays: by their names in the file, relations as `predicates/SOURCE`.
+    """
+    for name, value in arrays.items():
+        shape = (None, None) if name.startswith(PREDICATES) else _SHAPES[name]
+        sizes = zip(shape, value.shape, strict=False)
+        if value.ndim != len(shape) or any(wanted not in (None, n) for wanted, n in sizes):
+            axes = ", ".join("*" if n is None else str(n) for n in shape)
+            raise ValueError(f"{name}: shape ({axes}) expected, got {tuple(value.shape)}")
+        if name in _INDICES and value.dtype != torch.int64:
+            raise ValueError(f"{name}: int64 expected, got {value.dtype}")
+
+
+def check_pairs(pairs: Tensor, boxes_of_pair: Tensor) -> None:
+    """ValueError unless each pair names two boxes of its frame.
+
+    Args:
+        pairs: (P, 2) rows within the frame's boxes.
+        boxes_of_pair: (P,) how many boxes its frame has.
+    """
+    if bool(((pairs < 0) | (pairs >= boxes_of_pair[:, None])).any()):
+        raise ValueError("pairs: rows of their frame's boxes expected, got one outside")
+    if bool((pairs[:, 0] == pairs[:, 1]).any()):
+        raise ValueError("pairs: two boxes expected, got one with itself")
+
+
+def check_values(arrays: Mapping[str, Tensor]) -> None:
+    """ValueError for an inverted box, a label without a class, or a predicate not from 0 to 1.
+
+    Args:
+        arrays: as in `check_shapes`.
+    """
+    boxes, labels = arrays["boxes"], arrays["labels"]
+    if bool((boxes[:, 2:] < boxes[:, :2]).any()):
+        raise ValueError("boxes: x1 <= x2 and y1 <= y2 expected, got one that is inverted")
+    classes = arrays["distribution"].shape[1]
+    if bool(((labels < 0) | (labels >= classes)).any()):
+        raise ValueError(f"labels: 0 to {classes - 1} expected, got one outside")
+    for name, value in arrays.items():
+        if name.startswith(PREDICATES) and not bool(((value >= 0) & (value <= 1)).all()):
+            raise ValueError(f"{name}: numbers from 0 to 1 expected, got others or NaN")
