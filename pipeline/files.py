@@ -70,7 +70,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: if it cannot be written; neither the file nor the temporary one is left then.
     """
-    publish(write_temporary(path, data), path)
+    try:
+        publish(write_temporary(path, data), path)
+    except FileNotFoundError:
+        # Where locks do not lock, another machine can take the temporary file for left over.
+        if not path.parent.is_dir():
+            raise
+        publish(write_temporary(path, data), path)
 
 
 def append_line(path: Path, line: str) -> None:

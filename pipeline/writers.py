@@ -27,6 +27,8 @@ _WRITER = re.compile(r"^\.writer\.tmp-(([0-9a-f]{8})-(\d+))$")
 #: whose processes cannot be seen from here, are left over.
 _FOREIGN_AGE_S = 600.0
 _PATIENCE_S = 60.0
+#: The clocks of processes and of files agree within this.
+_CLOCK_S = 2.0
 LOCK = ".lock"
 
 
@@ -103,15 +105,36 @@ def _is_alive(path: Path, host: str, pid: int) -> bool:
         return _is_young(path) or _is_locked(path.parent / f".writer.tmp-{host}-{pid}")
     if pid == os.getpid():
         return True
-    writer = path.parent / f".writer.tmp-{host}-{pid}"
-    return _is_running(pid) and (not writer.exists() or _is_locked(writer))
+    if not _is_running(pid):
+        return False
+    # The process of that number may be another by now: one that began after the file was written.
+    started, written = _start_time(pid), _written(path)
+    if started is None:
+        return _is_locked(path.parent / f".writer.tmp-{host}-{pid}")
+    return written is None or started <= written + _CLOCK_S
 
 
 def _is_young(path: Path) -> bool:
+    written = _written(path)
+    return written is not None and time.time() - written < _FOREIGN_AGE_S
+
+
+def _written(path: Path) -> float | None:
     try:
-        return time.time() - path.stat().st_mtime < _FOREIGN_AGE_S
+        return path.stat().st_mtime
     except OSError:
-        return False
+        return None
+
+
+def _start_time(pid: int) -> float | None:
+    """When a process began, seconds since the epoch; None where the system does not tell."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        lines = Path("/proc/stat").read_text().splitlines()
+        boot = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+        return boot + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
 
 
 def _is_locked(path: Path) -> bool:

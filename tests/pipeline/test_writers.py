@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cache_folder
+from pipeline import cache_folder, files, writers
 from pipeline.accounting import Counts, Failures
 from pipeline.cache_folder import (
     Manifest,
@@ -50,12 +51,48 @@ def test_a_living_writer_keeps_its_files_and_a_dead_one_does_not(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_writer_whose_number_another_process_has_now_is_dead(tmp_path: Path) -> None:
-    """The lock tells: process 1 runs, but holds none."""
-    (tmp_path / f".writer.tmp-{host_mark()}-1").touch()
-    left = tmp_path / f".clip.tmp-{host_mark()}-1-00000000"
-    left.touch()
-    assert left in sweep_temporary_files(tmp_path)
+def test_a_writer_whose_number_another_process_has_now_is_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Process 1 runs: it began before the one file, and after the other, as far as one can tell."""
+    old, new = (tmp_path / f".{name}.tmp-{host_mark()}-1-00000000" for name in ("old", "new"))
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (1, 1))
+    assert sweep_temporary_files(tmp_path) == [old]
+    # Where the system does not tell when a process began, its lock has to.
+    monkeypatch.setattr(writers, "_start_time", lambda _: None)
+    assert sweep_temporary_files(tmp_path) == [new]
+
+
+def test_a_living_writer_keeps_its_files_where_locks_do_not_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    words = [sys.executable, "-c", LIVING, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert sweep_temporary_files(tmp_path) == []
+        process.kill()
+
+
+def test_a_file_whose_temporary_one_was_swept_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = iter([True])
+
+    def swept(path: Path, data: bytes) -> Path:
+        temporary = write_temporary(path, data)
+        if next(first, False):
+            temporary.unlink()
+        return temporary
+
+    monkeypatch.setattr(files, "write_temporary", swept)
+    files.write_atomically(tmp_path / "run.json", b"{}")
+    assert (tmp_path / "run.json").read_bytes() == b"{}"
+    with pytest.raises(FileNotFoundError):
+        files.write_atomically(tmp_path / "no folder" / "run.json", b"{}")
 
 
 def test_files_of_another_machine_are_swept_once_they_are_old(tmp_path: Path) -> None:
