@@ -26,7 +26,9 @@ Relations = Enum(
     "Relations", {"predicted": "predicted", "ground-truth": "ground-truth", "none": "none"}
 )
 UnionKind = Enum("UnionKind", {"full": "full", "conv256": "conv256", "none": "none"})
-Backend = Enum("Backend", {"pyav": "pyav", "opencv": "opencv", "decord": "decord"})
+Backend = Enum(
+    "Backend", {"pyav": "pyav", "opencv": "opencv", "decord": "decord", "frames": "frames"}
+)
 _MOST_SECONDS = 1e6
 Settings = TypeVar("Settings")
 DetectorBackend = Enum("DetectorBackend", {"ours": "ours", "detectron2": "detectron2"})
@@ -40,6 +42,8 @@ class DecodeConfig:
     """How videos are read."""
 
     backend: Backend = Backend.pyav
+    #: Frames per second of dumped frames (`backend=frames`); None takes the dataset's length.
+    fps: float | None = None
     #: Accept truncated and damaged files, marked DECODE_DEGRADED, instead of failing them.
     tolerant: bool = False
     #: Largest frame accepted, in pixels, checked before anything is converted.
@@ -285,9 +289,13 @@ def _check_choices(config: Config) -> None:
     ):
         if not 0 <= share <= 1:
             raise UsageError(f"{key}: a number from 0 to 1 expected, got {share}")
-    if config.decode.tolerant and config.decode.backend is not Backend.pyav:
+    if config.decode.fps is not None and not 0.01 <= config.decode.fps <= 1e6:
+        raise UsageError(f"decode.fps: 0.01 to 1e6 expected, got {config.decode.fps}")
+    if config.decode.fps is not None and config.decode.backend is not Backend.frames:
+        raise UsageError("decode.fps: decode.backend=frames expected with it, videos tell")
+    if config.decode.tolerant and config.decode.backend not in (Backend.pyav, Backend.frames):
         raise UsageError(
-            "decode.tolerant=true: decode.backend=pyav expected, got "
+            "decode.tolerant=true: decode.backend=pyav or frames expected, got "
             f"{config.decode.backend.value}, which says nothing of damage"
         )
     if not 0 < config.decode.timeout_s <= _MOST_SECONDS:

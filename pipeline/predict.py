@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pipeline.accounting import Failures, RunRecord
 from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
 from pipeline.command_line import common_parser, parse_words, run_command
-from pipeline.config import Boxes, Config, UnionKind, config_as_dict, load_config
+from pipeline.config import Backend, Boxes, Config, UnionKind, config_as_dict, load_config
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.detector_loading import (
     DetectorIdentity,
@@ -26,11 +26,11 @@ from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.evaluate import run_config
 from pipeline.explainer import Explainer, load_explainer
 from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, frame_request
-from pipeline.files import file_sha256, json_sha256, write_atomically, write_json
+from pipeline.files import json_sha256, write_atomically, write_json
 from pipeline.run_folder import ModelCard, read_card
 from pipeline.safely import as_item_error
 from pipeline.union_features import reduce_union
-from pipeline.video_files import VideoFile, list_videos, sort_videos
+from pipeline.video_files import VideoFile, list_videos, sort_videos, video_sha256
 from pipeline.vocabulary import load_vocabulary
 
 LOGGER = logging.getLogger("predict")
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     args, words = parse_words(parser, argv)
     card = read_card(args.run)
     config = predict_config(args.run, card, args.config, words)
-    videos = find_videos(args.videos)
+    videos = find_videos(args.videos, dumped=config.decode.backend is Backend.frames)
     device = pick_device(config.device)
     identity = check_detector(config, card)
     vocabulary = load_vocabulary(config.vocabulary)
@@ -124,12 +124,15 @@ def check_detector(config: Config, card: ModelCard) -> DetectorIdentity:
     return identity
 
 
-def find_videos(paths: Sequence[Path]) -> list[VideoFile]:
-    """Files as they are named, and the videos of folders."""
-    files: list[Path] = []
+def find_videos(paths: Sequence[Path], *, dumped: bool) -> list[VideoFile]:
+    """Files as they are named, and the videos (`dumped`: folders of frames) of folders."""
+    files: list[VideoFile] = []
     for path in paths:
-        files += [video.path for video in list_videos(path)] if path.is_dir() else [path]
-    return sort_videos(files)
+        if path.is_dir():
+            files += list_videos(path, dumped=dumped)
+        else:
+            files += sort_videos([path])
+    return sorted(files, key=lambda file: (file.video_id, str(file.path)))
 
 
 class Prediction:
@@ -177,14 +180,14 @@ class Prediction:
                 break
 
     def _one(self, video: VideoFile) -> str:
-        if not video.path.is_file():
+        if not video.path.exists():
             raise ItemError(
                 FailureReason.MISSING_VIDEO, f"{video.path}: a video expected, there is no file"
             )
         annotation, boxes = self._annotation(video.video_id)
         extractor = self._extractor(boxes)
         explainer = self.explainer
-        sha256 = file_sha256(video.path)
+        sha256 = video_sha256(video.path)
         inner = clip_fingerprint(sha256, extractor.settings, explainer.identity, annotation)
         config = explainer.config.predict
         fingerprint = json_sha256([inner, explainer.generator, config.top, config.threshold])
@@ -233,6 +236,7 @@ class Prediction:
                 "boxes": boxes,
                 "tolerant": config.decode.tolerant,
                 "backend": config.decode.backend.value,
+                "fps": config.decode.fps,
             }
             self._extractors[boxes] = ClipExtractor(
                 detector, e.identity, config, settings, e.device

@@ -21,7 +21,8 @@ class VideoSource:
         height: pixels of an upright frame.
         duration_s: from the player's zero to the last frame, seconds.
         rotation: degrees, counter-clockwise, that made the frames upright.
-        edit_lists: whether the container's edit lists were followed.
+        edit_lists: whether the container's edit lists were followed; `dumped` where the frames
+            came as images.
         is_degraded: damage was tolerated.
     """
 
@@ -33,7 +34,7 @@ class VideoSource:
     height: int
     duration_s: float
     rotation: int
-    edit_lists: Literal["applied", "ignored"]
+    edit_lists: Literal["applied", "ignored", "dumped"]
     is_degraded: bool = False
 
 

@@ -1,6 +1,7 @@
 """The videos of a folder and the ids they go by."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from pipeline.annotations.ids import is_safe_id
 from pipeline.errors import UsageError
+from pipeline.files import file_sha256, json_sha256
 
 SUFFIXES = frozenset(
     f".{name}"
@@ -39,17 +41,23 @@ def video_id_of(path: Path) -> str:
     return f"{kept or 'video'}-{digest}"
 
 
-def list_videos(folder: Path) -> list[VideoFile]:
+def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
     """Videos directly in a folder or below it, in the order of their ids.
+
+    Args:
+        folder: where to look.
+        dumped: list folders of dumped frames (`ID.mp4/000001.png` or `ID/000001.png`) instead.
 
     Returns:
         One entry per file; two files of one id are both listed, for the caller to refuse.
 
     Raises:
-        UsageError: if the folder does not exist or has no file with a video's suffix.
+        UsageError: if the folder does not exist or holds none.
     """
     if not folder.is_dir():
         raise UsageError(f"--videos: a folder of videos expected, {folder} is none")
+    if dumped:
+        return _list_dumped(folder)
     paths = [
         path
         for path in folder.rglob("*")
@@ -58,9 +66,41 @@ def list_videos(folder: Path) -> list[VideoFile]:
     if not paths:
         raise UsageError(
             f"--videos: at least one video expected, {folder} has no file that ends in "
-            f"{', '.join(sorted(SUFFIXES))}"
+            f"{', '.join(sorted(SUFFIXES))}; of dumped frames: decode.backend=frames"
         )
     return sort_videos(paths)
+
+
+def _list_dumped(folder: Path) -> list[VideoFile]:
+    found = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if any(_is_numbered(name) for name in names):
+            path = Path(root)
+            name = path if path.suffix.lower() in SUFFIXES else Path(f"{path}.frames")
+            found.append(VideoFile(path, video_id_of(name)))
+    if not found:
+        raise UsageError(
+            f"--videos: folders of frames such as ID.mp4/000001.png expected with "
+            f"decode.backend=frames, {folder} has none; of videos: decode.backend=pyav"
+        )
+    return sorted(found, key=lambda file: (file.video_id, str(file.path)))
+
+
+def numbered_images(folder: Path) -> list[Path]:
+    """Files of a folder whose names are a number and a suffix of PNG or JPEG, by name."""
+    return sorted(path for path in folder.iterdir() if _is_numbered(path.name))
+
+
+def video_sha256(path: Path) -> str:
+    """SHA-256 of a video's bytes, hex; of a folder of frames, of their names and bytes."""
+    if path.is_dir():
+        return json_sha256([[file.name, file_sha256(file)] for file in numbered_images(path)])
+    return file_sha256(path)
+
+
+def _is_numbered(name: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,9}\.(png|jpe?g)", name, re.IGNORECASE) is not None
 
 
 def sort_videos(paths: Iterable[Path]) -> list[VideoFile]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from pipeline.decoding.frame_folder import FrameFolder
 from pipeline.decoding.reader import Backend, Numbering, VideoReader, open_video
 from pipeline.errors import FailureReason, ItemError
 from pipeline.sampling import choose_frames
@@ -22,7 +23,9 @@ class FrameRequest:
         annotated: 0-based frames to decode in any case, rising.
         num_uniform: centres of that many segments of the video as well; None for `annotated` alone.
         batch_size: frames at a time.
-        backend, tolerant, max_pixels, max_frames, timeout_s: see `open_video`.
+        backend: see `open_video`; `frames` reads a `FrameFolder`.
+        tolerant, max_pixels, max_frames, timeout_s: see `open_video`.
+        fps, length_s: see `FrameFolder`.
     """
 
     path: Path
@@ -36,6 +39,8 @@ class FrameRequest:
     max_pixels: int = 3840 * 2160
     max_frames: int = 200_000
     timeout_s: float = 120.0
+    fps: float | None = None
+    length_s: float | None = None
 
     def to_tree(self) -> dict[str, Any]:
         """As JSON."""
@@ -46,7 +51,30 @@ class FrameRequest:
         """Inverse of `to_tree`."""
         return cls(**tree | {"path": Path(tree["path"]), "annotated": tuple(tree["annotated"])})
 
-    def pick(self, reader: VideoReader) -> list[int]:
+    def open(self) -> VideoReader | FrameFolder:
+        """What reads the frames; see `open_video` and `FrameFolder` for what is raised."""
+        if self.backend == "frames":
+            return FrameFolder(
+                self.path,
+                sha256=self.sha256,
+                fps=self.fps,
+                length_s=self.length_s,
+                tolerant=self.tolerant,
+                max_pixels=self.max_pixels,
+                max_frames=self.max_frames,
+            )
+        return open_video(
+            self.path,
+            tolerant=self.tolerant,
+            max_pixels=self.max_pixels,
+            max_frames=self.max_frames,
+            numbering=self.numbering,
+            backend=self.backend,
+            timeout_s=self.timeout_s,
+            sha256=self.sha256,
+        )
+
+    def pick(self, reader: VideoReader | FrameFolder) -> list[int]:
         """Frames to decode, rising.
 
         Raises:
@@ -91,16 +119,7 @@ class DirectStream:
     def __iter__(self) -> Iterator[VideoFrames]:
         request = self.request
         before = _state_of(request.path)
-        reader = open_video(
-            request.path,
-            tolerant=request.tolerant,
-            max_pixels=request.max_pixels,
-            max_frames=request.max_frames,
-            numbering=request.numbering,
-            backend=request.backend,
-            timeout_s=request.timeout_s,
-            sha256=request.sha256,
-        )
+        reader = request.open()
         picked = request.pick(reader)
         is_empty = True
         for frames in reader.iterate(picked, request.batch_size):

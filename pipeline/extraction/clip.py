@@ -33,6 +33,7 @@ def extraction_settings(config: Config, objects: Sequence[str]) -> dict[str, Any
         "boxes": config.boxes.value,
         "union": config.union.value,
         "backend": config.decode.backend.value,
+        "fps": config.decode.fps,
         "tolerant": config.decode.tolerant,
         "frames": config.frames.num,
         "vocabulary": config.vocabulary,
@@ -86,6 +87,8 @@ def frame_request(
         max_pixels=decode.max_pixels,
         max_frames=decode.max_frames,
         timeout_s=decode.timeout_s,
+        fps=decode.fps,
+        length_s=annotation.length_s if annotation else None,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.accounting import Failures
 from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
 from pipeline.cache_folder import CacheInfo, read_cache_info, write_cache_info
-from pipeline.config import Boxes, Config, Relations
+from pipeline.config import Backend, Boxes, Config, Relations
 from pipeline.detector_loading import (
     DetectorIdentity,
     detector_identity,
@@ -130,7 +130,7 @@ def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
         UsageError: the first thing that is missing or contradicts itself.
     """
     pick_devices(config.device)
-    listed = list_videos(videos)
+    listed = list_videos(videos, dumped=config.decode.backend is Backend.frames)
     vocabulary = load_vocabulary(config.vocabulary)
     identity = detector_identity(config.detection)
     if identity.is_random:

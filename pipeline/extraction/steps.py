@@ -16,11 +16,11 @@ from pipeline.decoding import FrameRequest, FrameStream
 from pipeline.detector_loading import DetectorIdentity, load_detector
 from pipeline.errors import FailureReason, ItemError
 from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, frame_request
-from pipeline.files import file_sha256, json_sha256
+from pipeline.files import json_sha256
 from pipeline.predictor_loading import PredictorFile, load_predictor
 from pipeline.relation_prediction import with_predicted
 from pipeline.union_features import reduce_union
-from pipeline.video_files import VideoFile
+from pipeline.video_files import VideoFile, video_sha256
 from relations.sttran import STTran
 
 #: Building draws random numbers for a moment, from generators that threads share.
@@ -124,7 +124,7 @@ class Steps:
         """
         path = task.video.path
         try:
-            sha256 = file_sha256(path)
+            sha256 = video_sha256(path)
         except FileNotFoundError as error:
             raise ItemError(
                 FailureReason.MISSING_VIDEO, f"{path}: a video expected, there is no file"

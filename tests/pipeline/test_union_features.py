@@ -146,6 +146,7 @@ KEYS: dict[str, tuple[Any, bool]] = {
     "device": ("cpu", False),
     "max_failures": (3, False),
     "decode.backend": ("opencv", True),
+    "decode.fps": (None, False),
     "decode.tolerant": ("true", True),
     "decode.max_pixels": (1000, False),
     "decode.max_frames": (1000, False),

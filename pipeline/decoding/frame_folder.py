@@ -1,0 +1,180 @@
+"""A folder of dumped frames in the place of a video: `ID.mp4/000089.png`, as for Action Genome.
+
+File n is frame n - 1 of ffmpeg's constant-rate dump, whatever the padding of its number.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.errors import FailureReason, ItemError
+from pipeline.video import VideoFrames, VideoSource
+from pipeline.video_files import numbered_images
+
+_EIGHT_BIT = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
+
+
+class FrameFolder:
+    """Reads dumped frames; the same calls as `VideoReader`.
+
+    Attributes:
+        source: of the folder; `edit_lists` is `dumped`. Where frames are missing and that is
+            tolerated, it is `is_degraded`, and `num_frames` is the highest number.
+        timestamps_s: (num_frames,) seconds.
+
+    Args:
+        path: the folder.
+        sha256: of its frames (`video_sha256`).
+        fps: frames per second of the dump; None takes number of frames / `length_s`.
+        length_s: of the video, as its dataset says, or None.
+        tolerant: take what is there where frames are missing.
+        max_pixels: largest frame accepted.
+        max_frames: highest number accepted.
+
+    Raises:
+        ItemError: UNREADABLE_VIDEO for files that are no frames or two of one number,
+            TRUNCATED_VIDEO where frames are missing, TOO_LARGE, NO_FRAMES, or NO_ANNOTATION where
+            nothing tells how many frames make a second.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sha256: str,
+        fps: float | None = None,
+        length_s: float | None = None,
+        tolerant: bool = False,
+        max_pixels: int = 3840 * 2160,
+        max_frames: int = 200_000,
+    ) -> None:
+        self._path, self._tolerant, self._max_pixels = path, tolerant, max_pixels
+        self._files = _by_number(path)
+        last = max(self._files)
+        if last > max_frames:
+            raise ItemError(
+                FailureReason.TOO_LARGE,
+                f"{path.name}: at most {max_frames} frames expected, {self._files[last].name} is "
+                "beyond; raise decode.max_frames",
+            )
+        missing = [n for n in range(1, last + 1) if n not in self._files]
+        if missing and not tolerant:
+            raise _gap(path, missing, last)
+        rate = _rate(path, fps, None if missing else length_s, last)
+        self.timestamps_s = [i / rate for i in range(last)]
+        self.source = VideoSource(
+            path=path,
+            sha256=sha256,
+            fps=rate,
+            num_frames=last,
+            width=0,
+            height=0,
+            duration_s=last / rate,
+            rotation=0,
+            edit_lists="dumped",
+            is_degraded=bool(missing),
+        )
+        height, width = self._image(min(self._files), None).shape[:2]
+        self.source = replace(self.source, height=height, width=width)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that can be asked for."""
+        return self.source.num_frames
+
+    def iterate(self, indices: Sequence[int], batch_size: int) -> Iterator[VideoFrames]:
+        """Read frames in order, `batch_size` at a time, without those that are missing.
+
+        Args:
+            indices: 0-based, rising, below `num_frames`.
+            batch_size: frames at a time.
+
+        Raises:
+            ItemError: CORRUPT_VIDEO for a frame that cannot be read or has another size, TOO_LARGE.
+        """
+        there = [i for i in indices if i + 1 in self._files]
+        size = self.source.height, self.source.width
+        for start in range(0, len(there), batch_size):
+            picked = there[start : start + batch_size]
+            images = np.stack([self._image(i + 1, size) for i in picked])
+            yield VideoFrames(
+                torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+                torch.tensor(picked),
+                torch.tensor([self.timestamps_s[i] for i in picked], dtype=torch.float64),
+                self.source,
+            )
+
+    def _image(self, number: int, size: tuple[int, int] | None) -> np.ndarray:
+        """RGB (H, W, 3) uint8; alpha is dropped, marks of orientation count for nothing."""
+        path = self._files[number]
+        name = f"{self._path.name}/{path.name}"
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+                if width * height > self._max_pixels:
+                    raise ItemError(
+                        FailureReason.TOO_LARGE,
+                        f"{name}: at most {self._max_pixels} pixels expected, got "
+                        f"{width}x{height}; raise decode.max_pixels",
+                    )
+                if image.mode not in _EIGHT_BIT:
+                    raise ValueError(f"8 bits a channel expected, got {image.mode}")
+                pixels = np.asarray(image.convert("RGB"))
+        except Image.DecompressionBombError as error:
+            raise ItemError(FailureReason.TOO_LARGE, f"{name}: {error}") from error
+        except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+            raise ItemError(
+                FailureReason.CORRUPT_VIDEO,
+                f"{name}: a whole image expected: {error}; dump the video again",
+            ) from error
+        if size is not None and pixels.shape[:2] != size:
+            raise ItemError(
+                FailureReason.CORRUPT_VIDEO,
+                f"{name}: {size[1]}x{size[0]} as the first frame expected, got {width}x{height}",
+            )
+        return pixels
+
+
+def _by_number(path: Path) -> dict[int, Path]:
+    found: dict[int, Path] = {}
+    for image in numbered_images(path):
+        first = found.setdefault(int(image.stem), image)
+        if first is not image:
+            raise ItemError(
+                FailureReason.UNREADABLE_VIDEO,
+                f"{path.name}: one file per frame expected, {first.name} and {image.name} are both "
+                f"frame {int(image.stem)}",
+            )
+    if 0 in found or not found:
+        raise ItemError(
+            FailureReason.NO_FRAMES if not found else FailureReason.UNREADABLE_VIDEO,
+            f"{path.name}: frames numbered from 1, such as 000001.png, expected, "
+            f"{found[0].name if found else 'none'} is there; dump: ffmpeg -i VIDEO DIR/%06d.png",
+        )
+    return found
+
+
+def _gap(path: Path, missing: list[int], last: int) -> ItemError:
+    names = ", ".join(f"{n:06}" for n in missing[:3])
+    return ItemError(
+        FailureReason.TRUNCATED_VIDEO,
+        f"{path.name}: frames 1 to {last} expected, {len(missing)} of them are missing ({names}"
+        f"{', …' if len(missing) > 3 else ''}); dump all frames, or take those that are there with "
+        "decode.tolerant=true",
+    )
+
+
+def _rate(path: Path, fps: float | None, length_s: float | None, num_frames: int) -> float:
+    if fps is not None:
+        return fps
+    if length_s:
+        return num_frames / length_s
+    raise ItemError(
+        FailureReason.NO_ANNOTATION,
+        f"{path.name}: frames per second expected, images do not tell: set decode.fps, or give the "
+        "dataset's annotations, whose length of the video tells where no frame is missing",
+    )
