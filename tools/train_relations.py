@@ -108,16 +108,6 @@ def main(argv: list[str]) -> int:
     return EXIT_OK
 
 
-def _check_run(run: Path) -> None:
-    """UsageError for a folder that holds anything but a training, begun or not yet."""
-    if not run.is_dir() or (run / STATE).is_file():
-        return
-    # An interruption in the first epoch leaves no state; the training begins anew then.
-    begun = {LOG_FILE, RUN, "tensorboard"}
-    if any(p.name not in begun and not is_temporary(p) for p in run.iterdir()):
-        raise UsageError(f"--run: an empty folder or one of this command expected, got {run}")
-
-
 def prepare(config: RelationTraining, caches: Sequence[Path]) -> Job:
     """Gather annotated training clips and settle sizes.
 
@@ -180,11 +170,11 @@ def _open_run(run: Path) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
         sweep_temporary_files(run)
-        there = {path.name for path in run.iterdir()}
+        there = {path.name for path in run.iterdir() if not is_temporary(path)}
     except OSError as error:
         raise UsageError(f"--run: a writable folder expected, {run}: {error}") from error
-    # A run that ends before its first state leaves its record alone.
-    if STATE not in there and there - {"run.json"}:
+    # A run that ends before its first state leaves no more than these; it begins anew.
+    if STATE not in there and there - {RUN, LOG_FILE, "tensorboard"}:
         raise UsageError(f"--run: an empty folder or one of this command expected, got {run}")
 
 
@@ -255,10 +245,8 @@ def train(job: Job, run: Path, model: STTran, device: torch.device) -> RelationL
             "loss": sum(losses) / len(losses),
             "seconds": round(time.time() - start, 3),
         }
-        # Before the state: lines beyond a state are dropped, those that lack never come.
         # Before the state: a line that has none is dropped when the training goes on.
         log.add("epoch", **summary, **validation)
-        learner.save(run, job.identity)
         learner.save(run, job.identity)
         shown = {k: round(v, 4) for k, v in validation.items() if v is not None}
         LOG.info("%s: loss %.4f, %s", label, summary["loss"], shown or "no validation videos")

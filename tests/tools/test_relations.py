@@ -144,7 +144,10 @@ def test_a_run_that_was_refused_before_its_first_step_can_be_begun_again(
         learn(world.cache, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
     monkeypatch.undo()
+    # An earlier version left its log without a state.
+    (tmp_path / "run" / "log.jsonl").write_text('{"kind": "step", "step": 0}\n')
     assert learn(world.cache, tmp_path / "run", "training.epochs=1") == 0
+    assert "loss" in rows(tmp_path / "run", "step")[0]
 
 
 @pytest.mark.parametrize("moment", ["step", "epoch", "state"])
