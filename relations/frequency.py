@@ -29,12 +29,22 @@ class FrequencyBaseline:
         self._pairs.index_add_(0, labels, torch.ones(len(labels), dtype=torch.float64))
         self._counts.index_add_(0, labels, predicates)
 
+    @property
+    def num_pairs(self) -> int:
+        """Pairs that were counted."""
+        return int(self._pairs.sum())
+
     def predict(self, labels: Int64[Tensor, "P"]) -> Float[Tensor, "P R"]:
         """Share of the pairs of each object's class for which a predicate held.
 
         Classes that were never counted get the shares over all classes.
+
+        Raises:
+            ValueError: if no pair was counted: there are no shares then.
         """
-        overall = self._counts.sum(0) / self._pairs.sum().clamp(min=1)
+        if not self.num_pairs:
+            raise ValueError("frequencies: counted pairs expected, there are none")
+        overall = self._counts.sum(0) / self._pairs.sum()
         share = self._counts / self._pairs.clamp(min=1)[:, None]
         share = torch.where((self._pairs > 0)[:, None], share, overall)
         return share[labels].float()

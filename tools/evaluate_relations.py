@@ -2,7 +2,8 @@
 
 A cache of annotated boxes gives PredCLS and SGCLS; one of detected boxes gives SGDET, for which
 --annotations names Action Genome's files. Beside the predictor stand the most frequent predicates
-of each object class in the training videos, and the best that one predicate per group can do.
+of each object class in the training videos (null without any), and the best that one predicate per
+group can do.
 """
 
 import logging
@@ -18,11 +19,11 @@ from pipeline.annotations import FrameAnnotation, read_annotations
 from pipeline.cache import CachedClip, ClipReader
 from pipeline.cache_folder import CacheInfo, read_cache_info
 from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
-from pipeline.config import RelationPredictorConfig, load_settings
-from pipeline.dataset import ClipEntry, list_clips
+from pipeline.config import RelationPredictorConfig
+from pipeline.dataset import ClipEntry, check_finite, list_clips
 from pipeline.detector_loading import pick_device
-from pipeline.errors import UsageError
-from pipeline.files import write_json
+from pipeline.errors import StageError, UsageError
+from pipeline.files import write_json, write_temporary
 from pipeline.predictor_loading import (
     check_predictor_on_cache,
     find_predictor,
@@ -59,7 +60,7 @@ class Job:
 
     mode: Mode
     model: STTran
-    baseline: FrequencyBaseline
+    baseline: FrequencyBaseline | None
     group_sizes: tuple[int, int, int]
     min_side: float
     frames: dict[str, dict[int, FrameAnnotation]]
@@ -91,11 +92,12 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"no key=value settings expected, got {words[0]!r}")
     if not 0 <= args.min_side < math.inf:
         raise UsageError(f"--min-side: pixels from 0 on expected, got {args.min_side}")
+    check_writable(args.json)
     device = pick_device(args.device)
     info = read_cache_info(args.cache)
     mode = Mode[args.mode]
     check_mode(mode, info, args.annotations)
-    file = find_predictor(load_settings(RelationPredictorConfig, None, [f"weights={args.weights}"]))
+    file = find_predictor(RelationPredictorConfig(weights=args.weights))
     listed, bad = list_clips(args.cache)
     clips = [c for c in listed if c.header.split == args.split and GROUND_TRUTH in c.relations]
     if not clips:
@@ -128,8 +130,22 @@ def main(argv: list[str]) -> int:
     return EXIT_FAILURES if bad else EXIT_OK
 
 
+def check_writable(path: Path | None) -> None:
+    """UsageError for a path of --json that cannot be written, before anything is measured."""
+    if path is None:
+        return
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        write_temporary(path, b"").unlink()
+    except OSError as error:
+        raise UsageError(
+            f"--json: a file in a writable folder expected, {path}: {error}"
+        ) from error
+
+
 def check_mode(mode: Mode, info: CacheInfo, annotations: Sequence[Path]) -> None:
-    """UsageError for a mode that the cache's boxes cannot give."""
+    """UsageError for a mode that the cache's boxes cannot give, or that takes no annotations."""
     boxes = info.settings.get("boxes")
     if mode is Mode.sgcls and boxes != "ground-truth":
         raise UsageError(f"--mode sgcls: a cache of boxes=ground-truth expected, got boxes={boxes}")
@@ -140,53 +156,82 @@ def check_mode(mode: Mode, info: CacheInfo, annotations: Sequence[Path]) -> None
             "--mode sgdet: --annotations DIR with Action Genome's pickles expected, a cache of "
             "detected boxes does not hold the annotated ones"
         )
+    if mode is not Mode.sgdet and annotations:
+        raise UsageError(
+            f"--mode {mode.value}: no --annotations expected, the cache holds what is annotated, "
+            f"got {annotations[0]}; leave it out"
+        )
 
 
-def count_frequencies(clips: Sequence[ClipEntry], info: CacheInfo) -> FrequencyBaseline:
-    """How often each predicate holds for an object class in the training videos of a cache."""
+def count_frequencies(clips: Sequence[ClipEntry], info: CacheInfo) -> FrequencyBaseline | None:
+    """How often each predicate holds for an object class in the training videos of a cache.
+
+    None if it has no annotated ones.
+    """
     baseline = FrequencyBaseline(len(info.objects), sum(group_sizes(info)))
     for entry in clips:
         if entry.header.split == "train" and GROUND_TRUTH in entry.relations:
             clip = read_annotated(entry)
             baseline.add(clip.labels[clip.pair_rows[:, 1]], clip.predicates[GROUND_TRUTH])
-    return baseline
+    return baseline if baseline.num_pairs else None
 
 
 def measure(job: Job, clips: Sequence[ClipEntry], info: CacheInfo) -> dict[str, Any]:
-    """Recall of the predictor, the baseline and the ceiling, as JSON."""
+    """Recall of the predictor, the baseline and the ceiling, as JSON; null for no baseline.
+
+    Raises:
+        StageError: if the relations of no frame are known.
+    """
     tallies = {name: Tally() for name in (OURS, FREQUENCY, CEILING)}
-    lost, pairs = 0, 0
+    absent, lost, pairs = 0, 0, 0
     for entry in tqdm(clips, desc=job.mode.value, unit="video", disable=None):
-        clip, truth = _truth(job, entry)
+        clip, truth, missing = _truth(job, entry)
+        absent += missing
         truth = [without_small(graph, job.min_side) for graph in truth]
         scene = build_scene(clip, job.mode, job.model)
         lost, pairs = lost + scene.num_lost, pairs + len(scene.batch.pairs)
-        for name, predicates in (
-            (OURS, predict_scene(job.model, scene)),
-            (FREQUENCY, job.baseline.predict(scene.object_labels)),
-        ):
+        found = {OURS: predict_scene(job.model, scene)}
+        if job.baseline is not None:
+            found[FREQUENCY] = job.baseline.predict(scene.object_labels)
+        for name, predicates in found.items():
             tallies[name].add(truth, scene.graphs(predicates, job.group_sizes))
         tallies[CEILING].add(truth, truth)
+    if not tallies[CEILING].frames["with"]:
+        raise StageError(
+            f"--mode {job.mode.value}: frames with annotated relations of objects of at least "
+            f"{job.min_side:g} pixels expected, {len(clips)} videos have none in the cache "
+            f"({absent} annotated frames are not in it)"
+        )
+    results: dict[str, Any] = {n: t.to_tree(info.predicate_groups) for n, t in tallies.items()}
+    if job.baseline is None:
+        results[FREQUENCY] = None
     return {
         "mode": job.mode.value,
         "videos": len(clips),
+        "frames_not_in_cache": absent,
         "pairs": pairs,
         "pairs_without_union_features": lost,
-        "results": {name: tally.to_tree(info.predicate_groups) for name, tally in tallies.items()},
+        "results": results,
     }
 
 
-def _truth(job: Job, entry: ClipEntry) -> tuple[CachedClip, list[SceneGraph]]:
-    """The frames that count, and what is annotated in them."""
+def _truth(job: Job, entry: ClipEntry) -> tuple[CachedClip, list[SceneGraph], int]:
+    """The frames that count, what is annotated in them, and how many the cache has not.
+
+    As in training, only frames count of which relations are known; the predictor's windows do not
+    see the others.
+    """
     if job.mode is not Mode.sgdet:
         clip = read_annotated(entry)
-        return clip, cached_truth(clip, job.group_sizes)
+        return clip, cached_truth(clip, job.group_sizes), 0
     frames = job.frames.get(entry.video_id, {})
+    graphs = zip(frames, annotated_truth(list(frames.values()), job.group_sizes), strict=True)
+    known = {index: graph for index, graph in graphs if graph.predicates.any()}
     reader = ClipReader(entry.path)
-    rows = [row for row, index in enumerate(reader.frame_index.tolist()) if index in frames]
+    rows = [row for row, index in enumerate(reader.frame_index.tolist()) if index in known]
     clip = reader.read(rows)
-    wanted = [frames[index] for index in clip.frame_index.tolist()]
-    return clip, annotated_truth(wanted, job.group_sizes)
+    check_finite(clip)
+    return clip, [known[index] for index in clip.frame_index.tolist()], len(known) - len(rows)
 
 
 def _annotated(folders: Sequence[Path], info: CacheInfo) -> dict[str, dict[int, FrameAnnotation]]:

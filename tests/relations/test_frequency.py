@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from relations.frequency import FrequencyBaseline
@@ -14,5 +15,9 @@ def test_shares_by_object_class() -> None:
     assert torch.allclose(found[2], torch.tensor([2 / 3, 1 / 3, 1 / 3]))
 
 
-def test_without_any_count_everything_is_zero() -> None:
-    assert FrequencyBaseline(2, 3).predict(torch.tensor([0, 1])).tolist() == [[0.0] * 3] * 2
+def test_without_any_count_there_are_no_shares() -> None:
+    baseline = FrequencyBaseline(2, 3)
+    baseline.add(torch.tensor([1]), torch.zeros(1, 3))
+    assert baseline.num_pairs == 0
+    with pytest.raises(ValueError, match="counted pairs expected"):
+        baseline.predict(torch.tensor([0, 1]))

@@ -14,8 +14,10 @@ def print_report(tree: dict[str, Any]) -> None:
     results = tree["results"]
     frames = results["predictor"]["frames"]
     print(f"\n{tree['mode']}, {tree['split']} split: {tree['videos']} videos, {frames} frames")
-    if not frames:
-        return
+    if tree["frames_not_in_cache"]:
+        print(f"{tree['frames_not_in_cache']} annotated frames left out: the cache has them not")
+    if results["frequency"] is None:
+        print("frequency left out: the cache has no annotated training videos to count")
     if tree["pairs_without_union_features"]:
         print(
             f"{tree['pairs_without_union_features']} pairs left out beside {tree['pairs']}: with "
@@ -25,7 +27,7 @@ def print_report(tree: dict[str, Any]) -> None:
     for constraint in CONSTRAINTS:
         print(f"\n{constraint + ' constraint':{_WIDTH}}" + "".join(f"{c:>8}" for c in columns))
         for name, result in results.items():
-            if name == "ceiling" and constraint != "with":
+            if result is None or (name == "ceiling" and constraint != "with"):
                 continue
             recall, mean = result["recall"][constraint], result["mean_recall"][constraint]
             row = [*(recall[str(k)] for k in K), *(mean[str(k)] for k in K[:2])]
@@ -37,16 +39,21 @@ def print_report(tree: dict[str, Any]) -> None:
             print(f"{method + ', on Action Genome':{_WIDTH}}{cells}")
     _print_groups("best predicate is annotated", results, "accuracy")
     _print_groups(f"R@{SHOWN_K} by group, with constraint", results, "by_group")
+    shown = _shown(results)
     print(
-        f"\n{f'R@{SHOWN_K} by predicate, with constraint':{_WIDTH}}{'predictor':>12}"
-        f"{'frequency':>12}{'count':>8}"
+        f"\n{f'R@{SHOWN_K} by predicate, with constraint':{_WIDTH}}"
+        + "".join(f"{name:>12}" for name in shown)
+        + f"{'count':>8}"
     )
-    baseline = results["frequency"]["by_predicate"]
-    for name, row in results["predictor"]["by_predicate"].items():
-        print(
-            f"{name:{_WIDTH}}{100 * row['recall']:12.1f}"
-            f"{100 * baseline[name]['recall']:12.1f}{row['count']:8d}"
-        )
+    for predicate, row in results["predictor"]["by_predicate"].items():
+        found = (results[name]["by_predicate"][predicate]["recall"] for name in shown)
+        cells = "".join(f"{100 * recall:12.1f}" for recall in found)
+        print(f"{predicate:{_WIDTH}}{cells}{row['count']:8d}")
+
+
+def _shown(results: dict[str, Any]) -> list[str]:
+    """The predictor, and the baseline where there is one."""
+    return [name for name in ("predictor", "frequency") if results[name] is not None]
 
 
 def _print_groups(title: str, results: dict[str, Any], key: str) -> None:
@@ -54,5 +61,5 @@ def _print_groups(title: str, results: dict[str, Any], key: str) -> None:
     if None in results["predictor"][key].values():
         return
     print(f"\n{title:{_WIDTH}}" + "".join(f"{g:>12}" for g in results["predictor"][key]))
-    for name in ("predictor", "frequency"):
+    for name in _shown(results):
         print(f"{name:{_WIDTH}}" + "".join(f"{100 * v:12.1f}" for v in results[name][key].values()))

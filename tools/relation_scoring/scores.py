@@ -28,7 +28,8 @@ class Tally:
     Attributes:
         frames: constraint -> recall of each frame.
         right, total: per group, pairs whose best predicate is annotated, and pairs with any
-            annotation, of pairs that are the same in truth and prediction.
+            annotation, of frames whose pairs have the same boxes in truth and prediction: detected
+            boxes have not.
     """
 
     frames: dict[Constraint, list[FrameRecall]] = field(
@@ -44,7 +45,7 @@ class Tally:
                 continue
             for constraint in CONSTRAINTS:
                 self.frames[constraint].append(frame_recall(wanted, found, constraint))
-            if wanted.pairs.shape == found.pairs.shape and (wanted.pairs == found.pairs).all():
+            if np.array_equal(wanted.boxes[wanted.pairs], found.boxes[found.pairs]):
                 self._add_accuracy(wanted, found)
 
     def _add_accuracy(self, wanted: SceneGraph, found: SceneGraph) -> None:
