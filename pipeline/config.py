@@ -5,6 +5,7 @@ line. An unknown key is an error that names the nearest right one.
 """
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -225,7 +226,7 @@ def load_settings(
         tree = _merge(tree, patch, "command line")
     try:
         config = OmegaConf.to_object(tree)
-    except ValueError as error:
+    except (ValueError, OmegaConfBaseException) as error:
         raise UsageError(f"settings: {_first_line(error)}") from error
     assert isinstance(config, schema)
     return config
@@ -239,6 +240,24 @@ def config_as_dict(config: Any) -> dict[str, Any]:
 
 
 def _merge(tree: DictConfig, patch: DictConfig, origin: str) -> DictConfig:
+    """The tree with what a file or a word sets.
+
+    Raises:
+        UsageError: for an unknown key, a value of another type, or a reference (`${key}`) to
+            nothing.
+    """
+    try:
+        _check_keys(tree, patch, origin)
+        merged = OmegaConf.merge(tree, patch)
+        OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as error:
+        where = error.full_key or ", ".join(patch)
+        raise UsageError(f"{origin}: {where}: {_first_line(error)}") from error
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _check_keys(tree: DictConfig, patch: DictConfig, origin: str) -> None:
     known = set(_keys(tree))
     for key in _keys(patch):
         if key not in known:
@@ -247,13 +266,6 @@ def _merge(tree: DictConfig, patch: DictConfig, origin: str) -> DictConfig:
             )
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UsageError(f"{origin}: unknown setting {key!r}{hint}")
-    try:
-        merged = OmegaConf.merge(tree, patch)
-    except OmegaConfBaseException as error:
-        where = error.full_key or ", ".join(_keys(patch))
-        raise UsageError(f"{origin}: {where}: {_first_line(error)}") from error
-    assert isinstance(merged, DictConfig)
-    return merged
 
 
 def _keys(tree: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -308,8 +320,10 @@ def _check_choices(config: Config) -> None:
             "decode.memory_gb: 0 (no limit) or 0.1 to 10000 expected, got "
             f"{config.decode.memory_gb}"
         )
-    if not config.train.clip_norm > 0:
-        raise UsageError(f"train.clip_norm: above 0 expected, got {config.train.clip_norm}")
+    if not 0 < config.train.clip_norm < math.inf:
+        raise UsageError(
+            f"train.clip_norm: a number above 0 expected, got {config.train.clip_norm}"
+        )
 
 
 def check_detection(config: DetectionConfig) -> None:

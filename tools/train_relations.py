@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -136,6 +137,7 @@ def prepare(config: RelationTraining, caches: Sequence[Path]) -> Job:
         manifest = read_manifest(cache)
         clips += found
         digests += [[c.video_id, str(manifest[c.video_id]["sha256"])] for c in found]
+    _check_distinct(digests)
     fraction = config.training.validation_fraction
     training = [c for c in clips if not is_held_out(c.video_id, fraction)]
     held_out = [c for c in clips if is_held_out(c.video_id, fraction)]
@@ -163,6 +165,16 @@ def prepare(config: RelationTraining, caches: Sequence[Path]) -> Job:
         raise UsageError(f"network: {error}") from error
     identity = json_sha256([_what_counts(config), asdict(settings), digests])
     return Job(config, settings, infos[0], training, validation, identity)
+
+
+def _check_distinct(digests: Sequence[Sequence[str]]) -> None:
+    """UsageError for a clip that two caches hold, or one given twice: it would count twice."""
+    twice = [video_id for (video_id, _), n in Counter(map(tuple, digests)).items() if n > 1]
+    if twice:
+        raise UsageError(
+            f"--cache: each cache once expected, {len(twice)} clips come twice, {twice[0]} first; "
+            "leave one of the folders out"
+        )
 
 
 def _open_run(run: Path) -> None:

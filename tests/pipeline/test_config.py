@@ -59,6 +59,10 @@ def test_words_win_over_yaml_and_yaml_over_defaults(tmp_path: Path) -> None:
         ("train.warmup=2", "from 0 to 1"),
         ("train.lr=nan", "from 0 to 1"),
         ("train.clip_norm=0", "above 0"),
+        ("train.clip_norm=inf", "above 0"),
+        ("device=${nowhere}", "device: Interpolation key 'nowhere' not found"),
+        ("frames=${frames}", "Recursive interpolation"),
+        ("train.lr=${oc.env:NO_SUCH_VARIABLE}", "train.lr"),
         ("train.epoch=3", "did you mean 'train.epochs'?"),
     ],
 )
@@ -69,14 +73,14 @@ def test_a_bad_word_is_refused_by_name(word: str, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "frames: {nums: 3}", ""])
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "frames: {nums: 3}", "device: ${x}", ""])
 def test_a_bad_file_is_refused_or_empty(tmp_path: Path, text: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text)
     if not text:
         assert load_config(path) == load_config()
         return
-    with pytest.raises(UsageError, match=r"expected|unknown"):
+    with pytest.raises(UsageError, match=r"expected|unknown|not found"):
         load_config(path)
     with pytest.raises(UsageError, match="YAML file expected"):
         load_config(tmp_path / "absent.yaml")

@@ -194,8 +194,17 @@ def test_published_losses_and_half_precision_train(
 def test_what_cannot_be_trained_on_is_refused(world: World, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="heads: a divisor of the width"):
         learn(world.cache, tmp_path / "run", "network.heads=7")
-    with pytest.raises(UsageError, match=r"training\.epochs: at least 1"):
-        learn(world.cache, tmp_path / "run", "training.epochs=0")
+    for word, message in (
+        ("training.epochs=0", r"training\.epochs: at least 1"),
+        ("training.seed=-1", r"training\.seed: at least 0"),
+        ("training.seed=100000000000000000000", r"training\.seed: at most 4294967295"),
+        ("training.clip_norm=inf", r"training\.clip_norm: a number above 0"),
+        ("training.clip_norm=nan", r"training\.clip_norm: a number above 0"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            learn(world.cache, tmp_path / "run", word)
+    with pytest.raises(UsageError, match="each cache once expected, 8 clips come twice"):
+        learn(world.cache, tmp_path / "run", "--cache", str(world.cache.parent / "." / "cache"))
     cache = Path(shutil.copytree(world.cache, tmp_path / "cache"))
     info = read_cache_info(cache)
     objects = (*info.objects[:3], "sofa", *info.objects[4:])

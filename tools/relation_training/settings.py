@@ -1,5 +1,6 @@
 """Every setting of a relation predictor's training, with its default in sight."""
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -7,6 +8,8 @@ from pipeline.errors import UsageError
 
 MultiLabel = Enum("MultiLabel", {"margin": "margin", "bce": "bce"})
 Schedule = Enum("Schedule", {"plateau": "plateau", "cosine": "cosine"})
+#: Every epoch draws from a seed of its own that follows from this one, and fits 64 bits.
+MAX_SEED = 2**32 - 1
 Precision = Enum("Precision", {"none": "none", "bf16": "bf16", "fp16": "fp16"})
 
 
@@ -77,6 +80,7 @@ def check_settings(config: RelationTraining) -> None:
         ("epochs", t.epochs, 1),
         ("batch_size", t.batch_size, 1),
         ("workers", t.workers, 0),
+        ("seed", t.seed, 0),
     ):
         if number < low:
             raise UsageError(f"training.{key}: at least {low} expected, got {number}")
@@ -89,5 +93,7 @@ def check_settings(config: RelationTraining) -> None:
     ):
         if not 0 <= share <= high:
             raise UsageError(f"training.{key}: a number from 0 to {high} expected, got {share}")
-    if not t.clip_norm > 0:
-        raise UsageError(f"training.clip_norm: above 0 expected, got {t.clip_norm}")
+    if t.seed > MAX_SEED:
+        raise UsageError(f"training.seed: at most {MAX_SEED} expected, got {t.seed}")
+    if not 0 < t.clip_norm < math.inf:
+        raise UsageError(f"training.clip_norm: a number above 0 expected, got {t.clip_norm}")
