@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pipeline.errors import UsageError
+from pipeline.errors import StageError, UsageError
 from pipeline.files import file_sha256, write_atomically, write_json
 
 _MOST_CARD_BYTES = 1 << 20
@@ -33,17 +33,30 @@ def save_carded(
 
     Returns:
         SHA-256 of the weights file.
+
+    Raises:
+        StageError: if a number is not finite, as it is stored; nothing is written then.
     """
     kept = {}
     for name, value in state.items():
         if not name.endswith("num_batches_tracked"):
             value = value.detach().cpu().float().clone(memory_format=torch.contiguous_format)
             kept[name] = value.half() if half else value
+            _check_storable(path, name, kept[name])
     data = save(kept, {"card": json.dumps(card, sort_keys=True)})
     sha256 = hashlib.sha256(data).hexdigest()
     write_atomically(path, data)
     write_json(path.with_suffix(".json"), card | {"sha256": sha256})
     return sha256
+
+
+def _check_storable(path: Path, name: str, value: Tensor) -> None:
+    if not bool(torch.isfinite(value).all()):
+        kind = str(value.dtype).removeprefix("torch.")
+        raise StageError(
+            f"{path}: finite numbers of {kind} expected, those of {name} are not; if a training "
+            "diverged, lower its learning rate, and store weights beyond float16 without half"
+        )
 
 
 def checked_sha256(path: Path, setting: str) -> str:

@@ -1,6 +1,6 @@
 """What a file of relation predictor weights is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,10 @@ class PredictorCard:
         if not isinstance(tree, dict) or tree.get("schema") != PREDICTOR_SCHEMA:
             raise ValueError(f"a card of schema {PREDICTOR_SCHEMA} expected")
         try:
+            settings = PredictorSettings(**tree["settings"])
+            check_groups(str(group) for group, _ in tree["predicate_groups"])
             return cls(
-                PredictorSettings(**tree["settings"]),
+                settings,
                 tuple(map(str, tree["objects"])),
                 {str(g): tuple(map(str, names)) for g, names in tree["predicate_groups"]},
                 None if tree["detector"] is None else str(tree["detector"]),
@@ -80,9 +82,10 @@ class PredictorCard:
             raise ValueError(f"a card of schema {PREDICTOR_SCHEMA} expected: {error!r}") from error
 
 
-def check_groups(groups: Mapping[str, tuple[str, ...]]) -> None:
-    """ValueError unless the groups are attention, spatial and contacting, in this order."""
-    if tuple(groups) != GROUPS:
+def check_groups(groups: Iterable[str]) -> None:
+    """ValueError unless the groups are attention, spatial and contacting, each once, in order."""
+    groups = tuple(groups)
+    if groups != GROUPS:
         raise ValueError(
             f"predicate groups {', '.join(GROUPS)} expected, in this order, got {', '.join(groups)}"
         )
