@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from pipeline.errors import StageError, UsageError
+from pipeline.errors import ItemError, StageError, UsageError
 
 EXIT_OK, EXIT_FAILURES, EXIT_USAGE, EXIT_BUDGET = 0, 1, 2, 3
 
@@ -70,8 +70,9 @@ def parse_words(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace
 def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave the process with its exit code.
 
-    UsageError is one sentence on standard error and exit code 2, StageError the same and 1; SIGINT
-    130; SIGTERM 143. A second signal ends the process at once.
+    UsageError is one sentence on standard error and exit code 2, StageError the same and 1, and so
+    is an ItemError past which a command cannot go; SIGINT 130; SIGTERM 143. A second signal ends
+    the process at once.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     words = list(sys.argv[1:] if argv is None else argv)
@@ -82,7 +83,7 @@ def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = N
     except UsageError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = EXIT_USAGE
-    except StageError as error:
+    except (StageError, ItemError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = EXIT_FAILURES
     except KeyboardInterrupt:

@@ -1,7 +1,8 @@
 """`python -m tools.cache ls|show|verify|prune|add`: look at a cache, check it, add to it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tqdm import tqdm
 from pipeline.annotations.ids import is_safe_id
 from pipeline.cache import ClipReader, load_clip
 from pipeline.cache_folder import (
+    CacheInfo,
     clip_path,
     read_cache_info,
     read_manifest,
@@ -18,10 +20,11 @@ from pipeline.cache_folder import (
 )
 from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
 from pipeline.config import Relations, load_config
-from pipeline.dataset import check_finite, list_clips
+from pipeline.dataset import ClipEntry, check_finite, list_clips
 from pipeline.detector_loading import pick_device
 from pipeline.errors import ItemError, UsageError
 from pipeline.predictor_loading import (
+    PredictorFile,
     check_predictor_on_cache,
     find_predictor,
     load_predictor,
@@ -29,6 +32,7 @@ from pipeline.predictor_loading import (
 from pipeline.relation_prediction import PREDICTED, with_predicted
 from pipeline.writers import sweep_temporary_files
 
+_FOR_ADD = ("relations=", "relation_predictor.", "device=")
 EXAMPLE = "python -m tools.cache verify cache/oracle"
 
 
@@ -124,30 +128,47 @@ def prune(args: Any, _words: list[str]) -> int:
 
 def add(args: Any, words: list[str]) -> int:
     """Add predicted relations where they lack; takes neither videos nor a detector."""
+    others = [word for word in words if not word.startswith(_FOR_ADD)]
+    if others:
+        raise UsageError(
+            f"add: no settings but relations, relation_predictor and device expected, got "
+            f"{others[0]!r}, which pipeline.extract alone takes"
+        )
     config = load_config(None, words)
     if config.relations is not Relations.predicted:
         raise UsageError("add: relations=predicted relation_predictor.weights=FILE expected")
     file = find_predictor(config.relation_predictor)
     info = read_cache_info(args.cache)
     clips, bad = list_clips(args.cache)
-    for entry in clips[:1]:
-        check_predictor_on_cache(file, info, entry.path)
+    _check_first(file, info, clips)
     model = load_predictor(file, pick_device(config.device))
-    manifest, done = read_manifest(args.cache), 0
+    manifest, done, found = read_manifest(args.cache), 0, len(clips) + len(bad)
     for entry in tqdm(clips, desc="add", unit="clip", disable=None):
         if entry.header.predictor == file.identity:
             continue
-        clip = with_predicted(load_clip(entry.path), model, file.identity)
-        replace_clip(args.cache, clip, manifest[entry.video_id])
-        done += 1
+        try:
+            clip = load_clip(entry.path)
+            check_finite(clip)
+            new = with_predicted(clip, model, file.identity)
+            replace_clip(args.cache, new, manifest[entry.video_id])
+            done += 1
+        except ItemError as error:
+            bad[entry.video_id] = error
     for problem in bad.values():
         print(f"bad: {problem}")
-    skipped = len(clips) - done
     print(
-        f"add {PREDICTED}: found {len(clips) + len(bad)}, done {done}, skipped {skipped}, "
+        f"add {PREDICTED}: found {found}, done {done}, skipped {found - done - len(bad)}, "
         f"failed {len(bad)}"
     )
     return EXIT_FAILURES if bad else EXIT_OK
+
+
+def _check_first(file: PredictorFile, info: CacheInfo, clips: Sequence[ClipEntry]) -> None:
+    """UsageError if a predictor does not fit a cache, by its first clip that can be read."""
+    for entry in clips:
+        with suppress(ItemError):
+            check_predictor_on_cache(file, info, entry.path)
+            return
 
 
 COMMANDS: dict[str, Callable[[Any, list[str]], int]] = {

@@ -3,8 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
 from pipeline.cache import CachedClip, save_clip
 from pipeline.cache_folder import CacheInfo, append_manifest, clip_path, write_cache_info
+from pipeline.files import file_sha256
 from pipeline.vocabulary import load_vocabulary
 from tests.pipeline.clips import random_clip
 
@@ -43,6 +48,16 @@ def put(cache: Path, clip: CachedClip) -> None:
     """Add a clip to a cache."""
     digest = save_clip(clip_path(cache, clip.video_id), clip)
     append_manifest(cache, {"id": clip.video_id, "sha256": digest})
+
+
+def forge(cache: Path, video_id: str, **arrays: Tensor) -> None:
+    """Put other arrays into a clip, whatever they are, and their bytes into the manifest."""
+    path = clip_path(cache, video_id)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    path.write_bytes(save(kept | arrays, metadata))
+    append_manifest(cache, {"id": video_id, "sha256": file_sha256(path)})
 
 
 def random_cache(cache: Path, train: int = 10, test: int = 4, **changes: object) -> Path:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline import cache_folder, extract
 from pipeline.cache import load_clip
@@ -12,6 +13,7 @@ from pipeline.dataset import list_clips
 from pipeline.errors import UsageError
 from pipeline.extraction import steps
 from tests.conftest import CONFIG, SMALL, World
+from tests.pipeline.cache_maker import forge
 from tests.pipeline.predictor_files import predictor_file
 from tools import cache
 
@@ -82,6 +84,24 @@ def test_predicted_relations_are_added_without_videos(
     assert load_clip(clips[0].path).header.predictor is not None
 
 
+def test_a_bad_clip_fails_alone(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = sorted(read_manifest(copied))[:2]
+    forge(
+        copied, first, pairs=torch.full_like(load_clip(copied / f"{first}.safetensors").pairs, 99)
+    )
+    features = load_clip(copied / f"{second}.safetensors").box_features
+    forge(copied, second, box_features=(features * torch.nan).half())
+    weights = predictor_file(tmp_path / "p.safetensors", 128, 64)
+    asked = ["relations=predicted", f"relation_predictor.weights={weights}", "device=cpu"]
+    assert cache.main(["add", str(copied), *asked]) == 1
+    out = capsys.readouterr().out
+    assert "found 11, done 9, skipped 0, failed 2" in out
+    assert "pairs: rows of their frame's boxes expected" in out
+    assert f"{second}: finite box_features expected" in out
+
+
 @pytest.mark.parametrize("moment", ["append_line", "write_atomically"])
 def test_an_addition_that_is_killed_leaves_a_whole_clip(
     world: World, copied: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
@@ -126,6 +146,7 @@ def test_what_makes_no_sense_is_refused(copied: Path, tmp_path: Path) -> None:
         (["ls", str(copied), "seed=3"], "settings are for add"),
         (["add", str(copied)], "relations=predicted"),
         (["add", str(copied), "relations=predicted"], "a relation predictor expected"),
+        (["add", str(copied), "relations=predicted", "frames.num=3"], "got 'frames.num=3'"),
     ):
         with pytest.raises(UsageError, match=message):
             cache.main(words)

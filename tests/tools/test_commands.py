@@ -14,6 +14,7 @@ import torch
 from detection.build import NetworkSize, build_detector, seed_weights
 from pipeline.command_line import run_command
 from pipeline.detector_card import read_detector_state
+from pipeline.errors import FailureReason, ItemError
 from pipeline.files import file_sha256
 from pipeline.metrics import charades_map
 from tests.detection.original_names import as_detectron2
@@ -31,6 +32,14 @@ def call(capsys: pytest.CaptureFixture[str], main: Main, *words: object) -> tupl
         run_command(main, [str(word) for word in words])
     out, err = capsys.readouterr()
     return int(stopped.value.code or 0), out, err
+
+
+def test_one_bad_item_ends_a_command_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(_words: list[str]) -> int:
+        raise ItemError(FailureReason.BAD_CACHE, "A1: a whole clip expected;\n extract it again")
+
+    code, _, err = call(capsys, fails)
+    assert (code, err) == (1, "error: A1: a whole clip expected; extract it again\n")
 
 
 def test_other_numbers_of_the_same_layout_are_judged(

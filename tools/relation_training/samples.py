@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.cache import CachedClip, ClipReader
 from pipeline.dataset import ClipEntry, check_finite
+from pipeline.errors import ItemError, StageError
 from pipeline.relation_prediction import clip_pairs
 from relations.pair_batch import PairBatch, join_pairs
 
@@ -78,8 +79,8 @@ def join_samples(samples: Sequence[RelationSample]) -> RelationSample:
     )
 
 
-class RelationClips(Dataset[RelationSample]):
-    """Reads clips; an ItemError ends the training, since the clips were whole when it began."""
+class RelationClips(Dataset[RelationSample | ItemError]):
+    """Reads clips; of one that cannot be read, the reason why."""
 
     def __init__(self, clips: Sequence[ClipEntry]) -> None:
         self.clips = list(clips)
@@ -87,23 +88,42 @@ class RelationClips(Dataset[RelationSample]):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> RelationSample:
-        return to_sample(read_annotated(self.clips[index]))
+    def __getitem__(self, index: int) -> RelationSample | ItemError:
+        try:
+            return to_sample(read_annotated(self.clips[index]))
+        except ItemError as error:  # worker processes can hand on values, not every exception
+            return error
 
 
 def epoch_batches(
     data: RelationClips, batch_size: int, *, seed: int, epoch: int, workers: int
 ) -> Iterator[RelationSample]:
-    """The clips of one epoch in batches, shuffled by (seed, epoch)."""
+    """The clips of one epoch in batches, shuffled by (seed, epoch).
+
+    Raises:
+        StageError: if a clip cannot be read.
+    """
     generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
     order = torch.randperm(len(data), generator=generator).tolist()
-    yield from DataLoader(
+    loader = DataLoader(
         data,
         batch_size=batch_size,
         sampler=order,
         num_workers=workers,
-        collate_fn=join_samples,
+        collate_fn=_join_whole,
         # The loader draws a base seed; it must not come from the generator that dropout uses.
         generator=torch.Generator().manual_seed(0),
         multiprocessing_context="spawn" if workers else None,
     )
+    for batch in loader:
+        if isinstance(batch, ItemError):
+            raise StageError(str(batch)) from batch
+        yield batch
+
+
+def _join_whole(items: Sequence[RelationSample | ItemError]) -> RelationSample | ItemError:
+    """A batch, or the first reason why there is none."""
+    for item in items:
+        if isinstance(item, ItemError):
+            return item
+    return join_samples([item for item in items if isinstance(item, RelationSample)])
