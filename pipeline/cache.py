@@ -275,6 +275,10 @@ class ClipReader:
         ):
             offsets = self._small[offsets_name].tolist()
             spans = _merge_spans([(offsets[t], offsets[t + 1]) for t in picked])
+            for name in names:
+                if self._file.num_rows(name) != offsets[-1]:
+                    rows = self._file.num_rows(name)
+                    raise ValueError(f"{name}: {offsets[-1]} rows expected, got {rows}")
             wanted |= dict.fromkeys(names, spans)
             counts = torch.tensor([0] + [offsets[t + 1] - offsets[t] for t in picked])
             arrays[offsets_name] = counts.cumsum(0)

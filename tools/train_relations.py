@@ -149,22 +149,44 @@ def prepare(config: RelationTraining, caches: Sequence[Path]) -> Job:
             f"training.validation_fraction={fraction}: videos to train on expected, none of "
             f"{len(clips)} is left"
         )
-    empty = ClipReader(training[0].path).read([])
     attention, spatial, contacting = group_sizes(infos[0])
+    feature_width, union_channels = _widths(clips, attention + spatial + contacting)
     try:
         settings = PredictorSettings(
             num_objects=len(vocabulary.objects),
             attention=attention,
             spatial=spatial,
             contacting=contacting,
-            feature_width=empty.box_features.shape[1],
-            union_channels=empty.union_features.shape[1],
+            feature_width=feature_width,
+            union_channels=union_channels,
             **asdict(config.network),
         )
     except ValueError as error:
         raise UsageError(f"network: {error}") from error
     identity = json_sha256([_what_counts(config), asdict(settings), digests])
     return Job(config, settings, infos[0], training, validation, identity)
+
+
+def _widths(clips: Sequence[ClipEntry], num_predicates: int) -> tuple[int, int]:
+    """Channels of box features and of union features, the same in all clips.
+
+    Raises:
+        UsageError: if a clip has others than the first, or other predicates.
+        ItemError: BAD_CACHE if a clip is damaged.
+    """
+    wanted = None
+    for entry in clips:
+        empty = ClipReader(entry.path).read([])
+        arrays = (empty.box_features, empty.union_features, empty.predicates[GROUND_TRUTH])
+        found = tuple(value.shape[1] for value in arrays)
+        wanted = wanted or (*found[:2], num_predicates)
+        if found != wanted:
+            raise UsageError(
+                f"--cache: box features, union features and predicates {wanted} wide expected, "
+                f"those of {entry.path} are {found} wide; extract it again"
+            )
+    assert wanted is not None
+    return wanted[0], wanted[1]
 
 
 def _check_distinct(digests: Sequence[Sequence[str]]) -> None:

@@ -12,6 +12,7 @@ from pipeline.cache import CachedClip, ClipReader, clip_bytes, load_clip, save_c
 from pipeline.cache_folder import CacheInfo, read_cache_info, write_cache_info
 from pipeline.errors import FailureReason, ItemError
 from pipeline.files import file_sha256
+from tests.pipeline.cache_maker import forge, put
 from tests.pipeline.clips import random_clip
 
 
@@ -96,12 +97,54 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
         ("pair_offsets", torch.tensor([0, 1])),
         ("pairs", torch.tensor([[0, 9], [0, 1]])),
         ("scores", torch.zeros(1)),
+        ("pairs", torch.tensor([[0, 1], [1, 1]])),
+        ("pairs", torch.tensor([[0.0, 1.0], [0.0, 1.0]])),
+        ("boxes", torch.zeros(4, 5)),
+        ("boxes", torch.tensor([[5.0, 0, 4, 1]] * 4)),
+        ("boxes", torch.tensor([[0.0, 5, 1, 4]] * 4)),
+        ("labels", torch.tensor([0, 1, 0, 5])),
+        ("labels", torch.tensor([0, 1, 0, -1])),
+        ("labels", torch.zeros(4)),
+        ("distribution", torch.zeros(4)),
+        ("union_features", torch.zeros(2, 4, 7, 6)),
+        ("predicates", {"predicted": torch.zeros(2)}),
+        ("predicates", {"predicted": torch.tensor([[0.0, torch.nan]] * 2)}),
+        ("predicates", {"predicted": torch.tensor([[0.0, 1.01]] * 2)}),
+        ("predicates", {"predicted": torch.tensor([[-0.01, 0.0]] * 2)}),
     ],
 )
-def test_arrays_that_disagree_are_refused(field: str, value: Tensor) -> None:
+def test_arrays_that_disagree_are_refused(field: str, value: Tensor | dict) -> None:
     clip = random_clip([2, 2])
     with pytest.raises(ValueError, match=field):
         replace(clip, **{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("pair_offsets", torch.tensor([0, 1, 9])),
+        ("pair_offsets", torch.tensor([0])),
+        ("pair_offsets", torch.zeros(3)),
+        ("predicates/ground-truth", torch.ones(3, 6)),
+        ("predicates/ground-truth", torch.ones(2)),
+    ],
+)
+def test_a_file_whose_arrays_disagree_is_damaged(tmp_path: Path, name: str, value: Tensor) -> None:
+    put(tmp_path, random_clip([2, 2]))
+    forge(tmp_path, "CLIP1", **{name: value})
+    path = tmp_path / "CLIP1.safetensors"
+    for read in (load_clip, lambda path: ClipReader(path).has_relations("ground-truth")):
+        with pytest.raises(ItemError, match=r"CLIP1\.safetensors: a readable") as caught:
+            read(path)
+        assert caught.value.reason is FailureReason.BAD_CACHE
+
+
+def test_a_predicate_that_is_none_is_not_stored(tmp_path: Path) -> None:
+    clip = random_clip([2])
+    clip.predicates["ground-truth"][0, 0] = torch.nan
+    with pytest.raises(ItemError, match="predicates/ground-truth within float16 expected"):
+        save_clip(tmp_path / "a.safetensors", clip)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rows_must_rise() -> None:

@@ -12,6 +12,7 @@ from pipeline.dataset import (
     ClipDataset,
     ClipEntry,
     Sample,
+    check_finite,
     class_labels,
     collate_samples,
     is_held_out,
@@ -107,6 +108,10 @@ def test_nan_missing_relations_and_a_bad_class_are_reasons(tmp_path: Path) -> No
     bad = dataset([put(tmp_path, clip)], relations=None)[0]
     assert not isinstance(bad, Sample)
     assert "finite boxes" in str(bad[1])
+    clip = random_clip([2, 3])
+    clip.predicates["ground-truth"][1, 2] = float("nan")
+    with pytest.raises(ItemError, match="finite predicates/ground-truth"):
+        check_finite(clip)
 
 
 def test_validation_videos_follow_from_their_id() -> None:

@@ -14,7 +14,7 @@ from pipeline.cache import ClipReader, load_clip
 from pipeline.cache_folder import read_manifest
 from pipeline.config import RelationPredictorConfig
 from pipeline.dataset import list_clips
-from pipeline.errors import UsageError
+from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extraction import steps
 from pipeline.predictor_loading import find_predictor, load_predictor
 from pipeline.relation_prediction import frame_sequences, predict_relations, with_predicted
@@ -133,6 +133,21 @@ def test_a_predictor_that_does_not_fit_is_refused_and_nothing_written(
     with pytest.raises(UsageError, match=message):
         extract.main([*words(world, cache), *asked])
     assert not cache.exists()
+
+
+def test_relations_that_cannot_be_predicted_are_a_reason() -> None:
+    torch.manual_seed(0)
+    model = STTran(small_settings(8, 4)).eval()
+    clip = random_clip([3, 2], predicates=26)
+    assert torch.isfinite(predict_relations(clip, model)).all()
+    for bad, reason in (
+        (replace(clip, box_features=clip.box_features * torch.nan), FailureReason.INTERNAL_ERROR),
+        (replace(clip, box_features=clip.box_features[:, :7]), FailureReason.BAD_CACHE),
+        (replace(clip, union_features=clip.union_features[:, :3]), FailureReason.BAD_CACHE),
+    ):
+        with pytest.raises(ItemError) as caught:
+            with_predicted(bad, model, IDENTITY)
+        assert caught.value.reason is reason
 
 
 def test_files_that_are_no_predictor_are_refused(world: World, tmp_path: Path) -> None:

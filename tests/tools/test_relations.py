@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipeline import extract
+from pipeline.cache import load_clip
 from pipeline.cache_folder import read_cache_info, write_cache_info
 from pipeline.carded_weights import read_tensors
 from pipeline.errors import UsageError
@@ -18,6 +19,7 @@ from pipeline.predictor_card import read_predictor_card
 from pipeline.training_state import STATE
 from relations.sttran import STTran
 from tests.conftest import CONFIG, World
+from tests.pipeline.cache_maker import forge
 from tests.pipeline.predictor_files import predictor_file, small_settings
 from tools import benchmark, convert_weights, evaluate_relations, train_relations
 from tools.reference_checks import sttran as reference
@@ -215,6 +217,12 @@ def test_what_cannot_be_trained_on_is_refused(world: World, tmp_path: Path) -> N
     path = sorted(cache.glob("*.safetensors"))[0]
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UsageError, match="whole clips expected, 1 are not"):
+        learn(cache, tmp_path / "run")
+    shutil.rmtree(cache)
+    shutil.copytree(world.cache, cache)
+    clip = load_clip(path)
+    forge(cache, path.stem, box_features=clip.box_features[:, 1:].half())
+    with pytest.raises(UsageError, match=r"\(128, 64, 26\) wide expected|\(127, 64, 26\) wide exp"):
         learn(cache, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()
