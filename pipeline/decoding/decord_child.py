@@ -8,8 +8,6 @@ holding the interpreter's lock, and can end the process: that is why it lives he
 import json
 import sys
 
-_CHUNK = 8
-
 
 def main() -> None:
     """Decode and write."""
@@ -18,8 +16,10 @@ def main() -> None:
     path, ordinals = sys.argv[1], json.loads(sys.argv[2])
     out = sys.stdout.buffer
     reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
-    height, width = reader[0].shape[:2]
     inside = [i for i in ordinals if i < len(reader)]
+    # In order from the first on: after a seek decord is off by some frames in an open GOP.
+    image = reader.next()
+    height, width = image.shape[:2]
     head = {
         "num_frames": len(reader),
         "height": int(height),
@@ -27,8 +27,12 @@ def main() -> None:
         "starts_s": [float(reader.get_frame_timestamp(i)[0]) for i in inside],
     }
     out.write(json.dumps(head).encode() + b"\n")
-    for start in range(0, len(inside), _CHUNK):
-        out.write(reader.get_batch(inside[start : start + _CHUNK]).asnumpy().tobytes())
+    at = 0
+    for ordinal in inside:
+        while at < ordinal:
+            image = reader.next()
+            at += 1
+        out.write(image.asnumpy().tobytes())
     out.flush()
     del reader
 

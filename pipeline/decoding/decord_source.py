@@ -1,7 +1,8 @@
 """Frames by decord, in a child process with a wall-clock limit.
 
-It can hang without an end, or take the process with it, and it is off by some frames on open-GOP
-and edit-list files; its frame count and times are compared with those of the packets.
+It can hang without an end, or take the process with it, and counts other frames where an edit list
+hides some; its frame count and times are compared with those of the packets. After a seek it is off
+by some frames in open GOPs, so it reads in order.
 """
 
 import importlib.util

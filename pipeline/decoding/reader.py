@@ -48,7 +48,7 @@ def open_video(
         numbering: `presentation`: frame i is the i-th that a player shows, edit lists applied.
             `dump`: frame i is file i + 1 of ffmpeg's constant-rate image dump with edit lists
             ignored, as in Action Genome.
-        backend: who makes the pixels. `opencv` and `decord` serve closed-GOP files that are whole;
+        backend: who makes the pixels. `opencv` and `decord` serve files that are whole;
             the packets are read by PyAV in any case, and what disagrees with them is refused.
         timeout_s: wall-clock limit for decord, which can hang.
         sha256: of the file's bytes, where it is known already.
@@ -142,6 +142,12 @@ class VideoReader:
                 FailureReason.UNKNOWN_FRAME_MAP,
                 f"{self._path.name}: it is turned by {self.source.rotation} degrees, which decord "
                 "ignores; use decode.backend=pyav",
+            )
+        if backend == "decord" and self._scan.may_jump:
+            raise ItemError(
+                FailureReason.UNKNOWN_FRAME_MAP,
+                f"{self._path.name}: it is a transport or program stream, of which decord loses "
+                "the first frames; use decode.backend=pyav",
             )
         self._backend, self._timeout_s = backend, timeout_s
 

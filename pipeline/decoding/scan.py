@@ -25,6 +25,7 @@ class Scan:
         has_pts: every packet carries the time at which its frame is shown.
         width: coded width, pixels.
         height: coded height, pixels.
+        may_jump: times may jump, as in MPEG's transport and program streams.
     """
 
     pts_s: tuple[float, ...]
@@ -37,6 +38,7 @@ class Scan:
     has_pts: bool
     width: int
     height: int
+    may_jump: bool
 
     @property
     def is_truncated(self) -> bool:
@@ -106,7 +108,8 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
         start_s = pts[0] if start is None or not has_pts else start / 1e6
         # ffmpeg (ffmpeg.c, "Correcting starting time"): of a transport stream only the streams
         # that are read count, and a dump reads no sound.
-        counts_own = own is not None and bool(container.format.flags & Flags.ts_discont.value)
+        may_jump = bool(container.format.flags & Flags.ts_discont.value)
+        counts_own = own is not None and may_jump
         return Scan(
             pts_s=pts,
             start_s=start_s,
@@ -118,6 +121,7 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
             has_pts=has_pts,
             width=width,
             height=height,
+            may_jump=may_jump,
         )
 
 

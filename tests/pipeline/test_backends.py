@@ -34,6 +34,25 @@ def test_pixels_are_those_of_pyav(tmp_path: Path, backend: str, numbering: str, 
 
 
 @pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_few_frames_of_open_groups_of_pictures(tmp_path: Path, backend: str, suffix: str) -> None:
+    """After a seek decord shows neighbours of such frames."""
+    options = {"bf": "8", "x264-params": "open-gop=1:b-adapt=0:scenecut=0"}
+    path = write_clip(tmp_path / f"a.{suffix}", options=options)
+    rows = [11, 13, 16, 24, 31]
+    frames = open_video(path, backend=backend).read(rows).frames  # type: ignore[arg-type]
+    assert [number_of(f.permute(1, 2, 0).numpy()) for f in frames] == rows
+
+
+def test_decord_refuses_streams_whose_first_frames_it_loses(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.ts")
+    assert open_video(path, backend="opencv").num_frames == 40
+    with pytest.raises(ItemError, match="transport or program stream") as caught:
+        open_video(path, backend="decord")
+    assert caught.value.reason is FailureReason.UNKNOWN_FRAME_MAP
+
+
+@pytest.mark.parametrize("backend", OTHERS)
 def test_a_cut_file_is_no_result(tmp_path: Path, backend: str) -> None:
     whole = write_clip(tmp_path / "a.mp4").read_bytes()
     path = tmp_path / "b.mp4"
