@@ -43,7 +43,8 @@ class DecodeConfig:
     """How videos are read."""
 
     backend: Backend = Backend.pyav
-    #: Frames per second of dumped frames (`backend=frames`); None takes the dataset's length.
+    #: Frames per second of dumped frames (`backend=frames`) without a file fps.txt of their own;
+    #: None takes the dataset's length of the video.
     fps: float | None = None
     #: Accept truncated and damaged files, marked DECODE_DEGRADED, instead of failing them.
     tolerant: bool = False

@@ -11,6 +11,8 @@ from pipeline.annotations.ids import is_safe_id
 from pipeline.errors import UsageError
 from pipeline.files import file_sha256, json_sha256
 
+#: Beside dumped frames: how many of them make a second.
+RATE_FILE = "fps.txt"
 SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -93,9 +95,10 @@ def numbered_images(folder: Path) -> list[Path]:
 
 
 def video_sha256(path: Path) -> str:
-    """SHA-256 of a video's bytes, hex; of a folder of frames, of their names and bytes."""
+    """SHA-256 of a video's bytes, hex; of a folder, of the names and bytes of frames and rate."""
     if path.is_dir():
-        return json_sha256([[file.name, file_sha256(file)] for file in numbered_images(path)])
+        files = [file for file in (path / RATE_FILE,) if file.is_file()] + numbered_images(path)
+        return json_sha256([[file.name, file_sha256(file)] for file in files])
     return file_sha256(path)
 
 

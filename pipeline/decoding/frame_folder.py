@@ -5,6 +5,7 @@ File n is frame n - 1 of ffmpeg's constant-rate dump, whatever the padding of it
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import FailureReason, ItemError
 from pipeline.video import VideoFrames, VideoSource
-from pipeline.video_files import numbered_images
+from pipeline.video_files import RATE_FILE, numbered_images
 
 _EIGHT_BIT = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
 
@@ -29,7 +30,8 @@ class FrameFolder:
     Args:
         path: the folder.
         sha256: of its frames (`video_sha256`).
-        fps: frames per second of the dump; None takes number of frames / `length_s`.
+        fps: frames per second of the dump, where no file `fps.txt` beside the frames says it; None
+            takes number of frames / `length_s`.
         length_s: of the video, as its dataset says, or None.
         tolerant: take what is there where frames are missing.
         max_pixels: largest frame accepted.
@@ -64,7 +66,7 @@ class FrameFolder:
         missing = [n for n in range(1, last + 1) if n not in self._files]
         if missing and not tolerant:
             raise _gap(path, missing, last)
-        rate = _rate(path, fps, None if missing else length_s, last)
+        rate = _rate(path, _written_rate(path) or fps, None if missing else length_s, last)
         self.timestamps_s = [i / rate for i in range(last)]
         self.source = VideoSource(
             path=path,
@@ -168,6 +170,24 @@ def _gap(path: Path, missing: list[int], last: int) -> ItemError:
     )
 
 
+def _written_rate(path: Path) -> float | None:
+    """The number in `fps.txt`, such as 29.97 or 30000/1001; None where there is no such file."""
+    file = path / RATE_FILE
+    if not file.is_file():
+        return None
+    try:
+        rate = float(Fraction(file.read_text(encoding="utf-8")[:100].strip()))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        rate = 0.0
+    if not 0.01 <= rate <= 1e6:
+        raise ItemError(
+            FailureReason.UNREADABLE_VIDEO,
+            f"{path.name}/{RATE_FILE}: frames per second from 0.01 to 1e6 expected, such as 29.97 "
+            "or 30000/1001",
+        )
+    return rate
+
+
 def _rate(path: Path, fps: float | None, length_s: float | None, num_frames: int) -> float:
     if fps is not None:
         return fps
@@ -175,6 +195,7 @@ def _rate(path: Path, fps: float | None, length_s: float | None, num_frames: int
         return num_frames / length_s
     raise ItemError(
         FailureReason.NO_ANNOTATION,
-        f"{path.name}: frames per second expected, images do not tell: set decode.fps, or give the "
-        "dataset's annotations, whose length of the video tells where no frame is missing",
+        f"{path.name}: frames per second expected, images do not tell: write {RATE_FILE} beside "
+        "them, set decode.fps, or give the dataset's annotations, whose length of the video tells "
+        "where no frame is missing",
     )

@@ -96,6 +96,25 @@ def test_gaps_are_refused_by_name_and_taken_when_that_is_asked_for(copy: Path) -
         FrameFolder(copy, sha256="", length_s=2.0, tolerant=True)
 
 
+def test_where_the_rate_comes_from(copy: Path) -> None:
+    def rate(**given: float) -> float:
+        return FrameFolder(copy, sha256="", **given).source.fps  # type: ignore[arg-type]
+
+    with pytest.raises(ItemError, match=r"fps\.txt") as failed:
+        rate()
+    assert failed.value.reason is FailureReason.NO_ANNOTATION
+    assert rate(length_s=0.5) == 24
+    assert rate(length_s=0.5, fps=30.0) == 30
+    before = video_sha256(copy)
+    (copy / "fps.txt").write_text("30000/1001\n")
+    assert rate(length_s=0.5, fps=30.0) == pytest.approx(29.97, abs=1e-3)
+    assert video_sha256(copy) != before
+    for text in ("", "fast", "0", "1/0", "nan", "1e99", "-5"):
+        (copy / "fps.txt").write_text(text)
+        with pytest.raises(ItemError, match=r"fps\.txt: frames per second"):
+            rate()
+
+
 def write(name: str, image: Image.Image) -> Callable[[Path], None]:
     return lambda folder: image.save(folder / name)
 
