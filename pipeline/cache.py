@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ class CachedClip:
                 if len(value) != rows:
                     raise ValueError(f"{name}: {rows} rows expected, got {len(value)}")
         check_shapes(of_boxes | of_pairs)
-        check_pairs(self.pairs, self.box_offsets.diff()[self.pair_frame])
+        check_pairs(self.pairs, self.box_offsets, self.pair_offsets)
         check_values(of_boxes | of_pairs)
 
     @property
@@ -280,8 +281,8 @@ class ClipReader:
                     rows = self._file.num_rows(name)
                     raise ValueError(f"{name}: {offsets[-1]} rows expected, got {rows}")
             wanted |= dict.fromkeys(names, spans)
-            counts = torch.tensor([0] + [offsets[t + 1] - offsets[t] for t in picked])
-            arrays[offsets_name] = counts.cumsum(0)
+            counts = (offsets[t + 1] - offsets[t] for t in picked)
+            arrays[offsets_name] = torch.tensor([0, *accumulate(counts)])
         arrays |= self._file.read(wanted)
         for name in () if half else _HALF:
             arrays[name] = arrays[name].float()
