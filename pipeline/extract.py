@@ -152,6 +152,12 @@ class Extraction:
     ) -> None:
         """Go through the videos; stops early beyond `max_failures`."""
         counts, budget = self.run_record.counts, self.job.config.max_failures
+        unlisted = [v for v in self.videos if v.path.name not in checksums]
+        if checksums and unlisted:
+            LOG.warning(
+                "--checksums: %d of %d videos are not in the list and go unchecked, %s first",
+                *(len(unlisted), len(self.videos), unlisted[0].path.name),
+            )
         counts.found = len(self.videos)
         self.failures.keep_only(item_names(self.job.videos))
         make = partial(make_tasks, retry=retry, checksums=checksums)

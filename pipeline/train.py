@@ -141,8 +141,9 @@ class Training:
                 "EMPTY_SELECTION: no token was kept in this epoch; lower loss.selection, raise "
                 "train.selection_warmup, or sum over classes (loss.reduction=sum)"
             )
-        self._save()
+        # Before the state: a line that has none is dropped when the training goes on.
         log.add("epoch", **summary)
+        self._save()
         return summary
 
     def _validate(self) -> float | None:

@@ -18,7 +18,7 @@ FAMILIES: dict[str, tuple[Callable[[Lab, int], Tally], int]] = {
     "interrupt": (stops.interrupts, 50),
     "damage": (videos.damage, 1000),
     "checksums": (videos.damage_with_checksums, 1000),
-    "formats": (videos.formats, 14),
+    "formats": (videos.formats, 18),
     "bombs": (videos.bombs, 5),
     "full": (storage.full_disk, 50),
     "readonly": (storage.read_only, 3),

@@ -20,7 +20,7 @@ _EIGHT_BIT = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
 
 
 class FrameFolder:
-    """Reads dumped frames; the same calls as `VideoReader`.
+    """Reads dumped frames, by the calls of `VideoReader` that an extraction makes.
 
     Attributes:
         source: of the folder; `edit_lists` is `dumped`. Where frames are missing and that is

@@ -24,7 +24,7 @@ from pipeline.files import file_sha256
 from pipeline.video import VideoFrames, VideoSource
 
 Numbering = Literal["presentation", "dump"]
-Backend = Literal["pyav", "opencv", "decord", "frames"]
+Backend = Literal["pyav", "opencv", "decord"]
 
 
 def open_video(

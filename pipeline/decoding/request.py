@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pipeline.decoding.frame_folder import FrameFolder
 from pipeline.decoding.reader import Backend, Numbering, VideoReader, open_video
@@ -34,7 +34,7 @@ class FrameRequest:
     annotated: tuple[int, ...] = ()
     num_uniform: int | None = 32
     batch_size: int = 1
-    backend: Backend = "pyav"
+    backend: Backend | Literal["frames"] = "pyav"
     tolerant: bool = False
     max_pixels: int = 3840 * 2160
     max_frames: int = 200_000

@@ -53,13 +53,16 @@ def test_bytes_that_are_no_sums_are_refused(
         read_checksums(path)
 
 
-def test_a_video_of_other_bytes_fails_and_once_it_is_right_it_is_done(tmp_path: Path) -> None:
+def test_a_video_of_other_bytes_fails_and_once_it_is_right_it_is_done(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     videos, _ = write_dataset(tmp_path)
     sums, cache = tmp_path / "SHA256SUMS", tmp_path / "cache"
     right = hashlib.sha256((videos / "A0001.mp4").read_bytes()).hexdigest()
     words = ["--videos", str(videos), "--cache", str(cache), *SMALL, "decode.workers=0"]
     sums.write_text(f"{A}  A0001.mp4\n")
     assert main([*words, "--checksums", str(sums)]) == 1
+    assert "1 of 2 videos are not in the list and go unchecked, B0002.mp4 first" in caplog.text
     row = json.loads((cache / "failures.jsonl").read_text())
     assert (row["id"], row["reason"]) == ("A0001", "corrupt-video")
     assert row["input_sha256"] == right

@@ -7,8 +7,9 @@ import jsonschema
 import numpy as np
 import pytest
 
-from pipeline import evaluate, predict, train
+from pipeline import evaluate, extract, predict, train
 from pipeline.errors import UsageError
+from pipeline.run_folder import read_card
 from tests.conftest import CONFIG, SMALL, World
 
 SCHEMA = json.loads(Path("configs/schemas/explanation.schema.json").read_text())
@@ -28,6 +29,11 @@ def clips_of(world: World) -> list[str]:
     return [str(path) for path in sorted(world.test_clips)]
 
 
+def scores_of(out: Path) -> dict[str, list[float]]:
+    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    return {row["id"]: row["scores"] for row in rows}
+
+
 def say(run: Path, out: Path, *words: str) -> int:
     return predict.main(["--run", str(run), "--out", str(out), *words])
 
@@ -43,6 +49,33 @@ def codes(tree: dict) -> set[str]:
     return {warning["code"] for warning in tree["warnings"]}
 
 
+def assert_same_scores(out: Path, judged: Path) -> None:
+    with np.load(judged / "scores.npz") as file:
+        expected = dict(zip(file["ids"].tolist(), file["scores"], strict=True))
+    found = scores_of(out)
+    assert found.keys() == expected.keys()
+    for video_id, scores in found.items():
+        np.testing.assert_allclose(scores, expected[video_id], atol=1e-5)
+
+
+def test_a_network_of_reduced_union_features_gets_them_of_new_videos(
+    world: World, tmp_path: Path
+) -> None:
+    cache, run, out, judged = (tmp_path / name for name in ("cache", "run", "out", "judged"))
+    annotations = ["--annotations", str(world.annotations)]
+    small = [*SMALL, "detection.width=16", "decode.workers=0", "union=conv256"]
+    data = ["--config", CONFIG, "--videos", str(world.videos), *annotations]
+    assert extract.main([*data, "--cache", str(cache), *small]) == 0
+    places = ["--cache", str(cache), "--run", str(run)]
+    assert train.main(["--config", CONFIG, *places, *small, "train.epochs=1"]) == 0
+    assert read_card(run).union_channels == 256
+    assert evaluate.main([*places, "--out", str(judged)]) == 0
+    assert say(run, out, *clips_of(world), *annotations) == 0
+    assert_same_scores(out, judged)
+    with pytest.raises(UsageError, match="determines this"):
+        say(run, out, *clips_of(world), "union=full")
+
+
 def test_annotated_videos_get_the_scores_of_the_evaluation(
     world: World, run: Path, tmp_path: Path
 ) -> None:
@@ -52,12 +85,7 @@ def test_annotated_videos_get_the_scores_of_the_evaluation(
     assert (
         evaluate.main(["--run", str(run), "--cache", str(world.cache), "--out", str(judged)]) == 0
     )
-    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
-    with np.load(judged / "scores.npz") as file:
-        expected = dict(zip(file["ids"].tolist(), file["scores"], strict=True))
-    assert {row["id"] for row in rows} == expected.keys()
-    for row in rows:
-        np.testing.assert_allclose(row["scores"], expected[row["id"]], atol=1e-5)
+    assert_same_scores(out, judged)
     for tree in explanations(out):
         assert tree["boxes"] == "ground-truth"
         assert "RANDOM_WEIGHTS" in codes(tree)

@@ -1,16 +1,18 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline import train
+from pipeline import train, training
 from pipeline.cache_folder import append_manifest
 from pipeline.errors import StageError, UsageError
 from pipeline.files import file_sha256
 from pipeline.run_folder import load_bank, load_model, read_card
 from pipeline.training_log import TrainingLog
+from pipeline.training_state import save_state
 from tests.pipeline.cache_maker import SMALL, labelled_clip, put, random_cache
 
 TERMS = {"video", "language", "similarity", "selection", "cross_modal"}
@@ -96,6 +98,24 @@ def test_resumed_it_ends_with_the_same_bits(
     (whole / "state.pt").write_bytes(b"damaged")
     with pytest.raises(UsageError, match=r"state\.pt"):
         fit(cache, whole, "train.epochs=3")
+
+
+def test_killed_as_soon_as_a_state_is_saved_it_has_the_line_of_its_epoch(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, count = tmp_path / "run", iter(range(9))
+
+    def killed(*words: Any) -> None:
+        save_state(*words)
+        if next(count) == 2:  # the first is of before the training
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_state", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(cache, run, "train.epochs=3")
+    assert fit(cache, run, "train.epochs=3", "--resume") == 0
+    assert [row["epoch"] for row in log_rows(run) if row["kind"] == "epoch"] == [1, 2, 3]
 
 
 def test_the_seed_decides(cache: Path, tmp_path: Path) -> None:

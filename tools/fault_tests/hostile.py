@@ -1,5 +1,6 @@
 """Pickles that run code, ids that leave the folder."""
 
+import csv
 import io
 import os
 import pickle
@@ -106,6 +107,8 @@ def ids(lab: Lab, number: int) -> Tally:
             problem = "written outside"
         if code not in (0, 1, 2):
             problem = f"exit {code}"
+        elif code != 2 and not (cache / "V0.safetensors").is_file():
+            problem = "the other video is not done"
         deep = [p for p in cache.rglob("*") if p.parent != cache] if cache.is_dir() else []
         tally.count(problem or (f"{deep}" if deep else None), repr(name[:40]))
         lab.forget(*(() if problem else (root,)))
@@ -114,8 +117,6 @@ def ids(lab: Lab, number: int) -> Tally:
 
 def _csv(video_id: str) -> str:
     """A row of Charades' columns."""
-    import csv
-
     out = io.StringIO()
     columns = (
         *("id", "subject", "scene", "quality", "relevance", "verified", "script", "objects"),

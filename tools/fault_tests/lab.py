@@ -154,6 +154,13 @@ class Lab:
         decode = () if any("decode.workers" in str(w) for w in words) else (IN_PROCESS,)
         return Process([*given, *decode, *words], self.new().with_suffix(".log"))
 
+    def torn(self, cache: Path) -> str | None:
+        """What in a cache is not as an unbroken run makes it, besides what is missing."""
+        for name, data in tree(cache).items() if cache.is_dir() else ():
+            if name != "manifest.jsonl" and data != self.whole.get(name):
+                return f"{name} has other bytes"
+        return None
+
     def forget(self, *folders: Path) -> None:
         """Remove folders of a trial that held."""
         for folder in folders:

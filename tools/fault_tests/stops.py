@@ -23,7 +23,7 @@ def kills(lab: Lab, number: int) -> Tally:
             process.send(signal.SIGKILL)
             if process.wait() != -signal.SIGKILL:
                 break  # it had ended by itself
-            tally.count(_torn(lab, cache), f"killed, {cache}")
+            tally.count(lab.torn(cache), f"killed, {cache}")
             known = len(read_manifest(cache))
             if tally.tried >= number:
                 process = lab.extract(cache)
@@ -56,7 +56,7 @@ def interrupts(lab: Lab, number: int) -> Tally:
         slowest = max(slowest, time.monotonic() - sent)
         problem = None
         if code != 0:
-            problem = _not_said(cache, code, which) or _torn(lab, cache)
+            problem = _not_said(cache, code, which) or lab.torn(cache)
         if problem is None and time.monotonic() - sent > 10:
             problem = f"took {time.monotonic() - sent:.1f} s"
         known = len(read_manifest(cache))
@@ -86,14 +86,6 @@ def _wait_somewhere(lab: Lab, process: Process, cache: Path) -> None:
 
 def _names(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.glob("*")) if cache.is_dir() else []
-
-
-def _torn(lab: Lab, cache: Path) -> str | None:
-    """What in a cache is not as an unbroken run makes it, besides what is missing."""
-    for name, data in tree(cache).items() if cache.is_dir() else ():
-        if name != "manifest.jsonl" and data != lab.whole.get(name):
-            return f"{name} has other bytes"
-    return None
 
 
 def _incomplete(lab: Lab, cache: Path, code: int, known: int) -> str | None:

@@ -37,7 +37,7 @@ def full_disk(lab: Lab, number: int) -> Tally:
             code = process.wait()
             said = process.log.read_text()
             full += code != 0
-            problem = _torn(lab, cache)
+            problem = lab.torn(cache)
             if code not in (0, 1, 2) or (code and "No space left" not in said):
                 problem = f"exit {code}, says {said[-300:]!r}"
             subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
@@ -143,13 +143,6 @@ def _unrepaired(lab: Lab, cache: Path, found: Content | None) -> str | None:
     is_same = all(lab.whole[name] == data for name, data in clips.items())
     if code != 0 or not is_same or len(clips) + 1 != len(lab.whole):
         return f"extract --verify: exit {code}, the result differs from an unbroken run's"
-    return None
-
-
-def _torn(lab: Lab, cache: Path) -> str | None:
-    for name, data in tree(cache).items() if cache.is_dir() else ():
-        if name != "manifest.jsonl" and data != lab.whole.get(name):
-            return f"{name} has other bytes"
     return None
 
 

@@ -1,9 +1,10 @@
 """Damaged videos, odd formats, bombs."""
 
+import os
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -177,6 +178,7 @@ def formats(lab: Lab, number: int) -> Tally:
 
 
 def _odd_files(lab: Lab) -> Iterator[tuple[Path, str | None]]:
+    os.environ.setdefault("SVT_LOG", "0")  # an encoder that talks
     whole = (lab.videos / "V0.mp4").read_bytes()
     for name, data, reason in (
         ("nothing.mp4", b"", "unreadable-video"),
@@ -198,18 +200,33 @@ def _odd_files(lab: Lab) -> Iterator[tuple[Path, str | None]]:
         ("odd.mkv", "libvpx-vp9", (427, 241)),
         ("drawn.gif", "gif", (64, 48)),
         ("stream.ts", "mpeg2video", (64, 48)),
+        ("hevc.mp4", "libx265", (64, 48)),
+        ("av1.mp4", "libsvtav1", (64, 64)),
     ):
         yield _coded(lab.folder / name, codec, size), None
+    yield _coded(lab.folder / "deep.mp4", "libx264", (64, 48), pixels="yuv420p10le"), None
+    yield _coded(lab.folder / "uneven.mp4", "libx264", (64, 48), times=(0, 1, 5, 6, 20)), None
 
 
-def _coded(path: Path, codec: str, size: tuple[int, int]) -> Path:
+def _coded(
+    path: Path,
+    codec: str,
+    size: tuple[int, int],
+    *,
+    pixels: str = "yuv420p",
+    times: Sequence[int] = range(9),
+) -> Path:
+    """Grey frames, each brighter than the one before, shown at `times` / 25 seconds."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=25)
         stream.width, stream.height = size
-        stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
-        for number in range(9):
+        stream.pix_fmt = "rgb8" if codec == "gif" else pixels
+        stream.options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+        for number, moment in enumerate(times):
             image = np.full((size[1], size[0], 3), 20 * number, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = moment, Fraction(1, 25)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
 
