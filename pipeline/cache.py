@@ -35,7 +35,7 @@ _HALF = ("distribution", "box_features", "union_features")
 #: What reading a damaged or foreign file raises.
 _DAMAGE = (
     *(OSError, SafetensorError, ValueError, TypeError),
-    *(KeyError, IndexError, RuntimeError),
+    *(KeyError, IndexError, RuntimeError, OverflowError),
 )
 
 
@@ -205,7 +205,7 @@ class ClipReader:
             self._file = TensorRows(path)
             self.header = ClipHeader.from_json(self._file.metadata.get("laiar", "null"))
             names = (*_FRAME_ARRAYS, "box_offsets", "pair_offsets")
-            self._small = self._file.read(dict.fromkeys(names))
+            self._small = {name: self._file.whole(name) for name in names}
             for name, of in (("box_offsets", "boxes"), ("pair_offsets", "pairs")):
                 rows = self._file.num_rows(of)
                 check_offsets(name, self._small[name], self.num_frames, rows)
@@ -220,7 +220,7 @@ class ClipReader:
     @property
     def frame_index(self) -> Tensor:
         """(T,) int64 frame numbers in the video."""
-        return self._small["frame_index"]
+        return torch.from_numpy(self._small["frame_index"].copy())
 
     @property
     def relations(self) -> tuple[str, ...]:
@@ -237,7 +237,7 @@ class ClipReader:
         name = f"{PREDICATES}{source}"
         try:
             said = self._file.read({name: None})[name] > 0
-            offsets = self._small["pair_offsets"]
+            offsets = torch.from_numpy(self._small["pair_offsets"].copy())
             check_offsets("pair_offsets", offsets, self.num_frames, len(said))
             return _running(said.any(1).long())[offsets].diff() > 0
         except _DAMAGE as error:
@@ -267,7 +267,9 @@ class ClipReader:
             raise _bad_cache(self.path, error) from error
 
     def _read_arrays(self, picked: list[int], half: bool) -> dict[str, Any]:
-        arrays: dict[str, Any] = {name: self._small[name][picked] for name in _FRAME_ARRAYS}
+        arrays: dict[str, Any] = {
+            name: torch.from_numpy(self._small[name][picked]) for name in _FRAME_ARRAYS
+        }
         predicates = [f"{PREDICATES}{source}" for source in self.relations]
         wanted: dict[str, Sequence[tuple[int, int]] | None] = {}
         for offsets_name, names in (

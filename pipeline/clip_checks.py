@@ -1,9 +1,11 @@
 """What the arrays of a cached clip must be, whoever wrote them.
 
-By numpy: a clip has many small arrays, and a call of torch costs several times as much.
+By numpy, and offsets by plain loops: a clip has many small arrays, and a call of torch costs several
+times as much.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -22,16 +24,11 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
 _INDICES = ("labels", "pairs")
 
 
-def check_offsets(name: str, offsets: Tensor, frames: int, rows: int) -> None:
+def check_offsets(name: str, offsets: Tensor | np.ndarray, frames: int, rows: int) -> None:
     """ValueError unless offsets rise from 0 to `rows`, one for each frame and one more."""
-    values = offsets.numpy()
-    good = (
-        values.shape == (frames + 1,)
-        and values[0] == 0
-        and values[-1] == rows
-        and bool((np.diff(values) >= 0).all())
-    )
-    if not good:
+    values = offsets.tolist() if offsets.ndim == 1 else []
+    ends = (values[0], values[-1]) if len(values) == frames + 1 else None
+    if ends != (0, rows) or any(after < before for before, after in pairwise(values)):
         raise ValueError(f"{name}: {frames + 1} rising values from 0 to {rows} expected")
 
 
@@ -60,8 +57,9 @@ def check_pairs(pairs: Tensor, box_offsets: Tensor, pair_offsets: Tensor) -> Non
         pair_offsets: (T + 1,), the same.
     """
     rows = pairs.numpy()
-    num_boxes = np.repeat(np.diff(box_offsets.numpy()), np.diff(pair_offsets.numpy()))
-    if ((rows < 0) | (rows >= num_boxes[:, None])).any():
+    of_boxes, of_pairs = box_offsets.numpy(), pair_offsets.numpy()
+    num_boxes = np.repeat(of_boxes[1:] - of_boxes[:-1], of_pairs[1:] - of_pairs[:-1])
+    if (rows < 0).any() or (rows >= num_boxes[:, None]).any():
         raise ValueError("pairs: rows of their frame's boxes expected, got one outside")
     if (rows[:, 0] == rows[:, 1]).any():
         raise ValueError("pairs: two boxes expected, got one with itself")
