@@ -1,7 +1,7 @@
 """What the arrays of a cached clip must be, whoever wrote them.
 
-By numpy, and offsets by plain loops: a clip has many small arrays, and a call of torch costs several
-times as much.
+By numpy, and offsets by plain loops: a clip has many small arrays, and a call of torch costs
+several times as much.
 """
 
 from collections.abc import Mapping

@@ -78,9 +78,10 @@ class DetectionConfig:
     #: `weights` is then detectron2's own .pkl or .pth, and the network's sizes are its own.
     backend: DetectorBackend = DetectorBackend.ours
     config: str | None = None
-    #: `exact` is float32; `folded` the same with norms folded and channels last, equal to about
-    #: 1e-6; `fast` is folded in bfloat16, for devices that compute in it (a CPU without is slower).
-    mode: Mode = Mode.exact
+    #: `exact` is float32, operation by operation as the originals; `folded`, what None is, the same
+    #: with norms folded and channels last, equal to about 1e-6; `fast` is folded in bfloat16, for
+    #: devices that compute in it (a CPU without is slower).
+    mode: Mode | None = None
     #: Run the trunk through torch.compile: pays for many frames of one size, not with `exact`.
     compile: bool = False
     #: The network: None is what the weights' card says, without one the published network of
@@ -342,7 +343,7 @@ def check_detection(config: DetectionConfig) -> None:
         )
     own = ("preset", "depth", "width", "fpn_channels", "head_width", "anchor_scale")
     given = [name for name in own if getattr(config, name) is not None]
-    if foreign and (given or config.mode is not Mode.exact):
+    if foreign and (given or config.mode not in (None, Mode.exact)):
         raise UsageError(
             f"detection.{given[0] if given else 'mode'}: not with detection.backend=detectron2, "
             "whose YAML file describes the network; leave it out"

@@ -98,6 +98,11 @@ def resolve_detection(config: DetectionConfig) -> DetectionConfig:
     return DetectionConfig(**given)
 
 
+def mode_of(config: DetectionConfig) -> Mode:
+    """How a detector of ours computes; see `DetectionConfig.mode`."""
+    return Mode.folded if config.mode is None else config.mode
+
+
 def detector_identity(config: DetectionConfig) -> DetectorIdentity:
     """Identity of the configured detector, without building it.
 
@@ -111,7 +116,8 @@ def detector_identity(config: DetectionConfig) -> DetectorIdentity:
     if config.backend is DetectorBackend.detectron2:
         settings = detectron2_identity(config)
         return DetectorIdentity(file_sha256(weights_path(config.weights, _FOREIGN)), settings)
-    resolved = asdict(resolve_detection(config)) | {"mode": config.mode.value}
+    found = resolve_detection(config)
+    resolved = asdict(found) | {"mode": mode_of(found).value}
     settings = {name: resolved[name] for name in _IDENTITY}
     if config.weights == RANDOM:
         return DetectorIdentity(f"{RANDOM}:{config.seed}", settings)
@@ -176,10 +182,11 @@ def load_detector(
         except ValueError as error:
             raise UsageError(f"detection.weights: {path}: {error}") from error
     detector.eval().requires_grad_(False).to(device)
-    if config.mode is not Mode.exact:
+    mode = mode_of(config)
+    if mode is not Mode.exact:
         make_fast(
             detector,
-            dtype=torch.bfloat16 if config.mode is Mode.fast else torch.float32,
+            dtype=torch.bfloat16 if mode is Mode.fast else torch.float32,
             compile_trunk=config.compile,
         )
     return detector

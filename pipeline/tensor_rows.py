@@ -1,9 +1,9 @@
 """Some rows of the arrays of a safetensors file, read without touching the rest.
 
-The library maps a file to check its header and copies each slice twice: several times what reading a
-clip from the system's cache costs (`python -m tools.benchmark cache`). So the header is checked here, by
-the library's rules (`tests/pipeline/test_tensor_rows.py` damages headers and asks both), and rows are
-read straight into the tensors that are returned.
+The library maps a file to check its header and copies each slice twice: several times what reading
+a clip from the system's cache costs (`python -m tools.benchmark cache`). So the header is checked
+here, by the library's rules (`tests/pipeline/test_tensor_rows.py` damages headers and asks both),
+and rows are read straight into the tensors that are returned.
 """
 
 import json
@@ -126,7 +126,7 @@ def _read_spans(
     values = np.empty((count, *array.shape[1:]), array.dtype)
     if values.size == 0:
         return values
-    view, filled = memoryview(values).cast("B"), 0
+    view, filled = memoryview(values).cast("B"), 0  # type: ignore[arg-type]
     for start, end in spans:
         size = (end - start) * array.row_bytes
         offset = array.offset + start * array.row_bytes

@@ -89,9 +89,9 @@ def test_an_identity_gives_its_detector_back(weights: Path) -> None:
         assert detector_identity(again) == identity
     fast = detector_identity(settings(f"detection.weights={weights}", "detection.mode=fast"))
     assert fast != detector_identity(settings(f"detection.weights={weights}"))
-    assert detection_of(fast.to_tree(), given).mode.value == "fast"
+    assert detection_of(fast.to_tree(), given).mode.value == "fast"  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="mode=folded or fast expected"):
-        settings("detection.compile=true")
+        settings("detection.mode=exact", "detection.compile=true")
 
 
 def test_half_precision_is_read_as_float32(tmp_path: Path) -> None:
@@ -184,6 +184,19 @@ def test_fast_mode_is_close_and_says_so(weights: Path) -> None:
     for exact, fast, folded in zip(*results, strict=True):
         assert 0 < float((exact - fast).norm() / exact.norm()) < 0.05
         assert float((exact - folded).norm() / exact.norm()) < 1e-5
+
+
+def test_folded_is_what_is_taken_where_nothing_is_said(weights: Path) -> None:
+    words = [f"detection.weights={weights}"]
+    plain = detector_identity(settings(*words))
+    assert plain.to_tree()["mode"] == "folded"
+    assert plain == detector_identity(settings(*words, "detection.mode=folded"))
+    assert plain != detector_identity(settings(*words, "detection.mode=exact"))
+    assert detector_identity(detection_of(plain.to_tree(), settings(*words))) == plain
+    names = [name for name, _ in load_detector(settings(*words), CLASSES, "cpu").named_buffers()]
+    assert not any("running_mean" in name for name in names)
+    exact = load_detector(settings(*words, "detection.mode=exact"), CLASSES, "cpu")
+    assert any("running_mean" in name for name, _ in exact.named_buffers())
 
 
 def test_detectron2_that_is_not_there_is_one_sentence(

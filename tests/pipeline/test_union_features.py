@@ -157,7 +157,7 @@ KEYS: dict[str, tuple[Any, bool]] = {
     "detection.weights": (None, False),
     "detection.backend": (None, False),
     "detection.config": (None, False),
-    "detection.mode": ("folded", True),
+    "detection.mode": ("exact", True),
     "detection.compile": (None, False),
     "detection.preset": ("detectron2-c4", True),
     "detection.depth": (50, True),
