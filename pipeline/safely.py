@@ -5,8 +5,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from pipeline.errors import FailureReason, ItemError, UsageError
 
 LOG = logging.getLogger(__name__)
@@ -29,12 +27,13 @@ def as_item_error(item: str) -> Iterator[None]:
         if error.errno in (errno.ENOMEM, errno.EAGAIN):  # no memory, or no thread
             reason = FailureReason.OUT_OF_MEMORY
         raise ItemError(reason, f"{item}: {error}") from error
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ItemError(
-            FailureReason.OUT_OF_MEMORY,
-            f"{item}: memory was not enough; lower detection.batch_size or use a smaller frame",
-        ) from error
     except Exception as error:
+        # That of torch is told by its name: a decode process has no torch.
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            raise ItemError(
+                FailureReason.OUT_OF_MEMORY,
+                f"{item}: memory was not enough; lower detection.batch_size or use a smaller frame",
+            ) from error
         LOG.exception("%s: unforeseen", item)
         raise ItemError(
             FailureReason.INTERNAL_ERROR, f"{item}: {type(error).__name__}: {error}"

@@ -1,41 +1,11 @@
-"""Decoded frames and where they come from."""
+"""Decoded frames."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class VideoSource:
-    """A video file as it was found.
-
-    Attributes:
-        path: where it lies.
-        sha256: of its bytes, hex.
-        fps: nominal frames per second.
-        num_frames: frames that can be asked for.
-        width: pixels of an upright frame.
-        height: pixels of an upright frame.
-        duration_s: from the player's zero to the last frame, seconds.
-        rotation: degrees, counter-clockwise, that made the frames upright.
-        edit_lists: whether the container's edit lists were followed; `dumped` where the frames
-            came as images.
-        is_degraded: damage was tolerated.
-    """
-
-    path: Path
-    sha256: str
-    fps: float
-    num_frames: int
-    width: int
-    height: int
-    duration_s: float
-    rotation: int
-    edit_lists: Literal["applied", "ignored", "dumped"]
-    is_degraded: bool = False
+from pipeline.video_source import VideoSource
 
 
 @dataclass(frozen=True)
@@ -74,13 +44,3 @@ class VideoFrames:
 
     def __len__(self) -> int:
         return len(self.frames)
-
-    @classmethod
-    def empty(cls, source: VideoSource) -> "VideoFrames":
-        """No frame of a video."""
-        return cls(
-            torch.zeros(0, 3, source.height, source.width, dtype=torch.uint8),
-            torch.zeros(0, dtype=torch.int64),
-            torch.zeros(0, dtype=torch.float64),
-            source,
-        )

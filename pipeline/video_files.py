@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.annotations.ids import is_safe_id
+from pipeline.decoding.frame_folder import RATE_FILE, is_numbered, numbered_images
 from pipeline.errors import UsageError
 from pipeline.files import file_sha256, json_sha256
 
-#: Beside dumped frames: how many of them make a second.
-RATE_FILE = "fps.txt"
 SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -77,7 +76,7 @@ def _list_dumped(folder: Path) -> list[VideoFile]:
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        if any(_is_numbered(name) for name in names):
+        if any(is_numbered(name) for name in names):
             path = Path(root)
             name = path if path.suffix.lower() in SUFFIXES else Path(f"{path}.frames")
             found.append(VideoFile(path, video_id_of(name)))
@@ -89,21 +88,12 @@ def _list_dumped(folder: Path) -> list[VideoFile]:
     return sorted(found, key=lambda file: (file.video_id, str(file.path)))
 
 
-def numbered_images(folder: Path) -> list[Path]:
-    """Files of a folder whose names are a number and a suffix of PNG or JPEG, by name."""
-    return sorted(path for path in folder.iterdir() if _is_numbered(path.name))
-
-
 def video_sha256(path: Path) -> str:
     """SHA-256 of a video's bytes, hex; of a folder, of the names and bytes of frames and rate."""
     if path.is_dir():
         files = [file for file in (path / RATE_FILE,) if file.is_file()] + numbered_images(path)
         return json_sha256([[file.name, file_sha256(file)] for file in files])
     return file_sha256(path)
-
-
-def _is_numbered(name: str) -> bool:
-    return re.fullmatch(r"[0-9]{1,9}\.(png|jpe?g)", name, re.IGNORECASE) is not None
 
 
 def sort_videos(paths: Iterable[Path]) -> list[VideoFile]:

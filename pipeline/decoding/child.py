@@ -24,7 +24,7 @@ from typing import IO, Any
 from pipeline.decoding.request import DirectStream, FrameRequest
 from pipeline.errors import ItemError, UsageError
 from pipeline.safely import as_item_error
-from pipeline.video import VideoSource
+from pipeline.video_source import VideoSource
 
 
 def main() -> None:
@@ -57,17 +57,16 @@ def _answer(out: IO[bytes], request: FrameRequest) -> None:
     stream = DirectStream(request)
     try:
         with as_item_error(request.path.name):
-            for frames in stream:
-                assert stream.source is not None
+            for part in stream.decode():
                 message = {
                     "kind": "frames",
-                    "index": frames.frame_index.tolist(),
-                    "times_s": frames.timestamps_s.tolist(),
-                    "height": frames.frames.shape[2],
-                    "width": frames.frames.shape[3],
-                    "source": source_to_tree(stream.source),
+                    "index": part.index,
+                    "times_s": part.times_s,
+                    "height": part.images.shape[2],
+                    "width": part.images.shape[3],
+                    "source": source_to_tree(part.source),
                 }
-                _send(out, message, frames.frames.numpy().tobytes())
+                _send(out, message, part.images.tobytes())
             assert stream.source is not None
             end = {"kind": "end", "source": source_to_tree(stream.source)}
     except ItemError as error:

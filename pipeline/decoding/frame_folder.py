@@ -3,19 +3,25 @@
 File n is frame n - 1 of ffmpeg's constant-rate dump, whatever the padding of its number.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.decoding.images import DecodedImages
 from pipeline.errors import FailureReason, ItemError
-from pipeline.video import VideoFrames, VideoSource
-from pipeline.video_files import RATE_FILE, numbered_images
+from pipeline.video_source import VideoSource
 
+if TYPE_CHECKING:
+    from pipeline.video import VideoFrames
+
+#: Beside dumped frames: how many of them make a second.
+RATE_FILE = "fps.txt"
 _EIGHT_BIT = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
 
 
@@ -88,7 +94,12 @@ class FrameFolder:
         """Frames that can be asked for."""
         return self.source.num_frames
 
-    def iterate(self, indices: Sequence[int], batch_size: int) -> Iterator[VideoFrames]:
+    def iterate(self, indices: Sequence[int], batch_size: int) -> Iterator["VideoFrames"]:
+        """The frames of `decode` as tensors."""
+        for part in self.decode(indices, batch_size):
+            yield part.as_frames()
+
+    def decode(self, indices: Sequence[int], batch_size: int) -> Iterator[DecodedImages]:
         """Read frames in order, `batch_size` at a time, without those that are missing.
 
         Args:
@@ -102,13 +113,9 @@ class FrameFolder:
         size = self.source.height, self.source.width
         for start in range(0, len(there), batch_size):
             picked = there[start : start + batch_size]
-            images = np.stack([self._image(i + 1, size) for i in picked])
-            yield VideoFrames(
-                torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-                torch.tensor(picked),
-                torch.tensor([self.timestamps_s[i] for i in picked], dtype=torch.float64),
-                self.source,
-            )
+            images = [self._image(i + 1, size) for i in picked]
+            times = [self.timestamps_s[i] for i in picked]
+            yield DecodedImages.of(images, picked, times, self.source)
 
     def _image(self, number: int, size: tuple[int, int] | None) -> np.ndarray:
         """RGB (H, W, 3) uint8; alpha is dropped, marks of orientation count for nothing."""
@@ -199,3 +206,13 @@ def _rate(path: Path, fps: float | None, length_s: float | None, num_frames: int
         "them, set decode.fps, or give the dataset's annotations, whose length of the video tells "
         "where no frame is missing",
     )
+
+
+def numbered_images(folder: Path) -> list[Path]:
+    """Files of a folder whose names are a number and a suffix of PNG or JPEG, by name."""
+    return sorted(path for path in folder.iterdir() if is_numbered(path.name))
+
+
+def is_numbered(name: str) -> bool:
+    """Whether a file name is a number and a suffix of PNG or JPEG."""
+    return re.fullmatch(r"[0-9]{1,9}\.(png|jpe?g)", name, re.IGNORECASE) is not None

@@ -8,17 +8,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from pipeline.channel import Channel, Stopped
+from pipeline.decoding.images import DecodedImages
 from pipeline.decoding.pipe import ChildPipe, DeadChildError, SilentChildError
 from pipeline.decoding.request import DirectStream, FrameRequest, FrameStream
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.safely import as_item_error
-from pipeline.video import VideoFrames, VideoSource
+from pipeline.video_source import VideoSource
+
+if TYPE_CHECKING:
+    from pipeline.video import VideoFrames
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Decoded frames that wait for the detector, per video, bytes. One batch waits in any case.
@@ -109,7 +112,7 @@ class BufferedStream:
         self.source = frames.source
         self._batches.finish()
 
-    def __iter__(self) -> Iterator[VideoFrames]:
+    def __iter__(self) -> Iterator["VideoFrames"]:
         yield from self._batches
         if self._error is not None:
             raise self._error
@@ -191,7 +194,7 @@ class ChildStream:
         self._child, self.request = child, request
         self.source: VideoSource | None = None
 
-    def __iter__(self) -> Iterator[VideoFrames]:
+    def __iter__(self) -> Iterator["VideoFrames"]:
         name = self.request.path.name
         is_over = False
         try:
@@ -223,7 +226,7 @@ class ChildStream:
         tree = self.request.to_tree() | {"path": str(self.request.path.absolute())}
         return FrameRequest.from_tree(tree)
 
-    def _receive(self, message: dict[str, Any], pipe: ChildPipe) -> VideoFrames | None:
+    def _receive(self, message: dict[str, Any], pipe: ChildPipe) -> "VideoFrames | None":
         match message["kind"]:
             case "error":
                 raise ItemError(FailureReason(message["reason"]), message["message"])
@@ -236,9 +239,5 @@ class ChildStream:
         if shape[2] * shape[3] > self.request.max_pixels:
             raise ValueError(f"frames of {shape[3]}x{shape[2]} pixels")
         data = pipe.read(int(np.prod(shape)))
-        return VideoFrames(
-            torch.frombuffer(data, dtype=torch.uint8).reshape(shape),
-            torch.tensor(message["index"]),
-            torch.tensor(message["times_s"], dtype=torch.float64),
-            self.source,
-        )
+        images = np.frombuffer(data, np.uint8).reshape(shape)
+        return DecodedImages(images, message["index"], message["times_s"], self.source).as_frames()

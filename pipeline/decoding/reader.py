@@ -9,19 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import av
 import numpy as np
-import torch
 
 from pipeline.decoding.decord_source import check_decord, decord_images
 from pipeline.decoding.dump_map import dump_to_ordinal
+from pipeline.decoding.images import DecodedImages
 from pipeline.decoding.opencv_source import opencv_images
 from pipeline.decoding.scan import open_container, raise_for_memory, scan, video_stream
 from pipeline.errors import FailureReason, ItemError
 from pipeline.files import file_sha256
-from pipeline.video import VideoFrames, VideoSource
+from pipeline.video_source import VideoSource
+
+if TYPE_CHECKING:
+    from pipeline.video import VideoFrames
 
 Numbering = Literal["presentation", "dump"]
 Backend = Literal["pyav", "opencv", "decord"]
@@ -156,7 +159,7 @@ class VideoReader:
         """Frames that can be asked for."""
         return len(self._ordinals)
 
-    def read(self, indices: Sequence[int]) -> VideoFrames:
+    def read(self, indices: Sequence[int]) -> "VideoFrames":
         """Decode frames.
 
         Args:
@@ -168,11 +171,17 @@ class VideoReader:
         Raises:
             ItemError: FRAME_OUT_OF_RANGE, CORRUPT_VIDEO, TRUNCATED_VIDEO.
         """
-        parts = list(self.iterate(indices, max(len(indices), 1)))
-        return parts[0] if parts else VideoFrames.empty(self.source)
+        parts = list(self.decode(indices, max(len(indices), 1)))
+        nothing = np.zeros((0, 3, self.source.height, self.source.width), np.uint8)
+        return (parts[0] if parts else DecodedImages(nothing, [], [], self.source)).as_frames()
 
-    def iterate(self, indices: Sequence[int], batch_size: int) -> Iterator[VideoFrames]:
+    def iterate(self, indices: Sequence[int], batch_size: int) -> Iterator["VideoFrames"]:
         """Decode frames once, in order, `batch_size` at a time; see `read`."""
+        for part in self.decode(indices, batch_size):
+            yield part.as_frames()
+
+    def decode(self, indices: Sequence[int], batch_size: int) -> Iterator[DecodedImages]:
+        """As `iterate`, without torch."""
         wanted = list(indices)
         if wanted != sorted(set(wanted)):
             raise ValueError(f"indices: rising expected, got {wanted[:10]}")
@@ -304,15 +313,10 @@ class VideoReader:
             FailureReason.NO_FRAMES, f"{self._path.name}: frames expected, none can be decoded"
         )
 
-    def _pack(self, batch: list[tuple[int, np.ndarray]]) -> VideoFrames:
-        images = np.stack([image for _, image in batch])
+    def _pack(self, batch: list[tuple[int, np.ndarray]]) -> DecodedImages:
         index = [i for i, _ in batch]
-        return VideoFrames(
-            torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-            torch.tensor(index),
-            torch.tensor([self.timestamps_s[i] for i in index], dtype=torch.float64),
-            self.source,
-        )
+        times = [self.timestamps_s[i] for i in index]
+        return DecodedImages.of([image for _, image in batch], index, times, self.source)
 
 
 def _decode_what_can_be(container: Any, stream: Any) -> Iterator[tuple[Any, bool]]:

@@ -3,13 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pipeline.decoding.frame_folder import FrameFolder
+from pipeline.decoding.images import DecodedImages
 from pipeline.decoding.reader import Backend, Numbering, VideoReader, open_video
 from pipeline.errors import FailureReason, ItemError
 from pipeline.sampling import choose_frames
-from pipeline.video import VideoFrames, VideoSource
+from pipeline.video_source import VideoSource
+
+if TYPE_CHECKING:
+    from pipeline.video import VideoFrames
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class FrameStream(Protocol):
 
     source: VideoSource | None
 
-    def __iter__(self) -> Iterator[VideoFrames]:
+    def __iter__(self) -> Iterator["VideoFrames"]:
         """Batches of frames, in order; ItemError where decoding fails."""
         ...
 
@@ -116,16 +120,21 @@ class DirectStream:
         self.request = request
         self.source: VideoSource | None = None
 
-    def __iter__(self) -> Iterator[VideoFrames]:
+    def __iter__(self) -> Iterator["VideoFrames"]:
+        for part in self.decode():
+            yield part.as_frames()
+
+    def decode(self) -> Iterator[DecodedImages]:
+        """The frames before they are tensors."""
         request = self.request
         before = _state_of(request.path)
         reader = request.open()
         picked = request.pick(reader)
         is_empty = True
-        for frames in reader.iterate(picked, request.batch_size):
+        for part in reader.decode(picked, request.batch_size):
             self.source = replace(reader.source)
             is_empty = False
-            yield frames
+            yield part
         self.source = reader.source
         if is_empty:
             raise ItemError(

@@ -17,7 +17,8 @@ from pipeline.decoding import FrameRequest, FrameStream
 from pipeline.detector_loading import DetectorIdentity
 from pipeline.errors import FailureReason, ItemError
 from pipeline.files import json_sha256
-from pipeline.video import VideoFrames, VideoSource
+from pipeline.video import VideoFrames
+from pipeline.video_source import VideoSource
 from relations.boxes import union_boxes
 from relations.carry import carry_predicates, match_to_annotation
 from relations.graph import RelationGraph

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -164,3 +166,9 @@ def test_a_channel_keeps_order_and_its_limit(weights: list[int], limit: int) -> 
     thread.start()
     assert list(channel) == items
     thread.join()
+
+
+def test_a_decode_process_has_no_torch() -> None:
+    code = "import sys, pipeline.decoding.child; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

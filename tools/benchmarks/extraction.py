@@ -20,7 +20,8 @@ from pipeline.errors import StageError
 from pipeline.extraction.job import Job, prepare
 from pipeline.extraction.local import LocalEngine
 from pipeline.extraction.steps import Examined, Networks, Steps, Task
-from pipeline.video import VideoFrames, VideoSource
+from pipeline.video import VideoFrames
+from pipeline.video_source import VideoSource
 from tools.benchmarks.detector import run_given, run_ours
 from tools.benchmarks.timing import time_rounds
 
