@@ -45,6 +45,8 @@ def shape(name: str, *sizes: int) -> Change:
         (shape("union_features", 3, 4, 7, 6), "union_features: shape"),
         (shape("box_features", 5), "box_features: shape"),
         (shape("pair_offsets", 3), "pair_offsets"),
+        (put("box_offsets", (1,), 6), "box_offsets: 3 rising values from 0 to 5"),
+        (put("box_offsets", (0,), 1), "box_offsets: 3 rising values from 0 to 5"),
     ],
 )
 def test_a_file_whose_arrays_do_not_fit_is_a_bad_cache(

@@ -208,3 +208,10 @@ def test_settings_that_do_not_go_together() -> None:
     with pytest.raises(UsageError, match=r"decode\.fps: 0\.01"):
         load_config(None, ["decode.fps=0", "decode.backend=frames"])
     load_config(None, ["decode.backend=frames", "decode.tolerant=true"])
+
+
+def test_colours_are_red_green_blue(copy: Path) -> None:
+    colours = np.array([[250, 128, 3]], np.uint8).repeat(48 * 64, 0).reshape(48, 64, 3)
+    Image.fromarray(colours).save(copy / "000001.png")
+    found = next(FrameFolder(copy, sha256="", fps=25.0).iterate([0], 1)).frames
+    assert [int(plane.unique()) for plane in found[0]] == [250, 128, 3]
