@@ -26,7 +26,7 @@ def test_what_one_video_raises_is_its_reason(
 ) -> None:
     with (
         caplog.at_level(logging.CRITICAL),
-        pytest.raises(ItemError, match="^VIDEO: ") as caught,
+        pytest.raises(ItemError, match=r"^VIDEO: ") as caught,
         as_item_error("VIDEO"),
     ):
         raise error
