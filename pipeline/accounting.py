@@ -63,14 +63,33 @@ class Failures:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / "failures.jsonl"
+        self._seen: tuple[int, int, int] | None = None
         self._rows = self._read()
 
     def known(self, item: str) -> dict[str, Any] | None:
         """The line of an item that failed before."""
         return self._rows.get(item)
 
-    def add(self, item: str, error: ItemError, *, stage: str, sha256: str, settings: str) -> None:
-        """Record a failure."""
+    def add(
+        self,
+        item: str,
+        error: ItemError,
+        *,
+        stage: str,
+        sha256: str,
+        settings: str,
+        videos: Path | None = None,
+    ) -> None:
+        """Record a failure.
+
+        Args:
+            item: what failed.
+            error: why.
+            stage: in which it did.
+            sha256: of its bytes, as far as that is known.
+            settings: hash of what else determines that it fails.
+            videos: the folder it is of, where a stage has several.
+        """
         row = {
             "id": item,
             "stage": stage,
@@ -80,7 +99,7 @@ class Failures:
             "attempts": int(self._rows.get(item, {}).get("attempts", 0)) + 1,
             "input_sha256": sha256,
             "settings": settings,
-        }
+        } | ({"videos": str(videos.absolute())} if videos else {})
         if item in self._rows:
             self._change(lambda rows: rows.update({item: row}))
         else:
@@ -90,12 +109,24 @@ class Failures:
 
     def remove(self, item: str) -> None:
         """Forget an item that has a result now."""
+        if self._state() != self._seen:  # another writer's failure may be of this item
+            self._rows = self._read()
         if self._rows.pop(item, None) is not None:
             self._change(lambda rows: rows.pop(item, None))
 
-    def keep_only(self, items: set[str]) -> None:
-        """Forget items that are no longer there."""
-        gone = self._rows.keys() - items
+    def keep_only(self, items: set[str], *, videos: Path | None = None) -> None:
+        """Forget items that are no longer there.
+
+        Args:
+            items: those that are.
+            videos: of that folder; what failed in others is kept.
+        """
+        mine = None if videos is None else str(videos.absolute())
+        gone = {
+            item
+            for item, row in self._rows.items()
+            if item not in items and (mine is None or row.get("videos", mine) == mine)
+        }
         for item in gone:
             del self._rows[item]
         if gone:
@@ -108,7 +139,14 @@ class Failures:
             lines = [json.dumps(row, sort_keys=True) + "\n" for row in rows.values()]
             write_atomically(self._path, "".join(lines).encode())
 
+    def _state(self) -> tuple[int, int, int] | None:
+        with suppress(OSError):
+            found = self._path.stat()
+            return found.st_ino, found.st_size, found.st_mtime_ns
+        return None
+
     def _read(self) -> dict[str, dict[str, Any]]:
+        self._seen = self._state()
         rows: dict[str, dict[str, Any]] = {}
         if self._path.is_file():
             for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():

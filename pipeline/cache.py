@@ -203,6 +203,9 @@ class ClipReader:
         self.path = path
         try:
             self._file = TensorRows(path)
+        except _DAMAGE as error:
+            raise _bad_cache(path, error) from error
+        try:
             self.header = ClipHeader.from_json(self._file.metadata.get("laiar", "null"))
             names = (*_FRAME_ARRAYS, "box_offsets", "pair_offsets")
             self._small = {name: self._file.whole(name) for name in names}
@@ -210,6 +213,7 @@ class ClipReader:
                 rows = self._file.num_rows(of)
                 check_offsets(name, self._small[name], self.num_frames, rows)
         except _DAMAGE as error:
+            self._file.close()
             raise _bad_cache(path, error) from error
 
     @property

@@ -1,6 +1,7 @@
 """What all commands share: parsing, logging, exit codes, signals."""
 
 import argparse
+import io
 import logging
 import os
 import re
@@ -75,6 +76,8 @@ def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = N
     the process at once.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # paths may hold bytes that are no text
     words = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, _on_signal)
     signal.signal(signal.SIGINT, _on_signal)

@@ -341,6 +341,8 @@ def check_detection(config: DetectionConfig) -> None:
             "detection.compile: detection.mode=folded or fast expected, got exact, whose numbers "
             "do not depend on a compiler"
         )
+    if foreign and config.compile:
+        raise UsageError("detection.compile: not with detection.backend=detectron2; leave it out")
     own = ("preset", "depth", "width", "fpn_channels", "head_width", "anchor_scale")
     given = [name for name in own if getattr(config, name) is not None]
     if foreign and (given or config.mode not in (None, Mode.exact)):

@@ -18,7 +18,14 @@ from pipeline.detector_loading import pick_devices
 from pipeline.errors import StageError, UsageError
 from pipeline.extraction.cluster import RayEngine
 from pipeline.extraction.estimate import estimate, measured
-from pipeline.extraction.job import Job, item_names, make_tasks, open_cache, prepare
+from pipeline.extraction.job import (
+    Job,
+    check_cache,
+    item_names,
+    make_tasks,
+    open_cache,
+    prepare,
+)
 from pipeline.extraction.local import LocalEngine
 from pipeline.extraction.shard import Shard, parse_shard
 from pipeline.extraction.steps import Networks, Outcome, Steps
@@ -45,6 +52,7 @@ def main(argv: list[str]) -> int:
     steps = job.steps(args.cache, verify=args.verify)
     checksums = read_checksums(args.checksums) if args.checksums else {}
     if args.dry_run:
+        check_cache(args.cache, job.info)
         failures, chosen = Failures(args.cache), _chosen(job, shard, args.limit)
         make = partial(make_tasks, retry=args.retry_failed, checksums=checksums)
         print(estimate(job, steps, list(make(job, steps, chosen, failures))))
@@ -90,7 +98,7 @@ def _parser() -> Parser:
     add("--engine", choices=("local", "ray"), default="local", help="default: %(default)s")
     add("--address", help="of a running Ray cluster (ray); without, one on this machine")
     add("--actors", type=int, help="processes that extract (ray); default: as many as fit")
-    add("--time-limit", type=float, default=3600.0, help="seconds for a video (ray)")
+    add("--time-limit", type=float, help="seconds for a video (ray); default: 3600")
     return parser
 
 
@@ -100,14 +108,21 @@ def _check(args: argparse.Namespace) -> None:
         if value is not None and not value > 0:
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(f"{flag}: a number above 0 expected, got {value}")
-    if args.engine != "ray" and (args.address or args.actors):
-        raise UsageError("--address, --actors: --engine ray expected with them, got local")
+    if args.max_failures is not None and args.max_failures < 0:
+        raise UsageError(f"--max-failures: 0 or more expected, got {args.max_failures}")
+    if args.engine != "ray" and (args.address or args.actors or args.time_limit):
+        raise UsageError(
+            "--address, --actors, --time-limit: --engine ray expected with them, got local"
+        )
 
 
 def _engine(args: argparse.Namespace, job: Job, steps: Steps) -> LocalEngine | RayEngine:
     if args.engine == "ray":
         return RayEngine(
-            steps, address=args.address, actors=args.actors, time_limit_s=args.time_limit
+            steps,
+            address=args.address,
+            actors=args.actors,
+            time_limit_s=args.time_limit or 3600.0,
         )
     return LocalEngine(steps, [Networks(steps, d) for d in pick_devices(job.config.device)])
 
@@ -159,7 +174,7 @@ class Extraction:
                 *(len(unlisted), len(self.videos), unlisted[0].path.name),
             )
         counts.found = len(self.videos)
-        self.failures.keep_only(item_names(self.job.videos))
+        self.failures.keep_only(item_names(self.job), videos=self.job.folder)
         make = partial(make_tasks, retry=retry, checksums=checksums)
         tasks = list(make(self.job, self.steps, self.videos, self.failures))
         written: dict[str, dict[str, Any]] = {}
@@ -190,6 +205,7 @@ class Extraction:
                 stage="extract",
                 sha256=outcome.sha256,
                 settings=outcome.failure_key,
+                videos=self.job.folder,
             )
         elif outcome.status != "failed":
             self.failures.remove(outcome.item)
@@ -203,7 +219,7 @@ def _report(run: RunRecord, cache: Path) -> None:
         print(f"nothing new: {counts}")
     print(f"extract: {counts}")
     if counts.failed:
-        print(f"why they failed: {cache / 'failures.jsonl'}")
+        print(f"why they failed: {cache / 'failures.jsonl'}; to try them again: --retry-failed")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,8 @@ def append_line(path: Path, line: str) -> None:
 def write_json(path: Path, tree: Any) -> None:
     """Write indented JSON atomically; NaN and infinity are refused by ValueError."""
     text = json.dumps(tree, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    write_atomically(path, (text + "\n").encode())
+    # A path may hold bytes that are no text: \udcff, as JSON escapes them.
+    write_atomically(path, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def file_sha256(path: Path) -> str:

@@ -65,10 +65,19 @@ class TensorRows:
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        weakref.finalize(self, os.close, self._descriptor)
+        #: Closes the file; what is not closed by hand is when nobody holds this any more.
+        self.close = weakref.finalize(self, os.close, self._descriptor)
+        try:
+            self._read_header()
+        except BaseException:
+            self.close()  # an error that is kept keeps this as well, by its traceback
+            raise
+
+    def _read_header(self) -> None:
         self._head = _read_head(self._descriptor)
         start = 8 + int.from_bytes(self._head[:8], "little")
         header = json.loads(self._head[8:start])
+        self.metadata: dict[str, str]
         self.metadata, self._arrays, end = _arrays(header, start)
         size = os.fstat(self._descriptor).st_size
         if size != end:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,8 @@ def video_id_of(path: Path) -> str:
 def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
     """Videos directly in a folder or below it, in the order of their ids.
 
+    Links are followed; what begins with a dot is left out.
+
     Args:
         folder: where to look.
         dumped: list folders of dumped frames (`ID.mp4/000001.png` or `ID/000001.png`) instead.
@@ -60,10 +62,13 @@ def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
     if dumped:
         return _list_dumped(folder)
     paths = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+        root / name
+        for root, names in _walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
     ]
+    # A link to nothing is listed, so that it is told of; pipes and the like are no videos.
+    paths = [path for path in paths if path.is_file() or not path.exists()]
     if not paths:
         raise UsageError(
             f"--videos: at least one video expected, {folder} has no file that ends in "
@@ -72,12 +77,33 @@ def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
     return sort_videos(paths)
 
 
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders, each once, and the names of their files; links are followed, hidden ones are not.
+
+    Raises:
+        UsageError: for a folder that cannot be read.
+    """
+    seen = set()
+    for root, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
+        found = os.stat(root)
+        if (found.st_dev, found.st_ino) in seen:
+            folders[:] = []
+            continue
+        seen.add((found.st_dev, found.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(root), sorted(names)
+
+
+def _unreadable(error: OSError) -> None:
+    raise UsageError(
+        f"--videos: folders that can be read expected, {error.filename}: {error.strerror}"
+    ) from error
+
+
 def _list_dumped(folder: Path) -> list[VideoFile]:
     found = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for path, names in _walk(folder):
         if any(is_numbered(name) for name in names):
-            path = Path(root)
             name = path if path.suffix.lower() in SUFFIXES else Path(f"{path}.frames")
             found.append(VideoFile(path, video_id_of(name)))
     if not found:

@@ -210,7 +210,7 @@ def _rate(path: Path, fps: float | None, length_s: float | None, num_frames: int
 
 def numbered_images(folder: Path) -> list[Path]:
     """Files of a folder whose names are a number and a suffix of PNG or JPEG, by name."""
-    return sorted(path for path in folder.iterdir() if is_numbered(path.name))
+    return sorted(p for p in folder.iterdir() if is_numbered(p.name) and p.is_file())
 
 
 def is_numbered(name: str) -> bool:

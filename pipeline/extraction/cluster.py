@@ -20,7 +20,7 @@ import torch
 from pipeline.cache_folder import Manifest
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.errors import FailureReason, ItemError, UsageError
-from pipeline.extraction.steps import Networks, Outcome, Steps, Task
+from pipeline.extraction.steps import Examined, Networks, Outcome, Steps, Task
 from pipeline.safely import as_item_error
 from pipeline.writers import Writer
 
@@ -55,17 +55,18 @@ class OneByOne:
 
     def __call__(self, task: Task) -> Outcome:
         """Extract a video; UsageError if a network cannot be built."""
-        sha256, frames = "", None
+        found, frames = None, None
         try:
             with as_item_error(task.video_id):
                 found = self.steps.examine(task, self._manifest)
                 if isinstance(found, Outcome):
                     return found
-                sha256 = found.sha256
                 frames = self._pool.start(found.request) if found.request else None
                 return self.steps.store(found, self._networks.extract(found, frames))
         except ItemError as error:
-            return self.steps.failed(task, error, sha256)
+            if isinstance(found, Examined):
+                return self.steps.failed_unless_there(found, error)
+            return self.steps.failed(task, error)
         finally:
             if frames is not None:
                 frames.close()

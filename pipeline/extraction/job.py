@@ -40,6 +40,7 @@ class Job:
     identity: DetectorIdentity
     settings: dict[str, Any]
     predictor: PredictorFile | None = None
+    folder: Path = Path()
 
     @property
     def info(self) -> CacheInfo:
@@ -100,7 +101,7 @@ def make_tasks(
                 FailureReason.DUPLICATE_ID,
                 f"{video.path}: one file per id expected, so has {seen[item]}",
             )
-            video = VideoFile(video.path, _name_of_double(video))
+            video = VideoFile(video.path, _name_of_double(video, job.folder))
         else:
             seen[item] = video.path
             try:
@@ -114,13 +115,14 @@ def make_tasks(
         yield Task(video, annotation, known or None, key, error, expected)
 
 
-def item_names(videos: Sequence[VideoFile]) -> set[str]:
-    """All names under which a failure of these videos can be listed."""
-    return {v.video_id for v in videos} | {_name_of_double(v) for v in videos}
+def item_names(job: Job) -> set[str]:
+    """All names under which a failure of the job's videos can be listed."""
+    doubles = {_name_of_double(video, job.folder) for video in job.videos}
+    return {video.video_id for video in job.videos} | doubles
 
 
-def _name_of_double(video: VideoFile) -> str:
-    return f"{video.video_id} ({video.path.name})"
+def _name_of_double(video: VideoFile, folder: Path) -> str:
+    return f"{video.video_id} ({os.path.relpath(video.path, folder)})"
 
 
 def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
@@ -140,7 +142,7 @@ def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
     check_union(config.union.value, feature_widths(config.detection))
     settings = extraction_settings(config, vocabulary.objects)
     predictor = find_relation_predictor(config, vocabulary, identity)
-    return Job(config, listed, vocabulary, read, identity, settings, predictor)
+    return Job(config, listed, vocabulary, read, identity, settings, predictor, videos)
 
 
 def _check_annotated(config: Config, read: Annotations | None, annotations: Sequence[Path]) -> None:
@@ -189,12 +191,7 @@ def open_cache(folder: Path, info: CacheInfo) -> None:
     """
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise UsageError(f"--cache: a writable folder expected, {folder} is read-only")
-    if (
-        folder.is_dir()
-        and next(folder.glob("*.safetensors"), None)
-        and not (folder / "cache.json").is_file()
-    ):
-        raise UsageError(f"--cache: {folder} has clips but no cache.json; give an empty folder")
+    check_cache(folder, info)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with folder_lock(folder):
@@ -204,10 +201,15 @@ def open_cache(folder: Path, info: CacheInfo) -> None:
         raise UsageError(
             f"--cache: a writable folder expected, {folder}: {error.strerror or error}"
         ) from error
-    _check_same(folder, info)
+    check_cache(folder, info)
 
 
-def _check_same(folder: Path, info: CacheInfo) -> None:
+def check_cache(folder: Path, info: CacheInfo) -> None:
+    """UsageError unless a folder holds no clips yet, or those of the same settings."""
+    if not (folder / "cache.json").is_file():
+        if folder.is_dir() and next(folder.glob("*.safetensors"), None):
+            raise UsageError(f"--cache: {folder} has clips but no cache.json; give an empty folder")
+        return
     wanted, there = info.to_tree(), read_cache_info(folder).to_tree()
     for part in ("settings", "detector", "objects", "predicate_groups", "classes"):
         if wanted[part] != there[part]:

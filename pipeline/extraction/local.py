@@ -103,7 +103,7 @@ class LocalEngine:
                 with as_item_error(found.task.video_id):
                     clip = networks.extract(found, frames)
             except ItemError as error:
-                self._outcomes.put(self.steps.failed(found.task, error, found.sha256))
+                self._outcomes.put(self.steps.failed_unless_there(found, error))
             else:
                 self._clips.put((found, clip))
             finally:
@@ -116,5 +116,5 @@ class LocalEngine:
                 with as_item_error(found.task.video_id):
                     outcome = self.steps.store(found, clip)
             except ItemError as error:
-                outcome = self.steps.failed(found.task, error, found.sha256)
+                outcome = self.steps.failed_unless_there(found, error)
             self._outcomes.put(outcome)

@@ -129,8 +129,6 @@ class Steps:
             raise ItemError(
                 FailureReason.MISSING_VIDEO, f"{path}: a video expected, there is no file"
             ) from error
-        if sha256 == task.failed_before:
-            return Outcome(task.video_id, "failed", None, sha256, task.failure_key)
         try:
             return self._decide(task, sha256, manifest)
         except ItemError as error:
@@ -149,26 +147,48 @@ class Steps:
         """The outcome of a video that raised an error."""
         return Outcome(task.video_id, "failed", error, sha256, task.failure_key)
 
+    def failed_unless_there(self, found: Examined, error: ItemError) -> Outcome:
+        """As `failed`, unless another command made the clip in the meantime: it is skipped then."""
+        task, row = found.task, Manifest(self.cache).rows().get(found.task.video_id)
+        if row is not None and self._is_done(task, found.fingerprint, row):
+            return Outcome(task.video_id, "skipped", None, found.sha256, task.failure_key)
+        return self.failed(task, error, found.sha256)
+
     def _decide(self, task: Task, sha256: str, manifest: Manifest) -> Outcome | Examined:
-        if task.error is not None:
-            raise task.error
-        if task.expected_sha256 not in (None, sha256):
-            raise ItemError(
+        bad = task.error
+        if bad is None and task.expected_sha256 not in (None, sha256):
+            bad = ItemError(
                 FailureReason.CORRUPT_VIDEO,
                 f"{task.video.path.name}: SHA-256 {task.expected_sha256} expected, got {sha256}; "
                 "fetch the video again",
             )
         fingerprint = clip_fingerprint(sha256, self.settings, self.identity, task.annotation)
         row = manifest.rows().get(task.video_id)
-        if row is not None and self._is_there(task.video_id, fingerprint, row):
-            clip = ClipReader(clip_path(self.cache, task.video_id))
-            if self.predictor is None or clip.header.predictor == self.predictor.identity:
-                return Outcome(task.video_id, "skipped", None, sha256, task.failure_key)
-            # A predictor reads all channels; where not all are stored, the video is taken again.
-            if self.config.union is UnionKind.full and is_known_file(clip.path, row):
-                return Examined(task, sha256, fingerprint, None, row)
+        if bad is None and row is not None and self._is_done(task, fingerprint, row):
+            return Outcome(task.video_id, "skipped", None, sha256, task.failure_key)
+        if sha256 == task.failed_before:
+            return Outcome(task.video_id, "failed", None, sha256, task.failure_key)
+        if bad is not None:
+            raise bad
+        # A predictor reads all channels; where not all are stored, the video is taken again.
+        is_whole = self.predictor is not None and self.config.union is UnionKind.full
+        if is_whole and row is not None and self._is_known(task.video_id, fingerprint, row):
+            return Examined(task, sha256, fingerprint, None, row)
         request = frame_request(self.config, task.video.path, sha256, task.annotation)
         return Examined(task, sha256, fingerprint, request)
+
+    def _is_done(self, task: Task, fingerprint: str, row: dict[str, Any]) -> bool:
+        """Whether the clip is there with all that is asked for."""
+        if not self._is_there(task.video_id, fingerprint, row):
+            return False
+        if self.predictor is None:
+            return True
+        header = ClipReader(clip_path(self.cache, task.video_id)).header
+        return header.predictor == self.predictor.identity
+
+    def _is_known(self, video_id: str, fingerprint: str, row: dict[str, Any]) -> bool:
+        there = self._is_there(video_id, fingerprint, row)
+        return there and is_known_file(clip_path(self.cache, video_id), row)
 
     def _is_there(self, video_id: str, fingerprint: str, row: dict[str, Any]) -> bool:
         path = clip_path(self.cache, video_id)
@@ -249,5 +269,7 @@ def failure_key(
         expected_sha256: of its bytes, where that is known.
     """
     mark = annotation.fingerprint() if annotation else bad
-    limits = [steps.config.decode.max_pixels, steps.config.decode.max_frames]
+    decode = steps.config.decode
+    limits = [decode.max_pixels, decode.max_frames, decode.timeout_s, decode.memory_gb]
+    limits.append(steps.config.detection.batch_size)
     return json_sha256([steps.settings, steps.identity.to_tree(), limits, mark, expected_sha256])

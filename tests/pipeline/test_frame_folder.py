@@ -215,3 +215,11 @@ def test_colours_are_red_green_blue(copy: Path) -> None:
     Image.fromarray(colours).save(copy / "000001.png")
     found = next(FrameFolder(copy, sha256="", fps=25.0).iterate([0], 1)).frames
     assert [int(plane.unique()) for plane in found[0]] == [250, 128, 3]
+
+
+def test_a_folder_named_as_a_frame_is_none(copy: Path) -> None:
+    (copy / "000002.png").unlink()
+    (copy / "000002.png").mkdir()
+    with pytest.raises(ItemError, match=r"1 of them are missing \(000002") as caught:
+        FrameFolder(copy, sha256="", fps=25.0)
+    assert caught.value.reason is FailureReason.TRUNCATED_VIDEO

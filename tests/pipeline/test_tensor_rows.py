@@ -175,9 +175,13 @@ def test_files_are_closed(tmp_path: Path) -> None:
     save_clip(path, random_clip([1]))
     bad = tmp_path / "B.safetensors"
     bad.write_bytes(path.read_bytes()[:-1])
-    before = len(os.listdir("/proc/self/fd"))
+    old = tmp_path / "C.safetensors"
+    old.write_bytes(path.read_bytes().replace(b"laiar.clip/", b"laiar.abcd/"))
+    before, kept = len(os.listdir("/proc/self/fd")), []
     for _ in range(5):
         ClipReader(path).read()
-        with pytest.raises(ItemError):
-            ClipReader(bad)
+        for refused in (bad, old):
+            with pytest.raises(ItemError) as caught:
+                ClipReader(refused)
+            kept.append(caught.value)  # whose traceback holds on to the reader
     assert len(os.listdir("/proc/self/fd")) == before
