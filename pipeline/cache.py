@@ -14,6 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save
@@ -131,21 +132,22 @@ class CachedClip:
     predicates: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        T = len(self.frame_index)
-        if len(self.timestamps_s) != T:
+        T, N, P = (each.shape[0] for each in (self.frame_index, self.boxes, self.pairs))
+        if self.timestamps_s.shape[0] != T:
             raise ValueError(f"timestamps_s: {T} rows expected, got {len(self.timestamps_s)}")
-        check_offsets("box_offsets", self.box_offsets, T, len(self.boxes))
-        check_offsets("pair_offsets", self.pair_offsets, T, len(self.pairs))
+        check_offsets("box_offsets", self.box_offsets, T, N)
+        check_offsets("pair_offsets", self.pair_offsets, T, P)
         of_boxes = {name: getattr(self, name) for name in _BOX_ARRAYS}
         of_pairs = {name: getattr(self, name) for name in _PAIR_ARRAYS}
         of_pairs |= {f"{PREDICATES}{source}": v for source, v in self.predicates.items()}
-        for arrays, rows in ((of_boxes, len(self.boxes)), (of_pairs, len(self.pairs))):
+        for arrays, rows in ((of_boxes, N), (of_pairs, P)):
             for name, value in arrays.items():
-                if len(value) != rows:
-                    raise ValueError(f"{name}: {rows} rows expected, got {len(value)}")
-        check_shapes(of_boxes | of_pairs)
+                if value.shape[0] != rows:
+                    raise ValueError(f"{name}: {rows} rows expected, got {value.shape[0]}")
+        arrays = of_boxes | of_pairs
+        check_shapes(arrays)
         check_pairs(self.pairs, self.box_offsets, self.pair_offsets)
-        check_values(of_boxes | of_pairs)
+        check_values(arrays)
 
     @property
     def video_id(self) -> str:
@@ -288,7 +290,8 @@ class ClipReader:
                     raise ValueError(f"{name}: {offsets[-1]} rows expected, got {rows}")
             wanted |= dict.fromkeys(names, spans)
             counts = (offsets[t + 1] - offsets[t] for t in picked)
-            arrays[offsets_name] = torch.tensor([0, *accumulate(counts)])
+            running = np.array([0, *accumulate(counts)], np.int64)
+            arrays[offsets_name] = torch.from_numpy(running)
         arrays |= self._file.read(wanted)
         for name in () if half else _HALF:
             arrays[name] = arrays[name].float()

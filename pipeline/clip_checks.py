@@ -26,10 +26,11 @@ _INDICES = ("labels", "pairs")
 
 def check_offsets(name: str, offsets: Tensor | np.ndarray, frames: int, rows: int) -> None:
     """ValueError unless offsets rise from 0 to `rows`, one for each frame and one more."""
-    values = offsets.tolist() if offsets.ndim == 1 else []
+    wanted = torch.int64 if isinstance(offsets, Tensor) else np.dtype(np.int64)
+    values = offsets.tolist() if offsets.ndim == 1 and offsets.dtype == wanted else []
     ends = (values[0], values[-1]) if len(values) == frames + 1 else None
     if ends != (0, rows) or any(after < before for before, after in pairwise(values)):
-        raise ValueError(f"{name}: {frames + 1} rising values from 0 to {rows} expected")
+        raise ValueError(f"{name}: {frames + 1} rising int64 from 0 to {rows} expected")
 
 
 def check_shapes(arrays: Mapping[str, Tensor]) -> None:
@@ -40,12 +41,16 @@ def check_shapes(arrays: Mapping[str, Tensor]) -> None:
     """
     for name, value in arrays.items():
         shape = (None, None) if name.startswith(PREDICATES) else _SHAPES[name]
-        sizes = zip(shape, value.shape, strict=False)
-        if value.ndim != len(shape) or any(wanted not in (None, n) for wanted, n in sizes):
+        found = value.shape
+        if len(found) != len(shape) or found[1:] != tuple(map(_either, shape[1:], found[1:])):
             axes = ", ".join("*" if n is None else str(n) for n in shape)
             raise ValueError(f"{name}: shape ({axes}) expected, got {tuple(value.shape)}")
         if name in _INDICES and value.dtype != torch.int64:
             raise ValueError(f"{name}: int64 expected, got {value.dtype}")
+
+
+def _either(wanted: int | None, found: int) -> int:
+    return found if wanted is None else wanted
 
 
 def check_pairs(pairs: Tensor, box_offsets: Tensor, pair_offsets: Tensor) -> None:
@@ -59,7 +64,8 @@ def check_pairs(pairs: Tensor, box_offsets: Tensor, pair_offsets: Tensor) -> Non
     rows = pairs.numpy()
     of_boxes, of_pairs = box_offsets.numpy(), pair_offsets.numpy()
     num_boxes = np.repeat(of_boxes[1:] - of_boxes[:-1], of_pairs[1:] - of_pairs[:-1])
-    if (rows < 0).any() or (rows >= num_boxes[:, None]).any():
+    # Below zero is beyond every number without a sign.
+    if (rows.view(np.uint64) >= num_boxes.view(np.uint64)[:, None]).any():
         raise ValueError("pairs: rows of their frame's boxes expected, got one outside")
     if (rows[:, 0] == rows[:, 1]).any():
         raise ValueError("pairs: two boxes expected, got one with itself")
@@ -75,7 +81,7 @@ def check_values(arrays: Mapping[str, Tensor]) -> None:
     if (boxes[:, 2:] < boxes[:, :2]).any():
         raise ValueError("boxes: x1 <= x2 and y1 <= y2 expected, got one that is inverted")
     classes = arrays["distribution"].shape[1]
-    if ((labels < 0) | (labels >= classes)).any():
+    if (labels.view(np.uint64) >= classes).any():
         raise ValueError(f"labels: 0 to {classes - 1} expected, got one outside")
     for name, value in arrays.items():
         if not name.startswith(PREDICATES):

@@ -11,9 +11,8 @@ import math
 import os
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,20 +31,13 @@ _HEAD_BYTES = 1 << 16
 _SMALL_BYTES = 1 << 16
 
 
-@dataclass(frozen=True)
-class _Array:
+class _Array(NamedTuple):
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     offset: int
+    num_rows: int
     row_bytes: int
-
-    @property
-    def num_rows(self) -> int:
-        return self.shape[0] if self.shape else 0
-
-    @property
-    def num_bytes(self) -> int:
-        return self.num_rows * self.row_bytes
+    num_bytes: int
 
 
 class TensorRows:
@@ -147,7 +139,7 @@ def _read_spans(
 def _read_into(descriptor: int, view: memoryview, offset: int, name: str) -> None:
     size, done = len(view), 0
     while done < size:
-        count = os.preadv(descriptor, [view[done:]], offset + done)
+        count = os.preadv(descriptor, [view[done:] if done else view], offset + done)
         if count == 0:
             raise ValueError(f"{name}: {size} bytes expected, the file ends before")
         done += count
@@ -180,11 +172,14 @@ def _arrays(header: Any, start: int) -> tuple[dict[str, str], dict[str, _Array],
         shape, kind = row["shape"], row["dtype"]
         if kind not in _DTYPES:
             raise ValueError(f"{name}: one of {', '.join(_DTYPES)} expected, got {kind}")
-        if not all(type(n) is int and n >= 0 for n in shape):
-            raise ValueError(f"{name}: a shape of whole numbers expected, got {shape}")
-        dtype = _DTYPES[kind]
-        array = _Array(dtype, tuple(shape), start + at, dtype.itemsize * math.prod(shape[1:]))
-        end = at + (array.num_bytes if shape else dtype.itemsize)
+        for size in shape:
+            if type(size) is not int or size < 0:
+                raise ValueError(f"{name}: a shape of whole numbers expected, got {shape}")
+        dtype, num_rows = _DTYPES[kind], shape[0] if shape else 0
+        row_bytes = dtype.itemsize * math.prod(shape[1:])
+        num_bytes = num_rows * row_bytes
+        array = _Array(dtype, tuple(shape), start + at, num_rows, row_bytes, num_bytes)
+        end = at + (num_bytes if shape else dtype.itemsize)
         if row["data_offsets"] != [at, end]:
             found = row["data_offsets"]
             raise ValueError(f"{name}: data_offsets [{at}, {end}] expected, got {found}")

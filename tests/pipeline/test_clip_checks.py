@@ -31,6 +31,13 @@ def shape(name: str, *sizes: int) -> Change:
     return change
 
 
+def as_float(name: str) -> Change:
+    def change(arrays: dict[str, torch.Tensor]) -> None:
+        arrays[name] = arrays[name].double()
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -45,8 +52,12 @@ def shape(name: str, *sizes: int) -> Change:
         (shape("union_features", 3, 4, 7, 6), "union_features: shape"),
         (shape("box_features", 5), "box_features: shape"),
         (shape("pair_offsets", 3), "pair_offsets"),
-        (put("box_offsets", (1,), 6), "box_offsets: 3 rising values from 0 to 5"),
-        (put("box_offsets", (0,), 1), "box_offsets: 3 rising values from 0 to 5"),
+        (put("box_offsets", (1,), 6), "box_offsets: 3 rising int64 from 0 to 5"),
+        (put("box_offsets", (0,), 1), "box_offsets: 3 rising int64 from 0 to 5"),
+        (as_float("box_offsets"), "box_offsets: 3 rising int64 from 0 to 5"),
+        (as_float("labels"), "labels: int64 expected"),
+        (as_float("pairs"), "pairs: int64 expected"),
+        (put("pairs", (0, 1), -1), "one outside"),
     ],
 )
 def test_a_file_whose_arrays_do_not_fit_is_a_bad_cache(
