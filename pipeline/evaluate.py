@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.accounting import Failures, RunRecord
-from pipeline.cache_folder import CacheInfo, read_cache_info
-from pipeline.command_line import common_parser, parse_words, run_command
-from pipeline.config import Config, config_as_dict, load_config
-from pipeline.dataset import ClipDataset, ClipEntry, is_held_out, list_clips
-from pipeline.detector_loading import RANDOM, pick_device
+from pipeline.cache.folder import CacheInfo, read_cache_info
+from pipeline.config.schema import Config, config_as_dict, load_config
 from pipeline.errors import UsageError
-from pipeline.files import file_sha256, write_atomically, write_json
-from pipeline.metrics import MeanAveragePrecision, charades_map, tie_grouped_map
-from pipeline.run_folder import SETTINGS, WEIGHTS, ModelCard, load_model
-from pipeline.scoring import Scores, score_clips
+from pipeline.evaluation.metrics import MeanAveragePrecision, charades_map, tie_grouped_map
+from pipeline.evaluation.scoring import Scores, score_clips
+from pipeline.runtime.command_line import common_parser, parse_words, run_command
+from pipeline.runtime.files import file_sha256, write_atomically, write_json
+from pipeline.runtime.run_record import Failures, RunRecord
+from pipeline.samples.dataset import ClipDataset, ClipEntry, is_held_out, list_clips
+from pipeline.weights.detectors import RANDOM, pick_device
+from pipeline.weights.run_folder import SETTINGS, WEIGHTS, ModelCard, load_model
 
 LOGGER = logging.getLogger("evaluate")
 METRICS_SCHEMA = "laiar.metrics/1"

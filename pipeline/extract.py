@@ -9,12 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.accounting import Failures, RunRecord
-from pipeline.cache_folder import settle_manifest
-from pipeline.checksums import read_checksums
-from pipeline.command_line import EXIT_OK, Parser, common_parser, parse_words, run_command
-from pipeline.config import config_as_dict, load_config
-from pipeline.detector_loading import pick_devices
+from pipeline.cache.folder import settle_manifest
+from pipeline.config.schema import config_as_dict, load_config
+from pipeline.datasets.checksums import read_checksums
+from pipeline.datasets.video_files import VideoFile
 from pipeline.errors import StageError, UsageError
 from pipeline.extraction.cluster import RayEngine
 from pipeline.extraction.estimate import estimate, measured
@@ -29,9 +27,11 @@ from pipeline.extraction.job import (
 from pipeline.extraction.local import LocalEngine
 from pipeline.extraction.shard import Shard, parse_shard
 from pipeline.extraction.steps import Networks, Outcome, Steps
-from pipeline.progress import Progress
-from pipeline.video_files import VideoFile
-from pipeline.writers import Writer, living_writers, sweep_temporary_files
+from pipeline.runtime.command_line import EXIT_OK, Parser, common_parser, parse_words, run_command
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.run_record import Failures, RunRecord
+from pipeline.runtime.writers import Writer, living_writers, sweep_temporary_files
+from pipeline.weights.detectors import pick_devices
 
 LOG = logging.getLogger("extract")
 EXAMPLE = (

@@ -10,28 +10,28 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.accounting import Failures, RunRecord
-from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
-from pipeline.command_line import common_parser, parse_words, run_command
-from pipeline.config import Backend, Boxes, Config, UnionKind, config_as_dict, load_config
+from pipeline.cache.union_features import reduce_union
+from pipeline.config.schema import Backend, Boxes, Config, UnionKind, config_as_dict, load_config
+from pipeline.datasets import Annotations, ClipAnnotation, read_annotations
+from pipeline.datasets.video_files import VideoFile, list_videos, sort_videos, video_sha256
+from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.decoding import DecodePool, num_workers
-from pipeline.detector_loading import (
+from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.evaluate import run_config
+from pipeline.explanation.explainer import Explainer, load_explainer
+from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, frame_request
+from pipeline.runtime.command_line import common_parser, parse_words, run_command
+from pipeline.runtime.files import json_sha256, write_atomically, write_json
+from pipeline.runtime.item_errors import as_item_error
+from pipeline.runtime.run_record import Failures, RunRecord
+from pipeline.weights.detectors import (
     DetectorIdentity,
     detection_of,
     detector_identity,
     load_detector,
     pick_device,
 )
-from pipeline.errors import FailureReason, ItemError, UsageError
-from pipeline.evaluate import run_config
-from pipeline.explainer import Explainer, load_explainer
-from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, frame_request
-from pipeline.files import json_sha256, write_atomically, write_json
-from pipeline.run_folder import ModelCard, read_card
-from pipeline.safely import as_item_error
-from pipeline.union_features import reduce_union
-from pipeline.video_files import VideoFile, list_videos, sort_videos, video_sha256
-from pipeline.vocabulary import load_vocabulary
+from pipeline.weights.run_folder import ModelCard, read_card
 
 LOGGER = logging.getLogger("predict")
 EXAMPLE = (

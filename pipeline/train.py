@@ -10,22 +10,22 @@ import torch
 from tqdm import tqdm
 
 from model.criterion import LaIARCriterion
-from pipeline.accounting import Failures, RunRecord
-from pipeline.cache_folder import read_cache_info
-from pipeline.command_line import EXIT_BUDGET, common_parser, parse_words, run_command
-from pipeline.config import config_as_dict, load_config
-from pipeline.dataset import batches
-from pipeline.detector_loading import pick_device
+from pipeline.cache.folder import read_cache_info
+from pipeline.config.schema import config_as_dict, load_config
 from pipeline.errors import ItemError, StageError, UsageError
-from pipeline.files import write_json
-from pipeline.metrics import charades_map
-from pipeline.naming import build_bank, calibrate
-from pipeline.run_folder import CALIBRATION, save_bank, save_weights
-from pipeline.scoring import score_clips
-from pipeline.training import Learner
-from pipeline.training_job import Job, check_cache, open_run, prepare, training_clips
-from pipeline.training_log import TrainingLog
-from pipeline.training_state import STATE
+from pipeline.evaluation.metrics import charades_map
+from pipeline.evaluation.scoring import score_clips
+from pipeline.explanation.naming import build_bank, calibrate
+from pipeline.runtime.command_line import EXIT_BUDGET, common_parser, parse_words, run_command
+from pipeline.runtime.files import write_json
+from pipeline.runtime.run_record import Failures, RunRecord
+from pipeline.samples.dataset import batches
+from pipeline.training.job import Job, check_cache, open_run, prepare, training_clips
+from pipeline.training.learner import Learner
+from pipeline.training.log import TrainingLog
+from pipeline.training.state import STATE
+from pipeline.weights.detectors import pick_device
+from pipeline.weights.run_folder import CALIBRATION, save_bank, save_weights
 
 LOGGER = logging.getLogger("train")
 EXAMPLE = (

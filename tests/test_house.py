@@ -16,6 +16,22 @@ ALLOWED = {
     "pipeline": {"pipeline", "model", "relations", "detection"},
     "tools": {"tools", "pipeline", "model", "relations", "detection"},
 }
+#: Packages of pipeline/, lowest first: each imports only those before it.
+LAYERS = (
+    "errors",
+    "runtime",
+    "config",
+    "decoding",
+    "datasets",
+    "cache",
+    "weights",
+    "extraction",
+    "samples",
+    "evaluation",
+    "explanation",
+    "training",
+)
+COMMANDS = ("extract", "train", "evaluate", "predict")
 NO_DISK = {"omegaconf", "argparse", "av", "tqdm", "pandas", "json", "pathlib"}
 
 
@@ -31,13 +47,18 @@ def _tracked() -> list[Path]:
 
 
 def _imports(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in _imported_modules(path)}
+
+
+def _imported_modules(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: absolute imports only"
-            names.add((node.module or "").split(".")[0])
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -54,6 +75,33 @@ def test_imports_point_one_way(room: str) -> None:
         assert not foreign, f"{path.relative_to(ROOT)} imports {sorted(foreign)}"
 
 
+def test_pipeline_holds_commands_and_packages_alone() -> None:
+    there = {p.name.removesuffix(".py") for p in (ROOT / "pipeline").iterdir() if p.name[0] != "_"}
+    assert there == {*LAYERS, *COMMANDS}
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_imports_between_packages_of_pipeline_point_one_way(package: str) -> None:
+    place = ROOT / "pipeline" / package
+    files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    assert files
+    allowed = LAYERS[: LAYERS.index(package) + 1]
+    for path in files:
+        used = {n.split(".")[1] for n in _imported_modules(path) if n.startswith("pipeline.")}
+        foreign = used - set(allowed)
+        assert not foreign, f"{path.relative_to(ROOT)} imports {sorted(foreign)}"
+
+
+def test_each_package_of_pipeline_describes_its_modules() -> None:
+    for init in sorted((ROOT / "pipeline").glob("*/**/__init__.py")):
+        text = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+        for path in init.parent.glob("*"):
+            name = f"{path.name}/" if path.is_dir() else path.stem
+            if not name.startswith("__"):
+                found = re.search(rf"(?m)^{re.escape(name)} ", text)
+                assert found, f"{init.relative_to(ROOT)} does not describe {name}"
+
+
 @pytest.mark.parametrize("room", ["detection", "relations", "model"])
 def test_lower_rooms_know_no_disk_config_or_video(room: str) -> None:
     for path in _python(room):
@@ -63,7 +111,7 @@ def test_lower_rooms_know_no_disk_config_or_video(room: str) -> None:
 
 def test_top_level_is_fixed() -> None:
     folders = {p.relative_to(ROOT).parts[0] for p in _tracked() if p.parent != ROOT}
-    assert folders <= ROOMS | {"configs", "docs", ".ci"}
+    assert folders <= ROOMS | {"configs", "docs", "examples", ".ci", ".github"}
 
 
 def test_files_and_functions_stay_small() -> None:

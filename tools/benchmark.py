@@ -7,16 +7,20 @@ from typing import Any
 import torch
 
 from detection.resnet import STAGES
-from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
 from pipeline.decoding import open_video
-from pipeline.detector_loading import pick_device
 from pipeline.errors import ItemError, UsageError
-from pipeline.files import write_json
+from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.runtime.files import write_json
+from pipeline.weights.detectors import pick_device
 from relations.settings import PredictorSettings
-from tools.benchmarks.cache_reading import ReadingPlan, benchmark_reading, print_reading
-from tools.benchmarks.detector import Plan, benchmark_detector
-from tools.benchmarks.extraction import ExtractionPlan, benchmark_extraction, print_extraction
-from tools.benchmarks.relations import RelationPlan, benchmark_relations, print_relations
+from tools.proofs.benchmarks.cache_reading import ReadingPlan, benchmark_reading, print_reading
+from tools.proofs.benchmarks.detector import Plan, benchmark_detector
+from tools.proofs.benchmarks.extraction import (
+    ExtractionPlan,
+    benchmark_extraction,
+    print_extraction,
+)
+from tools.proofs.benchmarks.relations import RelationPlan, benchmark_relations, print_relations
 
 EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.annotations.ids import is_safe_id
-from pipeline.cache import ClipReader, load_clip
-from pipeline.cache_folder import (
+from pipeline.cache.clip import ClipReader, load_clip
+from pipeline.cache.folder import (
     CacheInfo,
     clip_path,
     read_cache_info,
@@ -18,19 +17,26 @@ from pipeline.cache_folder import (
     replace_clip,
     write_manifest,
 )
-from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
-from pipeline.config import Relations, load_config
-from pipeline.dataset import ClipEntry, check_finite, list_clips
-from pipeline.detector_loading import pick_device
+from pipeline.config.schema import Relations, load_config
+from pipeline.datasets.ids import is_safe_id
 from pipeline.errors import ItemError, UsageError
-from pipeline.predictor_loading import (
+from pipeline.extraction.relation_prediction import PREDICTED, with_predicted
+from pipeline.runtime.command_line import (
+    EXIT_FAILURES,
+    EXIT_OK,
+    common_parser,
+    parse_words,
+    run_command,
+)
+from pipeline.runtime.writers import sweep_temporary_files
+from pipeline.samples.dataset import ClipEntry, check_finite, list_clips
+from pipeline.weights.detectors import pick_device
+from pipeline.weights.predictors import (
     PredictorFile,
     check_predictor_on_cache,
     find_predictor,
     load_predictor,
 )
-from pipeline.relation_prediction import PREDICTED, with_predicted
-from pipeline.writers import sweep_temporary_files
 
 _FOR_ADD = ("relations=", "relation_predictor.", "device=")
 EXAMPLE = "python -m tools.cache verify cache/oracle"

@@ -14,10 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
 from pipeline.errors import UsageError
-from tools.reference_checks import detector_jwyang, recall, small, sttran
-from tools.reference_checks.weight_rule import make_tensor
+from pipeline.runtime.command_line import (
+    EXIT_FAILURES,
+    EXIT_OK,
+    common_parser,
+    parse_words,
+    run_command,
+)
+from tools.proofs.reference import detector_jwyang, recall, small, sttran
+from tools.proofs.reference.weight_rule import make_tensor
 
 Result = tuple[float, float, str]
 Check = Callable[[dict[str, np.ndarray], dict[str, Any]], dict[str, Result]]

@@ -17,13 +17,13 @@ import torch
 from detection.build import build_detector
 from detection.layouts import measure_network, recognise_layout, shift_norm_epsilon
 from detection.weights import load_state
-from pipeline.checkpoints import read_checkpoint
-from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
-from pipeline.detector_card import DetectorCard, save_detector
+from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 from pipeline.errors import UsageError
-from pipeline.files import file_sha256
-from pipeline.predictor_card import PredictorCard, save_predictor
-from pipeline.vocabulary import Vocabulary, load_vocabulary
+from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.runtime.files import file_sha256
+from pipeline.weights.checkpoints import read_checkpoint
+from pipeline.weights.detector_card import DetectorCard, save_detector
+from pipeline.weights.predictor_card import PredictorCard, save_predictor
 from relations.measure import MARK, measure_predictor
 from relations.sttran import STTran
 

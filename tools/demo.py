@@ -12,9 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.cache import ClipReader
-from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.cache.clip import ClipReader
 from pipeline.errors import UsageError
+from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = "python -m tools.demo --train 64 --test 24 --seed 0"

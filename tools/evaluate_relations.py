@@ -15,25 +15,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.annotations import FrameAnnotation, read_annotations
-from pipeline.cache import CachedClip, ClipReader
-from pipeline.cache_folder import CacheInfo, read_cache_info
-from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
-from pipeline.config import RelationPredictorConfig
-from pipeline.dataset import ClipEntry, check_finite, list_clips
-from pipeline.detector_loading import pick_device
+from pipeline.cache.clip import CachedClip, ClipReader
+from pipeline.cache.folder import CacheInfo, read_cache_info
+from pipeline.config.schema import RelationPredictorConfig
+from pipeline.datasets import FrameAnnotation, read_annotations
+from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import StageError, UsageError
-from pipeline.files import write_json, write_temporary
-from pipeline.predictor_loading import (
-    check_predictor_on_cache,
-    find_predictor,
-    load_predictor,
-)
-from pipeline.vocabulary import load_vocabulary
-from relations.frequency import FrequencyBaseline
-from relations.recall import SceneGraph
-from relations.sttran import STTran
-from tools.relation_scoring.graphs import (
+from pipeline.evaluation.relations.graphs import (
     Mode,
     annotated_truth,
     build_scene,
@@ -42,9 +30,27 @@ from tools.relation_scoring.graphs import (
     predict_scene,
     without_small,
 )
-from tools.relation_scoring.report import print_report
-from tools.relation_scoring.scores import Tally
-from tools.relation_training.samples import GROUND_TRUTH, read_annotated
+from pipeline.evaluation.relations.report import print_report
+from pipeline.evaluation.relations.scores import Tally
+from pipeline.runtime.command_line import (
+    EXIT_FAILURES,
+    EXIT_OK,
+    common_parser,
+    parse_words,
+    run_command,
+)
+from pipeline.runtime.files import write_json, write_temporary
+from pipeline.samples.dataset import ClipEntry, check_finite, list_clips
+from pipeline.training.relations.samples import GROUND_TRUTH, read_annotated
+from pipeline.weights.detectors import pick_device
+from pipeline.weights.predictors import (
+    check_predictor_on_cache,
+    find_predictor,
+    load_predictor,
+)
+from relations.frequency import FrequencyBaseline
+from relations.recall import SceneGraph
+from relations.sttran import STTran
 
 LOG = logging.getLogger("evaluate_relations")
 EXAMPLE = (

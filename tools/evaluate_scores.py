@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
 from pipeline.errors import UsageError
-from pipeline.metrics import MeanAveragePrecision, charades_map, tie_grouped_map
+from pipeline.evaluation.metrics import MeanAveragePrecision, charades_map, tie_grouped_map
+from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
 
 
 def main(argv: list[str]) -> int:

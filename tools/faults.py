@@ -5,11 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.command_line import EXIT_FAILURES, EXIT_OK, common_parser, parse_words, run_command
 from pipeline.errors import UsageError
-from pipeline.files import write_json
-from tools.fault_tests import hostile, memory, stops, storage, videos, writers
-from tools.fault_tests.lab import Lab, Tally
+from pipeline.runtime.command_line import (
+    EXIT_FAILURES,
+    EXIT_OK,
+    common_parser,
+    parse_words,
+    run_command,
+)
+from pipeline.runtime.files import write_json
+from tools.proofs.faults import hostile, memory, stops, storage, videos, writers
+from tools.proofs.faults.lab import Lab, Tally
 
 EXAMPLE = "python -m tools.faults --scale 0.05 --seed 0"
 #: Family -> (what tries it, how often at scale 1).

@@ -12,8 +12,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
-from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
 from pipeline.errors import UsageError
+from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
 from tools.world.film import annotated_ordinals, frame_ticks
 from tools.world.labels import Action, find_actions
 from tools.world.plot import write_script

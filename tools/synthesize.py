@@ -14,9 +14,9 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
 from pipeline.errors import UsageError
-from pipeline.files import write_atomically
+from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.runtime.files import write_atomically
 from tools.world.cast import NUM_TEST, NUM_TRAIN
 from tools.world.plot import NoPlotError
 from tools.world.preview import write_previews

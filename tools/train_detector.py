@@ -15,16 +15,33 @@ from tqdm import tqdm
 from detection.build import init_weights
 from detection.detector import Detector
 from detection.weights import load_state
-from pipeline.accounting import Failures, RunRecord
-from pipeline.command_line import common_parser, parse_words, run_command
-from pipeline.config import config_as_dict, load_settings
-from pipeline.detector_card import (
+from pipeline.config.schema import config_as_dict, load_settings
+from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
+from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.runtime.command_line import common_parser, parse_words, run_command
+from pipeline.runtime.files import file_sha256, json_sha256, write_json
+from pipeline.runtime.run_record import Failures, RunRecord
+from pipeline.runtime.writers import sweep_temporary_files
+from pipeline.training.detector.batches import (
+    DrawSampler,
+    FrameImages,
+    build_loader,
+    repeat_factors,
+)
+from pipeline.training.detector.frames import dump_frames, find_wide
+from pipeline.training.detector.learner import DetectorLearner, with_new_heads
+from pipeline.training.detector.samples import Sample, read_samples
+from pipeline.training.detector.scoring import score_detector
+from pipeline.training.detector.settings import DetectorTraining, check_settings
+from pipeline.training.log import TrainingLog
+from pipeline.training.state import STATE
+from pipeline.weights.detector_card import (
     DetectorCard,
     read_detector_card,
     read_detector_state,
     save_detector,
 )
-from pipeline.detector_loading import (
+from pipeline.weights.detectors import (
     RANDOM,
     build_configured,
     check_classes,
@@ -33,18 +50,6 @@ from pipeline.detector_loading import (
     resolve_detection,
     weights_path,
 )
-from pipeline.errors import FailureReason, ItemError, UsageError
-from pipeline.files import file_sha256, json_sha256, write_json
-from pipeline.training_log import TrainingLog
-from pipeline.training_state import STATE
-from pipeline.vocabulary import Vocabulary, load_vocabulary
-from pipeline.writers import sweep_temporary_files
-from tools.detector_training.batches import DrawSampler, FrameImages, build_loader, repeat_factors
-from tools.detector_training.frames import dump_frames, find_wide
-from tools.detector_training.learner import DetectorLearner, with_new_heads
-from tools.detector_training.samples import Sample, read_samples
-from tools.detector_training.scoring import score_detector
-from tools.detector_training.settings import DetectorTraining, check_settings
 
 LOG = logging.getLogger("train_detector")
 EXAMPLE = (

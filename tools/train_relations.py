@@ -11,42 +11,42 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from pipeline.accounting import RunRecord
-from pipeline.cache import ClipReader
-from pipeline.cache_folder import CacheInfo, read_cache_info, read_manifest
-from pipeline.command_line import EXIT_OK, common_parser, parse_words, run_command
-from pipeline.config import config_as_dict, load_settings
-from pipeline.dataset import ClipEntry, is_held_out, list_clips
-from pipeline.detector_loading import pick_device
+from pipeline.cache.clip import ClipReader
+from pipeline.cache.folder import CacheInfo, read_cache_info, read_manifest
+from pipeline.cache.union_features import check_full_union
+from pipeline.config.schema import config_as_dict, load_settings
+from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import UsageError
-from pipeline.files import file_sha256, json_sha256
-from pipeline.predictor_card import PredictorCard, save_predictor
-from pipeline.training_log import LOG as LOG_FILE
-from pipeline.training_log import TrainingLog
-from pipeline.training_state import STATE
-from pipeline.union_features import check_full_union
-from pipeline.vocabulary import load_vocabulary
-from pipeline.writers import is_temporary, sweep_temporary_files
-from relations.recall import recall_table
-from relations.settings import PredictorSettings
-from relations.sttran import STTran
-from tools.relation_scoring.graphs import (
+from pipeline.evaluation.relations.graphs import (
     Mode,
     build_scene,
     cached_truth,
     group_sizes,
     predict_scene,
 )
-from tools.relation_scoring.scores import Tally
-from tools.relation_training.learner import RelationLearner
-from tools.relation_training.samples import (
+from pipeline.evaluation.relations.scores import Tally
+from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.runtime.files import file_sha256, json_sha256
+from pipeline.runtime.run_record import RunRecord
+from pipeline.runtime.writers import is_temporary, sweep_temporary_files
+from pipeline.samples.dataset import ClipEntry, is_held_out, list_clips
+from pipeline.training.log import LOG as LOG_FILE
+from pipeline.training.log import TrainingLog
+from pipeline.training.relations.learner import RelationLearner
+from pipeline.training.relations.samples import (
     GROUND_TRUTH,
     RelationClips,
     epoch_batches,
     read_annotated,
 )
-from tools.relation_training.settings import RelationTraining, check_settings
-from tools.relation_training.word_vectors import set_class_embeddings
+from pipeline.training.relations.settings import RelationTraining, check_settings
+from pipeline.training.relations.word_vectors import set_class_embeddings
+from pipeline.training.state import STATE
+from pipeline.weights.detectors import pick_device
+from pipeline.weights.predictor_card import PredictorCard, save_predictor
+from relations.recall import recall_table
+from relations.settings import PredictorSettings
+from relations.sttran import STTran
 
 LOG = logging.getLogger("train_relations")
 EXAMPLE = (

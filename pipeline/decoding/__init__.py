@@ -1,11 +1,18 @@
 """Video files to frames.
 
-reader         `open_video` and the `VideoReader` it gives: PyAV, read in order
-frame_folder   dumped frames in the place of a video
-request        which frames of a video an extraction wants (`FrameRequest`), the stream they come in
-images         decoded images before they are tensors: a decode process has no torch
-pool           `DecodePool`: children that decode ahead (child, pipe), with bounded buffers
-opencv_source  pixels by OpenCV; decord_source: by decord, in a process of its own (decord_child)
+reader         `open_video` and the `VideoReader` it returns
+frame_folder   a folder of dumped frames, read like a video
+request        the frames of a video that an extraction needs, and the stream they come in
+sampling       which frames of a video or a clip are taken
+pool           decoding ahead in child processes, with bounded buffers
+child          the program of a decode process
+pipe           output of a child process, with a limit on its silence
+images         decoded frames as numpy arrays: a decode process does not import torch
+video_frames   decoded frames as tensors
+video_source   the video that frames come from
+opencv_backend pixels by OpenCV
+decord_backend pixels by decord, in a child process
+decord_child   the program of that process
 scan           what a file holds, found by reading its packets
 dump_map       frame numbers of ffmpeg's image dump
 """

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.decoding.request import DirectStream, FrameRequest
+from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import ItemError, UsageError
-from pipeline.safely import as_item_error
-from pipeline.video_source import VideoSource
+from pipeline.runtime.item_errors import as_item_error
 
 
 def main() -> None:

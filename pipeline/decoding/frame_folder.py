@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.decoding.images import DecodedImages
+from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
-from pipeline.video_source import VideoSource
 
 if TYPE_CHECKING:
-    from pipeline.video import VideoFrames
+    from pipeline.decoding.video_frames import VideoFrames
 
 #: Beside dumped frames: how many of them make a second.
 RATE_FILE = "fps.txt"

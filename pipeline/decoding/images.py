@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.video_source import VideoSource
+from pipeline.decoding.video_source import VideoSource
 
 if TYPE_CHECKING:
-    from pipeline.video import VideoFrames
+    from pipeline.decoding.video_frames import VideoFrames
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class DecodedImages:
         """As tensors, of the same memory; ValueError if they are no `VideoFrames`."""
         import torch
 
-        from pipeline.video import VideoFrames
+        from pipeline.decoding.video_frames import VideoFrames
 
         return VideoFrames(
             torch.from_numpy(self.images),

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.channel import Channel, Stopped
 from pipeline.decoding.images import DecodedImages
 from pipeline.decoding.pipe import ChildPipe, DeadChildError, SilentChildError
 from pipeline.decoding.request import DirectStream, FrameRequest, FrameStream
+from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError, UsageError
-from pipeline.safely import as_item_error
-from pipeline.video_source import VideoSource
+from pipeline.runtime.channel import Channel, Stopped
+from pipeline.runtime.item_errors import as_item_error
 
 if TYPE_CHECKING:
-    from pipeline.video import VideoFrames
+    from pipeline.decoding.video_frames import VideoFrames
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Decoded frames that wait for the detector, per video, bytes. One batch waits in any case.

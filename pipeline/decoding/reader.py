@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import av
 import numpy as np
 
-from pipeline.decoding.decord_source import check_decord, decord_images
+from pipeline.decoding.decord_backend import check_decord, decord_images
 from pipeline.decoding.dump_map import dump_to_ordinal
 from pipeline.decoding.images import DecodedImages
-from pipeline.decoding.opencv_source import opencv_images
+from pipeline.decoding.opencv_backend import opencv_images
 from pipeline.decoding.scan import open_container, raise_for_memory, scan, video_stream
+from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
-from pipeline.files import file_sha256
-from pipeline.video_source import VideoSource
+from pipeline.runtime.files import file_sha256
 
 if TYPE_CHECKING:
-    from pipeline.video import VideoFrames
+    from pipeline.decoding.video_frames import VideoFrames
 
 Numbering = Literal["presentation", "dump"]
 Backend = Literal["pyav", "opencv", "decord"]

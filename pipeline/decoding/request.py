@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from pipeline.decoding.frame_folder import FrameFolder
 from pipeline.decoding.images import DecodedImages
 from pipeline.decoding.reader import Backend, Numbering, VideoReader, open_video
+from pipeline.decoding.sampling import choose_frames
+from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
-from pipeline.sampling import choose_frames
-from pipeline.video_source import VideoSource
 
 if TYPE_CHECKING:
-    from pipeline.video import VideoFrames
+    from pipeline.decoding.video_frames import VideoFrames
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from detection.detections import Detections
 from detection.detector import Detector
-from pipeline.annotations import ClipAnnotation, FrameAnnotation
-from pipeline.cache import CachedClip, ClipHeader
-from pipeline.config import Config
+from pipeline.cache.clip import CachedClip, ClipHeader
+from pipeline.config.schema import Config
+from pipeline.datasets import ClipAnnotation, FrameAnnotation
 from pipeline.decoding import FrameRequest, FrameStream
-from pipeline.detector_loading import DetectorIdentity
+from pipeline.decoding.video_frames import VideoFrames
+from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
-from pipeline.files import json_sha256
-from pipeline.video import VideoFrames
-from pipeline.video_source import VideoSource
+from pipeline.runtime.files import json_sha256
+from pipeline.weights.detectors import DetectorIdentity
 from relations.boxes import union_boxes
 from relations.carry import carry_predicates, match_to_annotation
 from relations.graph import RelationGraph

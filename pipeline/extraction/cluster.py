@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from pipeline.cache_folder import Manifest
+from pipeline.cache.folder import Manifest
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extraction.steps import Examined, Networks, Outcome, Steps, Task
-from pipeline.safely import as_item_error
-from pipeline.writers import Writer
+from pipeline.runtime.item_errors import as_item_error
+from pipeline.runtime.writers import Writer
 
 LOG = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -10,14 +10,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.cache_folder import Manifest, read_manifest
-from pipeline.detector_loading import feature_widths
+from pipeline.cache.folder import Manifest, read_manifest
+from pipeline.cache.union_features import stored_channels
 from pipeline.errors import ItemError
 from pipeline.extraction.job import Job
 from pipeline.extraction.steps import Examined, Outcome, Steps, Task
-from pipeline.progress import duration
-from pipeline.safely import as_item_error
-from pipeline.union_features import stored_channels
+from pipeline.runtime.item_errors import as_item_error
+from pipeline.runtime.progress import duration
+from pipeline.weights.detectors import feature_widths
 
 #: Pairs per frame with detected boxes until the cache holds clips to measure.
 ASSUMED_PAIRS = 8.0

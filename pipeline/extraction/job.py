@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.accounting import Failures
-from pipeline.annotations import Annotations, ClipAnnotation, read_annotations
-from pipeline.cache_folder import CacheInfo, read_cache_info, write_cache_info
-from pipeline.config import Backend, Boxes, Config, Relations
-from pipeline.detector_loading import (
+from pipeline.cache.folder import CacheInfo, read_cache_info, write_cache_info
+from pipeline.cache.union_features import check_union
+from pipeline.config.schema import Backend, Boxes, Config, Relations
+from pipeline.datasets import Annotations, ClipAnnotation, read_annotations
+from pipeline.datasets.video_files import VideoFile, list_videos
+from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
+from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.extraction.clip import extraction_settings
+from pipeline.extraction.steps import Steps, Task, failure_key
+from pipeline.runtime.run_record import Failures
+from pipeline.runtime.writers import folder_lock
+from pipeline.weights.detectors import (
     DetectorIdentity,
     detector_identity,
     feature_widths,
     pick_devices,
 )
-from pipeline.errors import FailureReason, ItemError, UsageError
-from pipeline.extraction.clip import extraction_settings
-from pipeline.extraction.steps import Steps, Task, failure_key
-from pipeline.predictor_loading import PredictorFile, check_predictor, find_predictor
-from pipeline.union_features import check_union
-from pipeline.video_files import VideoFile, list_videos
-from pipeline.vocabulary import Vocabulary, load_vocabulary
-from pipeline.writers import folder_lock
+from pipeline.weights.predictors import PredictorFile, check_predictor, find_predictor
 
 LOG = logging.getLogger("extract")
 

@@ -10,13 +10,13 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
 
-from pipeline.cache import CachedClip
-from pipeline.cache_folder import Manifest
-from pipeline.channel import Channel, Stopped
+from pipeline.cache.clip import CachedClip
+from pipeline.cache.folder import Manifest
 from pipeline.decoding import BufferedStream, DecodePool, num_workers
 from pipeline.errors import ItemError
 from pipeline.extraction.steps import Examined, Networks, Outcome, Steps, Task
-from pipeline.safely import as_item_error
+from pipeline.runtime.channel import Channel, Stopped
+from pipeline.runtime.item_errors import as_item_error
 
 #: Clips that wait to be stored.
 _WAITING_CLIPS = 2

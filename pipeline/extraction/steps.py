@@ -8,19 +8,19 @@ from typing import Any
 import torch
 
 from detection.detector import Detector
-from pipeline.annotations import ClipAnnotation
-from pipeline.cache import CachedClip, ClipReader, load_clip
-from pipeline.cache_folder import Manifest, clip_path, is_known_file, replace_clip, store_clip
-from pipeline.config import Config, UnionKind
+from pipeline.cache.clip import CachedClip, ClipReader, load_clip
+from pipeline.cache.folder import Manifest, clip_path, is_known_file, replace_clip, store_clip
+from pipeline.cache.union_features import reduce_union
+from pipeline.config.schema import Config, UnionKind
+from pipeline.datasets import ClipAnnotation
+from pipeline.datasets.video_files import VideoFile, video_sha256
 from pipeline.decoding import FrameRequest, FrameStream
-from pipeline.detector_loading import DetectorIdentity, load_detector
 from pipeline.errors import FailureReason, ItemError
 from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, frame_request
-from pipeline.files import json_sha256
-from pipeline.predictor_loading import PredictorFile, load_predictor
-from pipeline.relation_prediction import with_predicted
-from pipeline.union_features import reduce_union
-from pipeline.video_files import VideoFile, video_sha256
+from pipeline.extraction.relation_prediction import with_predicted
+from pipeline.runtime.files import json_sha256
+from pipeline.weights.detectors import DetectorIdentity, load_detector
+from pipeline.weights.predictors import PredictorFile, load_predictor
 from relations.sttran import STTran
 
 #: Building draws random numbers for a moment, from generators that threads share.

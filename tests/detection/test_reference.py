@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from detection.resnet import Trunk
-from tools.reference_checks.detector_jwyang import build_reference_detector, check
-from tools.reference_checks.weight_rule import make_tensor
+from tools.proofs.reference.detector_jwyang import build_reference_detector, check
+from tools.proofs.reference.weight_rule import make_tensor
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 

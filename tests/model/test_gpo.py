@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.gpo import GPO, position_code
-from tools.reference_checks.small import check_gpo
+from tools.proofs.reference.small import check_gpo
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 

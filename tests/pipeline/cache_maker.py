@@ -7,10 +7,10 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pipeline.cache import CachedClip, save_clip
-from pipeline.cache_folder import CacheInfo, append_manifest, clip_path, write_cache_info
-from pipeline.files import file_sha256
-from pipeline.vocabulary import load_vocabulary
+from pipeline.cache.clip import CachedClip, save_clip
+from pipeline.cache.folder import CacheInfo, append_manifest, clip_path, write_cache_info
+from pipeline.datasets.vocabulary import load_vocabulary
+from pipeline.runtime.files import file_sha256
 from tests.pipeline.clips import random_clip
 
 VOCABULARY = load_vocabulary("action_genome")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from pipeline.cache import CachedClip, ClipHeader
+from pipeline.cache.clip import CachedClip, ClipHeader
 
 
 def header(video_id: str = "CLIP1") -> ClipHeader:

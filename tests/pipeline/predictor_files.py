@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from pipeline.predictor_card import PredictorCard, save_predictor
-from pipeline.vocabulary import load_vocabulary
+from pipeline.datasets.vocabulary import load_vocabulary
+from pipeline.weights.predictor_card import PredictorCard, save_predictor
 from relations.settings import PredictorSettings
 from relations.sttran import STTran
 

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline import evaluate
-from pipeline.cache_folder import write_cache_info
-from pipeline.dataset import ClipDataset, list_clips
+from pipeline.cache.folder import write_cache_info
 from pipeline.errors import UsageError
-from pipeline.metrics import charades_map
-from pipeline.run_folder import load_model
-from pipeline.tokens import clip_tokens
+from pipeline.evaluation.metrics import charades_map
+from pipeline.samples.clip_tokens import clip_tokens
+from pipeline.samples.dataset import ClipDataset, list_clips
+from pipeline.weights.run_folder import load_model
 from tests.pipeline.cache_maker import cache_info, labelled_clip, put, random_cache
 from tests.pipeline.test_train import fit
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.annotations import read_annotations
-from pipeline.cache import ClipReader, load_clip
-from pipeline.command_line import run_command
+from pipeline.cache.clip import ClipReader, load_clip
+from pipeline.datasets import read_annotations
+from pipeline.datasets.video_files import video_id_of
+from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.extract import main
-from pipeline.video_files import video_id_of
-from pipeline.vocabulary import load_vocabulary
+from pipeline.runtime.command_line import run_command
 from tests.pipeline.dataset_maker import write_dataset
 
 SMALL = [

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import evaluate, extract, predict, train
 from pipeline.errors import UsageError
-from pipeline.run_folder import read_card
+from pipeline.weights.run_folder import read_card
 from tests.conftest import CONFIG, SMALL, World
 
 SCHEMA = json.loads(Path("configs/schemas/explanation.schema.json").read_text())

@@ -6,13 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline import train, training
-from pipeline.cache_folder import append_manifest
+from pipeline import train
+from pipeline.cache.folder import append_manifest
 from pipeline.errors import StageError, UsageError
-from pipeline.files import file_sha256
-from pipeline.run_folder import load_bank, load_model, read_card
-from pipeline.training_log import TrainingLog
-from pipeline.training_state import save_state
+from pipeline.runtime.files import file_sha256
+from pipeline.training import learner as training
+from pipeline.training.log import TrainingLog
+from pipeline.training.state import save_state
+from pipeline.weights.run_folder import load_bank, load_model, read_card
 from tests.pipeline.cache_maker import SMALL, labelled_clip, put, random_cache
 
 TERMS = {"video", "language", "similarity", "selection", "cross_modal"}

@@ -11,7 +11,7 @@ from relations.pair_batch import PairBatch, join_pairs
 from relations.settings import PredictorSettings
 from relations.sttran import STTran
 from tests.relations.predictor_maker import SMALL, random_pairs, small_predictor
-from tools.benchmarks.original_relations import predict_as_original
+from tools.proofs.benchmarks.original_relations import predict_as_original
 
 COUNTS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=1, max_size=3)
 

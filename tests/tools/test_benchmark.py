@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from detection.build import NetworkSize, build_detector, seed_weights
-from pipeline.cache import ClipReader, save_clip
+from pipeline.cache.clip import ClipReader, save_clip
 from pipeline.errors import UsageError
 from tests.pipeline.video_maker import write_clip
 from tools import benchmark
-from tools.benchmarks.cache_reading import ReadingPlan, _clip, _spans, read_plainly
-from tools.benchmarks.detector import run_ours
-from tools.benchmarks.original_loop import detect_as_original
-from tools.benchmarks.timing import PeakMemory, count_gmac, matrix_rate
+from tools.proofs.benchmarks.cache_reading import ReadingPlan, _clip, _spans, read_plainly
+from tools.proofs.benchmarks.detector import run_ours
+from tools.proofs.benchmarks.original_loop import detect_as_original
+from tools.proofs.benchmarks.timing import PeakMemory, count_gmac, matrix_rate
 
 SMALL = ("--frame-size", "48", "64", "--short-side", "64", "--depth", "26", "--width", "4")
 

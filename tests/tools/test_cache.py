@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline import cache_folder, extract
-from pipeline.cache import load_clip
-from pipeline.cache_folder import append_manifest, read_manifest
-from pipeline.dataset import list_clips
+from pipeline import extract
+from pipeline.cache import folder as cache_folder
+from pipeline.cache.clip import load_clip
+from pipeline.cache.folder import append_manifest, read_manifest
 from pipeline.errors import UsageError
 from pipeline.extraction import steps
+from pipeline.samples.dataset import list_clips
 from tests.conftest import CONFIG, SMALL, World
 from tests.pipeline.cache_maker import forge
 from tests.pipeline.predictor_files import predictor_file

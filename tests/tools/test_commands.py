@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from detection.build import NetworkSize, build_detector, seed_weights
-from pipeline.command_line import run_command
-from pipeline.detector_card import read_detector_state
 from pipeline.errors import FailureReason, ItemError
-from pipeline.files import file_sha256
-from pipeline.metrics import charades_map
+from pipeline.evaluation.metrics import charades_map
+from pipeline.runtime.command_line import run_command
+from pipeline.runtime.files import file_sha256
+from pipeline.weights.detector_card import read_detector_state
 from tests.detection.original_names import as_detectron2
 from tools import check_reference, convert_weights, evaluate_scores
-from tools.reference_checks.small import check_weight_rule
-from tools.reference_checks.weight_rule import make_tensor
+from tools.proofs.reference.small import check_weight_rule
+from tools.proofs.reference.weight_rule import make_tensor
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 Main = Callable[[list[str]], int]

@@ -11,20 +11,20 @@ import pytest
 import torch
 
 from pipeline import extract
-from pipeline.cache import load_clip
-from pipeline.cache_folder import read_cache_info, write_cache_info
-from pipeline.carded_weights import read_tensors
+from pipeline.cache.clip import load_clip
+from pipeline.cache.folder import read_cache_info, write_cache_info
 from pipeline.errors import UsageError
-from pipeline.predictor_card import read_predictor_card
-from pipeline.training_state import STATE
+from pipeline.training.relations.learner import RelationLearner
+from pipeline.training.relations.word_vectors import set_class_embeddings
+from pipeline.training.state import STATE
+from pipeline.weights.cards import read_tensors
+from pipeline.weights.predictor_card import read_predictor_card
 from relations.sttran import STTran
 from tests.conftest import CONFIG, World
 from tests.pipeline.cache_maker import forge
 from tests.pipeline.predictor_files import predictor_file, small_settings
 from tools import benchmark, convert_weights, evaluate_relations, train_relations
-from tools.reference_checks import sttran as reference
-from tools.relation_training.learner import RelationLearner
-from tools.relation_training.word_vectors import set_class_embeddings
+from tools.proofs.reference import sttran as reference
 
 SMALL = (
     *("network.part_width=8", "network.union_width=4", "network.class_width=4"),

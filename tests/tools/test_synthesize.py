@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from pipeline.annotations import read_annotations
+from pipeline.datasets import read_annotations
+from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.decoding import open_video
 from pipeline.errors import UsageError
-from pipeline.vocabulary import load_vocabulary
 from tools import synthesize
 from tools.world import record
 from tools.world.film import frame_ticks

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import load_settings
-from pipeline.detector_card import read_detector_card, read_detector_state
+from pipeline.config.schema import load_settings
+from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import UsageError
-from pipeline.vocabulary import load_vocabulary
+from pipeline.training.detector.batches import DrawSampler, FrameImages, mirror, repeat_factors
+from pipeline.training.detector.frames import dump_frames, read_image
+from pipeline.training.detector.learner import rate_factor
+from pipeline.training.detector.samples import Sample, read_samples
+from pipeline.training.detector.scoring import coco_scores
+from pipeline.training.detector.settings import DetectorTraining, TrainingConfig, check_settings
+from pipeline.weights.detector_card import read_detector_card, read_detector_state
 from tests.conftest import World
 from tools import train_detector
-from tools.detector_training.batches import DrawSampler, FrameImages, mirror, repeat_factors
-from tools.detector_training.frames import dump_frames, read_image
-from tools.detector_training.learner import rate_factor
-from tools.detector_training.samples import Sample, read_samples
-from tools.detector_training.scoring import coco_scores
-from tools.detector_training.settings import DetectorTraining, TrainingConfig, check_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs" / "detector" / "world.yaml"

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.decoding.dump_map import dump_to_ordinal
 from pipeline.decoding.scan import scan
-from pipeline.files import write_atomically
+from pipeline.runtime.files import write_atomically
 from tools.world.film import annotated_ordinals, frame_ticks, write_video
 from tools.world.labels import Action, find_actions
 from tools.world.plot import write_script

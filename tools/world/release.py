@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.annotations.charades import COLUMNS
-from pipeline.files import write_atomically
-from pipeline.vocabulary import normalize_name
+from pipeline.datasets.charades import COLUMNS
+from pipeline.datasets.vocabulary import normalize_name
+from pipeline.runtime.files import write_atomically
 from tools.world.record import VERSION
 from tools.world.rules import Rules
 from tools.world.script import Settings

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pipeline.vocabulary import Vocabulary, load_vocabulary
+from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "world"
 SPOTS = ("surface", "ground", "wall", "ceiling", "floor")

@@ -1,0 +1,372 @@
+"""One safetensors file per video: what the detector saw, with its provenance.
+
+Rows of boxes and pairs are sorted by frame; frame t owns rows `box_offsets[t]:box_offsets[t+1]` and
+`pair_offsets[t]:pair_offsets[t+1]`, so a reader maps only the frames it samples. Union boxes and
+spatial masks follow from the boxes and are not stored.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save
+from torch import Tensor
+
+from pipeline.cache.clip_checks import (
+    PREDICATES,
+    check_offsets,
+    check_pairs,
+    check_shapes,
+    check_values,
+)
+from pipeline.cache.tensor_rows import TensorRows
+from pipeline.errors import FailureReason, ItemError
+from pipeline.runtime.files import write_atomically
+
+SCHEMA = "laiar.clip/1"
+_HALF = ("distribution", "box_features", "union_features")
+#: What reading a damaged or foreign file raises.
+_DAMAGE = (
+    *(OSError, SafetensorError, ValueError, TypeError),
+    *(KeyError, IndexError, RuntimeError, OverflowError),
+)
+
+
+@dataclass(frozen=True)
+class ClipHeader:
+    """What is known of a cached clip besides its arrays; plain JSON, no path, no time.
+
+    Attributes:
+        video_id: file name without suffix (made safe).
+        fingerprint: SHA-256 over everything that determines the arrays.
+        source: of the video: sha256, fps, num_frames, width, height, duration_s, rotation,
+            edit_lists, is_degraded.
+        detector: identity (sha256 of weights or `random:SEED`), and its settings.
+        boxes: `detected` or `ground-truth`.
+        feature_source: `proposal` or `box`, see `detection.Detections`.
+        num_uniform: uniform frames asked for (`frames.num`); None where annotated frames alone
+            were taken.
+        split, subject, scene: of the dataset, or None.
+        length_s: the dataset's length of the video, or None.
+        predictor: identity of what predicted relations, where the clip holds some.
+        actions: (class index, start_s, end_s) per annotated interval; None where unlabelled.
+        warnings: codes such as RANDOM_WEIGHTS, DECODE_DEGRADED.
+    """
+
+    video_id: str
+    fingerprint: str
+    source: dict[str, Any]
+    detector: dict[str, Any]
+    boxes: str
+    feature_source: str
+    num_uniform: int | None = None
+    predictor: dict[str, Any] | None = None
+    split: str | None = None
+    subject: str | None = None
+    scene: str | None = None
+    length_s: float | None = None
+    actions: tuple[tuple[int, float, float], ...] | None = None
+    warnings: tuple[str, ...] = ()
+    schema: str = SCHEMA
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no white space."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ClipHeader":
+        """Inverse of `to_json`; ValueError if it is not such a header or of another schema."""
+        tree = json.loads(text)
+        if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
+            found = tree.get("schema") if isinstance(tree, dict) else type(tree).__name__
+            raise ValueError(f"cache header: schema {SCHEMA} expected, got {found}; extract again")
+        actions = tree.pop("actions")
+        warnings = tuple(tree.pop("warnings"))
+        rows = (
+            None if actions is None else tuple((int(c), float(s), float(e)) for c, s, e in actions)
+        )
+        return cls(**tree, actions=rows, warnings=warnings)
+
+
+@dataclass(frozen=True)
+class CachedClip:
+    """T frames of one video with their N boxes and P human-object pairs, flat, sorted by frame.
+
+    Attributes:
+        header: provenance and labels.
+        frame_index: (T,) int64, 0-based, increasing.
+        timestamps_s: (T,) float64.
+        box_offsets: (T + 1,) int64; pair_offsets: (T + 1,) int64.
+        boxes: (N, 4) float32 xyxy, pixels of the decoded frame.
+        labels: (N,) int64; scores: (N,) float32; distribution: (N, O); box_features: (N, F).
+        pairs: (P, 2) int64 rows *within the frame's boxes*, human first.
+        union_features: (P, Cu, 7, 7).
+        predicates: relation source (`ground-truth`, `predicted`) -> (P, R) float32 in [0, 1].
+
+    Raises:
+        ValueError: if lengths and offsets do not agree, or arrays are of other shapes; if a pair
+            points outside its frame or twice at one box, a box is inverted, a label is no column
+            of `distribution`, or a predicate is not from 0 to 1.
+    """
+
+    header: ClipHeader
+    frame_index: Tensor
+    timestamps_s: Tensor
+    box_offsets: Tensor
+    pair_offsets: Tensor
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    distribution: Tensor
+    box_features: Tensor
+    pairs: Tensor
+    union_features: Tensor
+    predicates: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        T, N, P = (each.shape[0] for each in (self.frame_index, self.boxes, self.pairs))
+        if self.timestamps_s.shape[0] != T:
+            raise ValueError(f"timestamps_s: {T} rows expected, got {len(self.timestamps_s)}")
+        check_offsets("box_offsets", self.box_offsets, T, N)
+        check_offsets("pair_offsets", self.pair_offsets, T, P)
+        of_boxes = {name: getattr(self, name) for name in _BOX_ARRAYS}
+        of_pairs = {name: getattr(self, name) for name in _PAIR_ARRAYS}
+        of_pairs |= {f"{PREDICATES}{source}": v for source, v in self.predicates.items()}
+        for arrays, rows in ((of_boxes, N), (of_pairs, P)):
+            for name, value in arrays.items():
+                if value.shape[0] != rows:
+                    raise ValueError(f"{name}: {rows} rows expected, got {value.shape[0]}")
+        arrays = of_boxes | of_pairs
+        check_shapes(arrays)
+        check_pairs(self.pairs, self.box_offsets, self.pair_offsets)
+        check_values(arrays)
+
+    @property
+    def video_id(self) -> str:
+        """Id of the video."""
+        return self.header.video_id
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return len(self.frame_index)
+
+    @property
+    def pair_frame(self) -> Tensor:
+        """(P,) int64 frame row of each pair."""
+        return torch.repeat_interleave(torch.arange(self.num_frames), self.pair_offsets.diff())
+
+    @property
+    def pair_rows(self) -> Tensor:
+        """(P, 2) int64 rows of each pair in the clip's flat boxes, human first."""
+        return self.pairs + self.box_offsets[:-1][self.pair_frame][:, None]
+
+    def select(self, rows: Sequence[int]) -> "CachedClip":
+        """The clip of some of its frames; `rows` increase."""
+        boxes = _rows_of(self.box_offsets, rows)
+        pairs = _rows_of(self.pair_offsets, rows)
+        index = torch.tensor(rows, dtype=torch.int64)
+        return replace(
+            self,
+            box_offsets=_running(self.box_offsets.diff()[index]),
+            pair_offsets=_running(self.pair_offsets.diff()[index]),
+            predicates={name: value[pairs] for name, value in self.predicates.items()},
+            **{name: getattr(self, name)[index] for name in _FRAME_ARRAYS},
+            **{name: getattr(self, name)[boxes] for name in _BOX_ARRAYS},
+            **{name: getattr(self, name)[pairs] for name in _PAIR_ARRAYS},
+        )
+
+    def rounded(self) -> "CachedClip":
+        """The clip as it comes back from disk: features pass through float16."""
+        return replace(self, **{name: getattr(self, name).half().float() for name in _HALF})
+
+
+_BOX_ARRAYS = ("boxes", "labels", "scores", "distribution", "box_features")
+_PAIR_ARRAYS = ("pairs", "union_features")
+_FRAME_ARRAYS = ("frame_index", "timestamps_s")
+
+
+class ClipReader:
+    """Reads a cached clip, or only some of its frames.
+
+    Raises:
+        ItemError: BAD_CACHE if the file is missing, damaged, or of another schema.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = TensorRows(path)
+        except _DAMAGE as error:
+            raise _bad_cache(path, error) from error
+        try:
+            self.header = ClipHeader.from_json(self._file.metadata.get("laiar", "null"))
+            names = (*_FRAME_ARRAYS, "box_offsets", "pair_offsets")
+            self._small = {name: self._file.whole(name) for name in names}
+            for name, of in (("box_offsets", "boxes"), ("pair_offsets", "pairs")):
+                rows = self._file.num_rows(of)
+                check_offsets(name, self._small[name], self.num_frames, rows)
+        except _DAMAGE as error:
+            self._file.close()
+            raise _bad_cache(path, error) from error
+
+    @property
+    def num_frames(self) -> int:
+        """T, all frames in the file."""
+        return len(self._small["frame_index"])
+
+    @property
+    def frame_index(self) -> Tensor:
+        """(T,) int64 frame numbers in the video."""
+        return torch.from_numpy(self._small["frame_index"].copy())
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """Relation sources stored in the file."""
+        names = self._file.names
+        return tuple(n.removeprefix(PREDICATES) for n in names if n.startswith(PREDICATES))
+
+    def has_relations(self, source: str) -> Tensor:
+        """(T,) bool: frames in which some pair has a predicate from this source.
+
+        Raises:
+            ItemError: BAD_CACHE if the file is damaged or has no such source.
+        """
+        name = f"{PREDICATES}{source}"
+        try:
+            said = self._file.read({name: None})[name] > 0
+            offsets = torch.from_numpy(self._small["pair_offsets"].copy())
+            check_offsets("pair_offsets", offsets, self.num_frames, len(said))
+            return _running(said.any(1).long())[offsets].diff() > 0
+        except _DAMAGE as error:
+            raise _bad_cache(self.path, error) from error
+
+    def read(self, rows: Sequence[int] | None = None, *, half: bool = False) -> CachedClip:
+        """Load frames.
+
+        Args:
+            rows: increasing frame rows in [0, T), or None for all.
+            half: leave features float16 as they are stored.
+
+        Returns:
+            The clip of those frames, features as float32.
+
+        Raises:
+            ItemError: BAD_CACHE if the file is damaged.
+        """
+        picked = list(range(self.num_frames)) if rows is None else list(rows)
+        if picked != sorted(set(picked)) or (
+            picked and not 0 <= picked[0] <= picked[-1] < self.num_frames
+        ):
+            raise ValueError(f"rows: increasing, in [0, {self.num_frames}) expected, got {picked}")
+        try:
+            return CachedClip(self.header, **self._read_arrays(picked, half))
+        except _DAMAGE as error:
+            raise _bad_cache(self.path, error) from error
+
+    def _read_arrays(self, picked: list[int], half: bool) -> dict[str, Any]:
+        arrays: dict[str, Any] = {
+            name: torch.from_numpy(self._small[name][picked]) for name in _FRAME_ARRAYS
+        }
+        predicates = [f"{PREDICATES}{source}" for source in self.relations]
+        wanted: dict[str, Sequence[tuple[int, int]] | None] = {}
+        for offsets_name, names in (
+            ("box_offsets", _BOX_ARRAYS),
+            ("pair_offsets", (*_PAIR_ARRAYS, *predicates)),
+        ):
+            offsets = self._small[offsets_name].tolist()
+            spans = _merge_spans([(offsets[t], offsets[t + 1]) for t in picked])
+            for name in names:
+                if self._file.num_rows(name) != offsets[-1]:
+                    rows = self._file.num_rows(name)
+                    raise ValueError(f"{name}: {offsets[-1]} rows expected, got {rows}")
+            wanted |= dict.fromkeys(names, spans)
+            counts = (offsets[t + 1] - offsets[t] for t in picked)
+            running = np.array([0, *accumulate(counts)], np.int64)
+            arrays[offsets_name] = torch.from_numpy(running)
+        arrays |= self._file.read(wanted)
+        for name in () if half else _HALF:
+            arrays[name] = arrays[name].float()
+        arrays["predicates"] = {
+            name.removeprefix(PREDICATES): arrays.pop(name).float() for name in predicates
+        }
+        return arrays
+
+
+def clip_bytes(clip: CachedClip) -> bytes:
+    """Serialise a clip; the same clip gives the same bytes.
+
+    Raises:
+        ItemError: INTERNAL_ERROR if a feature or a predicate is not finite in float16.
+    """
+    arrays: dict[str, Tensor] = {}
+    for name in (*_FRAME_ARRAYS, "box_offsets", "pair_offsets", *_BOX_ARRAYS, *_PAIR_ARRAYS):
+        arrays[name] = getattr(clip, name)
+    relations = {f"{PREDICATES}{source}": value for source, value in clip.predicates.items()}
+    arrays |= relations
+    for name in (*_HALF, *relations):
+        arrays[name] = arrays[name].to(torch.float16)
+        if not bool(torch.isfinite(arrays[name]).all()):
+            raise ItemError(
+                FailureReason.INTERNAL_ERROR,
+                f"{clip.video_id}: {name} within float16 expected, got values beyond; "
+                "check the weights it comes from",
+            )
+    arrays = {name: value.cpu().contiguous() for name, value in arrays.items()}
+    return save(arrays, metadata={"laiar": clip.header.to_json()})
+
+
+def save_clip(path: Path, clip: CachedClip) -> str:
+    """Write a clip under a temporary name, fsync, rename.
+
+    Returns:
+        SHA-256 of the file, hex.
+
+    Raises:
+        OSError: if the disk is full or the folder is not writable; no file is left then.
+    """
+    data = clip_bytes(clip)
+    write_atomically(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_clip(path: Path) -> CachedClip:
+    """Read a whole clip; ItemError BAD_CACHE if it is damaged."""
+    return ClipReader(path).read()
+
+
+def _rows_of(offsets: Tensor, frames: Sequence[int]) -> Tensor:
+    spans = [torch.arange(int(offsets[t]), int(offsets[t + 1])) for t in frames]
+    return torch.cat(spans) if spans else torch.zeros(0, dtype=torch.int64)
+
+
+def _running(counts: Tensor) -> Tensor:
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def _merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in spans:
+        if start == end:
+            continue
+        if merged and merged[-1][1] == start:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _bad_cache(path: Path, error: Exception) -> ItemError:
+    kept = str(error).strip() or type(error).__name__
+    return ItemError(
+        FailureReason.BAD_CACHE,
+        f"{os.fspath(path)}: a readable {SCHEMA} file expected: {kept}; extract it again",
+    )

@@ -1,0 +1,4 @@
+"""Settings of every stage.
+
+schema   the dataclasses, with defaults, and how YAML and `key=value` words fill them
+"""

@@ -1,0 +1,86 @@
+"""Names of objects, predicates and actions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from pipeline.errors import UsageError
+
+VOCABULARY_FOLDER = Path(__file__).resolve().parents[2] / "configs" / "vocabularies"
+
+
+def normalize_name(name: str) -> str:
+    """Fold the spellings of one class: `closet/cabinet`, `closetcabinet`, `closet_cabinet`."""
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The O object classes and R predicates everything is indexed by.
+
+    Attributes:
+        objects: O names, person first.
+        predicate_groups: group name -> predicate names; predicate r counts through the groups in
+            order, so the R predicates are their concatenation.
+
+    Raises:
+        ValueError: if a name is repeated (in any spelling) or the first object is not the person.
+    """
+
+    objects: tuple[str, ...]
+    predicate_groups: dict[str, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        if not self.objects or self.objects[0] != "person":
+            raise ValueError(f"objects: 'person' expected first, got {self.objects[:1]}")
+        for what, names in (("object", self.objects), ("predicate", self.predicates)):
+            folded = [normalize_name(name) for name in names]
+            if len(set(folded)) < len(folded):
+                twice = next(n for n in folded if folded.count(n) > 1)
+                raise ValueError(f"{what} classes: every name once expected, {twice!r} is repeated")
+
+    @property
+    def predicates(self) -> tuple[str, ...]:
+        """All R predicate names in index order."""
+        return tuple(name for group in self.predicate_groups.values() for name in group)
+
+    @property
+    def group_sizes(self) -> dict[str, int]:
+        """Group name -> number of predicates, in index order."""
+        return {group: len(names) for group, names in self.predicate_groups.items()}
+
+    def object_index(self, name: str) -> int:
+        """Index of an object class in any of its spellings; ValueError if it is unknown."""
+        return _index_of(name, self.objects, "object class")
+
+    def predicate_index(self, name: str) -> int:
+        """Index of a predicate in any of its spellings; ValueError if it is unknown."""
+        return _index_of(name, self.predicates, "predicate")
+
+
+def _index_of(name: str, names: tuple[str, ...], what: str) -> int:
+    folded = normalize_name(name)
+    for index, known in enumerate(names):
+        if normalize_name(known) == folded:
+            return index
+    raise ValueError(f"{what}: one of {', '.join(names)} expected, got {name!r}")
+
+
+def load_vocabulary(name: str) -> Vocabulary:
+    """Read `configs/vocabularies/NAME.yaml`.
+
+    Raises:
+        UsageError: if there is no vocabulary of that name.
+    """
+    path = VOCABULARY_FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in VOCABULARY_FOLDER.glob("*.yaml")))
+        raise UsageError(f"vocabulary: one of {known} expected, got {name!r}")
+    tree = OmegaConf.to_container(OmegaConf.load(path))
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path}: keys `objects` and `predicates` expected")
+    return Vocabulary(
+        tuple(tree["objects"]),
+        {group: tuple(names) for group, names in tree["predicates"].items()},
+    )

@@ -1,0 +1,163 @@
+"""Scene graphs of a cached clip's frames: what is annotated, what is predicted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.cache.clip import CachedClip
+from pipeline.cache.folder import CacheInfo
+from pipeline.datasets import FrameAnnotation
+from pipeline.errors import UsageError
+from pipeline.extraction.relation_prediction import clip_pairs
+from pipeline.weights.predictor_card import check_groups
+from relations.pair_batch import PairBatch
+from relations.pairs import human_object_pairs
+from relations.recall import SceneGraph
+from relations.scene_objects import SceneObjects, classify_objects, refine_detections
+from relations.spatial_masks import spatial_masks
+from relations.sttran import STTran
+
+Mode = Enum("Mode", {"predcls": "predcls", "sgcls": "sgcls", "sgdet": "sgdet"})
+#: (classes of the pairs' objects, the pairs) -> probabilities (P, R).
+Predict = Callable[[Tensor, PairBatch], Tensor]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The objects and pairs of a clip, before anything is said of their relations.
+
+    Attributes:
+        boxes: (M, 4); labels: (M,); scores: (M,).
+        batch: their P pairs.
+        num_lost: pairs left out because the cache holds no union features of them: their person is
+            not the one that extraction paired, or their object is a further person to the detector.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    batch: PairBatch
+    num_lost: int = 0
+
+    @property
+    def object_labels(self) -> Tensor:
+        """(P,) class of each pair's object."""
+        return self.labels[self.batch.pairs[:, 1]]
+
+    def graphs(self, predicates: Tensor, group_sizes: tuple[int, int, int]) -> list[SceneGraph]:
+        """One graph per frame from (P, R) probabilities."""
+        frame, values = self.batch.pair_frame, predicates.double().numpy()
+        boxes, labels = self.boxes.numpy(), self.labels.numpy()
+        scores = self.scores.double().numpy()
+        graphs = []
+        for t in range(len(self.batch.pairs_per_frame)):
+            mine = (frame == t).numpy()
+            pairs = self.batch.pairs.numpy()[mine]
+            graphs.append(SceneGraph(boxes, labels, scores, pairs, values[mine], group_sizes))
+        return graphs
+
+
+def build_scene(clip: CachedClip, mode: Mode, model: STTran | None = None) -> Scene:
+    """Objects and pairs of a clip's frames.
+
+    Args:
+        clip: the frames that count.
+        mode: `predcls`: boxes and classes as they are. `sgcls`: classes by the model's object
+            classifier. `sgdet`: STTran's rules for detected boxes.
+        model: for `sgcls`.
+    """
+    if mode is Mode.predcls:
+        return Scene(clip.boxes, clip.labels, torch.ones(len(clip.boxes)), clip_pairs(clip))
+    frame = torch.repeat_interleave(torch.arange(clip.num_frames), clip.box_offsets.diff())
+    if mode is Mode.sgdet:
+        objects = refine_detections(clip.boxes, clip.distribution, frame, clip.num_frames)
+    else:
+        assert model is not None
+        logits = classify(model, clip)
+        objects = classify_objects(logits, frame, clip.num_frames)
+    return _scene_of(clip, objects)
+
+
+def classify(model: STTran, clip: CachedClip) -> Tensor:
+    """(N, O + 1) logits of the model's object classifier, background first."""
+    device = next(model.parameters()).device
+    given = (clip.box_features, clip.distribution, clip.boxes)
+    with torch.inference_mode():
+        return model.object_classifier(*(value.to(device) for value in given)).cpu()
+
+
+def predict_scene(model: STTran, scene: Scene) -> Tensor:
+    """(P, R) probabilities of a scene's pairs."""
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        return model(scene.batch.to(device)).probabilities().cpu()
+
+
+def cached_truth(clip: CachedClip, group_sizes: tuple[int, int, int]) -> list[SceneGraph]:
+    """What the cache holds as annotated relations, frame by frame."""
+    scene = build_scene(clip, Mode.predcls)
+    return scene.graphs(clip.predicates["ground-truth"], group_sizes)
+
+
+def annotated_truth(
+    frames: Sequence[FrameAnnotation], group_sizes: tuple[int, int, int]
+) -> list[SceneGraph]:
+    """Annotated frames as graphs."""
+    graphs = []
+    for frame in frames:
+        pairs = human_object_pairs(frame.labels, torch.ones(len(frame.labels)))
+        graphs.append(
+            SceneGraph(
+                frame.boxes.numpy(),
+                frame.labels.numpy(),
+                np.ones(len(frame.labels)),
+                pairs.numpy(),
+                frame.predicates[pairs[:, 1]].double().numpy(),
+                group_sizes,
+            )
+        )
+    return graphs
+
+
+def group_sizes(info: CacheInfo) -> tuple[int, int, int]:
+    """Predicates of the three groups of a cache; UsageError for one with other groups."""
+    try:
+        check_groups(info.predicate_groups)
+    except ValueError as error:
+        raise UsageError(f"--cache: {error}") from error
+    attention, spatial, contacting = (len(names) for names in info.predicate_groups.values())
+    return attention, spatial, contacting
+
+
+def without_small(graph: SceneGraph, min_side: float) -> SceneGraph:
+    """The graph without objects whose shorter side is below `min_side` pixels."""
+    sides = (graph.boxes[:, 2:] - graph.boxes[:, :2]).min(1)
+    kept = sides[graph.pairs[:, 1]] >= min_side
+    return replace(graph, pairs=graph.pairs[kept], predicates=graph.predicates[kept])
+
+
+def _scene_of(clip: CachedClip, objects: SceneObjects) -> Scene:
+    """Pairs of objects whose boxes are the clip's; union features are looked up by box."""
+    pairs = objects.pairs()
+    human, object_ = objects.source[pairs[:, 0]], objects.source[pairs[:, 1]]
+    known = torch.full((len(clip.boxes),), -1, dtype=torch.int64)
+    known[clip.pair_rows[:, 1]] = torch.arange(len(clip.pairs))
+    row = known[object_]
+    there = row >= 0
+    there[there.clone()] = clip.pair_rows[row[there], 0] == human[there]
+    pairs, human, object_, row = pairs[there], human[there], object_[there], row[there]
+    boxes = clip.boxes[objects.source]
+    batch = PairBatch(
+        features=clip.box_features[objects.source],
+        labels=objects.labels,
+        pairs=pairs,
+        union_features=clip.union_features[row],
+        spatial_masks=spatial_masks(clip.boxes[human], clip.boxes[object_]),
+        pairs_per_frame=torch.bincount(objects.frame[pairs[:, 1]], minlength=clip.num_frames),
+        frames_per_video=torch.tensor([clip.num_frames]),
+    )
+    return Scene(boxes, objects.labels, objects.scores, batch, int((~there).sum()))

@@ -1,0 +1,80 @@
+"""Scores of many cached clips."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from model.laiar import LaIAR
+from pipeline.errors import ItemError
+from pipeline.samples.dataset import ClipDataset, batches
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network says of V videos.
+
+    Attributes:
+        video_ids: V ids.
+        scores: (V, C) float64 probabilities; labels: (V, C) bool.
+        kept: (V,) tokens kept; tokens: (V,) real tokens.
+        failed: id -> why it could not be read.
+    """
+
+    video_ids: tuple[str, ...]
+    scores: np.ndarray
+    labels: np.ndarray
+    kept: np.ndarray
+    tokens: np.ndarray
+    failed: dict[str, ItemError]
+
+
+def score_clips(
+    model: LaIAR,
+    data: ClipDataset,
+    device: torch.device,
+    *,
+    batch_size: int,
+    workers: int = 0,
+    bar: str | None = None,
+) -> Scores:
+    """Run the video branch over all samples, in their order.
+
+    Args:
+        model: on `device`; it is put in eval mode.
+        data: samples.
+        device: where to work.
+        batch_size: videos at once; changes no score by more than 1e-5.
+        workers: processes that read.
+        bar: text of a progress bar, or None for none.
+    """
+    model.eval()
+    C = data.num_classes
+    ids: list[str] = []
+    failed: dict[str, ItemError] = {}
+    scores, labels = [np.zeros((0, C))], [np.zeros((0, C), dtype=bool)]
+    kept, tokens = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    with (
+        torch.inference_mode(),
+        tqdm(total=len(data), desc=bar, unit="video", disable=None if bar else True) as progress,
+    ):
+        for batch in batches(data, batch_size, workers=workers):
+            progress.update(len(batch.video_ids) + len(batch.failed))
+            failed |= dict(batch.failed)
+            if batch.tokens is None:
+                continue
+            output = model.recognize(batch.tokens.to(device))
+            ids.extend(batch.video_ids)
+            scores.append(output.logits.double().sigmoid().cpu().numpy())
+            labels.append(batch.labels.numpy() > 0)
+            kept.append(output.num_kept.cpu().numpy())
+            tokens.append(batch.tokens.mask.sum((1, 2)).numpy())
+    return Scores(
+        tuple(ids),
+        np.concatenate(scores),
+        np.concatenate(labels),
+        np.concatenate(kept),
+        np.concatenate(tokens),
+        failed,
+    )

@@ -1,0 +1,88 @@
+"""A trained network with its words, ready to explain extracted clips."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.label_bank import LabelBank
+from model.laiar import LaIAR
+from model.leave_one_out import leave_one_out
+from pipeline.cache.clip import CachedClip
+from pipeline.config.schema import Config
+from pipeline.errors import UsageError
+from pipeline.explanation.builder import Evidence, explain
+from pipeline.runtime.files import file_sha256
+from pipeline.runtime.run_record import versions
+from pipeline.samples.clip_tokens import clip_tokens
+from pipeline.samples.dataset import sample_rows
+from pipeline.weights.detectors import DetectorIdentity
+from pipeline.weights.run_folder import BANK, CALIBRATION, WEIGHTS, ModelCard, load_bank, load_model
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """Everything loaded that a prediction needs."""
+
+    model: LaIAR
+    card: ModelCard
+    bank: LabelBank
+    calibration: dict[str, Any]
+    generator: dict[str, Any]
+    config: Config
+    identity: DetectorIdentity
+    device: torch.device
+
+    def explain(
+        self, clip: CachedClip, fingerprint: str, warnings: tuple[str, ...]
+    ) -> tuple[dict[str, Any], list[float]]:
+        """Explanation of an extracted clip, and the scores of all C classes."""
+        clip = clip.rounded().select(sample_rows(clip, self.card.settings.num_frames))
+        tokens = clip_tokens(clip, self.card.settings.max_pairs)
+        batch = tokens.batch.to(self.device)
+        with torch.inference_mode():
+            output = self.model.recognize(batch)
+            contributions = leave_one_out(self.model, batch, output).cpu()
+        evidence = Evidence(clip, tokens, output, contributions, self.calibration)
+        tree = explain(
+            evidence,
+            self.bank,
+            self.card,
+            fingerprint=fingerprint,
+            generator=self.generator,
+            top=self.config.predict.top,
+            threshold=self.config.predict.threshold,
+            warnings=warnings,
+        )
+        return tree, output.logits[0].double().sigmoid().tolist()
+
+
+def load_explainer(
+    run: Path, config: Config, identity: DetectorIdentity, device: torch.device
+) -> Explainer:
+    """Load the network, its label bank and its calibration.
+
+    Raises:
+        UsageError: if one of them is missing or damaged.
+    """
+    model, card = load_model(run, device)
+    bank = load_bank(run, card)
+    path = run / CALIBRATION
+    try:
+        calibration = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(calibration["groups"], dict):
+            raise TypeError("groups: a mapping expected")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: a calibration expected: {error}; finish the training") from error
+    generator = {
+        "model_sha256": file_sha256(run / WEIGHTS),
+        "label_bank_sha256": file_sha256(run / BANK),
+        "calibration_sha256": file_sha256(path),
+        "detector": identity.to_tree(),
+        "preset": card.settings.preset,
+        "relations_in_training": card.relations,
+        "versions": versions(),
+    }
+    return Explainer(model, card, bank, calibration, generator, config, identity, device)

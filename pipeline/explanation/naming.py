@@ -1,0 +1,140 @@
+"""Words for tokens, and how often they are right."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.label_bank import LabelBank, LabelBankBuilder, Names
+from model.laiar import LaIAR
+from pipeline.samples.dataset import ClipDataset, batches
+
+CALIBRATION_SCHEMA = "laiar.calibration/1"
+#: A name counts as confident from the margin on at which names were right this often.
+TARGET = 0.8
+_NUM_BINS = 10
+
+
+def build_bank(
+    model: LaIAR,
+    data: ClipDataset,
+    device: torch.device,
+    *,
+    num_objects: int,
+    batch_size: int,
+    workers: int = 0,
+) -> LabelBank:
+    """Prototypes from the language branch on the training videos."""
+    model.eval()
+    builder = LabelBankBuilder(num_objects, model.semantic.group_sizes, model.settings.dim)
+    with torch.inference_mode():
+        for batch in batches(data, batch_size, workers=workers):
+            if batch.tokens is None:
+                continue
+            tokens = batch.tokens.to(device)
+            language = model(tokens).language
+            assert language is not None
+            builder.add(language.embeddings, tokens)
+    return builder.build()
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Names given to tokens whose relations are known, in one group."""
+
+    margin: Tensor
+    is_right: Tensor
+    is_right_unconstrained: Tensor
+
+
+def calibrate(
+    model: LaIAR,
+    bank: LabelBank,
+    data: ClipDataset,
+    device: torch.device,
+    *,
+    groups: tuple[str, ...],
+    batch_size: int,
+    workers: int = 0,
+) -> dict[str, Any]:
+    """How often names are right on videos the network was not trained on, by their margin.
+
+    A name is right if its predicate is among those annotated for the token in its group; tokens
+    without any in a group do not count there.
+
+    Returns:
+        JSON: per group `tokens`, `accuracy`, `accuracy_unconstrained`, `threshold` (margin from
+        which on at least `TARGET` of the names were right; None if none is), and `bins` of
+        `margin_from`, `tokens`, `right`.
+    """
+    found: list[list[_Trials]] = [[] for _ in groups]
+    model.eval()
+    with torch.inference_mode():
+        for batch in batches(data, batch_size, workers=workers):
+            if batch.tokens is None or batch.tokens.predicates is None:
+                continue
+            tokens = batch.tokens.to(device)
+            embeddings = model.recognize(tokens).embeddings[tokens.mask]
+            own = bank.name(embeddings, tokens.object_labels)
+            free = bank.name(embeddings, tokens.object_labels, constrained=False)
+            start = 0
+            for g, size in enumerate(bank.group_sizes):
+                assert tokens.predicates is not None
+                span = range(start, start + size)
+                found[g].append(_trials(own[g], free[g], tokens.predicates, span))
+                start += size
+    return {
+        "schema": CALIBRATION_SCHEMA,
+        "videos": len(data),
+        "target": TARGET,
+        "groups": {name: _summary(rows) for name, rows in zip(groups, found, strict=True)},
+    }
+
+
+def status_of(predicate: int, margin: float, threshold: float | None) -> str:
+    """`unknown` (the bank has no label), `confident` or `uncertain`."""
+    if predicate < 0:
+        return "unknown"
+    return "confident" if threshold is not None and margin >= threshold else "uncertain"
+
+
+def _trials(own: Names, free: Names, predicates: Tensor, span: range) -> _Trials:
+    inside = predicates[:, span.start : span.stop] >= 0.5
+    counts = inside.any(1) & (own.predicate >= 0)
+
+    def right(names: Names) -> Tensor:
+        place = (names.predicate - span.start).clamp(min=0)
+        return inside.gather(1, place[:, None])[:, 0][counts].cpu()
+
+    return _Trials(own.margin[counts].cpu(), right(own), right(free))
+
+
+def _summary(rows: list[_Trials]) -> dict[str, Any]:
+    margin = torch.cat([r.margin for r in rows]) if rows else torch.zeros(0)
+    if not len(margin):
+        return {
+            "tokens": 0,
+            "accuracy": None,
+            "accuracy_unconstrained": None,
+            "threshold": None,
+            "bins": [],
+        }
+    is_right = torch.cat([r.is_right for r in rows]).double()
+    free = torch.cat([r.is_right_unconstrained for r in rows]).double()
+    order = margin.argsort(stable=True)
+    bins, threshold = [], None
+    for part in order.tensor_split(min(_NUM_BINS, len(order))):
+        low = float(margin[part[0]])
+        bins.append(
+            {"margin_from": low, "tokens": len(part), "right": float(is_right[part].mean())}
+        )
+        if threshold is None and float(is_right[margin >= low].mean()) >= TARGET:
+            threshold = low
+    return {
+        "tokens": len(margin),
+        "accuracy": float(is_right.mean()),
+        "accuracy_unconstrained": float(free.mean()),
+        "threshold": threshold,
+        "bins": bins,
+    }

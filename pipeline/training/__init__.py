@@ -1,0 +1,10 @@
+"""Training of LaIAR, of detectors and of relation predictors.
+
+job        what a training consists of, checked before it starts
+learner    one step of the optimiser
+optimizer  the optimiser and its schedule
+state      the resumable checkpoint `state.pt`
+log        `log.jsonl`, and TensorBoard files
+detector/  training of detectors
+relations/ training of relation predictors
+"""

@@ -1,0 +1,135 @@
+"""Annotated frames, from COCO files or Action Genome's pickles."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.datasets import read_annotations
+from pipeline.datasets.ids import is_safe_id
+from pipeline.datasets.vocabulary import Vocabulary
+from pipeline.errors import UsageError
+
+_NAME = re.compile(r"(?P<video>[^/]+)\.mp4/(?P<number>\d{1,9})\.png")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One annotated frame.
+
+    Attributes:
+        video_id: of its video.
+        number: of the frame in ffmpeg's dump, from 1.
+        boxes: (M, 4) float32, xyxy, frame pixels; without area-less ones.
+        labels: (M,) int64 object classes, 0 is the person.
+        is_crowd: (M,) bool; crowds are not learned from, and are ignored in scores.
+    """
+
+    video_id: str
+    number: int
+    boxes: Tensor
+    labels: Tensor
+    is_crowd: Tensor
+
+    @property
+    def image(self) -> str:
+        """Name below the folder of frames, as Action Genome's own dump has it."""
+        return f"{self.video_id}.mp4/{self.number:06d}.png"
+
+
+def read_samples(folder: Path, split: str, vocabulary: Vocabulary) -> list[Sample]:
+    """Annotated frames of a split, by video and frame.
+
+    `coco_train.json` and `coco_test.json` count where they are (every object of a frame is in
+    them); else Action Genome's pickles with their own split, whose frames name only the objects
+    that the person deals with.
+
+    Raises:
+        UsageError: if there is neither, or a file does not hold what it should.
+    """
+    path = folder / f"coco_{split}.json"
+    samples = (
+        _from_coco(path, vocabulary)
+        if path.is_file()
+        else _from_action_genome(folder, split, vocabulary)
+    )
+    if not samples:
+        raise UsageError(f"--annotations: annotated frames of the {split} split expected, got none")
+    return sorted(samples, key=lambda s: (s.video_id, s.number))
+
+
+def _from_action_genome(folder: Path, split: str, vocabulary: Vocabulary) -> list[Sample]:
+    annotations = read_annotations([folder], vocabulary)
+    return [
+        _sample(video_id, frame.frame_index + 1, frame.boxes, frame.labels)
+        for video_id, clip in annotations.videos.items()
+        for frame in clip.frames
+        if (frame.split or clip.split) == split
+    ]
+
+
+def _from_coco(path: Path, vocabulary: Vocabulary) -> list[Sample]:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        classes = _classes(tree["categories"], vocabulary, path)
+        rows: dict[int, list[tuple[list[float], int, bool]]] = {}
+        for entry in tree["annotations"]:
+            if int(entry["category_id"]) not in classes:
+                raise ValueError(f"category_id {entry['category_id']} is not among the categories")
+            x, y, w, h = map(float, entry["bbox"])
+            crowd = bool(entry.get("iscrowd", 0))
+            box = [x, y, x + w, y + h]
+            rows.setdefault(int(entry["image_id"]), []).append(
+                (box, classes[int(entry["category_id"])], crowd)
+            )
+        samples = []
+        ids = [int(image["id"]) for image in tree["images"]]
+        if len(set(ids)) < len(ids):
+            raise ValueError("every image id once expected, one is repeated")
+        for image in tree["images"]:
+            video_id, number = _parse(str(image["file_name"]), path)
+            mine = rows.get(int(image["id"]), [])
+            samples.append(
+                _sample(
+                    video_id,
+                    number,
+                    torch.tensor([r[0] for r in mine], dtype=torch.float32).view(-1, 4),
+                    torch.tensor([r[1] for r in mine], dtype=torch.int64),
+                    torch.tensor([r[2] for r in mine], dtype=torch.bool),
+                )
+            )
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise UsageError(f"{path}: COCO annotations expected: {error!r}") from error
+    return samples
+
+
+def _classes(categories: Any, vocabulary: Vocabulary, path: Path) -> dict[int, int]:
+    names = {str(c["name"]): int(c["id"]) for c in categories}
+    if len(names) < len(categories) or len(set(names.values())) < len(names):
+        raise UsageError(f"{path}: every category name and id once expected, one is repeated")
+    unknown = sorted(names.keys() - set(vocabulary.objects))
+    if unknown:
+        raise UsageError(
+            f"{path}: categories of the vocabulary expected, got {unknown[0]!r} (one of "
+            f"{', '.join(vocabulary.objects[:3])}, ... expected)"
+        )
+    return {number: vocabulary.objects.index(name) for name, number in names.items()}
+
+
+def _parse(name: str, path: Path) -> tuple[str, int]:
+    found = _NAME.fullmatch(name)
+    if not found or not is_safe_id(found["video"]):
+        raise UsageError(f"{path}: a file_name such as ID.mp4/000001.png expected, got {name!r}")
+    return found["video"], int(found["number"])
+
+
+def _sample(
+    video_id: str, number: int, boxes: Tensor, labels: Tensor, is_crowd: Tensor | None = None
+) -> Sample:
+    crowd = torch.zeros(len(boxes), dtype=torch.bool) if is_crowd is None else is_crowd
+    good = torch.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    return Sample(video_id, number, boxes[good], labels[good], crowd[good])

@@ -1,0 +1,219 @@
+"""What a training consists of, checked before any network is built."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from pipeline.cache.clip import ClipReader
+from pipeline.cache.folder import CacheInfo, read_manifest
+from pipeline.config.schema import Config, Relations, config_as_dict
+from pipeline.datasets.vocabulary import load_vocabulary
+from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.runtime.files import json_sha256, write_atomically
+from pipeline.runtime.run_record import versions
+from pipeline.runtime.writers import sweep_temporary_files
+from pipeline.samples.dataset import ClipDataset, ClipEntry, is_held_out, list_clips
+from pipeline.training.state import STATE
+from pipeline.weights.detectors import RANDOM, detector_identity
+from pipeline.weights.run_folder import CARD, SETTINGS, ModelCard, read_card, write_card
+
+
+@dataclass(frozen=True)
+class Job:
+    """What there is to learn."""
+
+    config: Config
+    card: ModelCard
+    training: list[ClipEntry]
+    validation: list[ClipEntry]
+    fingerprint: str
+
+    @property
+    def is_random_detector(self) -> bool:
+        """Whether the cached features came from untrained weights."""
+        return str(self.card.cache.detector.get("weights")).startswith(RANDOM)
+
+    def dataset(self, clips: list[ClipEntry], seed: int | None = None) -> ClipDataset:
+        """Samples of some clips; drawn frames with a seed, segment centres without."""
+        settings = self.card.settings
+        return ClipDataset(
+            clips,
+            len(self.card.cache.classes),
+            num_frames=settings.num_frames,
+            max_pairs=settings.max_pairs,
+            relations=self.card.relations,
+            seed=seed,
+        )
+
+
+def check_cache(config: Config, info: CacheInfo) -> None:
+    """Refuse a cache that the configuration cannot be trained on.
+
+    Raises:
+        UsageError: the first thing that does not fit.
+    """
+    if config.relations is Relations.none:
+        raise UsageError(
+            "relations=none: the language side is trained on relations; use "
+            "relations=ground-truth or relations=predicted with a cache that holds them (none "
+            "suffices for evaluate and predict)"
+        )
+    there = info.settings.get("boxes")
+    if there != config.boxes.value:
+        raise UsageError(
+            f"--cache: boxes={config.boxes.value} expected, this cache has boxes={there}; give "
+            "its --config, or extract again"
+        )
+    vocabulary = load_vocabulary(config.vocabulary)
+    groups = [list(v.predicate_groups.items()) for v in (vocabulary, info)]
+    if vocabulary.objects != info.objects or groups[0] != groups[1]:
+        raise UsageError(
+            f"--cache: the vocabulary {config.vocabulary!r} expected, this cache was made with "
+            f"{info.settings.get('vocabulary')!r} or another version of it; extract again"
+        )
+    if not info.classes:
+        raise UsageError(
+            "--cache: labelled videos expected, this cache was extracted without Charades' files; "
+            "extract it with --annotations"
+        )
+    if config.detection.weights is not None:
+        wanted, found = detector_identity(config.detection).weights, info.detector.get("weights")
+        if wanted != found:
+            raise UsageError(
+                f"detection.weights: the detector of this cache ({found}) expected, got {wanted}; "
+                "leave the setting out, or extract again"
+            )
+
+
+def training_clips(config: Config, cache: Path) -> tuple[list[ClipEntry], dict[str, ItemError]]:
+    """Labelled clips of the training split that carry the relations asked for, and the damaged.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    listed, bad = list_clips(cache)
+    clips = [c for c in listed if c.header.split == "train" and c.header.actions is not None]
+    source = config.relations.value
+    if clips and not any(source in c.relations for c in clips):
+        raise UsageError(
+            f"--cache: relations={source} expected, no clip of {cache} holds them; "
+            + how_to_add(source)
+        )
+    good = []
+    for clip in clips:
+        if source in clip.relations:
+            good.append(clip)
+        else:
+            bad[clip.video_id] = ItemError(
+                FailureReason.BAD_CACHE,
+                f"{clip.video_id}: relations {source} expected, none there; {how_to_add(source)}",
+            )
+    if not good:
+        raise UsageError(
+            f"--cache: labelled videos of the training split expected, {cache} has "
+            f"{len(listed)} clips, none of them one ({len(bad)} damaged)"
+        )
+    _check_one_predictor(good, source)
+    return good, bad
+
+
+def how_to_add(source: str) -> str:
+    """How a cache comes to hold relations of a source."""
+    if source == Relations.predicted.value:
+        return (
+            "add them, which runs no detector: python -m tools.cache add CACHE relations=predicted "
+            "relation_predictor.weights=FILE"
+        )
+    return "extract it with --annotations that hold Action Genome's pickles"
+
+
+def _check_one_predictor(clips: list[ClipEntry], source: str) -> None:
+    if source != Relations.predicted.value:
+        return
+    first = clips[0]
+    for clip in clips:
+        if clip.header.predictor != first.header.predictor:
+            raise UsageError(
+                f"--cache: relations of one predictor expected, those of {first.video_id} and "
+                f"{clip.video_id} differ; run pipeline.extract with relations=predicted again"
+            )
+
+
+def prepare(config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path) -> Job:
+    """Settle sizes and splits.
+
+    Raises:
+        UsageError: if all videos are held out, or one has several actions where one is expected.
+    """
+    fraction = config.train.validation_fraction
+    validation = [c for c in clips if is_held_out(c.video_id, fraction)]
+    training = [c for c in clips if not is_held_out(c.video_id, fraction)]
+    if not training:
+        raise UsageError(f"train.validation_fraction={fraction} leaves no video to train on")
+    for clip in clips if not config.loss.multi_label else ():
+        num = len({action for action, _, _ in clip.header.actions or ()})
+        if num != 1:
+            raise UsageError(
+                f"loss.multi_label=false: one action per video expected, {clip.video_id} has {num}"
+            )
+    settings = config.model.resolved()
+    if settings.class_embeddings is None:
+        settings = replace(settings, class_embeddings=config.boxes.value == "detected")
+    empty = ClipReader(clips[0].path).read([])
+    if empty.union_features.shape[1] == 0:
+        raise UsageError(
+            "--cache: union features expected (Eq. 1 reads them), the cache was made with "
+            "union=none; extract again with union=full or union=conv256"
+        )
+    t = config.train
+    chosen = asdict(t) | {"amp": t.amp.value}
+    learnt = {name: chosen[name] for name in chosen if name not in ("workers", "tensorboard")}
+    predictor = clips[0].header.predictor
+    predicted_by = (
+        {"relation_predictor": predictor} if config.relations is Relations.predicted else {}
+    )
+    card = ModelCard(
+        settings=settings,
+        cache=info,
+        relations=config.relations.value,
+        box_features=empty.box_features.shape[1],
+        union_channels=empty.union_features.shape[1],
+        multi_label=config.loss.multi_label,
+        training=learnt
+        | predicted_by
+        | {"videos": len(training), "validation_videos": len(validation), "versions": versions()},
+    )
+    manifest = read_manifest(cache)
+    tree = card.to_tree()
+    tree["training"] = learnt
+    digests = [(c.video_id, manifest[c.video_id]["sha256"]) for c in clips]
+    fingerprint = json_sha256([tree, asdict(config.loss), digests])
+    card.training["fingerprint"] = fingerprint
+    return Job(config, card, training, validation, fingerprint)
+
+
+def open_run(run: Path, job: Job, config: Config) -> None:
+    """Create a run folder, or make sure that the one there holds this training.
+
+    Raises:
+        UsageError: if it holds another training, or is not writable.
+    """
+    if (run / CARD).is_file():
+        there = read_card(run).training.get("fingerprint")
+        if (run / STATE).is_file() and there != job.fingerprint:
+            raise UsageError(
+                f"--run: {run} was begun with other settings or another cache; give the same, or "
+                "another --run"
+            )
+    elif run.is_dir() and any(run.iterdir()):
+        raise UsageError(f"--run: an empty folder or one of pipeline.train expected, got {run}")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        if not (run / STATE).is_file():
+            write_card(run, job.card)
+            text = OmegaConf.to_yaml(OmegaConf.create(config_as_dict(config)))
+            write_atomically(run / SETTINGS, text.encode())
+        sweep_temporary_files(run)
+    except OSError as error:
+        raise UsageError(f"--run: a writable folder expected, {run}: {error.strerror}") from error

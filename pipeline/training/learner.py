@@ -1,0 +1,126 @@
+"""The loop that fits LaIAR to samples, and the state it can be taken up again from."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.criterion import LaIARCriterion
+from model.laiar import LaIAR
+from pipeline.config.schema import Amp, TrainConfig
+from pipeline.errors import StageError
+from pipeline.samples.dataset import SampleBatch
+from pipeline.training.optimizer import build_optimizer, learning_rate_factor
+from pipeline.training.state import restore_state, save_state
+from pipeline.weights.run_folder import load_strictly
+
+STATE_SCHEMA = "laiar.state/1"
+
+
+@dataclass
+class Progress:
+    """How far a training is."""
+
+    epoch: int = 0
+    step: int = 0
+
+
+class Learner:
+    """A network while it is trained.
+
+    Args:
+        model: on `device`.
+        criterion: gives the weighted terms.
+        settings: of the training.
+        device: where to work.
+        steps_per_epoch: for the schedule.
+    """
+
+    def __init__(
+        self,
+        model: LaIAR,
+        criterion: LaIARCriterion,
+        settings: TrainConfig,
+        device: torch.device,
+        steps_per_epoch: int,
+    ) -> None:
+        self.model, self.criterion = model, criterion
+        self.settings, self.device = settings, device
+        self.optimizer = build_optimizer(
+            model, settings.lr, settings.weight_decay, selector_lr=settings.selector_lr
+        )
+        self.total_steps = settings.epochs * steps_per_epoch
+        self.progress = Progress()
+        self._autocast = picks_bf16(settings.amp, device)
+
+    def step(self, batch: SampleBatch) -> dict[str, Any]:
+        """One step of the optimiser.
+
+        Returns:
+            A line for the log: lr, loss, each weighted term, gradient norm, tokens kept and real
+            per video.
+
+        Raises:
+            StageError: if the loss or gradient is not finite; names the videos.
+        """
+        assert batch.tokens is not None
+        s = self.settings
+        factor = learning_rate_factor(self.progress.step, self.total_steps, s.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = s.lr * factor * group["scale"]
+        tokens, labels = batch.tokens.to(self.device), batch.labels.to(self.device)
+        self.model.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            selects = self.progress.step >= s.selection_warmup * self.total_steps
+            outputs = self.model(tokens, select=selects)
+            target = labels if self.criterion.settings.multi_label else labels.argmax(1)
+            terms = self.criterion(outputs, target, tokens, self.model.log_scale)
+        loss = torch.stack(list(terms.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip_norm)
+        value, length = float(loss.detach()), float(norm)
+        if not (math.isfinite(value) and math.isfinite(length)):
+            raise StageError(
+                f"step {self.progress.step}: a finite loss expected, got {value} (gradient "
+                f"{length}) on videos {', '.join(batch.video_ids)}; lower train.lr, or look at "
+                "these clips"
+            )
+        self.optimizer.step()
+        self.progress.step += 1
+        return {
+            "lr": s.lr * factor,
+            "loss": value,
+            "terms": {name: float(term.detach()) for name, term in terms.items()},
+            "grad_norm": length,
+            "kept": float(outputs.video.num_kept.float().mean()),
+            "tokens": float(tokens.mask.sum()) / len(tokens),
+        }
+
+    def save(self, run: Path, settings_sha256: str) -> None:
+        """Write `state.pt`."""
+        tree = {
+            "epoch": self.progress.epoch,
+            "step": self.progress.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        save_state(run, STATE_SCHEMA, settings_sha256, tree, self.device)
+
+    def load(self, run: Path, settings_sha256: str) -> None:
+        """Take up a training; UsageError if its state is damaged or of other settings."""
+        restore_state(run, STATE_SCHEMA, settings_sha256, self._restore, self.device)
+
+    def _restore(self, tree: dict[str, Any]) -> None:
+        load_strictly(self.model, tree["model"])
+        self.optimizer.load_state_dict(tree["optimizer"])
+        self.progress = Progress(int(tree["epoch"]), int(tree["step"]))
+
+
+def picks_bf16(amp: Amp, device: torch.device) -> bool:
+    """Whether to compute in bfloat16 under autocast."""
+    if amp is Amp.auto:
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return amp is Amp.bf16

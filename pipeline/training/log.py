@@ -1,0 +1,74 @@
+"""`log.jsonl`: a line per step and per epoch; TensorBoard beside it when asked for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UsageError
+from pipeline.runtime.files import write_atomically
+
+LOG = "log.jsonl"
+
+
+class TrainingLog:
+    """Writes the log of a training.
+
+    Args:
+        run: the run folder.
+        tensorboard: also write `run/tensorboard`.
+
+    Raises:
+        UsageError: if TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, run: Path, *, tensorboard: bool = False) -> None:
+        self.path = run / LOG
+        self._board: Any = _summary_writer(run / "tensorboard") if tensorboard else None
+
+    def rewind(self, step: int, epoch: int) -> None:
+        """Drop lines written after a state that is taken up again."""
+        if not self.path.is_file():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+                if row["step"] < step if row["kind"] == "step" else row["epoch"] <= epoch:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue
+        write_atomically(self.path, "".join(kept).encode())
+
+    def add(self, kind: str, **row: Any) -> None:
+        """Add a line; `kind` is `step` or `epoch`."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind} | row) + "\n")
+        if self._board is not None:
+            for name, value in _scalars(row):
+                self._board.add_scalar(f"{kind}/{name}", value, row["step"])
+
+    def close(self) -> None:
+        """Finish TensorBoard's file."""
+        if self._board is not None:
+            self._board.close()
+
+
+def _scalars(row: dict[str, Any]) -> list[tuple[str, float]]:
+    flat: list[tuple[str, float]] = []
+    for name, value in row.items():
+        if isinstance(value, dict):
+            flat += [(f"{name}/{key}", number) for key, number in _scalars(value)]
+        elif isinstance(value, int | float):
+            flat.append((name, float(value)))
+    return flat
+
+
+def _summary_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError(
+            "train.tensorboard=true: the package tensorboard expected, it is not installed; "
+            "pip install tensorboard, or leave the setting out"
+        ) from error
+    return SummaryWriter(str(folder))

@@ -1,0 +1,158 @@
+"""The step of a relation predictor's training, and the state it is taken up again from."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from pipeline.errors import StageError
+from pipeline.training.optimizer import learning_rate_factor
+from pipeline.training.relations.samples import RelationSample
+from pipeline.training.relations.settings import MultiLabel, Precision, Schedule, TrainingConfig
+from pipeline.training.state import restore_state, save_state
+from pipeline.weights.run_folder import load_strictly
+from relations.loss import MultiLabelLoss, loss_objects, relation_losses
+from relations.sttran import STTran
+
+STATE_SCHEMA = "laiar.predictor-state/1"
+
+
+@dataclass
+class Progress:
+    """How far a training is, and its best epoch by R@20 on the validation videos."""
+
+    epoch: int = 0
+    step: int = 0
+    best_epoch: int = 0
+    best_recall: float = -1.0
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+
+class RelationLearner:
+    """A predictor while it is trained.
+
+    Args:
+        model: on `device`.
+        settings: of the training.
+        device: where to work.
+        steps_per_epoch: for the schedule.
+    """
+
+    def __init__(
+        self, model: STTran, settings: TrainingConfig, device: torch.device, steps_per_epoch: int
+    ) -> None:
+        self.model, self.settings, self.device = model, settings, device
+        self.total_steps = settings.epochs * steps_per_epoch
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+        )
+        # The numbers are STTran's.
+        self.plateau = ReduceLROnPlateau(
+            self.optimizer,
+            mode="max",
+            factor=0.5,
+            patience=1,
+            threshold=1e-4,
+            threshold_mode="abs",
+            min_lr=1e-7,
+        )
+        self.scaler = torch.amp.GradScaler(
+            device.type, enabled=settings.amp is Precision.fp16 and device.type == "cuda"
+        )
+        self.progress = Progress()
+
+    def step(self, sample: RelationSample) -> dict[str, Any]:
+        """One step of the optimiser.
+
+        Returns:
+            A line for the log: lr, loss, each term, gradient norm.
+
+        Raises:
+            StageError: if the loss is not finite; names the videos.
+        """
+        s = self.settings
+        if s.schedule is Schedule.cosine:
+            factor = learning_rate_factor(self.progress.step, self.total_steps, s.warmup)
+            self.optimizer.param_groups[0]["lr"] = s.lr * factor
+        self.model.train()
+        dtype = torch.float16 if s.amp is Precision.fp16 else torch.bfloat16
+        with torch.autocast(self.device.type, dtype, enabled=s.amp is not Precision.none):
+            terms = self._terms(sample)
+        loss = torch.stack(list(terms.values())).sum()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise StageError(
+                f"step {self.progress.step}: a finite loss expected, got {value} on videos "
+                f"{', '.join(sample.video_ids)}; lower training.lr, or look at these clips"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.progress.step += 1
+        return {
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "loss": value,
+            "terms": {name: float(term.detach()) for name, term in terms.items()},
+            "grad_norm": float(norm),
+        }
+
+    def _terms(self, sample: RelationSample) -> dict[str, Tensor]:
+        pairs = sample.pairs.to(self.device)
+        logits = self.model(pairs)
+        kind: MultiLabelLoss = "bce" if self.settings.multi_label is MultiLabel.bce else "margin"
+        terms = relation_losses(logits, sample.predicates.to(self.device), multi_label=kind)
+        mine = sample.is_annotated.to(self.device)
+        if self.settings.object_loss and int(mine.sum()) > 1:
+            said = self.model.object_classifier(
+                pairs.features[mine],
+                sample.distribution.to(self.device)[mine],
+                sample.boxes.to(self.device)[mine],
+            )
+            terms["objects"] = self.settings.object_loss * loss_objects(
+                said.float(), pairs.labels[mine]
+            )
+        return terms
+
+    def end_epoch(self, recall: float | None) -> None:
+        """Count an epoch; without validation videos the last one is the best."""
+        progress = self.progress
+        progress.epoch += 1
+        if recall is not None and self.settings.schedule is Schedule.plateau:
+            self.plateau.step(recall)
+        if recall is None or recall > progress.best_recall:
+            progress.best_epoch = progress.epoch
+            progress.best_recall = -1.0 if recall is None else recall
+            state = self.model.state_dict()
+            progress.best = {name: value.detach().cpu().clone() for name, value in state.items()}
+
+    def save(self, run: Path, identity: str) -> None:
+        """Write `state.pt`."""
+        tree = {
+            "progress": vars(self.progress),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "plateau": self.plateau.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        save_state(run, STATE_SCHEMA, identity, tree, self.device)
+
+    def load(self, run: Path, identity: str) -> None:
+        """Take up a training; UsageError if its state is damaged or of other settings."""
+        restore_state(run, STATE_SCHEMA, identity, self._restore, self.device)
+
+    def _restore(self, tree: dict[str, Any]) -> None:
+        progress = Progress(**tree["progress"])
+        if progress.epoch:  # what is wrong with the best weights must not show at the end
+            load_strictly(self.model, progress.best)
+        load_strictly(self.model, tree["model"])
+        self.optimizer.load_state_dict(tree["optimizer"])
+        self.plateau.load_state_dict(tree["plateau"])
+        self.scaler.load_state_dict(tree["scaler"])
+        self.progress = progress

@@ -1,0 +1,70 @@
+"""Other people's checkpoints, read without running any code of them."""
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.datasets.restricted_pickle import load_restricted
+from pipeline.errors import UsageError
+
+_NUMPY_TYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")
+_TYPES = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8),
+)
+
+
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """The model's tensors in a checkpoint, read without running any code of it.
+
+    Raises:
+        UsageError: if the file is missing, truncated, or holds other than tensors and plain values.
+    """
+    if not path.is_file():
+        raise UsageError(f"checkpoint: a file expected, {path} is none")
+    if path.suffix == ".safetensors":
+        raise UsageError(f"checkpoint: a .pth, .tar or .pkl expected, {path} is converted already")
+    tree = load_restricted(path) if path.suffix == ".pkl" else _load_torch(path)
+    if isinstance(tree, dict):
+        mode, agnostic = tree.get("pooling_mode", "align"), tree.get("class_agnostic", False)
+        if mode != "align":
+            raise UsageError(f"{path}: pooling_mode 'align' expected, got {mode!r}")
+        if not isinstance(agnostic, bool | int) or agnostic:
+            raise UsageError(f"{path}: box deltas per class expected, got class_agnostic")
+    model = tree.get("model", tree.get("state_dict", tree)) if isinstance(tree, dict) else None
+    tensors = {}
+    for name, value in model.items() if isinstance(model, dict) else ():
+        if isinstance(value, np.ndarray) and value.dtype.name in _NUMPY_TYPES:
+            value = torch.from_numpy(np.array(value))
+        if isinstance(name, str) and isinstance(value, torch.Tensor) and _is_plain(value):
+            tensors[name] = value.contiguous()
+    if not isinstance(model, dict) or not model or len(tensors) != len(model):
+        raise UsageError(
+            f"{path}: a dict of tensors, or one under 'model' or 'state_dict', expected; got "
+            f"{type(tree).__name__} with {len(tensors)} tensors"
+        )
+    return tensors
+
+
+def _is_plain(value: torch.Tensor) -> bool:
+    """Dense numbers of a type that a network can have, in memory."""
+    return value.layout == torch.strided and value.device.type == "cpu" and value.dtype in _TYPES
+
+
+def _load_torch(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles of other protocols; they are refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes torch raise nearly anything
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        why = (
+            f"it asks for {asked[1]}, which was not run"
+            if asked
+            else "it is none, not whole, or not written by torch.save; fetch it again"
+        )
+        raise UsageError(f"{path}: a checkpoint of plain tensors expected, {why}") from error

@@ -1,0 +1,120 @@
+"""detectron2 as a detector: its YAML file, its weights, behind our `Detector`."""
+
+import hashlib
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detection.detector import Detector
+from detection.detectron2_parts import detector_from_detectron2
+from pipeline.config.schema import DetectionConfig
+from pipeline.errors import UsageError
+from pipeline.weights.checkpoints import read_checkpoint
+
+_HOW_TO = (
+    "detection.backend=detectron2: the package detectron2 expected, it is not installed; its "
+    "documentation says: python -m pip install --no-build-isolation "
+    "'git+https://github.com/facebookresearch/detectron2.git'; or leave the setting out and "
+    "convert its weights with python -m tools.convert_weights"
+)
+
+
+def read_detectron2_config(config: DetectionConfig) -> Any:
+    """detectron2's resolved settings, with ours put over them where they are given.
+
+    Raises:
+        UsageError: if detectron2 is not installed, or the file is not one of its configs.
+    """
+    if importlib.util.find_spec("detectron2") is None:
+        raise UsageError(_HOW_TO)
+    path = Path(str(config.config))
+    if not path.is_file():
+        raise UsageError(f"detection.config: a YAML file of detectron2 expected, {path} is none")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own import warns of deprecations
+        from detectron2.config import get_cfg
+
+        settings = get_cfg()
+        try:
+            settings.merge_from_file(str(path), allow_unsafe=False)
+        except Exception as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UsageError(
+                f"detection.config: {path}: settings of detectron2 expected: {first}"
+            ) from error
+    settings.MODEL.DEVICE = "cpu"
+    settings.MODEL.MASK_ON = settings.MODEL.KEYPOINT_ON = False
+    _put_over(settings, config)
+    return settings
+
+
+def detectron2_identity(config: DetectionConfig) -> dict[str, Any]:
+    """What of the settings determines numbers, as JSON."""
+    settings = read_detectron2_config(config)
+    settings.MODEL.WEIGHTS = ""
+    settings.OUTPUT_DIR = ""
+    digest = hashlib.sha256(settings.dump().encode()).hexdigest()
+    return {"backend": "detectron2", "config_sha256": digest}
+
+
+def load_detectron2(
+    config: DetectionConfig, num_classes: int, weights: Path, device: torch.device | str
+) -> Detector:
+    """Build the model and fill it from a file, which is read without running any code of it.
+
+    Raises:
+        UsageError: for another number of classes, another network, or heads we cannot stage.
+    """
+    settings = read_detectron2_config(config)
+    found = settings.MODEL.ROI_HEADS.NUM_CLASSES
+    if found != num_classes:
+        raise UsageError(
+            f"detection.config: MODEL.ROI_HEADS.NUM_CLASSES {num_classes} expected (the "
+            f"vocabulary's object classes), got {found}"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from detectron2.modeling import build_model
+
+        try:
+            model = build_model(settings).eval()
+            detector = detector_from_detectron2(model, settings)
+        except (ValueError, KeyError, AttributeError, RuntimeError) as error:
+            raise UsageError(f"detection.config: {config.config}: {error}") from error
+    state = read_checkpoint(weights)
+    own = model.state_dict()
+    # Files carry constants that the model makes itself; heads that are switched off are not read.
+    extra = sorted(
+        name
+        for name in state.keys() - own.keys()
+        if not name.startswith(("pixel_", "roi_heads.mask_head", "roi_heads.keypoint_head"))
+        and "anchor_generator" not in name
+    )
+    missing = sorted(own.keys() - state.keys())
+    wrong = sorted(n for n in own.keys() & state.keys() if own[n].shape != state[n].shape)
+    for what, names in (("missing", missing), ("unexpected", extra), ("misshapen", wrong)):
+        if names:
+            raise UsageError(
+                f"detection.weights: {weights}: {len(own)} tensors of this network expected, got "
+                f"{len(state)}; {len(names)} {what}, the first is {names[0]!r}"
+            )
+    model.load_state_dict({name: state[name] for name in own})
+    return detector.eval().requires_grad_(False).to(device)
+
+
+def _put_over(settings: Any, config: DetectionConfig) -> None:
+    if config.short_side is not None:
+        ratio = config.short_side / settings.INPUT.MIN_SIZE_TEST
+        settings.INPUT.MAX_SIZE_TEST = round(settings.INPUT.MAX_SIZE_TEST * ratio)
+        settings.INPUT.MIN_SIZE_TEST = config.short_side
+    if config.proposals is not None:
+        settings.MODEL.RPN.POST_NMS_TOPK_TEST = config.proposals
+    if config.score_threshold is not None:
+        settings.MODEL.ROI_HEADS.SCORE_THRESH_TEST = config.score_threshold
+    if config.nms_threshold is not None:
+        settings.MODEL.ROI_HEADS.NMS_THRESH_TEST = config.nms_threshold
+    if config.max_boxes is not None:
+        settings.TEST.DETECTIONS_PER_IMAGE = config.max_boxes

@@ -1,0 +1,161 @@
+"""From the config to a relation predictor that carries weights, and to its identity."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detection.weights import load_state
+from pipeline.cache.clip import ClipReader
+from pipeline.cache.folder import CacheInfo
+from pipeline.cache.union_features import check_full_union
+from pipeline.config.schema import RelationPredictorConfig
+from pipeline.errors import UsageError
+from pipeline.weights.cards import checked_sha256, read_tensors
+from pipeline.weights.detectors import ROOT
+from pipeline.weights.predictor_card import PredictorCard, read_predictor_card
+from relations.sttran import STTran
+
+SETTING = "relation_predictor.weights"
+_HOW_TO = (
+    "give relation_predictor.weights=FILE.safetensors (python -m tools.train_relations makes one, "
+    "python -m tools.convert_weights turns STTran's .tar into one)"
+)
+
+
+@dataclass(frozen=True)
+class PredictorFile:
+    """A checked file of weights.
+
+    Attributes:
+        path: of the weights.
+        card: with the single-frame rule of the config.
+        sha256: of the weights.
+    """
+
+    path: Path
+    card: PredictorCard
+    sha256: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What determines its numbers, as JSON."""
+        return {"weights": self.sha256, "single_frame": self.card.settings.single_frame}
+
+
+def find_predictor(config: RelationPredictorConfig) -> PredictorFile:
+    """The configured weights, without building the network.
+
+    Raises:
+        UsageError: if none are named, or the file is missing or no relation predictor.
+    """
+    if not config.weights:
+        raise UsageError(f"{SETTING}: a relation predictor expected, none is set; {_HOW_TO}")
+    path = Path(config.weights)
+    if not path.is_absolute() and not path.is_file() and (ROOT / path).is_file():
+        path = ROOT / path
+    if not path.is_file() or path.suffix != ".safetensors":
+        raise UsageError(f"{SETTING}: a .safetensors file expected, {path} is none; {_HOW_TO}")
+    card = read_predictor_card(path, SETTING)
+    if config.single_frame is not None:
+        card = replace(
+            card, settings=replace(card.settings, single_frame=config.single_frame.value)
+        )
+    return PredictorFile(path, card, checked_sha256(path, SETTING))
+
+
+def check_predictor(
+    card: PredictorCard,
+    *,
+    objects: tuple[str, ...],
+    predicate_groups: Mapping[str, tuple[str, ...]],
+    detector: Mapping[str, Any],
+    widths: tuple[int, int] | None,
+    where: str,
+) -> None:
+    """Refuse a predictor of other words, features or another detector than a cache's.
+
+    Args:
+        card: of the predictor.
+        objects: object classes of the cache.
+        predicate_groups: its predicates.
+        detector: identity of the cache's detector, as JSON.
+        widths: (F, Cu) of the cache's features, or None if they are not known yet.
+        where: the predictor's file, for the message.
+
+    Raises:
+        UsageError: the first that differs, expected and found.
+    """
+    for what, ours, theirs in (
+        ("object classes", list(objects), list(card.objects)),
+        ("predicates", _flat(predicate_groups), _flat(card.predicate_groups)),
+    ):
+        if ours != theirs:
+            first = next(
+                (a, b) for a, b in zip([*ours, None], [*theirs, None], strict=False) if a != b
+            )
+            raise UsageError(
+                f"{SETTING}: {where}: the {len(ours)} {what} of the cache expected, it knows "
+                f"{len(theirs)}; the first that differs is {first[0]!r} in the cache, {first[1]!r} "
+                "there"
+            )
+    own = card.settings.feature_width, card.settings.union_channels
+    if widths is not None and widths != own:
+        raise UsageError(
+            f"{SETTING}: {where}: box features of {widths[0]} and union features of {widths[1]} "
+            f"channels expected, as this detector gives, the predictor takes {own[0]} and "
+            f"{own[1]}; use one trained on this detector"
+        )
+    if card.detector is not None and card.detector != detector.get("weights"):
+        raise UsageError(
+            f"{SETTING}: {where}: a predictor trained on features of the cache's detector "
+            f"({str(detector.get('weights'))[:12]}...) expected, it was trained on those of "
+            f"{card.detector[:12]}..."
+        )
+
+
+def check_predictor_on_cache(file: PredictorFile, info: CacheInfo, clip: Path) -> None:
+    """`check_predictor` with the words, the detector and the feature widths of a cache.
+
+    Args:
+        file: the predictor.
+        info: of the cache.
+        clip: any of its clips.
+
+    Raises:
+        UsageError: the first that differs, expected and found.
+        ItemError: BAD_CACHE if the clip is damaged.
+    """
+    check_full_union(info, SETTING)
+    empty = ClipReader(clip).read([])
+    check_predictor(
+        file.card,
+        objects=info.objects,
+        predicate_groups=info.predicate_groups,
+        detector=info.detector,
+        widths=(empty.box_features.shape[1], empty.union_features.shape[1]),
+        where=str(file.path),
+    )
+
+
+def load_predictor(file: PredictorFile, device: torch.device | str) -> STTran:
+    """Build the network with its weights, in eval mode, on a device.
+
+    Raises:
+        UsageError: if the weights do not fill the network of their card with finite numbers.
+    """
+    state = read_tensors(file.path, SETTING)
+    try:
+        with torch.device("meta"):  # a card that lies must not take memory
+            load_state(STTran(file.card.settings), state, only_check=True)
+        model = STTran(file.card.settings)
+        load_state(model, state)
+    except ValueError as error:
+        raise UsageError(f"{SETTING}: {file.path}: {error}") from error
+    return model.eval().requires_grad_(False).to(device)
+
+
+def _flat(groups: Mapping[str, tuple[str, ...]]) -> list[str]:
+    return [f"{group}: {name}" for group, names in groups.items() for name in names]

@@ -1,0 +1,117 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.cache.clip import CachedClip, ClipReader, clip_bytes, load_clip, save_clip
+from pipeline.errors import FailureReason, ItemError
+from pipeline.extraction.relation_prediction import check_features, predict_relations
+from pipeline.samples.dataset import check_finite
+from relations.sttran import STTran
+from tests.pipeline.clips import random_clip
+from tests.pipeline.predictor_files import small_settings
+
+Change = Callable[[dict[str, torch.Tensor]], None]
+
+
+def put(name: str, at: tuple[int, ...], value: float) -> Change:
+    def change(arrays: dict[str, torch.Tensor]) -> None:
+        arrays[name][at] = value
+
+    return change
+
+
+def shape(name: str, *sizes: int) -> Change:
+    def change(arrays: dict[str, torch.Tensor]) -> None:
+        arrays[name] = torch.zeros(sizes, dtype=arrays[name].dtype)
+
+    return change
+
+
+def as_float(name: str) -> Change:
+    def change(arrays: dict[str, torch.Tensor]) -> None:
+        arrays[name] = arrays[name].double()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (put("labels", (0,), 5), "labels: 0 to 4 expected"),
+        (put("labels", (0,), -1), "labels: 0 to 4 expected"),
+        (put("boxes", (0, 0), 9999.0), "inverted"),
+        (put("pairs", (0, 0), 1), "one with itself"),
+        (put("pairs", (0, 1), 9), "one outside"),
+        (put("predicates/ground-truth", (0, 0), float("nan")), "0 to 1 expected"),
+        (put("predicates/ground-truth", (0, 0), 1.5), "0 to 1 expected"),
+        (shape("boxes", 5, 3), "boxes: shape"),
+        (shape("union_features", 3, 4, 7, 6), "union_features: shape"),
+        (shape("box_features", 5), "box_features: shape"),
+        (shape("pair_offsets", 3), "pair_offsets"),
+        (put("box_offsets", (1,), 6), "box_offsets: 3 rising int64 from 0 to 5"),
+        (put("box_offsets", (0,), 1), "box_offsets: 3 rising int64 from 0 to 5"),
+        (as_float("box_offsets"), "box_offsets: 3 rising int64 from 0 to 5"),
+        (as_float("labels"), "labels: int64 expected"),
+        (as_float("pairs"), "pairs: int64 expected"),
+        (put("pairs", (0, 1), -1), "one outside"),
+    ],
+)
+def test_a_file_whose_arrays_do_not_fit_is_a_bad_cache(
+    tmp_path: Path, change: Change, says: str
+) -> None:
+    path = tmp_path / "clip.safetensors"
+    save_clip(path, random_clip([3, 2]))
+    arrays, header = load_file(path), ClipReader(path).header
+    change(arrays)
+    save_file(arrays, path, metadata={"laiar": header.to_json()})
+    with pytest.raises(ItemError, match=says) as failed:
+        load_clip(path)
+    assert failed.value.reason is FailureReason.BAD_CACHE
+
+
+def test_relations_of_other_pairs_are_a_bad_cache(tmp_path: Path) -> None:
+    path = tmp_path / "clip.safetensors"
+    save_clip(path, random_clip([3, 2]))
+    arrays, header = load_file(path), ClipReader(path).header
+    arrays["predicates/ground-truth"] = torch.zeros(9, 6, dtype=torch.float16)
+    save_file(arrays, path, metadata={"laiar": header.to_json()})
+    with pytest.raises(ItemError, match="pair_offsets"):
+        ClipReader(path).has_relations("ground-truth")
+    with pytest.raises(ItemError, match="predicted"):
+        ClipReader(path).has_relations("predicted")
+
+
+def with_nan(clip: CachedClip) -> CachedClip:
+    """NaN where no constructor looks."""
+    broken = replace(clip, predicates={"predicted": torch.zeros(len(clip.pairs), 6)})
+    broken.predicates["predicted"][0, 0] = float("nan")
+    return broken
+
+
+def test_relations_that_are_no_numbers_are_neither_stored_nor_trained_on() -> None:
+    clip = with_nan(random_clip([3, 2]))
+    with pytest.raises(ItemError, match="predicates/predicted within float16"):
+        clip_bytes(clip)
+    with pytest.raises(ItemError, match="finite predicates/predicted expected"):
+        check_finite(clip)
+
+
+def test_a_predictor_that_gives_no_numbers_or_reads_other_features_is_refused() -> None:
+    clip = random_clip([3, 2])
+    settings = small_settings(8, 4)
+    model = STTran(settings).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(float("nan"))
+    with pytest.raises(ItemError, match="finite probabilities"):
+        predict_relations(clip, model)
+    with pytest.raises(ItemError, match="box_features of 9 channels expected"):
+        check_features(clip, replace(settings, feature_width=9))
+    with pytest.raises(ItemError, match="union_features of 9 channels expected"):
+        check_features(clip, replace(settings, union_channels=9))
+    with pytest.raises(ItemError, match="labels below 2 expected"):
+        check_features(clip, replace(settings, num_objects=2))

@@ -1,0 +1,187 @@
+"""Headers are judged as the safetensors library judges them; rows are those that were stored."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from pipeline.cache.clip import ClipReader, save_clip
+from pipeline.cache.tensor_rows import TensorRows
+from pipeline.errors import ItemError
+from tests.pipeline.clips import random_clip
+
+ARRAYS = {
+    "long": torch.arange(24).reshape(6, 4),
+    "half": torch.rand(6, 3, 2).half(),
+    "large": torch.rand(6, 40, 100),
+    "empty": torch.zeros(0, 5),
+    "none": torch.zeros(6, 0),
+}
+PLAIN = save(ARRAYS, metadata={"laiar": "text"})
+DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError)
+
+
+def parts(data: bytes) -> tuple[dict[str, Any], bytes]:
+    start = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:start]), data[start:]
+
+
+def packed(header: Any, body: bytes) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def is_read(path: Path) -> bool:
+    try:
+        rows = TensorRows(path)
+        rows.read(dict.fromkeys(rows.names))
+    except DAMAGE:
+        return False
+    return True
+
+
+def library_reads(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                file.get_tensor(name)
+    except (SafetensorError, *DAMAGE):
+        return False
+    return True
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ARRAYS)), st.none(), min_size=1), st.data())
+@settings(max_examples=60, deadline=None)
+def test_rows_are_those_stored(picked: dict[str, None], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.safetensors"
+        path.write_bytes(PLAIN)
+        rows = TensorRows(path)
+        assert rows.metadata == {"laiar": "text"}
+        assert set(rows.names) == set(ARRAYS)
+        for name in picked:
+            values = ARRAYS[name]
+            assert rows.num_rows(name) == len(values)
+            assert np.array_equal(rows.whole(name), values.numpy())
+            edges = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=6)))
+            spans = list(zip(edges[::2], edges[1::2], strict=False))
+            found = rows.read({name: spans})[name]
+            wanted = torch.cat([values[:0], *(values[a:b] for a, b in spans)])
+            assert torch.equal(found, wanted)
+            assert found.dtype == values.dtype
+            assert torch.equal(rows.read({name: None})[name], values)
+
+
+@given(st.integers(0, 8 * 700 - 1))
+@settings(max_examples=300, deadline=None)
+def test_a_flipped_bit_of_the_header_is_judged_as_by_the_library(bit: int) -> None:
+    header_end = 8 + int.from_bytes(PLAIN[:8], "little")
+    damaged = bytearray(PLAIN)
+    damaged[bit // 8 % header_end] ^= 1 << bit % 8
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.safetensors"
+        path.write_bytes(damaged)
+        # Of what the library knows, dtypes that no clip has are refused as well: never the reverse.
+        assert not is_read(path) or library_reads(path)
+
+
+def without(name: str) -> dict[str, Any]:
+    header, _ = parts(PLAIN)
+    return {key: row for key, row in header.items() if key != name}
+
+
+def changed(name: str, **values: Any) -> dict[str, Any]:
+    header, _ = parts(PLAIN)
+    return header | {name: header[name] | values}
+
+
+BODY = parts(PLAIN)[1]
+OVERLAP = parts(PLAIN)[0]["long"]["data_offsets"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0" * 7,
+        b"\xff" * 8 + BODY,
+        PLAIN[:-1],
+        PLAIN[:40],
+        PLAIN + b"\0",
+        packed([1, 2], BODY),
+        packed(b"{", BODY),
+        packed(b"[" * 100_000, BODY),
+        packed(b'{"a": "\xff"}', BODY),
+        packed({"a": 1}, BODY),
+        packed(without("half"), BODY),
+        packed(changed("half", data_offsets=OVERLAP), BODY),
+        packed(changed("half", data_offsets=[0]), BODY),
+        packed(changed("half", shape=[5, 3, 2]), BODY),
+        packed(changed("half", shape=[-6, -3, 2]), BODY),
+        packed(changed("half", shape=["6", 3, 2]), BODY),
+        packed(changed("half", shape=36), BODY),
+        packed(changed("half", dtype="F99"), BODY),
+        packed(changed("empty", shape=[0, 10**30]), BODY),
+        packed(parts(PLAIN)[0] | {"__metadata__": {"laiar": 3}}, BODY),
+        packed(parts(PLAIN)[0] | {"__metadata__": ["laiar"]}, BODY),
+    ],
+)
+def test_what_the_library_refuses_is_refused(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(data)
+    assert not library_reads(path)
+    assert not is_read(path)
+
+
+def test_a_scalar_is_no_reason_to_refuse_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(save({"scalar": torch.tensor(3.0), "long": torch.arange(3)}))
+    rows = TensorRows(path)
+    assert rows.num_rows("scalar") == 0
+    assert rows.read({"long": [(1, 3)]})["long"].tolist() == [1, 2]
+
+
+def test_a_clip_is_read_from_the_file_that_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "A.safetensors"
+    first, second = random_clip([2, 3], seed=0), random_clip([3, 2], seed=1)
+    save_clip(path, first)
+    reader = ClipReader(path)
+    save_clip(path, second)
+    assert torch.equal(reader.read().boxes, first.boxes)
+    assert torch.equal(ClipReader(path).read().boxes, second.boxes)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "A.safetensors"
+    save_clip(path, random_clip([40] * 12))
+    reader = ClipReader(path)
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(ItemError, match="the file ends before"):
+        reader.read()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts files in /proc")
+def test_files_are_closed(tmp_path: Path) -> None:
+    path = tmp_path / "A.safetensors"
+    save_clip(path, random_clip([1]))
+    bad = tmp_path / "B.safetensors"
+    bad.write_bytes(path.read_bytes()[:-1])
+    old = tmp_path / "C.safetensors"
+    old.write_bytes(path.read_bytes().replace(b"laiar.clip/", b"laiar.abcd/"))
+    before, kept = len(os.listdir("/proc/self/fd")), []
+    for _ in range(5):
+        ClipReader(path).read()
+        for refused in (bad, old):
+            with pytest.raises(ItemError) as caught:
+                ClipReader(refused)
+            kept.append(caught.value)  # whose traceback holds on to the reader
+    assert len(os.listdir("/proc/self/fd")) == before

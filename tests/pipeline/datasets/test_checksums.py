@@ -1,0 +1,71 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.datasets.checksums import read_checksums
+from pipeline.errors import UsageError
+from pipeline.extract import main
+from tests.pipeline.dataset_maker import write_dataset
+from tests.pipeline.test_extract import SMALL
+
+A, B = "a" * 64, "B" * 64
+
+
+def test_lines_of_sha256sum(tmp_path: Path) -> None:
+    path = tmp_path / "SHA256SUMS"
+    path.write_text(f"{A}  A.mp4\n{B} *./sub/B C.mp4\r\n\n\\{A}  new\\nline\\\\.mp4\n")
+    assert read_checksums(path) == {
+        "A.mp4": A,
+        "B C.mp4": B.lower(),
+        "new\nline\\.mp4": A,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "has none"),
+        ("no sums\n", "is none"),
+        (f"{A[:-1]}  short.mp4", "is none"),
+        (f"{A}  A.mp4\n{B}  sub/A.mp4\n", "gives 'A.mp4' another"),
+    ],
+)
+def test_files_that_are_none(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "SHA256SUMS"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=says):
+        read_checksums(path)
+    with pytest.raises(UsageError, match="a file expected"):
+        read_checksums(tmp_path / "absent")
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_sums_are_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "sums"
+    path.write_bytes(b"x" + data)
+    with pytest.raises(UsageError, match="sha256sum"):
+        read_checksums(path)
+
+
+def test_a_video_of_other_bytes_fails_and_once_it_is_right_it_is_done(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    videos, _ = write_dataset(tmp_path)
+    sums, cache = tmp_path / "SHA256SUMS", tmp_path / "cache"
+    right = hashlib.sha256((videos / "A0001.mp4").read_bytes()).hexdigest()
+    words = ["--videos", str(videos), "--cache", str(cache), *SMALL, "decode.workers=0"]
+    sums.write_text(f"{A}  A0001.mp4\n")
+    assert main([*words, "--checksums", str(sums)]) == 1
+    assert "1 of 2 videos are not in the list and go unchecked, B0002.mp4 first" in caplog.text
+    row = json.loads((cache / "failures.jsonl").read_text())
+    assert (row["id"], row["reason"]) == ("A0001", "corrupt-video")
+    assert row["input_sha256"] == right
+    sums.write_text(f"{right}  A0001.mp4\n")
+    assert main([*words, "--checksums", str(sums)]) == 0
+    assert (cache / "failures.jsonl").read_text() == ""

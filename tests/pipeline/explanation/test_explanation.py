@@ -1,0 +1,153 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.label_bank import LabelBankBuilder
+from model.leave_one_out import leave_one_out
+from model.settings import LaIARSettings
+from pipeline.explanation.builder import WARNINGS, Evidence, explain, find_transitions
+from pipeline.explanation.sentences import sentence_of
+from pipeline.samples.clip_tokens import clip_tokens
+from pipeline.weights.run_folder import ModelCard
+from tests.pipeline.cache_maker import cache_info, labelled_clip
+from tests.pipeline.clips import random_clip
+
+SCHEMA = json.loads(Path("configs/schemas/explanation.schema.json").read_text())
+SETTINGS = LaIARSettings(
+    num_frames=6, max_pairs=4, dim=16, layers=1, heads=2, part_width=8, union_width=4
+)
+GENERATOR = {
+    "model_sha256": "0",
+    "label_bank_sha256": "0",
+    "calibration_sha256": "0",
+    "detector": {},
+    "preset": "strict",
+    "relations_in_training": "ground-truth",
+    "versions": {},
+}
+
+
+def explained(counts: list[int], seed: int = 0, **changes: object) -> dict:
+    """Explanation of a random clip by a random network."""
+    torch.manual_seed(seed)
+    settings = replace(SETTINGS, **changes).resolved()  # type: ignore[arg-type]
+    card = ModelCard(settings, cache_info(), "ground-truth", 8, 4)
+    model = card.build().eval()
+    clip = random_clip(counts, seed, predicates=26)
+    tokens = clip_tokens(clip, settings.max_pairs, "ground-truth")
+    builder = LabelBankBuilder(36, model.semantic.group_sizes, settings.dim)
+    with torch.no_grad():
+        output = model.recognize(tokens.batch)
+        contributions = leave_one_out(model, tokens.batch, output)
+        language = model(tokens.batch).language
+        assert language is not None
+        builder.add(language.embeddings, tokens.batch)
+    return explain(
+        Evidence(clip, tokens, output, contributions, {"videos": 0, "groups": {}}),
+        builder.build(),
+        card,
+        fingerprint="f" * 64,
+        generator=GENERATOR,
+        top=3,
+        threshold=0.5,
+    )
+
+
+@given(
+    counts=st.lists(st.integers(0, 5), min_size=1, max_size=6),
+    seed=st.integers(0, 99),
+    preset=st.sampled_from(["strict", "paper"]),
+    keep=st.sampled_from([0.2, 0.9]),
+)
+@settings(max_examples=25, deadline=None)
+def test_every_explanation_is_valid(counts: list[int], seed: int, preset: str, keep: float) -> None:
+    tree = explained(counts, seed, preset=preset, initial_keep=keep)
+    jsonschema.validate(json.loads(json.dumps(tree, allow_nan=False)), SCHEMA)
+    codes = {warning["code"] for warning in tree["warnings"]}
+    assert ("NOT_STRICT" in codes) == (preset == "paper")
+    assert ("NO_PERSON" in codes) == (sum(counts) == 0)
+    assert ("NO_OBJECT" in codes) == (sum(counts) > 0 and max(counts) < 2)
+    assert ("SHORT_CLIP" in codes) == (len(counts) < 6)
+    kept = [token for token in tree["tokens"] if token["keep"]]
+    assert ("EMPTY_SELECTION" in codes) == (not kept)
+    for prediction in tree["predictions"]:
+        assert ("no evidence selected" in prediction["sentence"]) == (not kept)
+
+
+def test_the_schema_knows_every_warning() -> None:
+    known = SCHEMA["properties"]["warnings"]["items"]["properties"]["code"]["enum"]
+    assert known == list(WARNINGS)
+
+
+def token(number: int, t: int, predicate: str | None, **changes: object) -> dict:
+    name = {"group": "contacting", "predicate": predicate, "status": "confident"}
+    return {
+        "id": number,
+        "t": t,
+        "time_s": t / 2,
+        "keep": True,
+        "object": {"class": "box"},
+        "names": [name],
+    } | changes
+
+
+def test_transitions_join_kept_tokens_of_one_object_that_follow_each_other() -> None:
+    other = {"class": "cup"}
+    tokens = [
+        token(0, 0, "holding"),
+        token(1, 0, "touching"),  # a second box in the frame: the first counts
+        token(2, 1, "carrying", keep=False),
+        token(3, 2, None),
+        token(4, 3, "holding"),
+        token(5, 3, "touching", object=other),
+        token(6, 6, "not_contacting"),
+        token(7, 7, "touching", object=other),
+    ]
+    assert find_transitions(tokens, ("contacting",)) == [
+        {
+            "id": 0,
+            "object": "box",
+            "group": "contacting",
+            "from": "holding",
+            "to": "not_contacting",
+            "between_s": [1.5, 3.0],
+            "tokens": [4, 6],
+        }
+    ]
+
+
+def test_sentences_say_what_the_fields_say() -> None:
+    tokens = [token(0, 1, "holding"), token(1, 4, "not_contacting")]
+    tokens[1]["names"][0]["status"] = "uncertain"
+    change = find_transitions(tokens, ("contacting",))
+    assert sentence_of("Put", 0.876, tokens, change, tokens, is_empty=False) == (
+        "Put (0.88): person holding box at 0.5 s, not contacting (?) box at 2.0 s."
+    )
+    assert sentence_of("Put", 0.5, tokens[:1], [], tokens, is_empty=False) == (
+        "Put (0.50): person holding box at 0.5 s."
+    )
+    assert "no kept relation" in sentence_of("Put", 0.1, [], [], tokens, is_empty=False)
+    assert "class token alone" in sentence_of("Put", 0.1, [], [], [], is_empty=True)
+    nameless = [token(0, 1, None)]
+    said = sentence_of("Put", 0.1, nameless, [], nameless, is_empty=False)
+    assert said == "Put (0.10): person with box at 0.5 s."
+
+
+def test_a_part_of_a_clip_is_its_frames() -> None:
+    clip = labelled_clip(3, "train")
+    part = clip.select([1, 4])
+    assert part.num_frames == 2
+    for row, t in enumerate((1, 4)):
+        for name, offsets in (("boxes", "box_offsets"), ("union_features", "pair_offsets")):
+            whole, ours = getattr(clip, offsets), getattr(part, offsets)
+            expected = getattr(clip, name)[whole[t] : whole[t + 1]]
+            assert torch.equal(getattr(part, name)[ours[row] : ours[row + 1]], expected)
+    assert part.select([]).num_frames == 0
+    with pytest.raises(IndexError):
+        clip.select([99])

@@ -1,0 +1,190 @@
+"""Every video of a folder is listed, and accounted for by what is true at the end of a run."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cache.folder import Manifest
+from pipeline.config.schema import load_config
+from pipeline.datasets.video_files import list_videos
+from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.extract import main
+from pipeline.extraction.job import make_tasks, prepare
+from pipeline.extraction.steps import Examined
+from pipeline.runtime.run_record import Failures
+from tests.pipeline.test_extract import SMALL, call, counts
+from tests.pipeline.video_maker import write_clip
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_clip(folder / "a.mp4", 8)
+    write_clip(folder / "b.mp4", 8)
+    return folder
+
+
+def failed(cache: Path) -> dict[str, Any]:
+    lines = (cache / "failures.jsonl").read_text().splitlines()
+    return {row["id"]: row for row in map(json.loads, lines)}
+
+
+def test_links_are_followed_and_one_to_nothing_is_a_missing_video(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write_clip(elsewhere / "c.mp4", 8)
+    (videos / "sub").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(videos)  # a loop
+    (videos / "gone.mp4").symlink_to(tmp_path / "nothing")
+    os.mkfifo(videos / "pipe.mp4")
+    (videos / ".hidden").mkdir()
+    write_clip(videos / ".hidden" / "d.mp4", 8)
+    assert [file.video_id for file in list_videos(videos)] == ["a", "b", "c", "gone"]
+    cache = tmp_path / "cache"
+    code, _, _ = call(capsys, ["--videos", videos, "--cache", cache, *SMALL])
+    assert (code, counts(cache)) == (1, {"found": 4, "done": 3, "skipped": 0, "failed": 1})
+    assert failed(cache)["gone"]["reason"] == "missing-video"
+
+
+def test_linked_folders_of_frames_are_found(tmp_path: Path) -> None:
+    (tmp_path / "there" / "L.mp4").mkdir(parents=True)
+    (tmp_path / "there" / "L.mp4" / "000001.png").write_bytes(b"")
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "M.mp4").symlink_to(tmp_path / "there" / "L.mp4")
+    assert [f.video_id for f in list_videos(tmp_path / "frames", dumped=True)] == ["M"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_read_is_told(videos: Path) -> None:
+    (videos / "sub").mkdir(mode=0)
+    with pytest.raises(UsageError, match="folders that can be read expected"):
+        list_videos(videos)
+
+
+def test_files_of_one_id_have_a_line_each(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "xy":
+        (videos / name).mkdir()
+        write_clip(videos / name / "a.mp4", 8)
+    cache = tmp_path / "cache"
+    for _ in range(2):
+        call(capsys, ["--videos", videos, "--cache", cache, *SMALL])
+        assert counts(cache)["failed"] == 2
+        assert {i: r["attempts"] for i, r in failed(cache).items()} == {
+            "a (x/a.mp4)": 1,
+            "a (y/a.mp4)": 1,
+        }
+
+
+def test_another_folder_leaves_the_failures_of_the_first(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second, cache = tmp_path / "second", tmp_path / "cache"
+    second.mkdir()
+    (videos / "bad1.mp4").write_bytes(b"no video")
+    (second / "bad2.mp4").write_bytes(b"no video either")
+    for folder in (videos, second):
+        call(capsys, ["--videos", folder, "--cache", cache, *SMALL])
+    assert failed(cache).keys() == {"bad1", "bad2"}
+    (second / "bad2.mp4").unlink()
+    write_clip(second / "e.mp4", 8)
+    call(capsys, ["--videos", second, "--cache", cache, *SMALL])
+    assert failed(cache).keys() == {"bad1"}
+
+
+def test_what_is_there_is_no_failure_whoever_failed_at_it(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    job = prepare(load_config(None, SMALL), videos, [])
+    steps, error = job.steps(cache), ItemError(FailureReason.DECODE_TIMEOUT, "too slow")
+    cache.mkdir()
+    task = next(make_tasks(job, steps, job.videos, Failures(cache), retry=False, checksums={}))
+    found = steps.examine(task, Manifest(cache))
+    assert isinstance(found, Examined)
+    assert steps.failed_unless_there(found, error).status == "failed"
+    cache.rmdir()
+    words = ["--videos", videos, "--cache", cache, *SMALL]
+    call(capsys, words)
+    assert steps.failed_unless_there(found, error).status == "skipped"
+    other = replace(found, fingerprint="of another video")
+    assert steps.failed_unless_there(other, error).status == "failed"
+    # The line of another command that failed at it before this one did it:
+    late = Failures(cache)
+    late.add("a", error, stage="extract", sha256=found.sha256, settings=task.failure_key)
+    assert call(capsys, words)[0] == 0
+    assert (counts(cache)["skipped"], failed(cache)) == (2, {})
+
+
+def test_a_result_removes_a_line_that_another_added_later(tmp_path: Path) -> None:
+    ours, theirs = Failures(tmp_path), Failures(tmp_path)
+    theirs.add("a", ItemError(FailureReason.NO_FRAMES, "n"), stage="s", sha256="", settings="")
+    ours.remove("a")
+    assert failed(tmp_path) == {}
+
+
+def test_a_setting_that_failures_tell_one_to_raise_tries_them_again(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    words = ["--videos", videos, "--cache", cache, *SMALL]
+    code, out, _ = call(capsys, [*words, "decode.timeout_s=0.0001"])
+    assert (code, counts(cache)["failed"]) == (1, 2)
+    assert "to try them again: --retry-failed" in out
+    call(capsys, [*words, "decode.timeout_s=0.0001"])
+    assert {row["attempts"] for row in failed(cache).values()} == {1}
+    assert call(capsys, words)[0] == 0
+    assert counts(cache)["done"] == 2
+
+
+def test_a_dry_run_refuses_what_the_command_would(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    words = ["--videos", videos, "--cache", cache, *SMALL]
+    call(capsys, words)
+    for more in ([], ["--dry-run"]):
+        code, _, err = call(capsys, [*words, *more, "union=none"])
+        assert code == 2
+        assert "was made with settings.union=full" in err
+    (cache / "cache.json").unlink()
+    code, _, err = call(capsys, [*words, "--dry-run"])
+    assert (code, "has clips but no cache.json" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--max-failures", "-1"], "--max-failures: 0 or more expected, got -1"),
+        (["--time-limit", "5"], "--engine ray expected with them"),
+        (
+            ["detection.backend=detectron2", "detection.config=a.yaml", "detection.compile=true"],
+            "detection.compile: not with detection.backend=detectron2",
+        ),
+    ],
+)
+def test_words_that_would_do_nothing_are_refused(
+    videos: Path, tmp_path: Path, more: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = SMALL if more[0].startswith("--") else ["detection.weights=a.pkl"]
+    code, _, err = call(capsys, ["--videos", videos, "--cache", tmp_path / "c", *words, *more])
+    assert code == 2
+    assert says in err
+    assert not (tmp_path / "c").exists()
+
+
+def test_paths_that_are_no_text_are_written_all_the_same(videos: Path, tmp_path: Path) -> None:
+    odd, cache = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")), tmp_path / "cache"
+    videos.rename(odd)
+    assert main(["--videos", str(odd), "--cache", str(cache), *SMALL]) == 0
+    tree = json.loads((cache / "run.json").read_text(encoding="utf-8"))
+    assert tree["argv"][1] == str(odd)
+    assert tree["counts"]["done"] == 2

@@ -1,0 +1,314 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.cache.folder import read_manifest
+from pipeline.config.schema import load_config
+from pipeline.datasets.video_files import VideoFile
+from pipeline.errors import FailureReason, UsageError
+from pipeline.extract import main
+from pipeline.extraction import cluster
+from pipeline.extraction.cluster import OneByOne, RayEngine, make_one_by_one
+from pipeline.extraction.job import prepare
+from pipeline.extraction.local import LocalEngine
+from pipeline.extraction.shard import Shard, parse_shard
+from pipeline.extraction.steps import Networks, Outcome, Steps, Task
+from tests.pipeline.test_extract import SMALL
+from tests.pipeline.video_maker import write_clip
+
+ROOT = Path(__file__).resolve().parents[3]
+Tree = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four clips and one that is none."""
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(4):
+        write_clip(folder / f"V{number}.mp4", 12 + number)
+    (folder / "text.mp4").write_text("no video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """What one plain run makes."""
+    cache = tmp_path_factory.mktemp("whole") / "cache"
+    assert extract(videos, cache) == 1
+    return tree(cache)
+
+
+def extract(videos: Path, cache: Path, *words: str) -> int:
+    return main(["--videos", str(videos), "--cache", str(cache), *SMALL, *words])
+
+
+def tree(cache: Path) -> Tree:
+    names = ("*.safetensors", "manifest.jsonl", "cache.json")
+    return {p.name: p.read_bytes() for name in names for p in cache.glob(name)}
+
+
+def counts(cache: Path, name: str = "run.json") -> dict[str, int]:
+    return json.loads((cache / name).read_text())["counts"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["decode.workers=0"],
+        ["decode.workers=3"],
+        ["device=cpu,cpu", "decode.workers=2"],
+        ["--engine", "ray", "--actors", "2"],
+    ],
+)
+def test_every_way_of_working_makes_the_same_bytes(
+    videos: Path, whole: Tree, tmp_path: Path, words: list[str]
+) -> None:
+    assert extract(videos, tmp_path, *words) == 1
+    assert tree(tmp_path) == whole
+    assert counts(tmp_path) == {"found": 5, "done": 4, "skipped": 0, "failed": 1}
+    assert print.__module__ == "builtins"  # Ray would put its own there
+    # Settings that say how fast determine no content: nothing is left to do.
+    assert extract(videos, tmp_path) == 1
+    assert counts(tmp_path) == {"found": 5, "done": 0, "skipped": 4, "failed": 1}
+
+
+def test_shards_in_one_folder_equal_one_run(videos: Path, whole: Tree, tmp_path: Path) -> None:
+    found = 0
+    for index in (3, 1, 2):
+        extract(videos, tmp_path, "--shard", f"{index}/3")
+        found += counts(tmp_path, f"run-{index}-of-3.json")["found"]
+    assert found == 5
+    assert tree(tmp_path) == whole
+    lines = (tmp_path / "failures.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["text"]
+
+
+def test_a_manifest_is_settled_by_the_last_who_writes(
+    videos: Path, whole: Tree, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    assert extract(videos, cache, "--limit", "1") == 0
+    script = (
+        "import sys; from pathlib import Path; from pipeline.writers import Writer\n"
+        "with Writer(Path(sys.argv[1])): print('ready', flush=True); sys.stdin.read()"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(cache)], stdin=pipe, stdout=pipe, cwd=ROOT
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with open(cache / "manifest.jsonl", "a") as file:
+            file.write("\n")
+        assert extract(videos, cache) == 1
+        assert tree(cache) != whole  # the other may be about to append
+        other.communicate(b"")
+    assert extract(videos, cache) == 1
+    assert tree(cache) == whole
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/2", "1/2/3", "¹/²"])
+def test_shards_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="i/N with i from 1 to N expected"):
+        parse_shard(text)
+
+
+def test_a_shard_of_a_job_array() -> None:
+    names = [f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "MIN", "MAX", "STEP", "COUNT")]
+    given = dict(zip(names, ("14", "10", "18", "4", "3"), strict=True))
+    assert parse_shard("slurm", given) == Shard(2, 3)
+    with pytest.raises(UsageError, match="evenly spaced"):
+        parse_shard("slurm", given | {"SLURM_ARRAY_TASK_COUNT": "2"})
+    with pytest.raises(UsageError, match="SLURM_ARRAY_TASK_ID"):
+        parse_shard("slurm", {})
+    ids = [f"video{i}" for i in range(200)]
+    parts = [[i for i in ids if Shard(n, 4).has(i)] for n in (1, 2, 3, 4)]
+    assert sorted(i for part in parts for i in part) == sorted(ids)
+    assert min(map(len, parts)) > 30
+
+
+def test_a_limit_and_a_dry_run(
+    videos: Path, whole: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    assert extract(videos, cache, "--dry-run", "detection.width=8") == 0
+    out = capsys.readouterr().out
+    assert "found 5: 0 done before, 0 would fail, 5 to do with 15 frames" in out
+    assert "8 pairs a frame assumed" in out
+    # 15 frames, 8 pairs and 9 boxes each, Cu = 128, F = 256, O = 36
+    per_frame = 8 * (2 * 49 * 128 + 16) + 9 * (2 * (256 + 36) + 28)
+    assert f"disk: {15 * per_frame / 1e9:.3g} GB" in out
+    assert "try: --limit 20" in out
+    assert not cache.exists()
+    assert extract(videos, cache, "--limit", "2") == 0
+    assert counts(cache) == {"found": 2, "done": 2, "skipped": 0, "failed": 0}
+    capsys.readouterr()
+    extract(videos, cache, "--limit", "2")  # writes nothing, and keeps what was measured
+    assert extract(videos, cache, "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "found 5: 2 done before, 0 would fail, 3 to do with 9 frames" in out
+    assert "as in the last run here" in out
+    size = sum(p.stat().st_size for p in cache.glob("*.safetensors"))
+    assert f"disk: {9 * size / 6 / 1e9:.3g} GB" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--limit", "0"], "--limit: a number above 0 expected"),
+        (["--time-limit", "-1"], "--time-limit: a number above 0 expected"),
+        (["--actors", "2"], "--engine ray expected"),
+        (["device=cpu,tpu"], "auto, cpu or cuda"),
+        (["decode.workers=-1"], "decode.workers"),
+        (["decode.memory_gb=-1"], "decode.memory_gb"),
+        (["decode.timeout_s=inf"], "decode.timeout_s"),
+    ],
+)
+def test_words_that_make_no_sense(
+    videos: Path, tmp_path: Path, words: list[str], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        extract(videos, tmp_path / "cache", *words)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_clips_that_rotted_are_found_and_made_again(
+    videos: Path, whole: Tree, tmp_path: Path
+) -> None:
+    assert extract(videos, tmp_path) == 1
+    path = tmp_path / "V1.safetensors"
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    assert extract(videos, tmp_path, "--verify") == 1
+    assert counts(tmp_path)["done"] == 1
+    assert tree(tmp_path) == whole
+
+
+def run_apart(videos: Path, cache: Path) -> subprocess.Popen[bytes]:
+    words = ["--videos", str(videos), "--cache", str(cache), *SMALL]
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline.extract", *words],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_a_run_that_is_stopped_is_finished_by_the_next(
+    videos: Path, whole: Tree, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    with run_apart(videos, tmp_path) as process:
+        wait_for(lambda: list(tmp_path.glob("*.safetensors")))
+        process.send_signal(number)
+        assert process.wait(timeout=60) == code
+    if number != signal.SIGKILL:
+        assert json.loads((tmp_path / "run.json").read_text())["status"] == "interrupted"
+        assert not list(tmp_path.glob(".*tmp*"))
+    there = len(list(tmp_path.glob("*.safetensors")))
+    known = len(read_manifest(tmp_path))
+    assert there - known in (0, 1)
+    assert extract(videos, tmp_path) == 1
+    assert counts(tmp_path)["skipped"] == known
+    assert tree(tmp_path) == whole
+    assert not list(tmp_path.glob(".*tmp*"))
+
+
+def make_crashing(steps: Steps) -> Callable[[Task], Outcome]:
+    """Work that takes its process along for some videos, and hangs for one."""
+    real = make_one_by_one(steps)
+
+    def work(task: Task) -> Outcome:
+        if task.video_id in ("V02", "V05", "V09"):
+            os._exit(1)
+        if task.video_id == "V07":
+            time.sleep(600)
+        return real(task)
+
+    return work
+
+
+def steps_of(videos: Path, cache: Path) -> tuple[Steps, list[Task]]:
+    config = load_config(None, [*SMALL, "detection.preset=action-genome"])
+    job = prepare(config, videos, [])
+    cache.mkdir(exist_ok=True)
+    return job.steps(cache), [Task(video) for video in job.videos]
+
+
+def test_actors_that_crash_or_hang_cost_their_videos_alone(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for i in range(12):
+        shutil.copy(videos / "V0.mp4", many / f"V{i:02}.mp4")
+    monkeypatch.setattr(cluster, "_START_S", 20.0)
+    steps, tasks = steps_of(many, tmp_path / "cache")
+    engine = RayEngine(steps, actors=2, time_limit_s=5, make=make_crashing)
+    outcomes = {outcome.item: outcome for outcome in engine.run(tasks)}
+    assert sorted(outcomes) == [f"V{i:02}" for i in range(12)]
+    failed = {k: o.error.reason.value for k, o in outcomes.items() if o.error is not None}
+    died = dict.fromkeys(("V02", "V05", "V09"), "worker-died")
+    assert failed == died | {"V07": "time-limit"}
+    assert sorted(read_manifest(tmp_path / "cache")) == sorted(set(outcomes) - set(failed))
+
+
+def test_actors_on_two_nodes_share_the_work(videos: Path, whole: Tree, tmp_path: Path) -> None:
+    """Two raylets on this machine, joined as two machines are."""
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    try:
+        nodes.add_node(num_cpus=2)
+        words = ["--engine", "ray", "--address", nodes.address, "--actors", "2"]
+        assert extract(videos, tmp_path, *words) == 1
+    finally:
+        nodes.shutdown()
+    assert tree(tmp_path) == whole
+
+
+def test_an_address_where_no_cluster_is(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a Ray cluster expected"):
+        extract(videos, tmp_path, "--engine", "ray", "--address", "not an address")
+
+
+def test_leaving_an_engine_early_ends_its_threads(videos: Path, tmp_path: Path) -> None:
+    before = threading.active_count()
+    steps, tasks = steps_of(videos, tmp_path / "cache")
+    outcomes = LocalEngine(steps, [Networks(steps, torch.device("cpu"))]).run(tasks)
+    next(outcomes)
+    outcomes.close()
+    assert threading.active_count() == before
+
+
+def test_one_by_one_is_a_writer_while_it_lives(videos: Path, tmp_path: Path) -> None:
+    steps, tasks = steps_of(videos, tmp_path / "cache")
+    work = OneByOne(steps, torch.device("cpu"))
+    assert work(tasks[0]).status == "done"
+    assert work(tasks[0]).status == "skipped"
+    missing = work(Task(VideoFile(tmp_path / "no.mp4", "no")))
+    assert missing.error is not None
+    assert missing.error.reason is FailureReason.MISSING_VIDEO
+    assert list(steps.cache.glob(".writer*"))
+    work.close()
+    assert not list(steps.cache.glob(".writer*"))

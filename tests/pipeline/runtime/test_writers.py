@@ -1,0 +1,222 @@
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.cache import folder as cache_folder
+from pipeline.cache.folder import (
+    Manifest,
+    append_manifest,
+    clip_path,
+    read_manifest,
+    settle_manifest,
+    store_clip,
+)
+from pipeline.errors import FailureReason, ItemError
+from pipeline.runtime import files, writers
+from pipeline.runtime.files import host_mark, write_temporary
+from pipeline.runtime.run_record import Counts, Failures
+from pipeline.runtime.writers import Writer, folder_lock, living_writers, sweep_temporary_files
+from tests.pipeline.clips import random_clip
+
+ROOT = Path(__file__).resolve().parents[3]
+LIVING = """
+import sys, time
+from pathlib import Path
+from pipeline.runtime.files import write_temporary
+from pipeline.runtime.writers import Writer
+folder = Path(sys.argv[1])
+with Writer(folder):
+    write_temporary(folder / "clip", b"half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_living_writer_keeps_its_files_and_a_dead_one_does_not(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", LIVING, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert living_writers(tmp_path) == [f"{host_mark()}-{process.pid}"]
+        assert sweep_temporary_files(tmp_path) == []
+        process.kill()
+    assert living_writers(tmp_path) == []
+    assert len(sweep_temporary_files(tmp_path)) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_whose_number_another_process_has_now_is_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Process 1 runs: it began before the one file, and after the other, as far as one can tell."""
+    old, new = (tmp_path / f".{name}.tmp-{host_mark()}-1-00000000" for name in ("old", "new"))
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (1, 1))
+    assert sweep_temporary_files(tmp_path) == [old]
+    # Where the system does not tell when a process began, its lock has to.
+    monkeypatch.setattr(writers, "_start_time", lambda _: None)
+    assert sweep_temporary_files(tmp_path) == [new]
+
+
+def test_a_living_writer_keeps_its_files_where_locks_do_not_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    words = [sys.executable, "-c", LIVING, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert sweep_temporary_files(tmp_path) == []
+        process.kill()
+
+
+def test_a_file_whose_temporary_one_was_swept_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = iter([True])
+
+    def swept(path: Path, data: bytes) -> Path:
+        temporary = write_temporary(path, data)
+        if next(first, False):
+            temporary.unlink()
+        return temporary
+
+    monkeypatch.setattr(files, "write_temporary", swept)
+    files.write_atomically(tmp_path / "run.json", b"{}")
+    assert (tmp_path / "run.json").read_bytes() == b"{}"
+    with pytest.raises(FileNotFoundError):
+        files.write_atomically(tmp_path / "no folder" / "run.json", b"{}")
+
+
+def test_files_of_another_machine_are_swept_once_they_are_old(tmp_path: Path) -> None:
+    young, old = (tmp_path / f".{name}.tmp-00000000-7-00000000" for name in ("young", "old"))
+    for path in (young, old):
+        path.touch()
+    os.utime(old, (time.time() - 3600,) * 2)
+    assert sweep_temporary_files(tmp_path) == [old]
+
+
+def test_names_of_others_are_left_alone(tmp_path: Path) -> None:
+    for name in (".x.tmp-1-2", "clip.tmp-00000000-7-00000000", ".lock", "notes.tmp"):
+        (tmp_path / name).touch()
+    assert sweep_temporary_files(tmp_path) == []
+
+
+def test_this_process_is_no_other_writer(tmp_path: Path) -> None:
+    with Writer(tmp_path):
+        kept = write_temporary(tmp_path / "clip", b"half")
+        assert living_writers(tmp_path) == []
+        assert sweep_temporary_files(tmp_path) == []
+        assert kept.is_file()
+    assert not list(tmp_path.glob(".writer*"))
+
+
+def test_a_line_after_one_that_was_cut_off_is_whole(tmp_path: Path) -> None:
+    append_manifest(tmp_path, {"id": "a"})
+    with open(tmp_path / "manifest.jsonl", "a") as file:
+        file.write('{"id": "b", "sh')
+    append_manifest(tmp_path, {"id": "c"})
+    assert sorted(read_manifest(tmp_path)) == ["a", "c"]
+
+
+def test_a_line_of_which_any_bit_flipped_is_passed_over(tmp_path: Path) -> None:
+    row = {"id": "a", "sha256": "0" * 64, "frames": 3}
+    append_manifest(tmp_path, row)
+    path = tmp_path / "manifest.jsonl"
+    whole = path.read_bytes()
+    assert read_manifest(tmp_path) == {"a": row}
+    for number in range(8 * (len(whole) - 1)):
+        data = bytearray(whole)
+        data[number // 8] ^= 1 << number % 8
+        path.write_bytes(data)
+        assert read_manifest(tmp_path) == {}, (number, bytes(data))
+
+
+def test_lines_that_are_no_rows_are_passed_over(tmp_path: Path) -> None:
+    lines = ("[]", "7", '"a"', "null", '{"id": "a"}', '{"line": 1}', "\\", "[" * 100_000)
+    (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
+    assert read_manifest(tmp_path) == {}
+
+
+def test_a_manifest_reads_what_others_add_and_what_they_rewrite(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path)
+    assert manifest.rows() == {}
+    append_manifest(tmp_path, {"id": "b", "n": 1})
+    append_manifest(tmp_path, {"id": "a", "n": 1})
+    assert manifest.rows()["b"]["n"] == 1
+    append_manifest(tmp_path, {"id": "b", "n": 2})
+    assert {k: row["n"] for k, row in manifest.rows().items()} == {"a": 1, "b": 2}
+    settle_manifest(tmp_path, {})
+    lines = (tmp_path / "manifest.jsonl").read_text().splitlines()
+    assert [(json.loads(line)["id"], json.loads(line)["n"]) for line in lines] == [
+        ("a", 1),
+        ("b", 2),
+    ]
+    append_manifest(tmp_path, {"id": "a", "n": 3})
+    assert {k: row["n"] for k, row in manifest.rows().items()} == {"a": 3, "b": 2}
+
+
+def test_lines_that_were_lost_are_written_again(tmp_path: Path) -> None:
+    append_manifest(tmp_path, {"id": "a", "n": 1})
+    settle_manifest(tmp_path, {"a": {"id": "a", "n": 0}, "b": {"id": "b", "n": 1}})
+    assert {k: row["n"] for k, row in read_manifest(tmp_path).items()} == {"a": 1, "b": 1}
+
+
+def test_a_clip_whose_temporary_file_was_swept_is_stored_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swept(path: Path, data: bytes) -> Path:
+        temporary = write_temporary(path, data)
+        temporary.unlink()
+        return temporary
+
+    monkeypatch.setattr(cache_folder, "write_temporary", swept)
+    row = store_clip(tmp_path, random_clip([3, 2]))
+    assert clip_path(tmp_path, row["id"]).stat().st_size == row["bytes"]
+
+
+def test_two_runs_share_one_list_of_failures(tmp_path: Path) -> None:
+    error = ItemError(FailureReason.CORRUPT_VIDEO, "x: broken")
+    ours, theirs = Failures(tmp_path), Failures(tmp_path)
+    ours.add("a", error, stage="extract", sha256="1", settings="s")
+    theirs.add("b", error, stage="extract", sha256="2", settings="s")
+    ours.add("a", error, stage="extract", sha256="1", settings="s")
+    assert (Failures(tmp_path).known("a") or {})["attempts"] == 2
+    theirs.remove("b")
+    found = Failures(tmp_path)
+    assert found.known("b") is None
+    found.keep_only(set())
+    assert (tmp_path / "failures.jsonl").read_text() == ""
+
+
+def test_writers_in_threads_lose_no_line(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        for i in range(20):
+            append_manifest(tmp_path, {"id": f"{number}-{i}"})
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read_manifest(tmp_path)) == 80
+
+
+def test_a_folder_where_no_lock_can_be_had_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    with folder_lock(tmp_path):
+        pass
+
+
+def test_counts_that_do_not_add_up_are_told() -> None:
+    Counts(found=2, done=1, failed=1).check()
+    with pytest.raises(AssertionError, match="pending 1"):
+        Counts(found=2, done=1).check()

@@ -1,0 +1,136 @@
+"""Speed of reading some frames of cached clips against a plain read of the same bytes."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.cache.clip import CachedClip, ClipHeader, ClipReader, save_clip
+from tools.proofs.benchmarks.timing import time_rounds
+
+PLAIN, OURS = "plain read of the same bytes", "ClipReader.read"
+_WIDTH, _CHANNELS, _CLASSES = 2048, 1024, 36
+
+
+@dataclass(frozen=True)
+class ReadingPlan:
+    """What is measured.
+
+    Attributes:
+        num_clips: files of a round.
+        num_frames: of a clip, T.
+        num_read: random frames read of each.
+        pairs: of a frame.
+        rounds: measured turns.
+        seed: of features and of the choice.
+    """
+
+    num_clips: int
+    num_frames: int
+    num_read: int
+    pairs: int
+    rounds: int
+    seed: int = 0
+
+
+def benchmark_reading(plan: ReadingPlan) -> dict[str, Any]:
+    """Measure on files that the system holds in memory; a JSON tree."""
+    rng = np.random.default_rng(plan.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{i}.safetensors" for i in range(plan.num_clips)]
+        clip = _clip(plan)
+        for path in paths:
+            save_clip(path, clip)
+        rows = [
+            sorted(rng.choice(plan.num_frames, plan.num_read, replace=False).tolist())
+            for _ in paths
+        ]
+        spans = [_spans(path, clip, picked) for path, picked in zip(paths, rows, strict=True)]
+
+        def plain() -> None:
+            for path, parts in zip(paths, spans, strict=True):
+                read_plainly(path, parts)
+
+        def ours() -> None:
+            for path, picked in zip(paths, rows, strict=True):
+                ClipReader(path).read(picked, half=True)
+
+        variants: dict[str, Callable[[], Any]] = {PLAIN: plain, OURS: ours}
+        timed = time_rounds(variants, plan.rounds, torch.device("cpu"))
+    read = sum(size for parts in spans for _, size in parts)
+    best = {name: min(measured.seconds) for name, measured in timed.items()}
+    return {
+        "megabytes": read / 1e6,
+        "rows": {name: {"megabytes_per_s": read / s / 1e6} for name, s in best.items()},
+        "ratio": best[PLAIN] / best[OURS],
+        "plan": {"clips": plan.num_clips, "frames": plan.num_frames, "read": plan.num_read},
+    }
+
+
+def read_plainly(path: Path, parts: list[tuple[int, int]]) -> np.ndarray:
+    """Parts (offset, size) of a file, one after another in a fresh array of bytes."""
+    data = np.empty(sum(size for _, size in parts), dtype=np.uint8)
+    view, filled = memoryview(data), 0  # type: ignore[arg-type]
+    with open(path, "rb", buffering=0) as file:
+        for offset, size in parts:
+            file.seek(offset)
+            filled += file.readinto(view[filled : filled + size])
+    return data
+
+
+def _clip(plan: ReadingPlan) -> CachedClip:
+    g = torch.Generator().manual_seed(plan.seed)
+    T, K = plan.num_frames, plan.pairs
+    N, P = T * (K + 1), T * K
+    corners = torch.rand(N, 2, generator=g) * 100
+    header = ClipHeader("READ", "", {}, {}, "detected", "proposal")
+    return CachedClip(
+        header,
+        frame_index=torch.arange(T),
+        timestamps_s=torch.arange(T, dtype=torch.float64),
+        box_offsets=torch.arange(T + 1) * (K + 1),
+        pair_offsets=torch.arange(T + 1) * K,
+        boxes=torch.cat([corners, corners + 50], 1),
+        labels=torch.arange(K + 1).repeat(T) % _CLASSES,
+        scores=torch.rand(N, generator=g),
+        distribution=torch.rand(N, _CLASSES, generator=g),
+        box_features=torch.randn(N, _WIDTH, generator=g).relu(),
+        pairs=torch.stack([torch.zeros(K, dtype=torch.int64), torch.arange(1, K + 1)], 1).repeat(
+            T, 1
+        ),
+        union_features=torch.randn(P, _CHANNELS, 7, 7, generator=g).relu(),
+    )
+
+
+def _spans(path: Path, clip: CachedClip, picked: list[int]) -> list[tuple[int, int]]:
+    """(offset, size) of the rows of the frames picked, as the file's header tells."""
+    with open(path, "rb") as file:
+        start = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(start))
+    of_boxes = ("boxes", "labels", "scores", "distribution", "box_features")
+    found = []
+    for name in (*of_boxes, "pairs", "union_features"):
+        low, high = header[name]["data_offsets"]
+        offsets = clip.box_offsets if name in of_boxes else clip.pair_offsets
+        row = (high - low) // int(offsets[-1])
+        for t in picked:
+            first, last = int(offsets[t]), int(offsets[t + 1])
+            found.append((8 + start + low + first * row, (last - first) * row))
+    return found
+
+
+def print_reading(result: dict[str, Any]) -> None:
+    """The table on a terminal."""
+    plan = result["plan"]
+    print(
+        f"{plan['read']} random frames of {plan['frames']}, {plan['clips']} clips, "
+        f"{result['megabytes']:.1f} MB, from the system's cache; the best round counts\n"
+    )
+    for name, row in result["rows"].items():
+        print(f"{name:30}{row['megabytes_per_s']:10.0f} MB/s")
+    print(f"ratio {result['ratio']:.2f}")

@@ -1,0 +1,230 @@
+"""Speed of the detector: exact and fast, the original's formulation, torchvision's stock model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops import box_iou
+
+from detection.build import NetworkSize, build_detector, seed_weights
+from detection.detections import Detections
+from detection.detector import Detector
+from detection.fast import make_fast
+from relations.boxes import union_boxes
+from tools.proofs.benchmarks.original_loop import detect_as_original
+from tools.proofs.benchmarks.timing import (
+    Measured,
+    count_gmac,
+    matrix_rate,
+    synchronize,
+    time_rounds,
+)
+
+NUM_CLASSES = 36
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        frames: (T, 3, H, W) uint8.
+        depth, width: of the ResNet.
+        short_side: pixels.
+        batch_size: frames per call of ours; the original takes ten.
+        rounds: measured turns.
+        compiles: also measure the compiled trunk.
+        device: where.
+    """
+
+    frames: Tensor
+    depth: int
+    width: int
+    short_side: int
+    batch_size: int
+    rounds: int
+    compiles: bool
+    device: torch.device
+    seed: int = 0
+
+
+def benchmark_detector(plan: Plan) -> dict[str, Any]:
+    """Measure; a JSON tree of rows, stages and losses of accuracy."""
+    frames = plan.frames.to(plan.device)
+    exact, fast = _build(plan), make_fast(_build(plan))
+    folded = make_fast(_build(plan), dtype=torch.float32)
+    rates = {
+        "float32": matrix_rate(torch.float32, plan.device),
+        "bfloat16": matrix_rate(torch.bfloat16, plan.device),
+    }
+    # Where bfloat16 is emulated, one frame tells enough.
+    few = frames if rates["bfloat16"] > rates["float32"] else frames[:1]
+    variants: dict[str, Callable[[], Any]] = {
+        "original formulation": lambda: detect_as_original(exact, frames),
+        "ours, exact": lambda: run_ours(exact, frames, plan.batch_size),
+        "ours, folded": lambda: run_ours(folded, frames, plan.batch_size),
+        "ours, fast": lambda: run_ours(fast, few, plan.batch_size),
+    }
+    if plan.compiles:
+        slow = make_fast(_build(plan), dtype=torch.float32, compile_trunk=True)
+        quick = make_fast(_build(plan), compile_trunk=True)
+        variants["ours, folded, compiled"] = lambda: run_ours(slow, frames, plan.batch_size)
+        variants["ours, fast, compiled"] = lambda: run_ours(quick, few, plan.batch_size)
+    stock = _stock(plan)
+    images = [frame.float() / 255 for frame in frames]
+    variants["torchvision R-FPN"] = lambda: [
+        stock(images[i : i + plan.batch_size]) for i in range(0, len(images), plan.batch_size)
+    ]
+    given = _given_boxes(exact, frames, plan.batch_size)
+    variants["ours, exact, given boxes"] = lambda: run_given(exact, frames, given)
+    with torch.inference_mode():
+        gmac = {name: count_gmac(run) for name, run in variants.items() if "compiled" not in name}
+        gmac |= {f"{name}, compiled": gmac[name] for name in ("ours, folded", "ours, fast")}
+        timed = time_rounds(variants, plan.rounds, plan.device)
+        stages = {
+            "exact": stage_table(exact, frames[: plan.batch_size], plan),
+            "folded": stage_table(folded, frames[: plan.batch_size], plan),
+            "fast": stage_table(fast, few[: plan.batch_size], plan),
+        }
+        loss = {
+            "folded": accuracy_loss(exact, folded, frames, plan.batch_size),
+            "fast": accuracy_loss(exact, fast, few, plan.batch_size),
+        }
+    return {
+        "frames": list(frames.shape),
+        "rows": _rows(timed, gmac, rates, {n: len(few if "fast" in n else frames) for n in timed}),
+        "stages": stages,
+        "against_exact": loss,
+        "matrix_gmac_per_s": rates,
+    }
+
+
+def _rows(
+    timed: dict[str, Measured],
+    gmac: dict[str, float],
+    rates: dict[str, float],
+    counts: dict[str, int],
+) -> dict[str, dict[str, Any]]:
+    """A row of the table per variant; `counts` are the frames each ran on."""
+    original = "original formulation"
+    baseline = min(timed[original].seconds) / counts[original]
+    rows = {}
+    for name, measured in timed.items():
+        count = counts[name]
+        best = min(measured.seconds) / count
+        rate = rates["bfloat16" if "fast" in name else "float32"]
+        rows[name] = {
+            "frames_per_s": 1 / best,
+            "ratio": baseline / best,
+            "gmac_per_frame": gmac[name] / count,
+            "matrix_share": gmac[name] / count / best / rate,
+            "frames": count,
+            "peak_bytes": measured.peak_bytes,
+            "rounds_s": measured.seconds,
+        }
+    return rows
+
+
+def run_ours(detector: Detector, frames: Tensor, batch_size: int) -> list[Detections]:
+    """Boxes, features and union features, as extraction does."""
+    results = []
+    for start in range(0, len(frames), batch_size):
+        found, maps = detector.detect(frames[start : start + batch_size])
+        unions = [union_boxes(d.boxes[:1].expand(len(d), 4), d.boxes)[1:] for d in found]
+        detector.pool_union(maps, unions)
+        results += found
+    return results
+
+
+def run_given(detector: Detector, frames: Tensor, given: list[Tensor]) -> None:
+    """The same for boxes that are given."""
+    for t, boxes in enumerate(given):
+        labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+        _, maps = detector.describe(frames[t : t + 1], [boxes], [labels])
+        detector.pool_union(maps, [union_boxes(boxes[:1].expand(len(boxes), 4), boxes)[1:]])
+
+
+def stage_table(detector: Detector, frames: Tensor, plan: Plan) -> dict[str, dict[str, float]]:
+    """Milliseconds per frame and GMAC per frame of trunk, proposals and box heads."""
+    maps = detector.feature_maps(frames)
+    sizes = [maps.size] * len(frames)
+    proposals = detector.rpn(maps.levels, maps.padded_size, sizes)
+    head = detector.roi_head
+    stages: dict[str, Callable[[], Any]] = {
+        "trunk": lambda: detector.feature_maps(frames),
+        "proposals": lambda: detector.rpn(maps.levels, maps.padded_size, sizes),
+        "box heads": lambda: head.features(head.pool(maps.levels, proposals)),
+    }
+    timed = time_rounds(stages, max(plan.rounds, 2), plan.device)
+    synchronize(plan.device)
+    return {
+        name: {
+            "ms_per_frame": min(timed[name].seconds) / len(frames) * 1e3,
+            "gmac_per_frame": count_gmac(run) / len(frames),
+        }
+        for name, run in stages.items()
+    }
+
+
+def accuracy_loss(
+    exact: Detector, fast: Detector, frames: Tensor, batch_size: int
+) -> dict[str, float]:
+    """What fast changes on these frames.
+
+    Returns:
+        `feature_error`: relative L2 of box features on the same boxes; `boxes_kept`: share of the
+        exact boxes that fast finds too, same class, IoU above 0.9; `score_error`: largest score
+        difference of those; `exact_boxes`, `fast_boxes`: counts.
+    """
+    a, b = run_ours(exact, frames, batch_size), run_ours(fast, frames, batch_size)
+    kept, score, squares, total = 0, 0.0, 0.0, 0.0
+    for t, (one, other) in enumerate(zip(a, b, strict=True)):
+        frame = frames[t : t + 1]
+        wanted = exact.describe(frame, [one.boxes], [one.labels])[0][0].features
+        got = fast.describe(frame, [one.boxes], [one.labels])[0][0].features
+        squares += float((got - wanted).square().sum())
+        total += float(wanted.square().sum())
+        if not len(one) or not len(other):
+            continue
+        overlap = box_iou(one.boxes, other.boxes) * (one.labels[:, None] == other.labels[None])
+        best, row = overlap.max(1)
+        good = best > 0.9
+        kept += int(good.sum())
+        if bool(good.any()):
+            score = max(score, float((one.scores - other.scores[row])[good].abs().max()))
+    count = sum(len(d) for d in a)
+    return {
+        "feature_error": (squares / total) ** 0.5 if total else 0.0,
+        "boxes_kept": kept / count if count else 1.0,
+        "score_error": score,
+        "exact_boxes": count,
+        "fast_boxes": sum(len(d) for d in b),
+    }
+
+
+def _build(plan: Plan) -> Detector:
+    size = NetworkSize(depth=plan.depth, width=plan.width)
+    detector = build_detector(num_classes=NUM_CLASSES, size=size, short_side=plan.short_side)
+    seed_weights(detector, plan.seed)
+    return detector.requires_grad_(False).to(plan.device)
+
+
+def _stock(plan: Plan) -> FasterRCNN:
+    depth = plan.depth if plan.depth in (50, 101, 152) else 50
+    backbone = resnet_fpn_backbone(backbone_name=f"resnet{depth}", weights=None)
+    side = plan.short_side
+    model = FasterRCNN(backbone, NUM_CLASSES + 1, min_size=side, max_size=4 * side)
+    return model.eval().requires_grad_(False).to(plan.device)
+
+
+def _given_boxes(detector: Detector, frames: Tensor, batch_size: int) -> list[Tensor]:
+    """Five boxes per frame, as many as Action Genome has at most in a usual frame."""
+    height, width = frames.shape[-2:]
+    box = torch.tensor([[0.1, 0.1, 0.6, 0.9], [0.4, 0.5, 0.7, 0.8], [0.0, 0.6, 1.0, 1.0],
+                        [0.6, 0.1, 0.9, 0.6], [0.3, 0.3, 0.5, 0.5]])  # fmt: skip
+    scaled = box * torch.tensor([width, height, width, height], dtype=torch.float32)
+    return [scaled.to(frames.device) for _ in range(len(frames))]

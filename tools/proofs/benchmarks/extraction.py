@@ -1,0 +1,202 @@
+"""Speed of `pipeline.extract` against the slowest of its parts on the same frames."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.cache.clip import CachedClip
+from pipeline.cache.folder import Manifest, store_clip
+from pipeline.config.schema import load_config
+from pipeline.datasets import ClipAnnotation, FrameAnnotation
+from pipeline.decoding import DecodePool, num_workers
+from pipeline.decoding.video_frames import VideoFrames
+from pipeline.decoding.video_source import VideoSource
+from pipeline.errors import StageError
+from pipeline.extraction.job import Job, prepare
+from pipeline.extraction.local import LocalEngine
+from pipeline.extraction.steps import Examined, Networks, Steps, Task
+from tools.proofs.benchmarks.detector import run_given, run_ours
+from tools.proofs.benchmarks.timing import time_rounds
+
+DECODE, DETECT, DISK, WHOLE = "bare decoding", "bare detector", "bare disk", "extract, end to end"
+#: Boxes of an annotated frame: the person and two objects, as many as Action Genome has on average.
+_GIVEN = torch.tensor([[0.2, 0.1, 0.6, 0.95], [0.5, 0.4, 0.7, 0.6], [0.1, 0.5, 0.4, 0.8]])
+
+
+@dataclass(frozen=True)
+class ExtractionPlan:
+    """What is measured.
+
+    Attributes:
+        videos: folder of videos.
+        num_frames: of each video.
+        words: settings of the extraction.
+        rounds: measured turns.
+        device: where.
+    """
+
+    videos: Path
+    num_frames: int
+    words: tuple[str, ...]
+    rounds: int
+    device: torch.device
+
+
+class _Held:
+    """A `FrameStream` of frames that are decoded already."""
+
+    def __init__(self, batches: list[VideoFrames]) -> None:
+        self._batches = batches
+        self.source: VideoSource | None = batches[0].source
+
+    def __iter__(self) -> Iterator[VideoFrames]:
+        return iter(self._batches)
+
+
+def benchmark_extraction(plan: ExtractionPlan) -> dict[str, Any]:
+    """Measure with detected and with given boxes; a JSON tree."""
+    result: dict[str, Any] = {"boxes": {}}
+    for boxes in ("detected", "ground-truth"):
+        with tempfile.TemporaryDirectory() as folder:
+            result["boxes"][boxes] = _measure(plan, boxes, Path(folder))
+    rows = result["boxes"]
+    rates = {b: rows[b]["rows"][WHOLE]["frames_per_s"] for b in rows}
+    result["given_ratio"] = rates["ground-truth"] / rates["detected"]
+    return result
+
+
+def _measure(plan: ExtractionPlan, boxes: str, folder: Path) -> dict[str, Any]:
+    words = [*plan.words, f"frames.num={plan.num_frames}", f"device={plan.device}"]
+    config = load_config(None, [*words, "detection.weights=random"])
+    job = prepare(config, plan.videos, [])
+    if boxes == "ground-truth":
+        config = load_config(None, [*words, "detection.weights=random", f"boxes={boxes}"])
+        job = replace(job, config=config)
+    steps = job.steps(folder / "cache")
+    steps.cache.mkdir()
+    networks = Networks(steps, plan.device)
+    found = _examine(job, steps, plan, given=boxes == "ground-truth")
+    held = [list(_decode(steps, one)) for one in found]
+    clips = [networks.extract(one, _Held(frames)) for one, frames in zip(found, held, strict=True)]
+    detector = networks.detector
+    batches = [batch.frames.to(plan.device) for frames in held for batch in frames]
+
+    def detect() -> None:
+        with torch.inference_mode():
+            for images in batches:
+                if boxes == "detected":
+                    run_ours(detector, images, len(images))
+                else:
+                    given = _given(*images.shape[-2:]).to(plan.device)
+                    run_given(detector, images, [given] * len(images))
+
+    variants: dict[str, Callable[[], Any]] = {
+        DECODE: lambda: _drain(steps, found),
+        DETECT: detect,
+        DISK: lambda: _store(clips, folder / "disk"),
+        WHOLE: lambda: _extract(steps, networks, found),
+    }
+    timed = time_rounds(variants, plan.rounds, plan.device)
+    frames = sum(clip.num_frames for clip in clips)
+    rows = {
+        name: {"seconds": min(m.seconds), "frames_per_s": frames / min(m.seconds)}
+        for name, m in timed.items()
+    }
+    slowest = max((DECODE, DETECT, DISK), key=lambda name: rows[name]["seconds"])
+    return {
+        "videos": len(clips),
+        "frames": frames,
+        "pairs_per_frame": sum(len(clip.pairs) for clip in clips) / frames,
+        "megabytes": sum(p.stat().st_size for p in (folder / "disk").iterdir()) / 1e6,
+        "rows": rows,
+        "slowest": slowest,
+        "ratio": rows[slowest]["seconds"] / rows[WHOLE]["seconds"],
+        "decode_workers": num_workers(steps.config.decode.workers),
+    }
+
+
+def _examine(job: Job, steps: Steps, plan: ExtractionPlan, *, given: bool) -> list[Examined]:
+    manifest, found = Manifest(steps.cache), []
+    for video in job.videos:
+        plain = replace(steps, config=load_config(None, [*plan.words]))
+        probe = plain.examine(Task(video), manifest)
+        if not isinstance(probe, Examined) or probe.request is None:
+            raise StageError(f"{video.path}: a video that can be decoded expected")
+        annotation = _annotation(video.video_id, plain, probe, plan) if given else None
+        one = steps.examine(Task(video, annotation), manifest)
+        assert isinstance(one, Examined)
+        found.append(one)
+    return found
+
+
+def _annotation(
+    video_id: str, steps: Steps, probe: Examined, plan: ExtractionPlan
+) -> ClipAnnotation:
+    """Given boxes in the frames that are taken uniformly."""
+    assert probe.request is not None
+    probe = replace(probe, request=replace(probe.request, num_uniform=plan.num_frames))
+    frames = []
+    for batch in _decode(steps, probe):
+        boxes = _given(*batch.frames.shape[-2:])
+        for index in batch.frame_index.tolist():
+            predicates = torch.zeros(len(boxes), 26, dtype=torch.bool)
+            labels = torch.arange(len(boxes))
+            frames.append(FrameAnnotation(index, boxes, labels, predicates, None, None))
+    return ClipAnnotation(video_id, None, None, None, None, None, tuple(frames))
+
+
+def _given(height: int, width: int) -> Tensor:
+    return _GIVEN * torch.tensor([width, height, width, height])
+
+
+def _decode(steps: Steps, found: Examined) -> Iterator[VideoFrames]:
+    assert found.request is not None
+    with DecodePool(0) as pool, closing(pool.start(found.request)) as stream:
+        yield from stream
+
+
+def _drain(steps: Steps, found: list[Examined]) -> None:
+    """Decode all, with as many processes as extraction has, and drop the frames."""
+    with DecodePool(num_workers(steps.config.decode.workers)) as pool:
+        streams = [pool.start(one.request) for one in found if one.request]
+        for stream in streams:
+            for _ in stream:
+                pass
+
+
+def _store(clips: list[CachedClip], folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for clip in clips:
+        store_clip(folder, clip)
+
+
+def _extract(steps: Steps, networks: Networks, found: list[Examined]) -> None:
+    shutil.rmtree(steps.cache)
+    steps.cache.mkdir()
+    tasks = [one.task for one in found]
+    outcomes = list(LocalEngine(steps, [networks]).run(tasks))
+    bad = next((o for o in outcomes if o.status != "done"), None)
+    if bad is not None:
+        raise StageError(f"{bad.item}: {bad.status}, {bad.error}")
+
+
+def print_extraction(result: dict[str, Any]) -> None:
+    """The tables on a terminal."""
+    for boxes, part in result["boxes"].items():
+        print(
+            f"\nboxes={boxes}: {part['videos']} videos, {part['frames']} frames, "
+            f"{part['pairs_per_frame']:.1f} pairs a frame, {part['megabytes']:.1f} MB, "
+            f"{part['decode_workers']} decode processes; the best round counts"
+        )
+        for name, row in part["rows"].items():
+            print(f"  {name:22}{row['seconds']:9.2f} s {row['frames_per_s']:9.2f} frames/s")
+        print(f"  of the slowest part, {part['slowest']}: {part['ratio']:.3f}")
+    print(f"\ngiven boxes against detected ones, end to end: {result['given_ratio']:.2f}")

@@ -1,0 +1,112 @@
+"""Speed of the relation predictor: ours against the original's loops over frames and windows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from relations.pair_batch import PairBatch, join_pairs
+from relations.settings import PredictorSettings
+from relations.spatial_masks import spatial_masks
+from relations.sttran import STTran
+from tools.proofs.benchmarks.original_relations import predict_as_original
+from tools.proofs.benchmarks.timing import count_gmac, matrix_rate, time_rounds
+
+
+@dataclass(frozen=True)
+class RelationPlan:
+    """What is measured.
+
+    Attributes:
+        num_videos: of a round.
+        num_frames: T; max_pairs: frames have from 1 to so many.
+        settings: sizes of the predictor.
+        rounds: measured turns.
+        device: where.
+        seed: of weights, pairs and features.
+    """
+
+    num_videos: int
+    num_frames: int
+    max_pairs: int
+    settings: PredictorSettings
+    rounds: int
+    device: torch.device
+    seed: int = 0
+
+
+def benchmark_relations(plan: RelationPlan) -> dict[str, Any]:
+    """Measure; a JSON tree of rows, and the largest difference between the two."""
+    torch.manual_seed(plan.seed)
+    model = STTran(plan.settings).eval().requires_grad_(False).to(plan.device)
+    videos = [random_video(plan, i).to(plan.device) for i in range(plan.num_videos)]
+    together = join_pairs(videos)
+    variants: dict[str, Callable[[], Any]] = {
+        "original formulation": lambda: [predict_as_original(model, video) for video in videos],
+        "ours, video by video": lambda: [model(video) for video in videos],
+        "ours, all in one batch": lambda: model(together),
+    }
+    with torch.inference_mode():
+        gmac = {name: count_gmac(run) for name, run in variants.items()}
+        timed = time_rounds(variants, plan.rounds, plan.device)
+        errors = [
+            float(
+                (predict_as_original(model, v).probabilities() - model(v).probabilities())
+                .abs()
+                .max()
+            )
+            for v in videos
+        ]
+    rate = matrix_rate(torch.float32, plan.device)
+    baseline = min(timed["original formulation"].seconds)
+    rows = {
+        name: {
+            "ms_per_video": 1e3 * min(measured.seconds) / plan.num_videos,
+            "ratio": baseline / min(measured.seconds),
+            "gmac_per_video": gmac[name] / plan.num_videos,
+            "matrix_share": gmac[name] / min(measured.seconds) / rate,
+            "peak_bytes": measured.peak_bytes,
+        }
+        for name, measured in timed.items()
+    }
+    return {
+        "videos": plan.num_videos,
+        "pairs_per_video": len(together.pairs) / plan.num_videos,
+        "rows": rows,
+        "largest_difference": max(errors),
+        "matrix_gmac_per_s": rate,
+    }
+
+
+def random_video(plan: RelationPlan, number: int) -> PairBatch:
+    """Pairs of random boxes with random features; every frame has at least one."""
+    s = plan.settings
+    g = torch.Generator().manual_seed(plan.seed * 1000 + number)
+    counts = torch.randint(1, plan.max_pairs + 1, (plan.num_frames,), generator=g)
+    P = int(counts.sum())
+    corner = torch.rand(2 * P, 2, generator=g) * 300
+    boxes = torch.cat([corner, corner + 10 + torch.rand(2 * P, 2, generator=g) * 150], 1)
+    return PairBatch(
+        features=torch.randn(2 * P, s.feature_width, generator=g).relu(),
+        labels=torch.randint(0, s.num_objects, (2 * P,), generator=g),
+        pairs=torch.arange(2 * P).view(P, 2),
+        union_features=torch.randn(P, s.union_channels, 7, 7, generator=g).relu(),
+        spatial_masks=spatial_masks(boxes[::2], boxes[1::2]),
+        pairs_per_frame=counts,
+        frames_per_video=torch.tensor([plan.num_frames]),
+    )
+
+
+def print_relations(result: dict[str, Any]) -> None:
+    """The table on a terminal."""
+    pairs = f"{result['pairs_per_video']:.1f} pairs"
+    print(f"{result['videos']} videos of {pairs}; the best round counts\n")
+    print(f"{'':26}{'ms/video':>9} {'ratio':>7} {'GMAC':>8} {'matrix share':>13} {'peak MB':>8}")
+    for name, row in result["rows"].items():
+        peak = "-" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:.0f}"
+        print(
+            f"{name:26}{row['ms_per_video']:9.1f} {row['ratio']:7.2f} {row['gmac_per_video']:8.2f} "
+            f"{row['matrix_share']:13.2f} {peak:>8}"
+        )
+    print(f"\nprobabilities differ by at most {result['largest_difference']:.2e}")

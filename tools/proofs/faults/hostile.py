@@ -1,0 +1,129 @@
+"""Pickles that run code, ids that leave the folder."""
+
+import csv
+import io
+import os
+import pickle
+import resource
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.datasets import read_annotations
+from pipeline.datasets.vocabulary import load_vocabulary
+from pipeline.errors import UsageError
+from tools.proofs.faults.lab import Lab, Tally
+
+_IDS = (
+    *("../outside", "/tmp/outside", "a/b", "..", ".", "", "CON", "x" * 5000, "nul\0byte"),
+    *("line\nfeed", "-rf", "a;b", "$(touch outside)", "‮gpj", "a\\b", "=cmd", "<script>"),
+    *("%2e%2e%2fx", "tab\there", "é"),
+)
+_MOST_BYTES = 1 << 30
+
+
+class _Runs:
+    """Unpickling it runs a command."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (self.command,)
+
+
+def pickles(lab: Lab, number: int) -> Tally:
+    """Annotation files that would run code, or take all memory, when they are unpickled."""
+    tally = Tally("malicious pickles", "refused by name, nothing ran, less than 1 GB")
+    canary = lab.folder / "canary"
+    vocabulary = load_vocabulary("action_genome")
+    made = list(_pickles(canary))
+    for trial in range(number):
+        name, data = made[trial % len(made)]
+        folder = lab.new()
+        folder.mkdir()
+        target = ("object_bbox_and_relationship.pkl", "person_bbox.pkl")[trial // len(made) % 2]
+        for file in ("object_bbox_and_relationship.pkl", "person_bbox.pkl"):
+            (folder / file).write_bytes(data if file == target else pickle.dumps({}))
+        before = _peak()
+        problem: str | None = "taken"
+        try:
+            read_annotations([folder], vocabulary)
+        except UsageError as error:
+            problem = None if target in str(error) else f"does not name the file: {error}"
+        if canary.exists():
+            problem = "it ran"
+            canary.unlink()
+        if _peak() - before > _MOST_BYTES:
+            problem = problem or "took more than 1 GB"
+        tally.count(problem, f"{name} as {target}")
+        lab.forget(folder)
+    return tally
+
+
+def _peak() -> int:
+    """Most memory that this process ever held, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _pickles(canary: Path) -> Iterator[tuple[str, bytes]]:
+    runs = _Runs(f"touch {canary}")
+    for protocol in (0, 1, 2, 3, 4, 5):
+        yield f"os.system, protocol {protocol}", pickle.dumps(runs, protocol)
+        nested = {"A.mp4/000001.png": [{"class": ("x", runs)}]}
+        yield f"nested, protocol {protocol}", pickle.dumps(nested, protocol)
+    array = np.array([runs], dtype=object)
+    yield "object array", pickle.dumps({"A.mp4/000001.png": array})
+    evaluated = f"__import__('os').system('touch {canary}')"
+    yield "builtins.eval", f"cbuiltins\neval\n(V{evaluated}\ntR.".encode()
+    yield "numpy loads", b"cnumpy.core.multiarray\n_reconstruct\n(cos\nsystem\n(I0\ntS'b'\ntR."
+    yield "memo bomb", b"\x80\x04" + b"(l" + b"0(l" * 10 + b"p" + b"9" * 12 + b"\n."
+    yield "length bomb", b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little") + b"x."
+    yield "text", b"no pickle"
+
+
+def ids(lab: Lab, number: int) -> Tally:
+    """Ids in Charades' CSVs and names of files that would leave the folder."""
+    tally = Tally("hostile ids and names", "nothing outside the cache; a safe id, or refused")
+    names = [_IDS[i % len(_IDS)] for i in range(number)]
+    for name in names:
+        root = lab.new()
+        videos, cache = root / "videos", root / "cache"
+        videos.mkdir(parents=True)
+        shutil.copy(lab.videos / "V0.mp4", videos / "V0.mp4")
+        file = name.replace("/", "_").replace("\0", "")[:200]
+        if file.strip("."):
+            shutil.copy(lab.videos / "V1.mp4", videos / f"{file}.mp4")
+        (root / "Charades_v1_train.csv").write_bytes(_csv(name).encode())
+        (root / "Charades_v1_test.csv").write_bytes(_csv("V0").encode())
+        (root / "Charades_v1_classes.txt").write_text("c000 Holding something\n")
+        code = lab.extract(cache, "--annotations", root, videos=videos).wait()
+        allowed = {"videos", "cache", *(f"Charades_v1_{x}" for x in ("train.csv", "test.csv"))}
+        strangers = {p.name for p in root.iterdir()} - allowed - {"Charades_v1_classes.txt"}
+        problem = f"strangers {strangers}" if strangers else None
+        if (lab.folder / "outside").exists() or Path("/tmp/outside").exists():
+            problem = "written outside"
+        if code not in (0, 1, 2):
+            problem = f"exit {code}"
+        elif code != 2 and not (cache / "V0.safetensors").is_file():
+            problem = "the other video is not done"
+        deep = [p for p in cache.rglob("*") if p.parent != cache] if cache.is_dir() else []
+        tally.count(problem or (f"{deep}" if deep else None), repr(name[:40]))
+        lab.forget(*(() if problem else (root,)))
+    return tally
+
+
+def _csv(video_id: str) -> str:
+    """A row of Charades' columns."""
+    out = io.StringIO()
+    columns = (
+        *("id", "subject", "scene", "quality", "relevance", "verified", "script", "objects"),
+        *("descriptions", "actions", "length"),
+    )
+    writer = csv.DictWriter(out, columns)
+    writer.writeheader()
+    row = dict.fromkeys(columns, "x") | {"id": video_id, "actions": "c000 0.0 0.4", "length": "0.5"}
+    writer.writerow(row)
+    return out.getvalue()

@@ -1,0 +1,200 @@
+"""Small videos, the extraction as a process, and the result of an unbroken run."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from pipeline.errors import StageError
+from pipeline.extract import main as extract
+from pipeline.runtime.command_line import run_command
+
+#: A detector that knows nothing and takes no time.
+SMALL = (
+    *("detection.weights=random", "detection.depth=26", "detection.width=4"),
+    *("detection.short_side=48", "detection.proposals=10", "frames.num=3", "device=cpu"),
+)
+#: In a process of its own at each trial would be two seconds for its start.
+IN_PROCESS = "decode.workers=0"
+HANG_S = 60.0
+
+Tree = dict[str, bytes]
+
+
+@dataclass
+class Tally:
+    """What came of one family of faults.
+
+    Attributes:
+        name: of the family.
+        means: what held means.
+        tried, held: trials.
+        problems: how each that did not hold can be repeated.
+        notes: numbers worth telling.
+    """
+
+    name: str
+    means: str
+    tried: int = 0
+    held: int = 0
+    problems: list[str] = field(default_factory=list)
+    notes: dict[str, object] = field(default_factory=dict)
+
+    def count(self, problem: str | None, how: str) -> None:
+        """One trial; `problem` is None where it held."""
+        self.tried += 1
+        if problem is None:
+            self.held += 1
+        else:
+            self.problems.append(f"{how}: {problem}")
+
+
+class Process:
+    """`pipeline.extract` in a process forked from here, a session of its own."""
+
+    def __init__(self, words: Sequence[object], log: Path) -> None:
+        self.log = log
+        self._code: int | None = None
+        self.start = time.monotonic()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become_extract([str(word) for word in words], log)
+
+    def wait(self, timeout_s: float = HANG_S) -> int:
+        """Exit code, negative for a signal; killed and StageError if it hangs."""
+        deadline = time.monotonic() + timeout_s
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                self.send(signal.SIGKILL)
+                raise StageError(f"hung for {timeout_s:g} s, see {self.log}")
+            time.sleep(0.002)
+        assert self._code is not None
+        return self._code
+
+    def poll(self) -> int | None:
+        """Exit code, or None while it runs."""
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._code = os.waitstatus_to_exitcode(status)
+        return self._code
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to it alone, as the system does when memory is short."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+def _become_extract(words: list[str], log: Path) -> None:
+    code = 70
+    try:
+        os.setsid()  # a Ctrl-C in the terminal is for the tool
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        torch.set_num_threads(1)
+        run_command(extract, words)
+    except SystemExit as left:
+        code = int(left.code or 0)
+    finally:
+        os._exit(code)
+
+
+@dataclass
+class Lab:
+    """A folder to work in.
+
+    Attributes:
+        folder: everything is below it.
+        random: the source of all choices.
+        videos: folder of four clips.
+        whole: what an unbroken run makes of them.
+        seconds: that run took.
+    """
+
+    folder: Path
+    random: random.Random
+    videos: Path
+    whole: Tree = field(default_factory=dict)
+    seconds: float = 0.0
+    _numbers: int = 0
+
+    @classmethod
+    def make(cls, folder: Path, seed: int) -> "Lab":
+        """Write the clips and extract them once."""
+        lab = cls(folder, random.Random(seed), folder / "videos")
+        lab.videos.mkdir()
+        for number in range(4):
+            write_clip(lab.videos / f"V{number}.mp4", number, num=12 + number)
+        cache = lab.new()
+        process = lab.extract(cache)
+        if process.wait() != 0:
+            raise StageError(f"the first extraction failed: {process.log.read_text()[-2000:]}")
+        lab.seconds, lab.whole = time.monotonic() - process.start, tree(cache)
+        return lab
+
+    def new(self) -> Path:
+        """A path that is not there yet."""
+        self._numbers += 1
+        return self.folder / f"{self._numbers:05}"
+
+    def extract(self, cache: Path, *words: object, videos: Path | None = None) -> Process:
+        """Start an extraction of the clips."""
+        given = ("--videos", videos or self.videos, "--cache", cache, *SMALL)
+        decode = () if any("decode.workers" in str(w) for w in words) else (IN_PROCESS,)
+        return Process([*given, *decode, *words], self.new().with_suffix(".log"))
+
+    def torn(self, cache: Path) -> str | None:
+        """What in a cache is not as an unbroken run makes it, besides what is missing."""
+        for name, data in tree(cache).items() if cache.is_dir() else ():
+            if name != "manifest.jsonl" and data != self.whole.get(name):
+                return f"{name} has other bytes"
+        return None
+
+    def forget(self, *folders: Path) -> None:
+        """Remove folders of a trial that held."""
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def tree(cache: Path) -> Tree:
+    """The files of a cache that all ways of making it must agree on."""
+    names = ("*.safetensors", "manifest.jsonl", "cache.json")
+    return {path.name: path.read_bytes() for name in names for path in cache.glob(name)}
+
+
+def left_over(cache: Path) -> list[str]:
+    """Temporary files."""
+    return [path.name for path in cache.iterdir() if "tmp" in path.name]
+
+
+def write_clip(
+    path: Path, seed: int, *, num: int = 12, size: tuple[int, int] = (64, 48), rate: int = 25
+) -> Path:
+    """H.264 of drifting noise, keyframes every eight frames, B-frames, header first."""
+    width, height = size
+    rng = np.random.default_rng(seed)
+    noise = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    picture = np.kron(noise, np.ones((8, 8, 1), dtype=np.uint8))[:height, :width]
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "20", "g": "8", "threads": "1"}
+        for number in range(num):
+            image = np.ascontiguousarray(np.roll(picture, 3 * number, axis=1))
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

@@ -1,0 +1,320 @@
+"""Damaged videos, odd formats, bombs."""
+
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+
+from pipeline.cache.folder import Manifest
+from pipeline.config.schema import load_config
+from pipeline.datasets.video_files import VideoFile, video_id_of
+from pipeline.decoding import DecodePool, DirectStream, FrameRequest
+from pipeline.errors import FailureReason, ItemError
+from pipeline.extraction.job import prepare
+from pipeline.extraction.steps import Outcome, Task
+from pipeline.runtime.files import file_sha256
+from tools.proofs.faults.lab import HANG_S, IN_PROCESS, SMALL, Lab, Tally, tree, write_clip
+
+BLOCK = 4096
+_BOMB_S, _BOMB_BYTES = 5.0, 1 << 30
+
+Frames = dict[int, torch.Tensor]
+
+
+def one_bit(data: bytearray, lab: Lab) -> None:
+    """Flip a bit."""
+    _flip(data, lab, 0, len(data), 1)
+
+
+def many_bits(data: bytearray, lab: Lab) -> None:
+    """Flip 32 bits."""
+    _flip(data, lab, 0, len(data), 32)
+
+
+def zeroed(data: bytearray, lab: Lab) -> None:
+    """Zero a block."""
+    start = lab.random.randrange(max(len(data) - BLOCK, 1))
+    data[start : start + BLOCK] = bytes(len(data[start : start + BLOCK]))
+
+
+def truncated(data: bytearray, lab: Lab) -> None:
+    """Cut the end off."""
+    del data[lab.random.randrange(len(data)) :]
+
+
+def header(data: bytearray, lab: Lab) -> None:
+    """Flip eight bits of the header (moov)."""
+    at = data.find(b"moov")
+    size = int.from_bytes(data[at - 4 : at], "big")
+    _flip(data, lab, at, at + size - 4, 8)
+
+
+def _flip(data: bytearray, lab: Lab, low: int, high: int, number: int) -> None:
+    for _ in range(number):
+        data[lab.random.randrange(low, high)] ^= 1 << lab.random.randrange(8)
+
+
+KINDS: tuple[Callable[[bytearray, Lab], None], ...] = (
+    *(one_bit, many_bits, zeroed, truncated, header),
+)
+
+
+def damage(lab: Lab, number: int) -> Tally:
+    """Videos whose bytes changed, decoded as extraction does."""
+    tally = Tally(
+        "damaged videos, no checksums",
+        "no death, no hang; other frames than the whole file's only where the stream decodes "
+        "without a word (notes)",
+    )
+    outcomes: dict[str, dict[str, int]] = {}
+    with DecodePool(1, int(4e9)) as pool:
+        for kind, source, path in _damaged(lab, number):
+            start = time.monotonic()
+            request = _request(path)
+            try:
+                with closing(pool.start(request)) as stream:
+                    found = _frames(stream)
+                outcome = _same(found, _frames(DirectStream(_request(source))))
+            except ItemError as error:
+                outcome = error.reason.value
+            row = outcomes.setdefault(kind, {})
+            row[outcome] = row.get(outcome, 0) + 1
+            problem = None
+            if outcome in ("decoder-died", "decode-timeout", "internal-error"):
+                problem = outcome
+            elif time.monotonic() - start > HANG_S:
+                problem = "hung"
+            tally.count(problem, f"{kind}, {path}")
+            if problem is None:
+                path.unlink()
+    tally.notes |= {kind: outcomes[kind] for kind in sorted(outcomes)}
+    return tally
+
+
+def damage_with_checksums(lab: Lab, number: int) -> Tally:
+    """The same, where the videos' SHA-256 are known (`--checksums`)."""
+    tally = Tally("damaged videos, --checksums", "every one fails as corrupt-video")
+    config = load_config(None, [*SMALL, IN_PROCESS])
+    steps = prepare(config, lab.videos, []).steps(lab.new())
+    manifest = Manifest(steps.cache)
+    for kind, source, path in _damaged(lab, number):
+        task = Task(VideoFile(path, "V"), expected_sha256=file_sha256(source))
+        found = steps.examine(task, manifest)
+        is_caught = (
+            isinstance(found, Outcome)
+            and found.error is not None
+            and found.error.reason is FailureReason.CORRUPT_VIDEO
+        )
+        tally.count(None if is_caught else "taken as right", f"{kind}, {path}")
+        path.unlink()
+    return tally
+
+
+def _damaged(lab: Lab, number: int) -> Iterator[tuple[str, Path, Path]]:
+    """(kind of damage, whole file, damaged copy); every copy differs."""
+    sizes = ((64, 48), (160, 120), (320, 240))
+    sources = [
+        write_clip(lab.folder / f"source{i}.mp4", i, num=40, size=size)
+        for i, size in enumerate(sizes)
+    ]
+    for trial in range(number):
+        kind, source = KINDS[trial % len(KINDS)], sources[trial // len(KINDS) % len(sources)]
+        whole = source.read_bytes()
+        data = bytearray(whole)
+        while data == whole:
+            kind(data, lab)
+        path = lab.new().with_suffix(".mp4")
+        path.write_bytes(data)
+        yield kind.__name__, source, path
+
+
+def _request(path: Path) -> FrameRequest:
+    return FrameRequest(path, file_sha256(path), num_uniform=40, batch_size=8, timeout_s=HANG_S)
+
+
+def _frames(stream: object) -> Frames:
+    assert hasattr(stream, "__iter__")
+    return {
+        index: image
+        for batch in stream
+        for index, image in zip(batch.frame_index.tolist(), batch.frames, strict=True)
+    }
+
+
+def _same(found: Frames, whole: Frames) -> str:
+    if found.keys() != whole.keys():
+        return "silently other frames"
+    if all(torch.equal(found[i], whole[i]) for i in whole):
+        return "same frames"
+    return "silently other pixels"
+
+
+def formats(lab: Lab, number: int) -> Tally:
+    """Files of many kinds in one folder, extracted by the command."""
+    tally = Tally("odd files", "each is done, or fails with the right reason; all others are done")
+    cases = list(_odd_files(lab))[:number]
+    folder, cache = lab.new(), lab.new()
+    folder.mkdir()
+    for path, _ in cases:
+        shutil.move(path, folder / path.name)
+    code = lab.extract(cache, "decode.workers=1", videos=folder).wait()
+    failures = (cache / "failures.jsonl").read_text() if code else ""
+    for path, reason in cases:
+        video_id = video_id_of(path)
+        is_done = (cache / f"{video_id}.safetensors").is_file()
+        line = next((row for row in failures.splitlines() if f'"{video_id}"' in row), "")
+        is_right = is_done and not line if reason is None else f'"{reason}"' in line
+        tally.count(None if is_right else f"{reason} expected, got {line or is_done}", path.name)
+    return tally
+
+
+def _odd_files(lab: Lab) -> Iterator[tuple[Path, str | None]]:
+    os.environ.setdefault("SVT_LOG", "0")  # an encoder that talks
+    whole = (lab.videos / "V0.mp4").read_bytes()
+    for name, data, reason in (
+        ("nothing.mp4", b"", "unreadable-video"),
+        ("text.mp4", b"no video at all\n" * 40, "unreadable-video"),
+        ("cut.mp4", whole[: len(whole) // 2], "truncated-video"),
+        ("headless.mp4", whole[:40], "no-frames"),
+        ("suffix.avi", whole, None),
+        ("odd name; rm -rf.mp4", whole, None),
+    ):
+        path = lab.folder / name
+        path.write_bytes(data)
+        yield path, reason
+    yield write_clip(lab.folder / "one.mp4", 1, num=1), None
+    yield write_clip(lab.folder / "large.mp4", 1, num=3, size=(1920, 1080)), None
+    yield _picture(lab.folder / "picture.mp4"), None
+    yield _sound(lab.folder / "sound.mp4"), "no-frames"
+    for name, codec, size in (
+        ("vp9.webm", "libvpx-vp9", (64, 48)),
+        ("odd.mkv", "libvpx-vp9", (427, 241)),
+        ("drawn.gif", "gif", (64, 48)),
+        ("stream.ts", "mpeg2video", (64, 48)),
+        ("hevc.mp4", "libx265", (64, 48)),
+        ("av1.mp4", "libsvtav1", (64, 64)),
+    ):
+        yield _coded(lab.folder / name, codec, size), None
+    yield _coded(lab.folder / "deep.mp4", "libx264", (64, 48), pixels="yuv420p10le"), None
+    yield _coded(lab.folder / "uneven.mp4", "libx264", (64, 48), times=(0, 1, 5, 6, 20)), None
+
+
+def _coded(
+    path: Path,
+    codec: str,
+    size: tuple[int, int],
+    *,
+    pixels: str = "yuv420p",
+    times: Sequence[int] = range(9),
+) -> Path:
+    """Grey frames, each brighter than the one before, shown at `times` / 25 seconds."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=25)
+        stream.width, stream.height = size
+        stream.pix_fmt = "rgb8" if codec == "gif" else pixels
+        stream.options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+        for number, moment in enumerate(times):
+            image = np.full((size[1], size[0], 3), 20 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = moment, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def _picture(path: Path) -> Path:
+    """A JPEG under the name of a video: FFmpeg takes it for a video of one frame."""
+    image = path.with_suffix(".jpg")
+    frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")
+    frame.save(str(image))
+    return image.rename(path)
+
+
+def _sound(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("aac", rate=8000)
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        samples.sample_rate = 8000
+        container.mux(stream.encode(samples))
+        container.mux(stream.encode(None))
+    return path
+
+
+def bombs(lab: Lab, number: int) -> Tally:
+    """Small files that ask for much: refused within five seconds, with bounded memory."""
+    tally = Tally("bombs", f"too-large or damaged, within {_BOMB_S:g} s and 1 GB of memory")
+    slowest = 0.0
+    for path in list(_bombs(lab))[:number]:
+        cache, folder = lab.new(), lab.new()
+        folder.mkdir()
+        shutil.move(path, folder / path.name)
+        shutil.copy(lab.videos / "V0.mp4", folder)
+        process = lab.extract(cache, videos=folder)
+        code = process.wait()
+        took = time.monotonic() - process.start
+        slowest = max(slowest, took)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        problem = None
+        if code != 1 or (cache / f"{path.stem}.safetensors").exists():
+            problem = f"exit {code}"
+        elif tree(cache).get("V0.safetensors") != lab.whole["V0.safetensors"]:
+            problem = "the other video is not done"
+        elif took > _BOMB_S or peak > _BOMB_BYTES:
+            problem = f"took {took:.1f} s, {peak / 1e6:.0f} MB"
+        tally.count(problem, path.name)
+    tally.notes = {"slowest, s": round(slowest, 2), "largest process so far, MB": peak // 10**6}
+    return tally
+
+
+def _bombs(lab: Lab) -> Iterator[Path]:
+    yield write_clip(lab.folder / "wide.mp4", 0, num=1, size=(8192, 4096))
+    yield _black_png(lab.folder / "black.mov", 12_000)
+    yield _patched(lab, "frames.mp4", b"stts", 8, (0x3FFFFFFF).to_bytes(4, "big"))
+    yield _patched(lab, "samples.mp4", b"stsz", 8, b"\0\0\0\1" + (0x3FFFFFFF).to_bytes(4, "big"))
+    yield _long(lab.folder / "long.mp4", 300_000)
+
+
+def _patched(lab: Lab, name: str, box: bytes, offset: int, value: bytes) -> Path:
+    """A clip with other bytes at an offset after a box's type."""
+    path = write_clip(lab.folder / name, 3, size=(64, 48))
+    data = bytearray(path.read_bytes())
+    at = data.find(box) + 4 + offset
+    data[at : at + len(value)] = value
+    path.write_bytes(data)
+    return path
+
+
+def _black_png(path: Path, side: int) -> Path:
+    """One square black frame: 144 million pixels in some 150 kB."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("png", rate=25)
+        stream.width, stream.height, stream.pix_fmt = side, side, "gray"
+        frame = av.VideoFrame.from_ndarray(np.zeros((side, side), np.uint8), format="gray")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def _long(path: Path, num: int) -> Path:
+    """One black keyframe, again and again."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+        black = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+        data = bytes(next(iter([*stream.encode(black), *stream.encode(None)])))
+        for number in range(num):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base = stream, Fraction(1, 25)
+            packet.pts = packet.dts = number
+            packet.is_keyframe = True
+            container.mux(packet)
+    return path

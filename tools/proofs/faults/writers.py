@@ -1,0 +1,59 @@
+"""Several processes that write to one folder."""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tools.proofs.faults.lab import Lab, Tally, left_over, tree
+
+
+def together(lab: Lab, number: int) -> Tally:
+    """Two to four plain commands on one folder, with and without locks that lock."""
+    tally = Tally("2 to 4 writers", "all exit 0, no line lost, the bytes of one run")
+    for trial in range(number):
+        cache, count = lab.new(), lab.random.randint(2, 4)
+        is_broken = trial % 2 == 1
+        words = _ways(lab, count)
+        with _broken_locks() if is_broken else _working_locks():
+            processes = []
+            for word in words:
+                processes.append(lab.extract(cache, *word))
+                time.sleep(lab.random.uniform(0, lab.seconds / 3))
+            codes = [process.wait() for process in processes]
+        last = lab.extract(cache)  # settles the manifest, and must find nothing to do
+        codes.append(last.wait())
+        problem = None
+        if any(codes):
+            problem = f"exits {codes}"
+        elif "done 0, skipped 4" not in last.log.read_text():
+            problem = "something was missing when all had ended"
+        elif tree(cache) != lab.whole or left_over(cache):
+            problem = f"another result; left over: {left_over(cache)}"
+        tally.count(problem, f"{count} writers, broken locks: {is_broken}, {cache}")
+        lab.forget(*(() if problem else (cache,)))
+    tally.notes["with locks that do nothing"] = number // 2
+    return tally
+
+
+def _ways(lab: Lab, count: int) -> list[tuple[str, ...]]:
+    """All the same videos, or shards."""
+    if lab.random.random() < 0.5:
+        return [()] * count
+    return [("--shard", f"{i + 1}/{count}") for i in range(count)]
+
+
+@contextmanager
+def _broken_locks() -> Iterator[None]:
+    """Processes forked inside get every lock they ask for, as on some network file systems."""
+    real = fcntl.flock
+    fcntl.flock = lambda *_: None
+    try:
+        yield
+    finally:
+        fcntl.flock = real
+
+
+@contextmanager
+def _working_locks() -> Iterator[None]:
+    yield

@@ -1,6 +1,0 @@
-"""How relation predictors are measured.
-
-graphs     scene graphs of cached clips, annotated and predicted, in three modes
-scores     recall and accuracy over many frames
-published  numbers of papers
-"""
