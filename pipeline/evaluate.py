@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
             LOGGER.error("%s failed: %s: %s", video_id, error.reason.value, error)
             failures.add(video_id, error, stage="evaluate", sha256="", settings="")
         run.counts.done, run.counts.failed = len(found.video_ids), len(bad) + len(found.failed)
-        tree = metrics_tree(found, card, args.split)
+        tree = metrics_dict(found, card, args.split)
         tree["weights_sha256"] = file_sha256(args.run / WEIGHTS)
         if str(card.cache.detector.get("weights")).startswith(RANDOM):
             tree["warnings"] = run.extra["warnings"] = ["RANDOM_WEIGHTS"]
@@ -106,7 +106,7 @@ def check_fits(card: ModelCard, info: CacheInfo, cache: Path) -> None:
     Raises:
         UsageError: naming the first that differs.
     """
-    wanted, there = card.cache.to_tree(), info.to_tree()
+    wanted, there = card.cache.to_dict(), info.to_dict()
     for part in ("objects", "predicate_groups", "classes", "detector"):
         if wanted[part] != there[part]:
             raise UsageError(
@@ -132,7 +132,7 @@ def in_split(clip: ClipEntry, split: str, card: ModelCard) -> bool:
     return clip.header.split == "train" and held_out == (split == "validation")
 
 
-def metrics_tree(found: Scores, card: ModelCard, split: str) -> dict[str, Any]:
+def metrics_dict(found: Scores, card: ModelCard, split: str) -> dict[str, Any]:
     """All metrics as JSON; a mean over nothing is None."""
     official = charades_map(found.scores, found.labels)
     grouped = tie_grouped_map(found.scores, found.labels)

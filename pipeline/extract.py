@@ -33,7 +33,7 @@ from pipeline.runtime.run_record import Failures, RunRecord
 from pipeline.runtime.writers import Writer, living_writers, sweep_temporary_files
 from pipeline.weights.detectors import pick_devices
 
-LOG = logging.getLogger("extract")
+LOGGER = logging.getLogger("extract")
 EXAMPLE = (
     "python -m pipeline.extract --config configs/charades.yaml --videos Charades_v1_480 "
     "--annotations annotations --cache cache/charades detection.weights=detector.safetensors"
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> int:
         )
         if job.identity.is_random:
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]
-        run.extra["detector"] = job.identity.to_tree()
+        run.extra["detector"] = job.identity.to_dict()
         if job.predictor is not None:
             run.extra["relation_predictor"] = job.predictor.identity
     _report(run, args.cache)
@@ -134,10 +134,10 @@ def _chosen(job: Job, shard: Shard, limit: int | None) -> list[VideoFile]:
 def _look_around(cache: Path, *, is_shared: bool) -> None:
     """Sweep what dead writers left, and say who else writes."""
     for path in sweep_temporary_files(cache):
-        LOG.info("removed %s, left by a run that was killed", path.name)
+        LOGGER.info("removed %s, left by a run that was killed", path.name)
     others = living_writers(cache)
     if others and not is_shared:
-        LOG.warning(
+        LOGGER.warning(
             "%d more processes write to %s (%s); without --shard they may do the same videos twice",
             *(len(others), cache, ", ".join(others)),
         )
@@ -169,7 +169,7 @@ class Extraction:
         counts, budget = self.run_record.counts, self.job.config.max_failures
         unlisted = [v for v in self.videos if v.path.name not in checksums]
         if checksums and unlisted:
-            LOG.warning(
+            LOGGER.warning(
                 "--checksums: %d of %d videos are not in the list and go unchecked, %s first",
                 *(len(unlisted), len(self.videos), unlisted[0].path.name),
             )
@@ -186,7 +186,7 @@ class Extraction:
                     written[outcome.item] = outcome.row
                 progress.update()
                 if budget is not None and counts.failed > budget:
-                    LOG.error("stopped: %d failures, at most %d allowed", counts.failed, budget)
+                    LOGGER.error("stopped: %d failures, at most %d allowed", counts.failed, budget)
                     break
             else:
                 counts.check()
@@ -198,7 +198,9 @@ class Extraction:
         counts = self.run_record.counts
         setattr(counts, outcome.status, getattr(counts, outcome.status) + 1)
         if outcome.error is not None:
-            LOG.error("%s failed: %s: %s", outcome.item, outcome.error.reason.value, outcome.error)
+            LOGGER.error(
+                "%s failed: %s: %s", outcome.item, outcome.error.reason.value, outcome.error
+            )
             self.failures.add(
                 outcome.item,
                 outcome.error,

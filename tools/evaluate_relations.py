@@ -52,7 +52,7 @@ from relations.frequency import FrequencyBaseline
 from relations.recall import SceneGraph
 from relations.sttran import STTran
 
-LOG = logging.getLogger("evaluate_relations")
+LOGGER = logging.getLogger("evaluate_relations")
 EXAMPLE = (
     "python -m tools.evaluate_relations --weights runs/relations/predictor.safetensors "
     "--cache cache/oracle --mode predcls"
@@ -113,7 +113,7 @@ def main(argv: list[str]) -> int:
         )
     check_predictor_on_cache(file, info, clips[0].path)
     for error in bad.values():
-        LOG.error("%s", error)
+        LOGGER.error("%s", error)
     job = Job(
         mode,
         load_predictor(file, device),
@@ -208,7 +208,7 @@ def measure(job: Job, clips: Sequence[ClipEntry], info: CacheInfo) -> dict[str, 
             f"{job.min_side:g} pixels expected, {len(clips)} videos have none in the cache "
             f"({absent} annotated frames are not in it)"
         )
-    results: dict[str, Any] = {n: t.to_tree(info.predicate_groups) for n, t in tallies.items()}
+    results: dict[str, Any] = {n: t.to_dict(info.predicate_groups) for n, t in tallies.items()}
     if job.baseline is None:
         results[FREQUENCY] = None
     return {

@@ -51,7 +51,7 @@ from pipeline.weights.detectors import (
     weights_path,
 )
 
-LOG = logging.getLogger("train_detector")
+LOGGER = logging.getLogger("train_detector")
 EXAMPLE = (
     "python -m tools.train_detector --config configs/detector/world.yaml "
     "--annotations world/annotations --videos world/videos --frames frames --run runs/detector"
@@ -159,7 +159,7 @@ def _record(run: Path, record: RunRecord, videos: set[str], failed: dict[str, st
     failures = Failures(run)
     failures.keep_only(set(failed))
     for video_id, why in sorted(failed.items()):
-        LOG.warning("%s left out: %s", video_id, why)
+        LOGGER.warning("%s left out: %s", video_id, why)
         error = ItemError(FailureReason.UNREADABLE_VIDEO, why)
         failures.add(video_id, error, stage="train_detector", sha256="", settings="")
     record.counts.found, record.counts.failed = len(videos), len(failed)
@@ -203,7 +203,7 @@ def _train(
     identity = _identity(config, samples, process.world_size)
     if (args.run / STATE).is_file():
         learner.load(args.run, identity)
-        LOG.info("going on at step %d of %d", learner.step_number, learner.total_steps)
+        LOGGER.info("going on at step %d of %d", learner.step_number, learner.total_steps)
     loader = build_loader(FrameImages(args.frames, samples), sampler, t.workers)
     log = TrainingLog(args.run, tensorboard=t.tensorboard and process.is_first)
     if process.is_first:

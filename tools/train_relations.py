@@ -30,8 +30,7 @@ from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import RunRecord
 from pipeline.runtime.writers import is_temporary, sweep_temporary_files
 from pipeline.samples.dataset import ClipEntry, is_held_out, list_clips
-from pipeline.training.log import LOG as LOG_FILE
-from pipeline.training.log import TrainingLog
+from pipeline.training.log import LOG_FILE, TrainingLog
 from pipeline.training.relations.learner import RelationLearner
 from pipeline.training.relations.samples import (
     GROUND_TRUTH,
@@ -48,7 +47,7 @@ from relations.recall import recall_table
 from relations.settings import PredictorSettings
 from relations.sttran import STTran
 
-LOG = logging.getLogger("train_relations")
+LOGGER = logging.getLogger("train_relations")
 EXAMPLE = (
     "python -m tools.train_relations --config configs/relations/world.yaml "
     "--cache cache/oracle --run runs/relations"
@@ -253,7 +252,7 @@ def train(job: Job, run: Path, model: STTran, device: torch.device) -> RelationL
     learner = RelationLearner(model, t, device, -(-len(data) // t.batch_size))
     if (run / STATE).is_file():
         learner.load(run, job.identity)
-        LOG.info("going on after epoch %d of %d", learner.progress.epoch, t.epochs)
+        LOGGER.info("going on after epoch %d of %d", learner.progress.epoch, t.epochs)
     else:  # first of all files, so that the folder is known as this training's from now on
         learner.save(run, job.identity)
     log = TrainingLog(run, tensorboard=t.tensorboard)
@@ -283,7 +282,7 @@ def train(job: Job, run: Path, model: STTran, device: torch.device) -> RelationL
         log.add("epoch", **summary, **validation)
         learner.save(run, job.identity)
         shown = {k: round(v, 4) for k, v in validation.items() if v is not None}
-        LOG.info("%s: loss %.4f, %s", label, summary["loss"], shown or "no validation videos")
+        LOGGER.info("%s: loss %.4f, %s", label, summary["loss"], shown or "no validation videos")
     log.close()
     return learner
 

@@ -50,7 +50,7 @@ class CacheInfo:
     predicate_groups: dict[str, tuple[str, ...]]
     classes: tuple[tuple[str, str], ...] = ()
 
-    def to_tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {
             "schema": FOLDER_SCHEMA,
@@ -63,8 +63,8 @@ class CacheInfo:
         }
 
     @classmethod
-    def from_tree(cls, tree: dict[str, Any]) -> "CacheInfo":
-        """Inverse of `to_tree`."""
+    def from_dict(cls, tree: dict[str, Any]) -> "CacheInfo":
+        """Inverse of `to_dict`."""
         return cls(
             tree["settings"],
             tree["detector"],
@@ -102,7 +102,7 @@ def read_cache_info(folder: Path) -> CacheInfo:
                 f"{path}: what pipeline.extract wrote expected, it changed since; "
                 "restore it, or extract again into an empty folder"
             )
-        return CacheInfo.from_tree(tree)
+        return CacheInfo.from_dict(tree)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UsageError(
             f"{path}: a {FOLDER_SCHEMA} file expected: {error!r}; extract again"
@@ -111,7 +111,7 @@ def read_cache_info(folder: Path) -> CacheInfo:
 
 def write_cache_info(folder: Path, info: CacheInfo) -> None:
     """Write `cache.json`, with a checksum of its own: no manifest covers it."""
-    tree = info.to_tree()
+    tree = info.to_dict()
     write_json(folder / "cache.json", tree | {"sha256": json_sha256(tree)})
 
 

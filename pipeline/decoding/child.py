@@ -36,7 +36,7 @@ def main() -> None:
     limit_memory(int(sys.argv[1]))
     _send(out, {"kind": "ready"})
     for line in sys.stdin:
-        _answer(out, FrameRequest.from_tree(json.loads(line)))
+        _answer(out, FrameRequest.from_dict(json.loads(line)))
 
 
 def limit_memory(num_bytes: int) -> None:
@@ -48,7 +48,7 @@ def limit_memory(num_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (now + num_bytes, now + num_bytes))
 
 
-def source_to_tree(source: VideoSource) -> dict[str, Any]:
+def source_to_dict(source: VideoSource) -> dict[str, Any]:
     """As JSON, without the path."""
     return {name: value for name, value in asdict(source).items() if name != "path"}
 
@@ -64,11 +64,11 @@ def _answer(out: IO[bytes], request: FrameRequest) -> None:
                     "times_s": part.times_s,
                     "height": part.images.shape[2],
                     "width": part.images.shape[3],
-                    "source": source_to_tree(part.source),
+                    "source": source_to_dict(part.source),
                 }
                 _send(out, message, part.images.tobytes())
             assert stream.source is not None
-            end = {"kind": "end", "source": source_to_tree(stream.source)}
+            end = {"kind": "end", "source": source_to_dict(stream.source)}
     except ItemError as error:
         end = {"kind": "error", "reason": error.reason.value, "message": str(error)}
     except UsageError as error:

@@ -143,7 +143,7 @@ class ChildDecoder:
         assert self._process.stdin is not None
         assert self._pipe is not None
         try:
-            self._process.stdin.write(json.dumps(request.to_tree()).encode() + b"\n")
+            self._process.stdin.write(json.dumps(request.to_dict()).encode() + b"\n")
             self._process.stdin.flush()
         except OSError as error:
             raise DeadChildError(f"it takes no request: {error}") from error
@@ -223,8 +223,8 @@ class ChildStream:
                 self._child.close()
 
     def _absolute(self) -> FrameRequest:
-        tree = self.request.to_tree() | {"path": str(self.request.path.absolute())}
-        return FrameRequest.from_tree(tree)
+        tree = self.request.to_dict() | {"path": str(self.request.path.absolute())}
+        return FrameRequest.from_dict(tree)
 
     def _receive(self, message: dict[str, Any], pipe: ChildPipe) -> "VideoFrames | None":
         match message["kind"]:

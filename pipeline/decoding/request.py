@@ -46,13 +46,13 @@ class FrameRequest:
     fps: float | None = None
     length_s: float | None = None
 
-    def to_tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self) | {"path": str(self.path), "annotated": list(self.annotated)}
 
     @classmethod
-    def from_tree(cls, tree: dict[str, Any]) -> "FrameRequest":
-        """Inverse of `to_tree`."""
+    def from_dict(cls, tree: dict[str, Any]) -> "FrameRequest":
+        """Inverse of `to_dict`."""
         return cls(**tree | {"path": Path(tree["path"]), "annotated": tuple(tree["annotated"])})
 
     def open(self) -> VideoReader | FrameFolder:

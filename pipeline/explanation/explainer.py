@@ -80,7 +80,7 @@ def load_explainer(
         "model_sha256": file_sha256(run / WEIGHTS),
         "label_bank_sha256": file_sha256(run / BANK),
         "calibration_sha256": file_sha256(path),
-        "detector": identity.to_tree(),
+        "detector": identity.to_dict(),
         "preset": card.settings.preset,
         "relations_in_training": card.relations,
         "versions": versions(),

@@ -53,7 +53,7 @@ def clip_fingerprint(
         {
             "video": video_sha256,
             "settings": settings,
-            "detector": identity.to_tree(),
+            "detector": identity.to_dict(),
             "annotation": annotation.fingerprint() if annotation else None,
         }
     )
@@ -211,7 +211,7 @@ class ClipExtractor:
             video_id=video_id,
             fingerprint=fingerprint,
             source=source,
-            detector=self.identity.to_tree(),
+            detector=self.identity.to_dict(),
             boxes=self.config.boxes.value,
             feature_source="box" if self.config.boxes.value == "ground-truth" else "proposal",
             num_uniform=None

@@ -24,7 +24,7 @@ from pipeline.extraction.steps import Examined, Networks, Outcome, Steps, Task
 from pipeline.runtime.item_errors import as_item_error
 from pipeline.runtime.writers import Writer
 
-LOG = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Time to start, besides the limit of a video, seconds.
 _START_S = 60.0
@@ -153,7 +153,7 @@ class RayEngine:
         remote = self._ray.remote(Actor).options(
             max_restarts=0, max_task_retries=0, **({"num_cpus": 0} | needs)
         )
-        LOG.info("%d actors on %s", count, name)
+        LOGGER.info("%d actors on %s", count, name)
         return partial(remote.remote, self._make, self.steps, os.getcwd(), name, threads), count
 
     def _drive(

@@ -26,7 +26,7 @@ from pipeline.weights.detectors import (
 )
 from pipeline.weights.predictors import PredictorFile, check_predictor, find_predictor
 
-LOG = logging.getLogger("extract")
+LOGGER = logging.getLogger("extract")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Job:
         """What all clips of the cache will share."""
         return CacheInfo(
             settings=self.settings,
-            detector=self.identity.to_tree(),
+            detector=self.identity.to_dict(),
             objects=self.vocabulary.objects,
             predicate_groups=self.vocabulary.predicate_groups,
             classes=self.annotations.classes if self.annotations else (),
@@ -136,7 +136,7 @@ def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
     vocabulary = load_vocabulary(config.vocabulary)
     identity = detector_identity(config.detection)
     if identity.is_random:
-        LOG.warning("RANDOM_WEIGHTS: the detector is untrained; boxes and features mean nothing")
+        LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; boxes and features mean nothing")
     read = read_annotations(annotations, vocabulary) if annotations else None
     _check_annotated(config, read, annotations)
     check_union(config.union.value, feature_widths(config.detection))
@@ -176,7 +176,7 @@ def find_relation_predictor(
         file.card,
         objects=vocabulary.objects,
         predicate_groups=vocabulary.predicate_groups,
-        detector=identity.to_tree(),
+        detector=identity.to_dict(),
         widths=feature_widths(config.detection),
         where=str(file.path),
     )
@@ -210,7 +210,7 @@ def check_cache(folder: Path, info: CacheInfo) -> None:
         if folder.is_dir() and next(folder.glob("*.safetensors"), None):
             raise UsageError(f"--cache: {folder} has clips but no cache.json; give an empty folder")
         return
-    wanted, there = info.to_tree(), read_cache_info(folder).to_tree()
+    wanted, there = info.to_dict(), read_cache_info(folder).to_dict()
     for part in ("settings", "detector", "objects", "predicate_groups", "classes"):
         if wanted[part] != there[part]:
             raise UsageError(_difference(folder, part, wanted[part], there[part]))

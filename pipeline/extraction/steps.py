@@ -272,4 +272,4 @@ def failure_key(
     decode = steps.config.decode
     limits = [decode.max_pixels, decode.max_frames, decode.timeout_s, decode.memory_gb]
     limits.append(steps.config.detection.batch_size)
-    return json_sha256([steps.settings, steps.identity.to_tree(), limits, mark, expected_sha256])
+    return json_sha256([steps.settings, steps.identity.to_dict(), limits, mark, expected_sha256])

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from pipeline.errors import FailureReason, ItemError, UsageError
 
-LOG = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def as_item_error(item: str) -> Iterator[None]:
                 FailureReason.OUT_OF_MEMORY,
                 f"{item}: memory was not enough; lower detection.batch_size or use a smaller frame",
             ) from error
-        LOG.exception("%s: unforeseen", item)
+        LOGGER.exception("%s: unforeseen", item)
         raise ItemError(
             FailureReason.INTERNAL_ERROR, f"{item}: {type(error).__name__}: {error}"
         ) from error

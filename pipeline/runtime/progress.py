@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from pipeline.runtime.run_record import Counts
 
-LOG = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 _EVERY_S = 60.0
 
 
@@ -45,7 +45,7 @@ class Progress:
         now = self._clock()
         if not self._has_terminal and now - self._said >= _EVERY_S:
             self._said = now
-            LOG.info("%s: %s; %s", self._name, self._counts, self._left())
+            LOGGER.info("%s: %s; %s", self._name, self._counts, self._left())
 
     def _left(self) -> str:
         """Time for what is pending, if all of it takes as long as what was tried."""

@@ -23,7 +23,7 @@ from pipeline.runtime.command_line import (
 from pipeline.runtime.files import append_line, write_atomically, write_json
 from pipeline.runtime.writers import folder_lock
 
-LOG = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 RUN_SCHEMA = "laiar.run/1"
 _PACKAGES = ("torch", "torchvision", "av", "numpy", "safetensors", "opencv-python-headless")
 
@@ -47,7 +47,7 @@ class Counts:
         if self.pending:
             raise AssertionError(f"done + skipped + failed = found expected, got {self}")
 
-    def to_tree(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, int]:
         """As JSON; `pending` only where a run ended before all were tried."""
         tree = {
             "found": self.found,
@@ -58,7 +58,7 @@ class Counts:
         return tree | ({"pending": self.pending} if self.pending else {})
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {number}" for name, number in self.to_tree().items())
+        return ", ".join(f"{name} {number}" for name, number in self.to_dict().items())
 
 
 class Failures:
@@ -212,7 +212,7 @@ class RunRecord:
         tree = {
             "status": status,
             "exit_code": code,
-            "counts": self.counts.to_tree(),
+            "counts": self.counts.to_dict(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._start)),
             "seconds": round(time.time() - self._start, 3),
         }
@@ -223,7 +223,7 @@ class RunRecord:
                 raise StageError(
                     f"{self.folder / self.name} cannot be written: {problem}"
                 ) from None
-            LOG.error("%s cannot be written: %s", self.folder / self.name, problem)
+            LOGGER.error("%s cannot be written: %s", self.folder / self.name, problem)
 
     @property
     def exit_code(self) -> int:

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from pipeline.runtime.files import host_mark, writer_token
 
-LOG = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"^\..+\.tmp-(([0-9a-f]{8})-(\d+))-[0-9a-f]{8}$")
 _WRITER = re.compile(r"^\.writer\.tmp-(([0-9a-f]{8})-(\d+))$")
 #: A file is under its temporary name for the moment of its writing; older ones of other machines,
@@ -42,7 +42,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except (OSError, RuntimeError) as error:
-        LOG.debug("%s: no lock (%s)", folder, error)
+        LOGGER.debug("%s: no lock (%s)", folder, error)
     try:
         yield
     finally:

@@ -185,7 +185,7 @@ def prepare(config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path
         | {"videos": len(training), "validation_videos": len(validation), "versions": versions()},
     )
     manifest = read_manifest(cache)
-    tree = card.to_tree()
+    tree = card.to_dict()
     tree["training"] = learnt
     digests = [(c.video_id, manifest[c.video_id]["sha256"]) for c in clips]
     fingerprint = json_sha256([tree, asdict(config.loss), digests])

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.errors import UsageError
 from pipeline.runtime.files import write_atomically
 
-LOG = "log.jsonl"
+LOG_FILE = "log.jsonl"
 
 
 class TrainingLog:
@@ -22,7 +22,7 @@ class TrainingLog:
     """
 
     def __init__(self, run: Path, *, tensorboard: bool = False) -> None:
-        self.path = run / LOG
+        self.path = run / LOG_FILE
         self._board: Any = _summary_writer(run / "tensorboard") if tensorboard else None
 
     def rewind(self, step: int, epoch: int) -> None:

@@ -80,7 +80,7 @@ def checked_sha256(path: Path, setting: str) -> str:
     return found
 
 
-def read_card_tree(path: Path, setting: str) -> Any:
+def read_card_dict(path: Path, setting: str) -> Any:
     """The card in the header of a weights file, as JSON; None if it has none.
 
     Raises:

@@ -10,7 +10,7 @@ from torch import Tensor
 from detection.build import NetworkSize
 from detection.presets import MAX_SHORT_SIDE, PRESETS
 from pipeline.errors import UsageError
-from pipeline.weights.cards import read_card_tree, read_tensors, save_carded
+from pipeline.weights.cards import read_card_dict, read_tensors, save_carded
 
 DETECTOR_SCHEMA = "laiar.detector/1"
 _SETTING = "detection.weights"
@@ -53,13 +53,13 @@ class DetectorCard:
         if not self.classes or len(set(self.classes)) < len(self.classes):
             raise ValueError("classes: at least one expected, every name once")
 
-    def to_tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {"schema": DETECTOR_SCHEMA} | asdict(self) | {"classes": list(self.classes)}
 
     @classmethod
-    def from_tree(cls, tree: Any) -> "DetectorCard":
-        """Inverse of `to_tree`; ValueError for anything else."""
+    def from_dict(cls, tree: Any) -> "DetectorCard":
+        """Inverse of `to_dict`; ValueError for anything else."""
         if not isinstance(tree, dict) or tree.get("schema") != DETECTOR_SCHEMA:
             raise ValueError(f"a card of schema {DETECTOR_SCHEMA} expected")
         try:
@@ -80,7 +80,7 @@ def save_detector(
     path: Path, state: Mapping[str, Tensor], card: DetectorCard, *, half: bool = False
 ) -> str:
     """Write weights and card; see `save_carded`."""
-    return save_carded(path, state, card.to_tree(), half=half)
+    return save_carded(path, state, card.to_dict(), half=half)
 
 
 def read_detector_card(path: Path) -> DetectorCard | None:
@@ -89,9 +89,9 @@ def read_detector_card(path: Path) -> DetectorCard | None:
     Raises:
         UsageError: if the file is no safetensors file, or its card is damaged.
     """
-    tree = read_card_tree(path, _SETTING)
+    tree = read_card_dict(path, _SETTING)
     try:
-        return None if tree is None else DetectorCard.from_tree(tree)
+        return None if tree is None else DetectorCard.from_dict(tree)
     except ValueError as error:
         raise UsageError(f"{_SETTING}: {path}: {error}") from error
 

@@ -59,7 +59,7 @@ class DetectorIdentity:
         """Whether the weights are untrained."""
         return self.weights.startswith(f"{RANDOM}:")
 
-    def to_tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {"weights": self.weights, **self.settings}
 
@@ -130,7 +130,7 @@ def detection_of(tree: Mapping[str, Any], given: DetectionConfig) -> DetectionCo
     """Settings that give the detector of an identity, with the files and batch size given.
 
     Args:
-        tree: of `DetectorIdentity.to_tree`.
+        tree: of `DetectorIdentity.to_dict`.
         given: `weights`, `config` and `batch_size` are taken.
     """
     known = dict(tree)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import UsageError
-from pipeline.weights.cards import read_card_tree, save_carded
+from pipeline.weights.cards import read_card_dict, save_carded
 from relations.settings import PredictorSettings
 
 PREDICTOR_SCHEMA = "laiar.predictor/1"
@@ -50,7 +50,7 @@ class PredictorCard:
             if len(words) != size:
                 raise ValueError(f"{what}: {size} names expected, got {len(words)}")
 
-    def to_tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {
             "schema": PREDICTOR_SCHEMA,
@@ -63,8 +63,8 @@ class PredictorCard:
         }
 
     @classmethod
-    def from_tree(cls, tree: Any) -> "PredictorCard":
-        """Inverse of `to_tree`; ValueError for anything else."""
+    def from_dict(cls, tree: Any) -> "PredictorCard":
+        """Inverse of `to_dict`; ValueError for anything else."""
         if not isinstance(tree, dict) or tree.get("schema") != PREDICTOR_SCHEMA:
             raise ValueError(f"a card of schema {PREDICTOR_SCHEMA} expected")
         try:
@@ -95,7 +95,7 @@ def save_predictor(
     path: Path, state: Mapping[str, Tensor], card: PredictorCard, *, half: bool = False
 ) -> str:
     """Write weights and card; see `save_carded`."""
-    return save_carded(path, state, card.to_tree(), half=half)
+    return save_carded(path, state, card.to_dict(), half=half)
 
 
 def read_predictor_card(path: Path, setting: str) -> PredictorCard:
@@ -105,9 +105,9 @@ def read_predictor_card(path: Path, setting: str) -> PredictorCard:
         UsageError: if the file is no safetensors file, or has no card of a relation predictor.
             `setting` names the file in the message.
     """
-    tree = read_card_tree(path, setting)
+    tree = read_card_dict(path, setting)
     try:
-        return PredictorCard.from_tree(tree)
+        return PredictorCard.from_dict(tree)
     except ValueError as error:
         raise UsageError(
             f"{setting}: {path}: weights of a relation predictor expected: {error}"

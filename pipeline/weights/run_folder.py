@@ -52,12 +52,12 @@ class ModelCard:
     multi_label: bool = True
     training: dict[str, Any] = field(default_factory=dict)
 
-    def to_tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {
             "schema": MODEL_SCHEMA,
             "settings": asdict(self.settings),
-            "cache": self.cache.to_tree(),
+            "cache": self.cache.to_dict(),
             "relations": self.relations,
             "box_features": self.box_features,
             "union_channels": self.union_channels,
@@ -66,11 +66,11 @@ class ModelCard:
         }
 
     @classmethod
-    def from_tree(cls, tree: dict[str, Any]) -> "ModelCard":
-        """Inverse of `to_tree`."""
+    def from_dict(cls, tree: dict[str, Any]) -> "ModelCard":
+        """Inverse of `to_dict`."""
         return cls(
             LaIARSettings(**tree["settings"]),
-            CacheInfo.from_tree(tree["cache"]),
+            CacheInfo.from_dict(tree["cache"]),
             tree["relations"],
             int(tree["box_features"]),
             int(tree["union_channels"]),
@@ -93,7 +93,7 @@ class ModelCard:
 
 def write_card(run: Path, card: ModelCard) -> None:
     """Write `model.json`."""
-    write_json(run / CARD, card.to_tree())
+    write_json(run / CARD, card.to_dict())
 
 
 def read_card(run: Path) -> ModelCard:
@@ -108,7 +108,7 @@ def read_card(run: Path) -> ModelCard:
         tree = json.loads(path.read_text(encoding="utf-8"))
         if tree["schema"] != MODEL_SCHEMA:
             raise UsageError(f"{path}: schema {MODEL_SCHEMA} expected, got {tree['schema']}")
-        return ModelCard.from_tree(tree)
+        return ModelCard.from_dict(tree)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UsageError(f"{path}: a {MODEL_SCHEMA} file expected: {error!r}") from error
 

@@ -91,7 +91,7 @@ def test_what_is_annotated_is_what_is_seen(tmp_path: Path) -> None:
     causes = json.loads((world / "annotations" / "rationales.json").read_text())
     odd = set()
     for drawn_from in tree["videos"]:
-        script = Script.from_tree(drawn_from)
+        script = Script.from_dict(drawn_from)
         renderer = Renderer(RULES, script)
         odd |= {script.film.timing, f"hidden {script.film.hidden > 0}"}
         video = read.videos[script.video_id]

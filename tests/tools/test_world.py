@@ -101,7 +101,7 @@ def test_a_script_survives_json_and_draws_the_same_pixels() -> None:
     import json
 
     script = SCRIPTS[3]
-    again = Script.from_tree(json.loads(json.dumps(script.to_tree())))
+    again = Script.from_dict(json.loads(json.dumps(script.to_dict())))
     assert again == script
     one, two = (Renderer(RULES, s).frame(1.5, annotate=True) for s in (script, again))
     np.testing.assert_array_equal(one.image, two.image)

@@ -41,7 +41,7 @@ def _record(rules: Rules, settings: Settings, script: Script, video: Path) -> di
         _frame(script, frames[o], dump[o], times[o]) for o in wanted if o in dump
     ]  # a frame that the dump leaves out has no name
     return {
-        "script": script.to_tree(),
+        "script": script.to_dict(),
         "frames": shown,
         "actions": [_action(rules, script, action, shown) for action in actions],
     }

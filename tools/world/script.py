@@ -166,13 +166,13 @@ class Script:
         """Seconds that this actor takes for a change of state."""
         return CHANGE_S / self.actor.tempo
 
-    def to_tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)
 
     @staticmethod
-    def from_tree(tree: dict[str, Any]) -> "Script":
-        """Inverse of `to_tree`; TypeError or KeyError if a field is missing."""
+    def from_dict(tree: dict[str, Any]) -> "Script":
+        """Inverse of `to_dict`; TypeError or KeyError if a field is missing."""
         made: Script = read_tree(Script, tree)
         return made
 

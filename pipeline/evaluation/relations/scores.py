@@ -56,7 +56,7 @@ class Tally:
             self.total[group] += there.sum()
             self.right[group] += known[there, best[there]].sum()
 
-    def to_tree(self, predicate_groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    def to_dict(self, predicate_groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """As JSON.
 
         `recall` and `mean_recall` by constraint and K; `accuracy` by group; `by_group` and

@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.errors import UsageError
 from relations.sttran import STTran
 
-LOG = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 
 def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str, Tensor]:
@@ -68,5 +68,5 @@ def set_class_embeddings(model: STTran, path: Path, objects: Sequence[str]) -> l
                     table.weight[row + shift] = vectors[word].to(table.weight)
     missing = [name for name, word in zip(objects, words, strict=True) if word not in vectors]
     if missing:
-        LOG.warning("%s: no vectors of %s; they begin at random", path, ", ".join(missing))
+        LOGGER.warning("%s: no vectors of %s; they begin at random", path, ", ".join(missing))
     return missing

@@ -30,4 +30,4 @@ def test_accuracy_compares_pairs_of_the_same_boxes() -> None:
     ):
         tally = Tally()
         tally.add([truth], [found])
-        assert tally.to_tree(GROUPS)["accuracy"]["attention"] == accuracy
+        assert tally.to_dict(GROUPS)["accuracy"]["attention"] == accuracy

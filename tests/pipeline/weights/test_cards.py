@@ -29,9 +29,9 @@ def test_a_card_names_each_group_once() -> None:
     card = PredictorCard(
         small_settings(8, 4), VOCABULARY.objects, VOCABULARY.predicate_groups, None, "a test"
     )
-    tree = card.to_tree()
-    assert PredictorCard.from_tree(tree) == card
+    tree = card.to_dict()
+    assert PredictorCard.from_dict(tree) == card
     groups = tree["predicate_groups"]
     for others in ([*groups, groups[0]], [["spatial", []], *groups], groups[::-1], groups[:2]):
         with pytest.raises(ValueError, match="predicate groups attention, spatial, contacting"):
-            PredictorCard.from_tree(tree | {"predicate_groups": others})
+            PredictorCard.from_dict(tree | {"predicate_groups": others})

@@ -85,11 +85,11 @@ def test_an_identity_gives_its_detector_back(weights: Path) -> None:
     ):
         given = settings(*words)
         identity = detector_identity(given)
-        again = detection_of(identity.to_tree(), given)
+        again = detection_of(identity.to_dict(), given)
         assert detector_identity(again) == identity
     fast = detector_identity(settings(f"detection.weights={weights}", "detection.mode=fast"))
     assert fast != detector_identity(settings(f"detection.weights={weights}"))
-    assert detection_of(fast.to_tree(), given).mode.value == "fast"  # type: ignore[union-attr]
+    assert detection_of(fast.to_dict(), given).mode.value == "fast"  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="mode=folded or fast expected"):
         settings("detection.mode=exact", "detection.compile=true")
 
@@ -148,7 +148,7 @@ def test_weights_that_changed_since_their_card_was_written_are_refused(weights: 
 )
 def test_cards_that_cannot_be_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
     path = tmp_path / "w.safetensors"
-    tree = card().to_tree() | changes
+    tree = card().to_dict() | changes
     save_file({"a": torch.zeros(1)}, path, {"card": json.dumps(tree)})
     with pytest.raises(UsageError, match=message):
         load_detector(settings(f"detection.weights={path}"), CLASSES, "cpu")
@@ -189,10 +189,10 @@ def test_fast_mode_is_close_and_says_so(weights: Path) -> None:
 def test_folded_is_what_is_taken_where_nothing_is_said(weights: Path) -> None:
     words = [f"detection.weights={weights}"]
     plain = detector_identity(settings(*words))
-    assert plain.to_tree()["mode"] == "folded"
+    assert plain.to_dict()["mode"] == "folded"
     assert plain == detector_identity(settings(*words, "detection.mode=folded"))
     assert plain != detector_identity(settings(*words, "detection.mode=exact"))
-    assert detector_identity(detection_of(plain.to_tree(), settings(*words))) == plain
+    assert detector_identity(detection_of(plain.to_dict(), settings(*words))) == plain
     names = [name for name, _ in load_detector(settings(*words), CLASSES, "cpu").named_buffers()]
     assert not any("running_mean" in name for name in names)
     exact = load_detector(settings(*words, "detection.mode=exact"), CLASSES, "cpu")
@@ -233,7 +233,7 @@ def test_detectron2_runs_behind_the_same_detector(tmp_path: Path) -> None:
     words = ["detection.backend=detectron2", f"detection.config={path}"]
     given = settings(*words, f"detection.weights={weights}")
     identity = detector_identity(given)
-    assert detector_identity(detection_of(identity.to_tree(), given)) == identity
+    assert detector_identity(detection_of(identity.to_dict(), given)) == identity
     other = detector_identity(
         settings(*words, f"detection.weights={weights}", "detection.proposals=9")
     )
