@@ -3,7 +3,7 @@
 detections   the `Detections` of one frame
 detector     the stages in order: detect, describe given boxes, pool unions
 build        a detector of given sizes; seeded weights
-weights      state dicts, ours and jwyang's
+layouts      names of tensors in other projects' files, to ours
 presets      conventions of checkpoint families
 preprocess   frames to network input
 resnet       trunk and stages

@@ -52,7 +52,6 @@ def sample_balanced(
     is_negative: Bool[Tensor, "N"],
     num: int,
     positive_fraction: float,
-    generator: torch.Generator | None = None,
 ) -> tuple[Int64[Tensor, "p"], Int64[Tensor, "q"]]:
     """Random rows: at most `positive_fraction` of `num` positives, negatives for the rest.
 
@@ -61,16 +60,15 @@ def sample_balanced(
         is_negative: candidates.
         num: p + q at most.
         positive_fraction: share of `num`.
-        generator: on the CPU; torch's own unless given.
     """
     positives, negatives = is_positive.nonzero()[:, 0], is_negative.nonzero()[:, 0]
     num_positive = min(len(positives), int(num * positive_fraction))
     num_negative = min(len(negatives), num - num_positive)
     return (
-        positives[_choose(len(positives), num_positive, generator).to(positives.device)],
-        negatives[_choose(len(negatives), num_negative, generator).to(negatives.device)],
+        positives[_choose(len(positives), num_positive).to(positives.device)],
+        negatives[_choose(len(negatives), num_negative).to(negatives.device)],
     )
 
 
-def _choose(count: int, num: int, generator: torch.Generator | None) -> Tensor:
-    return torch.randperm(count, generator=generator)[:num]
+def _choose(count: int, num: int) -> Tensor:
+    return torch.randperm(count)[:num]

@@ -59,9 +59,8 @@ class DTFormer(nn.Module):
     def select(self, tokens: Float[Tensor, "B T K D"], mask: Bool[Tensor, "B T K"]) -> Selection:
         """Eq. 3 on frames and on tokens; both see x^(0), the selection is their product."""
         real = mask.float()
-        ones = torch.ones_like(real)
-        temporal, p_temporal = ones[:, :, 0:1].mean(2), ones[:, :, 0:1].mean(2)
-        spatial, p_spatial = ones, ones
+        temporal = p_temporal = real.new_ones(real.shape[:2])
+        spatial = p_spatial = torch.ones_like(real)
         if self.settings.temporal_selection:
             temporal, p_temporal = self.temporal(frame_means(tokens, mask), self.class_token)
         if self.settings.spatial_selection:
@@ -82,17 +81,23 @@ class DTFormer(nn.Module):
         keep: Bool[Tensor, "B T K"] | None = None,
         gather: bool = False,
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B T K D"], Selection]:
-        """Select and encode.
+        """Select tokens and encode the video.
 
         Args:
             local: local representations of the tokens.
-            mask: True where real.
-            encoder: of this branch, gives the context.
-            keep: the selection, to hold it; or None to select.
-            gather: drop discarded tokens from the sequence (discard=mask only) instead of gating.
+            mask: True where a token is real.
+            encoder: encoder of this branch; computes the context.
+            keep: tokens to keep, or None to let the selectors decide.
+            gather: with discard=mask, remove discarded tokens from the transformer's sequence
+                instead of setting their gates to zero. The result is the same up to rounding;
+                gates of removed tokens get no gradient. No effect with discard=zero.
 
         Returns:
-            z of Eq. 6; the embeddings in the joint space, zero where not real; the selection.
+            z of Eq. 6; embeddings of all real tokens in the joint space, zero where not real; the
+            selection.
+
+        Raises:
+            ValueError: for more frames or slots than there are positions.
         """
         before = self.settings.context == "all"
         embedded = encoder.with_context(local, mask) if before else local
@@ -108,11 +113,11 @@ class DTFormer(nn.Module):
 
     def _encode(self, x: Tensor, mask: Tensor, selection: Selection, *, gather: bool) -> Tensor:
         gate = selection.gate.to(x.dtype)
-        keys = gate if self.settings.discard == "mask" else mask.to(x.dtype)
+        masks = self.settings.discard == "mask"
+        keys = (gate if masks else mask.to(x.dtype)).flatten(1)  # (B, T K)
         x = (x * gate[..., None]).flatten(1, 2)  # (B, T K, D)
-        keys = keys.flatten(1)
-        if gather and self.settings.discard == "mask":
-            x, kept = left_align(x, selection.keep.flatten(1))
+        if gather and masks:
+            x, kept = left_align(x, selection.keep.flatten(1))  # (B, L, D), (B, L)
             keys = kept.to(x.dtype)
         first = self.class_token.to(x.dtype).expand(len(x), 1, -1)
         keys = torch.cat([keys.new_ones(len(x), 1), keys], 1)

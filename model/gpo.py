@@ -3,7 +3,8 @@
     pooled_d = sum_k theta_k max_k({x_id}),    theta = softmax(W BiGRU(p_1 … p_n) / temperature)
 
 where max_k is the k-th largest of the n values of feature d and p the sinusoidal position code:
-the weights depend on n alone, so the result does not depend on the order of the inputs.
+the weights depend on n alone, so the result does not depend on the order of the inputs, and the
+GRU runs once per distinct n of a batch.
 """
 
 import math
@@ -64,16 +65,18 @@ class GPO(nn.Module):
         return (ranked * weights).sum(1), weights
 
     def _weights(self, lengths: Tensor, longest: int) -> Tensor:
+        """(B, L, 1) float32 weights, computed once per distinct length."""
+        distinct, row = lengths.clamp(min=1).unique(return_inverse=True)  # (U,), (B,)
         code = position_code(longest, self.d_pe).to(lengths.device)
         packed = pack_padded_sequence(
-            code.expand(len(lengths), -1, -1),
-            lengths.clamp(min=1).cpu(),
+            code.expand(len(distinct), -1, -1),
+            distinct.cpu(),
             batch_first=True,
             enforce_sorted=False,
         )
         hidden, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=longest)
         forward, backward = hidden.chunk(2, 2)
         scores = self.linear((forward + backward) / 2)
-        real = torch.arange(longest, device=lengths.device) < lengths.clamp(min=1)[:, None]
+        real = torch.arange(longest, device=lengths.device) < distinct[:, None]  # (U, L)
         scores = scores.masked_fill(~real[:, :, None], -10000.0)
-        return (scores.float() / self.temperature).softmax(1)
+        return (scores.float() / self.temperature).softmax(1)[row]

@@ -59,7 +59,7 @@ class LaIAR(nn.Module):
         local = self.semantic_encoder.local(self.semantic(batch), batch.mask)
         former = self.language_former or self.former
         z, embeddings, selection = former(local, batch.mask, self.semantic_encoder, keep=keep)
-        language = _output(self.language_head(z), z, embeddings, selection, batch.mask)
+        language = _output(self.language_head(z), embeddings, selection, batch.mask)
         return BranchOutputs(video, language)
 
     def recognize(
@@ -69,34 +69,44 @@ class LaIAR(nn.Module):
         keep: Bool[Tensor, "B T K"] | None = None,
         gather: bool = False,
     ) -> ActionOutput:
-        """The video branch alone.
+        """Run the video branch alone.
+
+        `gather` is meant for inference. It does one of three things:
+
+        - `keep` is None and discard=mask: local representations of all tokens are computed once,
+          the selectors decide, and the transformer's sequence holds [class] and the kept tokens
+          alone. All fields of the result equal those without `gather` up to rounding; embeddings
+          are there for all real tokens.
+        - `keep` is given, context=kept and discard=mask: tokens outside `keep` are removed before
+          anything is computed. For one video their number and content change no bit of the logits.
+          Their embeddings are zero, and the selectors' maps come from the tokens in `keep` alone.
+          With context=all the context needs all tokens: they are removed from the sequence only.
+        - discard=zero: nothing. Zeroed tokens take attention there, so they stay in the sequence.
 
         Args:
-            batch: predicates are not looked at.
-            keep: holds the selection, or None to select.
-            gather: drop discarded tokens physically. With context=kept nothing of them is even
-                computed, so that for one video their number and content change no bit.
+            batch: B videos; `predicates` is not read.
+            keep: (B, T, K) tokens to keep, or None to let the selectors decide.
+            gather: remove discarded tokens instead of masking them.
 
         Returns:
-            Logits with the selection behind them.
+            Logits of the video branch and of its estimate of the language branch, the selection
+            and the embeddings.
+
+        Raises:
+            ValueError: for more frames or slots than the network has positions.
         """
-        mask = batch.mask
-        if gather and self.settings.context == "kept" and self.settings.discard == "mask":
-            if keep is None:
-                keep = self.recognize(batch).keep
+        s = self.settings
+        if gather and keep is not None and (s.context, s.discard) == ("kept", "mask"):
             batch = batch.only(keep)
-            keep = batch.mask
         local = self.visual_encoder.local(self.visual(batch), batch.mask)
         z, embeddings, selection = self.former(
             local, batch.mask, self.visual_encoder, keep=keep, gather=gather
         )
-        output = _output(self.video_head(z), z, embeddings, selection, mask)
+        output = _output(self.video_head(z), embeddings, selection, batch.mask)
         return replace(output, mimic_logits=self.mimic_head(z))
 
 
-def _output(
-    logits: Tensor, z: Tensor, embeddings: Tensor, selection: Selection, mask: Tensor
-) -> ActionOutput:
+def _output(logits: Tensor, embeddings: Tensor, selection: Selection, mask: Tensor) -> ActionOutput:
     return ActionOutput(
         logits=logits,
         keep_temporal=selection.temporal.detach() > 0.5,
@@ -105,6 +115,4 @@ def _output(
         keep_gate=selection.gate,
         keep_probability=selection.probability,
         embeddings=embeddings,
-        mask=mask,
-        intermediates={"z": z},
     )

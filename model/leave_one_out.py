@@ -15,8 +15,8 @@ def leave_one_out(model: LaIAR, batch: TokenBatch, output: ActionOutput) -> Floa
 
         contribution[t, k, c] = logit_c(kept) - logit_c(kept without (t, k))
 
-    The other tokens' selection is held. Where the context is pooled over kept tokens it is pooled
-    again without the one left out.
+    The other tokens stay kept. With context=kept the context is pooled again without the token left
+    out. With discard=mask the transformer's sequence holds [class] and the tokens that remain.
 
     Args:
         model: in eval mode.
@@ -44,6 +44,7 @@ def leave_one_out(model: LaIAR, batch: TokenBatch, output: ActionOutput) -> Floa
             batch.mask.expand(n, -1, -1),
             model.visual_encoder,
             keep=without,
+            gather=True,
         )
         contributions[chunk[:, 0], chunk[:, 1]] = output.logits - model.video_head(z)
     return contributions

@@ -6,6 +6,9 @@ from torch import Tensor, nn
 
 from model.tokens import TokenBatch
 
+#: Width of an embedding of a class, as in STTran.
+CLASS_WIDTH = 200
+
 
 class VisualRelation(nn.Module):
     """Eq. 1: [W_s v_i, W_o v_j, W_u flatten(u_ij + f_box(b_i, b_j))].
@@ -17,7 +20,6 @@ class VisualRelation(nn.Module):
         union_width: channels of u and f_box.
         num_objects: O, to append embeddings of both classes (STTran's and the text's "category
             embedding"), or None for the equation as printed.
-        class_width: of one such embedding.
 
     Attributes:
         width: of the result.
@@ -31,7 +33,6 @@ class VisualRelation(nn.Module):
         part_width: int = 512,
         union_width: int = 256,
         num_objects: int | None = None,
-        class_width: int = 200,
     ) -> None:
         super().__init__()
         self.human = nn.Linear(box_features, part_width)
@@ -39,9 +40,9 @@ class VisualRelation(nn.Module):
         self.union = nn.Conv2d(union_channels, union_width, 1)
         self.box = SpatialEncoder(union_width)
         self.relation = nn.Linear(union_width * 7 * 7, part_width)
-        self.human_class = nn.Embedding(num_objects, class_width) if num_objects else None
-        self.object_class = nn.Embedding(num_objects, class_width) if num_objects else None
-        self.width = 3 * part_width + (2 * class_width if num_objects else 0)
+        self.human_class = nn.Embedding(num_objects, CLASS_WIDTH) if num_objects else None
+        self.object_class = nn.Embedding(num_objects, CLASS_WIDTH) if num_objects else None
+        self.width = 3 * part_width + (2 * CLASS_WIDTH if num_objects else 0)
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, "M W"]:
         """Features of the packed tokens."""
@@ -101,7 +102,7 @@ class SemanticRelation(nn.Module):
         num_objects: int,
         group_sizes: dict[str, int],
         *,
-        width: int = 200,
+        width: int = CLASS_WIDTH,
         pooling: str = "active",
         threshold: float = 0.5,
     ) -> None:

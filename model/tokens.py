@@ -1,6 +1,6 @@
-"""What the model eats and what it gives back."""
+"""Input and output of LaIAR: `TokenBatch` and `ActionOutput`."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -84,19 +84,18 @@ class TokenBatch:
 
 @dataclass(frozen=True)
 class ActionOutput:
-    """What one branch says of B videos.
+    """Output of one branch for B videos.
 
     Attributes:
         logits: (B, C) action logits.
-        keep_temporal: (B, T) bool, frames the temporal selector keeps.
-        keep_spatial: (B, T, K) bool, tokens the spatial selector keeps.
-        keep: (B, T, K) bool, both, and real: what the transformer sees.
-        keep_gate: (B, T, K) floating, the same product with gradient (straight-through).
+        keep_temporal: (B, T) bool, frames that the temporal selector keeps.
+        keep_spatial: (B, T, K) bool, real tokens that the spatial selector keeps.
+        keep: (B, T, K) bool, real tokens that both selectors keep, or that the caller of
+            `LaIAR.recognize` gave; the transformer attends to these.
+        keep_gate: (B, T, K) floating, `keep` with gradient (straight-through).
         keep_probability: (B, T, K) floating, product of both selectors' keep probabilities.
         embeddings: (B, T, K, D) tokens in the joint space, zero where not real.
-        mask: (B, T, K) bool, the input's mask.
         mimic_logits: (B, C) the video branch's estimate of the language branch (P^{v2s}), or None.
-        intermediates: further named tensors.
     """
 
     logits: Tensor
@@ -106,16 +105,9 @@ class ActionOutput:
     keep_gate: Tensor
     keep_probability: Tensor
     embeddings: Tensor
-    mask: Tensor
     mimic_logits: Tensor | None = None
-    intermediates: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def num_kept(self) -> Tensor:
         """(B,) int64 tokens kept per video, `Num` of Table 1 before the mean over videos."""
         return self.keep.sum((1, 2))
-
-    @property
-    def is_empty_selection(self) -> Tensor:
-        """(B,) bool, True where nothing is kept and [class] alone decides."""
-        return self.num_kept == 0

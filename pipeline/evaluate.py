@@ -11,16 +11,21 @@ import numpy as np
 import pandas as pd
 
 from pipeline.cache.folder import CacheInfo, read_cache_info
-from pipeline.config.schema import Config, config_as_dict, load_config
-from pipeline.errors import UsageError
+from pipeline.cache.listing import ClipEntry, is_held_out, list_clips
+from pipeline.config.loading import config_as_dict, load_config
+from pipeline.config.schema import Config
+from pipeline.errors import ItemError, UsageError
 from pipeline.evaluation.metrics import MeanAveragePrecision, charades_map, tie_grouped_map
 from pipeline.evaluation.scoring import Scores, score_clips
-from pipeline.runtime.command_line import common_parser, parse_words, run_command
-from pipeline.runtime.files import file_sha256, write_atomically, write_json
-from pipeline.runtime.run_record import Failures, RunRecord
-from pipeline.samples.dataset import ClipDataset, ClipEntry, is_held_out, list_clips
-from pipeline.weights.detectors import RANDOM, pick_device
-from pipeline.weights.run_folder import SETTINGS, WEIGHTS, ModelCard, load_model
+from pipeline.runtime.command_line import VERIFY_HELP, common_parser, parse_words, run_command
+from pipeline.runtime.devices import pick_device, use_threads
+from pipeline.runtime.failures import Failures
+from pipeline.runtime.files import file_sha256, make_folder, write_atomically, write_json
+from pipeline.runtime.run_record import RunRecord
+from pipeline.samples.dataset import clip_dataset
+from pipeline.weights.detectors import RANDOM
+from pipeline.weights.model_card import ModelCard
+from pipeline.weights.run_folder import SETTINGS, WEIGHTS, load_model
 
 LOGGER = logging.getLogger("evaluate")
 METRICS_SCHEMA = "laiar.metrics/1"
@@ -35,6 +40,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--cache", type=Path, required=True, help="folder of pipeline.extract")
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--out", type=Path, help="folder to write (default: --run)")
+    parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
     args, words = parse_words(parser, argv)
     config = run_config(args.run, words)
     device = pick_device(config.device)
@@ -42,39 +48,30 @@ def main(argv: list[str]) -> int:
     model, card = load_model(args.run, device)
     check_fits(card, info, args.cache)
     out = args.out or args.run
-    clips, bad = list_clips(args.cache)
-    clips = [clip for clip in clips if in_split(clip, args.split, card)]
+    fraction = float(card.training.get("validation_fraction", 0.0))
+    clips, bad = split_clips(args.cache, args.split, fraction, verify=args.verify)
     if not clips:
         raise UsageError(
             f"--cache: labelled videos of the split {args.split!r} expected, {args.cache} has none"
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UsageError(f"--out: a writable folder expected, {out}: {problem}") from problem
+    make_folder(out, "--out")
     seed = int(card.training.get("seed", 0))
     record = RunRecord(out, stage="evaluate", config=config_as_dict(config), argv=argv, seed=seed)
     with record as run:
+        run.extra["threads"] = use_threads(config.train.threads, card.settings.dim)
         run.counts.found = len(clips) + len(bad)
-        settings = card.settings
-        data = ClipDataset(
-            clips,
-            len(card.cache.classes),
-            num_frames=settings.num_frames,
-            max_pairs=settings.max_pairs,
-        )
         sizes = {"batch_size": config.train.batch_size, "workers": config.train.workers}
+        data = clip_dataset(card, clips)
         found = score_clips(model, data, device, bar=f"evaluate {args.split}", **sizes)
-        failures = Failures(out)
-        failures.keep_only(set(bad) | set(found.failed))
-        for video_id, error in (bad | found.failed).items():
-            LOGGER.error("%s failed: %s: %s", video_id, error.reason.value, error)
-            failures.add(video_id, error, stage="evaluate", sha256="", settings="")
+        Failures(out).replace(bad | found.failed, stage="evaluate", logger=LOGGER)
         run.counts.done, run.counts.failed = len(found.video_ids), len(bad) + len(found.failed)
         tree = metrics_dict(found, card, args.split)
         tree["weights_sha256"] = file_sha256(args.run / WEIGHTS)
+        warnings = found.warnings
         if str(card.cache.detector.get("weights")).startswith(RANDOM):
-            tree["warnings"] = run.extra["warnings"] = ["RANDOM_WEIGHTS"]
+            warnings.insert(0, "RANDOM_WEIGHTS")
+        if warnings:
+            tree["warnings"] = run.extra["warnings"] = warnings
         write_json(out / "metrics.json", tree)
         _write_tables(out, found, card.cache.classes)
     _report(tree, out)
@@ -113,23 +110,35 @@ def check_fits(card: ModelCard, info: CacheInfo, cache: Path) -> None:
                 f"--cache: the {part} the network was trained on expected, {cache} has others "
                 f"({_first_difference(wanted[part], there[part])}); extract with the same"
             )
-    for key, default in (("boxes", None), ("union", "full")):
-        trained, found = (tree["settings"].get(key, default) for tree in (wanted, there))
+    for key in ("boxes", "union"):
+        trained, found = (getattr(each.settings, key) for each in (card.cache, info))
         if trained != found:
             raise UsageError(
                 f"--cache: {key}={trained} expected, as in training, {cache} has {key}={found}"
             )
 
 
-def in_split(clip: ClipEntry, split: str, card: ModelCard) -> bool:
-    """Whether a labelled clip belongs to a split; `validation` is the held-out part of `train`."""
-    if clip.header.actions is None or clip.header.split is None:
-        return False
-    if split == "test":
-        return clip.header.split == "test"
-    fraction = float(card.training.get("validation_fraction", 0.0))
-    held_out = is_held_out(clip.video_id, fraction)
-    return clip.header.split == "train" and held_out == (split == "validation")
+def split_clips(
+    cache: Path, split: str, fraction: float, *, verify: bool = False
+) -> tuple[list[ClipEntry], dict[str, ItemError]]:
+    """List the labelled clips of a split.
+
+    Args:
+        cache: folder.
+        split: `train`, `test`, or `validation`: the held-out part of the training videos.
+        fraction: share of the training videos that is held out.
+        verify: compare every byte with the manifest.
+
+    Returns:
+        The clips, and for each other id of the split why it cannot be used.
+    """
+
+    def belongs(video_id: str) -> bool:
+        return split == "test" or is_held_out(video_id, fraction) == (split == "validation")
+
+    listed, bad = list_clips(cache, split="test" if split == "test" else "train", verify=verify)
+    clips = [c for c in listed if c.header.actions is not None and belongs(c.video_id)]
+    return clips, {video_id: error for video_id, error in bad.items() if belongs(video_id)}
 
 
 def metrics_dict(found: Scores, card: ModelCard, split: str) -> dict[str, Any]:
@@ -150,7 +159,7 @@ def metrics_dict(found: Scores, card: ModelCard, split: str) -> dict[str, Any]:
         "num_all": _mean(found.tokens),
         "empty_selections": int((found.kept == 0).sum()),
         "preset": card.settings.preset,
-        "boxes": card.cache.settings.get("boxes"),
+        "boxes": card.cache.settings.boxes,
         "relations_in_training": card.relations,
     }
 

@@ -9,29 +9,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.cache.folder import settle_manifest
-from pipeline.config.schema import config_as_dict, load_config
+from pipeline.cache.manifest import settle_manifest
+from pipeline.config.loading import config_as_dict, load_config
 from pipeline.datasets.checksums import read_checksums
 from pipeline.datasets.video_files import VideoFile
 from pipeline.errors import StageError, UsageError
 from pipeline.extraction.cluster import RayEngine
 from pipeline.extraction.estimate import estimate, measured
 from pipeline.extraction.job import (
-    Job,
+    ExtractionJob,
     check_cache,
     item_names,
     make_tasks,
     open_cache,
-    prepare,
+    prepare_extraction,
 )
 from pipeline.extraction.local import LocalEngine
 from pipeline.extraction.shard import Shard, parse_shard
 from pipeline.extraction.steps import Networks, Outcome, Steps
 from pipeline.runtime.command_line import EXIT_OK, Parser, common_parser, parse_words, run_command
+from pipeline.runtime.devices import pick_devices
+from pipeline.runtime.failures import Failures
 from pipeline.runtime.progress import Progress
-from pipeline.runtime.run_record import Failures, RunRecord
+from pipeline.runtime.run_record import RunRecord
 from pipeline.runtime.writers import Writer, living_writers, sweep_temporary_files
-from pipeline.weights.detectors import pick_devices
 
 LOGGER = logging.getLogger("extract")
 EXAMPLE = (
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> int:
         config.max_failures = args.max_failures
     _check(args)
     shard = parse_shard(args.shard) if args.shard else Shard()
-    job = prepare(config, args.videos, args.annotations)
+    job = prepare_extraction(config, args.videos, args.annotations)
     steps = job.steps(args.cache, verify=args.verify)
     checksums = read_checksums(args.checksums) if args.checksums else {}
     if args.dry_run:
@@ -72,11 +73,11 @@ def main(argv: list[str]) -> int:
         Extraction(job, steps, run, _chosen(job, shard, args.limit)).run(
             _engine(args, job, steps), retry=args.retry_failed, checksums=checksums
         )
-        if job.identity.is_random:
+        if job.detector.is_random:
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]
-        run.extra["detector"] = job.identity.to_dict()
+        run.extra["detector"] = job.detector.to_dict()
         if job.predictor is not None:
-            run.extra["relation_predictor"] = job.predictor.identity
+            run.extra["relation_predictor"] = job.predictor.to_dict()
     _report(run, args.cache)
     return run.exit_code
 
@@ -116,7 +117,7 @@ def _check(args: argparse.Namespace) -> None:
         )
 
 
-def _engine(args: argparse.Namespace, job: Job, steps: Steps) -> LocalEngine | RayEngine:
+def _engine(args: argparse.Namespace, job: ExtractionJob, steps: Steps) -> LocalEngine | RayEngine:
     if args.engine == "ray":
         return RayEngine(
             steps,
@@ -127,7 +128,7 @@ def _engine(args: argparse.Namespace, job: Job, steps: Steps) -> LocalEngine | R
     return LocalEngine(steps, [Networks(steps, d) for d in pick_devices(job.config.device)])
 
 
-def _chosen(job: Job, shard: Shard, limit: int | None) -> list[VideoFile]:
+def _chosen(job: ExtractionJob, shard: Shard, limit: int | None) -> list[VideoFile]:
     return [video for video in job.videos if shard.has(video.video_id)][:limit]
 
 
@@ -138,8 +139,10 @@ def _look_around(cache: Path, *, is_shared: bool) -> None:
     others = living_writers(cache)
     if others and not is_shared:
         LOGGER.warning(
-            "%d more processes write to %s (%s); without --shard they may do the same videos twice",
-            *(len(others), cache, ", ".join(others)),
+            "%d more processes write to %s (%s); without --shard they may extract a video twice",
+            len(others),
+            cache,
+            ", ".join(others),
         )
 
 
@@ -158,7 +161,9 @@ def _disk_errors(cache: Path) -> Iterator[None]:
 class Extraction:
     """One run over some videos: what an engine does with each is counted and written down."""
 
-    def __init__(self, job: Job, steps: Steps, run: RunRecord, videos: list[VideoFile]) -> None:
+    def __init__(
+        self, job: ExtractionJob, steps: Steps, run: RunRecord, videos: list[VideoFile]
+    ) -> None:
         self.job, self.steps, self.run_record, self.videos = job, steps, run, videos
         self.failures = Failures(steps.cache)
 
@@ -171,7 +176,9 @@ class Extraction:
         if checksums and unlisted:
             LOGGER.warning(
                 "--checksums: %d of %d videos are not in the list and go unchecked, %s first",
-                *(len(unlisted), len(self.videos), unlisted[0].path.name),
+                len(unlisted),
+                len(self.videos),
+                unlisted[0].path.name,
             )
         counts.found = len(self.videos)
         self.failures.keep_only(item_names(self.job), videos=self.job.folder)
@@ -206,7 +213,7 @@ class Extraction:
                 outcome.error,
                 stage="extract",
                 sha256=outcome.sha256,
-                settings=outcome.failure_key,
+                fingerprint=outcome.failure_fingerprint,
                 videos=self.job.folder,
             )
         elif outcome.status != "failed":

@@ -11,27 +11,25 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.cache.union_features import reduce_union
-from pipeline.config.schema import Backend, Boxes, Config, UnionKind, config_as_dict, load_config
-from pipeline.datasets import Annotations, ClipAnnotation, read_annotations
+from pipeline.config.loading import config_as_dict, load_config
+from pipeline.config.schema import Backend, Config, UnionKind
+from pipeline.datasets import Annotations, ClipAnnotation, read_dataset
 from pipeline.datasets.video_files import VideoFile, list_videos, sort_videos, video_sha256
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.evaluate import run_config
 from pipeline.explanation.explainer import Explainer, load_explainer
-from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, frame_request
+from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, decode_options, frame_request
 from pipeline.runtime.command_line import common_parser, parse_words, run_command
-from pipeline.runtime.files import json_sha256, write_atomically, write_json
+from pipeline.runtime.devices import pick_device
+from pipeline.runtime.failures import Failures, log_failure
+from pipeline.runtime.files import json_sha256, make_folder, write_atomically, write_json
 from pipeline.runtime.item_errors import as_item_error
-from pipeline.runtime.run_record import Failures, RunRecord
-from pipeline.weights.detectors import (
-    DetectorIdentity,
-    detection_of,
-    detector_identity,
-    load_detector,
-    pick_device,
-)
-from pipeline.weights.run_folder import ModelCard, read_card
+from pipeline.runtime.run_record import RunRecord
+from pipeline.weights.detectors import find_described_detector
+from pipeline.weights.model_card import ModelCard
+from pipeline.weights.run_folder import read_card
 
 LOGGER = logging.getLogger("predict")
 EXAMPLE = (
@@ -55,20 +53,19 @@ def main(argv: list[str]) -> int:
     config = predict_config(args.run, card, args.config, words)
     videos = find_videos(args.videos, dumped=config.decode.backend is Backend.frames)
     device = pick_device(config.device)
-    identity = check_detector(config, card)
+    detector = find_described_detector(card.cache.detector, config.detection)
     vocabulary = load_vocabulary(config.vocabulary)
-    annotations = read_annotations(args.annotations, vocabulary) if args.annotations else None
-    explainer = load_explainer(args.run, config, identity, device)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out: a writable folder expected, {args.out}: {error}") from error
+    annotations = None
+    if args.annotations:
+        annotations = read_dataset(config.dataset.value, args.annotations, vocabulary)
+    explainer = load_explainer(args.run, config, detector, device)
+    make_folder(args.out, "--out")
     seed = int(card.training.get("seed", 0))
     record = RunRecord(
         args.out, stage="predict", config=config_as_dict(config), argv=argv, seed=seed
     )
     with record as run:
-        if identity.is_random:
+        if detector.is_random:
             LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; boxes mean nothing")
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]
         run.counts.found = len(videos)
@@ -83,10 +80,16 @@ def main(argv: list[str]) -> int:
 
 
 def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequence[str]) -> Config:
-    """The run's configuration with the detector it was trained on.
+    """The configuration of a run, with what may be set for a prediction.
+
+    Args:
+        run: folder of the network.
+        card: of the network.
+        path: YAML file that names `detection.weights`, or None.
+        words: `key=value` words.
 
     Raises:
-        UsageError: for a setting that the run determines.
+        UsageError: for a setting that the network determines.
     """
     for word in words:
         key = word.partition("=")[0]
@@ -98,30 +101,9 @@ def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequenc
     config = run_config(run, words)
     if path is not None and not any(word.startswith("detection.weights=") for word in words):
         config.detection.weights = load_config(path).detection.weights
-    config.detection = detection_of(card.cache.detector, config.detection)
-    config.frames.num = int(card.cache.settings.get("frames", config.frames.num))
-    config.union = UnionKind[card.cache.settings.get("union", "full")]
+    config.frames.num = card.cache.settings.frames
+    config.union = UnionKind[card.cache.settings.union]
     return config
-
-
-def check_detector(config: Config, card: ModelCard) -> DetectorIdentity:
-    """Identity of the detector at hand; UsageError unless the network was trained on it."""
-    wanted = str(card.cache.detector.get("weights"))
-    try:
-        identity = detector_identity(config.detection)
-    except UsageError as error:
-        raise UsageError(f"{error} (SHA-256 {wanted}, which the run was trained on)") from error
-    if identity.settings.get("config_sha256") != card.cache.detector.get("config_sha256"):
-        raise UsageError(
-            "detection.config: the settings of detectron2 that the run was trained on expected, "
-            f"got others in {config.detection.config}"
-        )
-    if identity.weights != wanted:
-        raise UsageError(
-            f"detection.weights: the detector of the training ({wanted}) expected, got "
-            f"{identity.weights}; a network reads the features of its own detector alone"
-        )
-    return identity
 
 
 def find_videos(paths: Sequence[Path], *, dumped: bool) -> list[VideoFile]:
@@ -168,8 +150,8 @@ class Prediction:
                     outcome = self._one(video)
                 self.failures.remove(item)
             except ItemError as error:
-                LOGGER.error("%s failed: %s: %s", item, error.reason.value, error)
-                self.failures.add(item, error, stage="predict", sha256="", settings="")
+                log_failure(LOGGER, item, error)
+                self.failures.add(item, error, stage="predict")
                 self.rows[item] = {"id": item, "status": "failed", "reason": error.reason.value}
                 outcome = "failed"
             self._write_rows()
@@ -185,23 +167,30 @@ class Prediction:
                 FailureReason.MISSING_VIDEO, f"{video.path}: a video expected, there is no file"
             )
         annotation, boxes = self._annotation(video.video_id)
-        extractor = self._extractor(boxes)
-        explainer = self.explainer
+        extractor, explainer = self._extractor(boxes), self.explainer
+        config, settings = explainer.config, extractor.settings
         sha256 = video_sha256(video.path)
-        inner = clip_fingerprint(sha256, extractor.settings, explainer.identity, annotation)
-        config = explainer.config.predict
-        fingerprint = json_sha256([inner, explainer.generator, config.top, config.threshold])
+        inner = clip_fingerprint(sha256, settings, explainer.detector, annotation)
+        limits = [config.predict.top, config.predict.threshold]
+        fingerprint = json_sha256([inner, explainer.generator, *limits])
         name = f"{video.video_id}/explanation.json"
         row = self.rows.get(video.video_id, {})
         if row.get("fingerprint") == fingerprint and (self.out / name).is_file():
             return "skipped"
-        request = frame_request(extractor.config, video.path, sha256, annotation)
+        request = frame_request(
+            video.path,
+            sha256,
+            annotation,
+            settings,
+            options=decode_options(config.decode),
+            batch_size=config.detection.batch_size,
+        )
         with closing(self._pool.start(request)) as frames:
             clip = extractor.extract(
                 frames, video.video_id, fingerprint=inner, annotation=annotation
             )
-        clip = reduce_union(clip, explainer.config.union.value)
-        trained = explainer.card.cache.settings.get("boxes")
+        clip = reduce_union(clip, settings.union)
+        trained = explainer.card.cache.settings.boxes
         warnings = ("DETECTED_BOXES",) if boxes == "detected" and trained != boxes else ()
         tree, scores = explainer.explain(clip, fingerprint, warnings)
         (self.out / video.video_id).mkdir(exist_ok=True)
@@ -217,29 +206,27 @@ class Prediction:
         if annotations is not None and video_id in annotations.errors:
             raise ItemError(FailureReason.BAD_ANNOTATION, annotations.errors[video_id])
         annotation = annotations.videos.get(video_id) if annotations else None
-        trained = str(self.explainer.card.cache.settings.get("boxes"))
+        trained = self.explainer.card.cache.settings.boxes
         if trained == "ground-truth" and annotation is not None and annotation.frames:
             return annotation, "ground-truth"
         return None, "detected"
 
     def _extractor(self, boxes: str) -> ClipExtractor:
         if boxes not in self._extractors:
-            e = self.explainer
+            e, decode = self.explainer, self.explainer.config.decode
             made = next(iter(self._extractors.values()), None)
-            detector = (
-                made.detector
-                if made
-                else load_detector(e.config.detection, e.card.cache.objects, e.device)
+            settings = replace(
+                e.card.cache.settings,
+                boxes=boxes,
+                tolerant=decode.tolerant,
+                backend=decode.backend.value,
+                fps=decode.fps,
             )
-            config = replace(e.config, boxes=Boxes[boxes])
-            settings = e.card.cache.settings | {
-                "boxes": boxes,
-                "tolerant": config.decode.tolerant,
-                "backend": config.decode.backend.value,
-                "fps": config.decode.fps,
-            }
             self._extractors[boxes] = ClipExtractor(
-                detector, e.identity, config, settings, e.device
+                made.network if made else e.detector.load(e.card.cache.objects, e.device),
+                e.detector,
+                settings,
+                e.device,
             )
         return self._extractors[boxes]
 

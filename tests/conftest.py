@@ -13,11 +13,11 @@ from tools.demo import WORLD
 CONFIG = "configs/world.yaml"
 #: Annotated boxes under an untrained detector, smaller still than the demo's.
 SMALL = (
-    *("boxes=ground-truth", "relations=ground-truth"),
-    *("detection.weights=random", "detection.preset=action-genome"),
-    *("detection.depth=26", "detection.width=4", "detection.short_side=64", "device=cpu"),
-    *("model.max_pairs=4", "model.class_embeddings=true"),
-)
+    "boxes=ground-truth", "relations=ground-truth",
+    "detection.weights=random", "detection.preset=action-genome",
+    "detection.depth=26", "detection.width=4", "detection.short_side=64", "device=cpu",
+    "model.max_pairs=4", "model.class_embeddings=true",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -147,3 +147,14 @@ def test_no_bare_except_and_no_unfinished_mark() -> None:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ExceptHandler):
                 assert node.type is not None, f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+def test_no_literal_is_unpacked_in_place() -> None:
+    """`*("a", "b")` among other items is `"a", "b"`; `# fmt: skip` keeps a table's layout."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)[:60]}"
+        for path in (p for p in _tracked() if p.suffix == ".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Starred) and isinstance(node.value, ast.Tuple | ast.List | ast.Set)
+    ]
+    assert not found, "write the items without a star and brackets:\n" + "\n".join(found)

@@ -14,12 +14,21 @@ from tests.conftest import World
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = re.findall(r"^    (python -m .+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
 DETECTOR = (
-    *("detection.depth=26", "detection.width=4", "detection.short_side=48", "device=cpu"),
+    "detection.depth=26",
+    "detection.width=4",
+    "detection.short_side=48",
+    "device=cpu",
     "detection.weights=random",
 )
 LEARNING = (
-    *("model.dim=16", "model.heads=2", "model.layers=1", "model.part_width=8"),
-    *("train.epochs=1", "device=cpu", "boxes=ground-truth", "detection.weights=random"),
+    "model.dim=16",
+    "model.heads=2",
+    "model.layers=1",
+    "model.part_width=8",
+    "train.epochs=1",
+    "device=cpu",
+    "boxes=ground-truth",
+    "detection.weights=random",
 )
 EXTRA = {
     "pipeline.extract": DETECTOR,
@@ -27,8 +36,12 @@ EXTRA = {
     "pipeline.evaluate": (),
     "pipeline.predict": ("detection.weights=random",),
     "tools.train_relations": (
-        *("network.part_width=8", "network.union_width=4", "network.class_width=4"),
-        *("network.feedforward=16", "training.epochs=1", "device=cpu"),
+        "network.part_width=8",
+        "network.union_width=4",
+        "network.class_width=4",
+        "network.feedforward=16",
+        "training.epochs=1",
+        "device=cpu",
     ),
     "tools.evaluate_relations": (),
     "tools.cache": (),
@@ -38,8 +51,12 @@ EXTRA = {
 }
 #: Proved by tests of their own: minutes of work, or a checkpoint that cannot be had here.
 ELSEWHERE = (
-    *("tools.check_reference", "tools.convert_weights", "tools.demo"),
-    *("tools.train_detector", "tools.benchmark", "tools.faults"),
+    "tools.check_reference",
+    "tools.convert_weights",
+    "tools.demo",
+    "tools.train_detector",
+    "tools.benchmark",
+    "tools.faults",
 )
 
 

@@ -10,8 +10,8 @@ from detection.resnet import STAGES
 from pipeline.decoding import open_video
 from pipeline.errors import ItemError, UsageError
 from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.runtime.devices import pick_device
 from pipeline.runtime.files import write_json
-from pipeline.weights.detectors import pick_device
 from relations.settings import PredictorSettings
 from tools.proofs.benchmarks.cache_reading import ReadingPlan, benchmark_reading, print_reading
 from tools.proofs.benchmarks.detector import Plan, benchmark_detector

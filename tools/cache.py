@@ -8,16 +8,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.cache.clip import ClipReader, load_clip
-from pipeline.cache.folder import (
-    CacheInfo,
-    clip_path,
-    read_cache_info,
-    read_manifest,
-    replace_clip,
-    write_manifest,
-)
-from pipeline.config.schema import Relations, load_config
+from pipeline.cache.folder import CacheInfo, clip_path, read_cache_info, replace_clip
+from pipeline.cache.listing import ClipEntry, list_clips
+from pipeline.cache.manifest import read_manifest, write_manifest
+from pipeline.cache.reader import ClipReader, load_clip
+from pipeline.config.loading import load_config
+from pipeline.config.schema import Relations
 from pipeline.datasets.ids import is_safe_id
 from pipeline.errors import ItemError, UsageError
 from pipeline.extraction.relation_prediction import PREDICTED, with_predicted
@@ -28,9 +24,9 @@ from pipeline.runtime.command_line import (
     parse_words,
     run_command,
 )
+from pipeline.runtime.devices import pick_device
 from pipeline.runtime.writers import sweep_temporary_files
-from pipeline.samples.dataset import ClipEntry, check_finite, list_clips
-from pipeline.weights.detectors import pick_device
+from pipeline.samples.dataset import check_finite
 from pipeline.weights.predictors import (
     PredictorFile,
     check_predictor_on_cache,
@@ -102,7 +98,7 @@ def load_clip_or_refuse(cache: Path, video_id: str) -> Any:
 
 def verify(args: Any, _words: list[str]) -> int:
     """Compare every byte with the manifest, and look for numbers that are none."""
-    clips, bad = list_clips(args.cache)
+    clips, bad = list_clips(args.cache, verify=True)
     for entry in tqdm(clips, desc="verify", unit="clip", disable=None):
         try:
             check_finite(load_clip(entry.path))
@@ -116,7 +112,7 @@ def verify(args: Any, _words: list[str]) -> int:
 
 def prune(args: Any, _words: list[str]) -> int:
     """Remove what no reader would take: damaged clips, strangers, what dead writers left."""
-    _, bad = list_clips(args.cache)
+    _, bad = list_clips(args.cache, verify=True)
     manifest = read_manifest(args.cache)
     # A manifest written by others could name a file elsewhere.
     doomed = [clip_path(args.cache, video_id) for video_id in bad if is_safe_id(video_id)]
@@ -145,17 +141,17 @@ def add(args: Any, words: list[str]) -> int:
         raise UsageError("add: relations=predicted relation_predictor.weights=FILE expected")
     file = find_predictor(config.relation_predictor)
     info = read_cache_info(args.cache)
-    clips, bad = list_clips(args.cache)
+    clips, bad = list_clips(args.cache, verify=True)
     _check_first(file, info, clips)
     model = load_predictor(file, pick_device(config.device))
     manifest, done, found = read_manifest(args.cache), 0, len(clips) + len(bad)
     for entry in tqdm(clips, desc="add", unit="clip", disable=None):
-        if entry.header.predictor == file.identity:
+        if entry.header.predictor == file.to_dict():
             continue
         try:
             clip = load_clip(entry.path)
             check_finite(clip)
-            new = with_predicted(clip, model, file.identity)
+            new = with_predicted(clip, model, file.to_dict())
             replace_clip(args.cache, new, manifest[entry.video_id])
             done += 1
         except ItemError as error:

@@ -16,14 +16,15 @@ import torch
 
 from detection.build import build_detector
 from detection.layouts import measure_network, recognise_layout, shift_norm_epsilon
-from detection.weights import load_state
 from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 from pipeline.errors import UsageError
 from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
 from pipeline.runtime.files import file_sha256
+from pipeline.weights.cards import save_carded
 from pipeline.weights.checkpoints import read_checkpoint
-from pipeline.weights.detector_card import DetectorCard, save_detector
-from pipeline.weights.predictor_card import PredictorCard, save_predictor
+from pipeline.weights.detector_card import DetectorCard
+from pipeline.weights.loading import load_state
+from pipeline.weights.predictor_card import PredictorCard
 from relations.measure import MARK, measure_predictor
 from relations.sttran import STTran
 
@@ -85,7 +86,7 @@ def _write_detector(state: State, args: Any, origin: dict[str, str]) -> dict[str
     card, converted = convert(state, classes, args.norm_epsilon)
     card = replace(card, classes=classes, details={"source": origin})
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    sha256 = save_detector(args.out, converted, card)
+    sha256 = save_carded(args.out, converted, card)
     told = {"preset": card.preset, "depth": card.depth, "classes": len(classes), "sha256": sha256}
     return told | {"tensors": len(converted)}
 
@@ -94,7 +95,7 @@ def _write_predictor(state: State, args: Any, origin: dict[str, str]) -> dict[st
     card = describe_predictor(state, load_vocabulary(args.vocabulary), args.heads)
     card = replace(card, details={"source": origin})
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    sha256 = save_predictor(args.out, state, card)
+    sha256 = save_carded(args.out, state, card)
     told = {"predictor": "STTran", "width": card.settings.width, "sha256": sha256}
     return told | {"tensors": len(state)}
 

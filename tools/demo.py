@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.cache.clip import ClipReader
+from pipeline.cache.reader import ClipReader
 from pipeline.errors import UsageError
 from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
 
@@ -21,7 +21,10 @@ EXAMPLE = "python -m tools.demo --train 64 --test 24 --seed 0"
 CONFIG = "configs/world.yaml"
 #: A part of the world that little data can teach: 12 classes, six of them inverse pairs.
 WORLD = (
-    *("min_s=4", "max_s=6", "long_side=256", "workers=2"),
+    "min_s=4",
+    "max_s=6",
+    "long_side=256",
+    "workers=2",
     "classes=[c015,c017,c018,c026,c028,c030,c059,c106,c109,c110,c151,c154]",
 )
 

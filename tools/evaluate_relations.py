@@ -15,8 +15,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.cache.clip import CachedClip, ClipReader
+from pipeline.cache.clip import CachedClip
 from pipeline.cache.folder import CacheInfo, read_cache_info
+from pipeline.cache.listing import ClipEntry, list_clips
+from pipeline.cache.reader import ClipReader
 from pipeline.config.schema import RelationPredictorConfig
 from pipeline.datasets import FrameAnnotation, read_annotations
 from pipeline.datasets.vocabulary import load_vocabulary
@@ -35,14 +37,16 @@ from pipeline.evaluation.relations.scores import Tally
 from pipeline.runtime.command_line import (
     EXIT_FAILURES,
     EXIT_OK,
+    VERIFY_HELP,
     common_parser,
     parse_words,
     run_command,
 )
+from pipeline.runtime.devices import pick_device
+from pipeline.runtime.failures import log_failure
 from pipeline.runtime.files import write_json, write_temporary
-from pipeline.samples.dataset import ClipEntry, check_finite, list_clips
+from pipeline.samples.dataset import check_finite
 from pipeline.training.relations.samples import GROUND_TRUTH, read_annotated
-from pipeline.weights.detectors import pick_device
 from pipeline.weights.predictors import (
     check_predictor_on_cache,
     find_predictor,
@@ -57,11 +61,14 @@ EXAMPLE = (
     "python -m tools.evaluate_relations --weights runs/relations/predictor.safetensors "
     "--cache cache/oracle --mode predcls"
 )
+MIN_SIDE_HELP = (
+    "leave out annotated objects with a shorter side, pixels (published SGCLS and SGDET: 16)"
+)
 OURS, FREQUENCY, CEILING = "predictor", "frequency", "ceiling"
 
 
 @dataclass(frozen=True)
-class Job:
+class RelationEvaluation:
     """What is measured."""
 
     mode: Mode
@@ -84,14 +91,9 @@ def main(argv: list[str]) -> int:
         "--annotations", type=Path, action="append", default=[], help="folder, for sgdet"
     )
     parser.add_argument("--split", choices=["train", "test"], default="test")
-    parser.add_argument(
-        "--min-side",
-        type=float,
-        default=0.0,
-        help="leave out annotated objects with a shorter side, pixels (published SGCLS and SGDET: "
-        "16)",
-    )
+    parser.add_argument("--min-side", type=float, default=0.0, help=MIN_SIDE_HELP)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
     parser.add_argument("--json", type=Path, help="also write the results here")
     args, words = parse_words(parser, argv)
     if words:
@@ -104,20 +106,20 @@ def main(argv: list[str]) -> int:
     mode = Mode[args.mode]
     check_mode(mode, info, args.annotations)
     file = find_predictor(RelationPredictorConfig(weights=args.weights))
-    listed, bad = list_clips(args.cache)
-    clips = [c for c in listed if c.header.split == args.split and GROUND_TRUTH in c.relations]
+    listed, bad = list_clips(args.cache, split=args.split, verify=args.verify)
+    clips = [c for c in listed if GROUND_TRUTH in c.relations]
     if not clips:
         raise UsageError(
             f"--cache: annotated videos of the {args.split} split expected, {args.cache} has none "
             f"among {len(listed)} clips ({len(bad)} damaged)"
         )
     check_predictor_on_cache(file, info, clips[0].path)
-    for error in bad.values():
-        LOGGER.error("%s", error)
-    job = Job(
+    for item, error in bad.items():
+        log_failure(LOGGER, item, error)
+    job = RelationEvaluation(
         mode,
         load_predictor(file, device),
-        count_frequencies(listed, info),
+        count_frequencies(list_clips(args.cache, split="train", verify=args.verify)[0], info),
         group_sizes(info),
         args.min_side,
         _annotated(args.annotations, info) if mode is Mode.sgdet else {},
@@ -126,7 +128,7 @@ def main(argv: list[str]) -> int:
     tree |= {
         "split": args.split,
         "damaged": len(bad),
-        "predictor": file.identity,
+        "predictor": file.to_dict(),
         "detector": info.detector.get("weights"),
         "min_side": args.min_side,
     }
@@ -152,7 +154,7 @@ def check_writable(path: Path | None) -> None:
 
 def check_mode(mode: Mode, info: CacheInfo, annotations: Sequence[Path]) -> None:
     """UsageError for a mode that the cache's boxes cannot give, or that takes no annotations."""
-    boxes = info.settings.get("boxes")
+    boxes = info.settings.boxes
     if mode is Mode.sgcls and boxes != "ground-truth":
         raise UsageError(f"--mode sgcls: a cache of boxes=ground-truth expected, got boxes={boxes}")
     if mode is Mode.sgdet and boxes != "detected":
@@ -176,13 +178,13 @@ def count_frequencies(clips: Sequence[ClipEntry], info: CacheInfo) -> FrequencyB
     """
     baseline = FrequencyBaseline(len(info.objects), sum(group_sizes(info)))
     for entry in clips:
-        if entry.header.split == "train" and GROUND_TRUTH in entry.relations:
+        if GROUND_TRUTH in entry.relations:
             clip = read_annotated(entry)
             baseline.add(clip.labels[clip.pair_rows[:, 1]], clip.predicates[GROUND_TRUTH])
     return baseline if baseline.num_pairs else None
 
 
-def measure(job: Job, clips: Sequence[ClipEntry], info: CacheInfo) -> dict[str, Any]:
+def measure(job: RelationEvaluation, clips: Sequence[ClipEntry], info: CacheInfo) -> dict[str, Any]:
     """Recall of the predictor, the baseline and the ceiling, as JSON; null for no baseline.
 
     Raises:
@@ -221,7 +223,7 @@ def measure(job: Job, clips: Sequence[ClipEntry], info: CacheInfo) -> dict[str, 
     }
 
 
-def _truth(job: Job, entry: ClipEntry) -> tuple[CachedClip, list[SceneGraph], int]:
+def _truth(job: RelationEvaluation, entry: ClipEntry) -> tuple[CachedClip, list[SceneGraph], int]:
     """The frames that count, what is annotated in them, and how many the cache has not.
 
     As in training, only frames count of which relations are known; the predictor's windows do not
@@ -241,7 +243,7 @@ def _truth(job: Job, entry: ClipEntry) -> tuple[CachedClip, list[SceneGraph], in
 
 
 def _annotated(folders: Sequence[Path], info: CacheInfo) -> dict[str, dict[int, FrameAnnotation]]:
-    vocabulary = load_vocabulary(str(info.settings.get("vocabulary")))
+    vocabulary = load_vocabulary(info.settings.vocabulary)
     annotations = read_annotations(folders, vocabulary)
     return {
         video_id: {frame.frame_index: frame for frame in clip.frames}

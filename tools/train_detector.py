@@ -14,13 +14,14 @@ from tqdm import tqdm
 
 from detection.build import init_weights
 from detection.detector import Detector
-from detection.weights import load_state
-from pipeline.config.schema import config_as_dict, load_settings
+from pipeline.config.loading import config_as_dict, load_settings
 from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.runtime.command_line import common_parser, parse_words, run_command
+from pipeline.runtime.devices import pick_device
+from pipeline.runtime.failures import Failures
 from pipeline.runtime.files import file_sha256, json_sha256, write_json
-from pipeline.runtime.run_record import Failures, RunRecord
+from pipeline.runtime.run_record import RunRecord
 from pipeline.runtime.writers import sweep_temporary_files
 from pipeline.training.detector.batches import (
     DrawSampler,
@@ -32,24 +33,19 @@ from pipeline.training.detector.frames import dump_frames, find_wide
 from pipeline.training.detector.learner import DetectorLearner, with_new_heads
 from pipeline.training.detector.samples import Sample, read_samples
 from pipeline.training.detector.scoring import score_detector
-from pipeline.training.detector.settings import DetectorTraining, check_settings
+from pipeline.training.detector.settings import DetectorTraining
 from pipeline.training.log import TrainingLog
-from pipeline.training.state import STATE
-from pipeline.weights.detector_card import (
-    DetectorCard,
-    read_detector_card,
-    read_detector_state,
-    save_detector,
-)
+from pipeline.training.state import STATE_FILE
+from pipeline.weights.cards import read_tensors, save_carded
+from pipeline.weights.detector_card import DetectorCard
 from pipeline.weights.detectors import (
     RANDOM,
-    build_configured,
     check_classes,
-    load_detector,
-    pick_device,
-    resolve_detection,
-    weights_path,
+    find_detector_weights,
+    resolve_detector,
+    resolve_network,
 )
+from pipeline.weights.loading import load_state
 
 LOGGER = logging.getLogger("train_detector")
 EXAMPLE = (
@@ -84,7 +80,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--score", action="store_true", help="only score detection.weights")
     args, words = parse_words(parser, argv)
     config = load_settings(DetectorTraining, args.config, words)
-    check_settings(config)
     vocabulary = load_vocabulary(config.vocabulary)
     process = _join(config)
     try:
@@ -125,7 +120,8 @@ def _run(
         for split, samples in splits.items()
     }
     if args.score:
-        detector = load_detector(config.detection, vocabulary.objects, process.device)
+        resolved = resolve_detector(config.detection)
+        detector = resolved.load(vocabulary.objects, process.device)
     else:
         if not splits["train"]:
             raise UsageError("--annotations: frames to train on expected, none could be read")
@@ -156,12 +152,8 @@ def _open_run(run: Path, *, is_training: bool) -> None:
 
 def _record(run: Path, record: RunRecord, videos: set[str], failed: dict[str, str]) -> None:
     """Count videos; those whose frames could not be read are left out."""
-    failures = Failures(run)
-    failures.keep_only(set(failed))
-    for video_id, why in sorted(failed.items()):
-        LOGGER.warning("%s left out: %s", video_id, why)
-        error = ItemError(FailureReason.UNREADABLE_VIDEO, why)
-        failures.add(video_id, error, stage="train_detector", sha256="", settings="")
+    errors = {i: ItemError(FailureReason.UNREADABLE_VIDEO, why) for i, why in failed.items()}
+    Failures(run).replace(errors, stage="train_detector", logger=LOGGER)
     record.counts.found, record.counts.failed = len(videos), len(failed)
     record.counts.done = len(videos) - len(failed)
 
@@ -200,10 +192,10 @@ def _train(
         rank=process.rank,
         is_distributed=process.world_size > 1,
     )
-    identity = _identity(config, samples, process.world_size)
-    if (args.run / STATE).is_file():
-        learner.load(args.run, identity)
-        LOGGER.info("going on at step %d of %d", learner.step_number, learner.total_steps)
+    fingerprint = _fingerprint(config, samples, process.world_size)
+    if (args.run / STATE_FILE).is_file():
+        learner.load(args.run, fingerprint)
+        LOGGER.info("resuming at step %d of %d", learner.step_number, learner.total_steps)
     loader = build_loader(FrameImages(args.frames, samples), sampler, t.workers)
     log = TrainingLog(args.run, tensorboard=t.tensorboard and process.is_first)
     if process.is_first:
@@ -217,14 +209,14 @@ def _train(
             if process.is_first and learner.step_number % t.log_every == 0:
                 log.add("step", step=learner.step_number - 1, epoch=sampler.epoch, **line)
             if process.is_first and learner.step_number % t.save_every == 0:
-                learner.save(args.run, identity)
+                learner.save(args.run, fingerprint)
     if process.is_first:
-        learner.save(args.run, identity)
+        learner.save(args.run, fingerprint)
     log.close()
     return detector
 
 
-def _identity(config: DetectorTraining, samples: Sequence[Sample], world_size: int) -> str:
+def _fingerprint(config: DetectorTraining, samples: Sequence[Sample], world_size: int) -> str:
     """SHA-256 of everything the weights depend on; annotations and weights by their bytes."""
     tree = config_as_dict(config)
     for name in ("workers", "save_every", "log_every", "tensorboard", "half"):
@@ -232,7 +224,7 @@ def _identity(config: DetectorTraining, samples: Sequence[Sample], world_size: i
     del tree["device"], tree["detection"]["batch_size"]
     weights = config.detection.weights
     if weights and weights != RANDOM:
-        tree["detection"]["weights"] = file_sha256(weights_path(weights))
+        tree["detection"]["weights"] = file_sha256(find_detector_weights(weights))
     frames = hashlib.sha256()
     for sample in samples:
         frames.update(sample.image.encode() + b"\n")
@@ -243,13 +235,13 @@ def _identity(config: DetectorTraining, samples: Sequence[Sample], world_size: i
 
 def initial_detector(config: DetectorTraining, vocabulary: Vocabulary) -> Detector:
     """The detector a training begins with; UsageError if given weights do not fit."""
-    resolved = resolve_detection(config.detection)
-    detector = build_configured(resolved, len(vocabulary.objects))
+    weights = config.detection.weights
+    detector = resolve_network(config.detection).build(len(vocabulary.objects))
     init_weights(detector, config.training.seed)
-    if resolved.weights and resolved.weights != RANDOM:
-        path = weights_path(resolved.weights)
-        state = read_detector_state(path)
-        card = read_detector_card(path)
+    if weights and weights != RANDOM:
+        path = find_detector_weights(weights)
+        state = read_tensors(path, "detection.weights")
+        card = DetectorCard.read_header(path, "detection.weights")
         if config.training.new_heads:
             state = with_new_heads(state, detector)
         elif card is not None:
@@ -281,16 +273,12 @@ def _write(
     scores: dict[str, Any],
     num_frames: int,
 ) -> None:
-    resolved = resolve_detection(config.detection)
+    network = resolve_network(config.detection)
     card = DetectorCard(
-        preset=str(resolved.preset),
+        preset=network.preset,
         classes=vocabulary.objects,
-        depth=int(resolved.depth or 0),
-        width=int(resolved.width or 0),
-        fpn_channels=int(resolved.fpn_channels or 0),
-        head_width=int(resolved.head_width or 0),
-        anchor_scale=float(resolved.anchor_scale or 0),
-        short_side=resolved.short_side,
+        **asdict(network.size),
+        short_side=network.short_side,
         origin="trained by tools.train_detector",
         details={
             "training": config_as_dict(config)["training"],
@@ -299,7 +287,7 @@ def _write(
             "test": {k: scores[k] for k in ("ap", "ap50", "ap75", "by_size", "frames")},
         },
     )
-    save_detector(run / WEIGHTS, detector.state_dict(), card, half=config.training.half)
+    save_carded(run / WEIGHTS, detector.state_dict(), card, half=config.training.half)
 
 
 def _report(scores: dict[str, Any], path: Path) -> None:

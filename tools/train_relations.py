@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from pipeline.cache.clip import ClipReader
-from pipeline.cache.folder import CacheInfo, read_cache_info, read_manifest
+from pipeline.cache.folder import CacheInfo, read_cache_info
+from pipeline.cache.listing import ClipEntry, list_clips, split_held_out
+from pipeline.cache.manifest import read_manifest
+from pipeline.cache.reader import ClipReader
 from pipeline.cache.union_features import check_full_union
-from pipeline.config.schema import config_as_dict, load_settings
+from pipeline.config.loading import config_as_dict, load_settings
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import UsageError
 from pipeline.evaluation.relations.graphs import (
@@ -25,11 +27,17 @@ from pipeline.evaluation.relations.graphs import (
     predict_scene,
 )
 from pipeline.evaluation.relations.scores import Tally
-from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.runtime.command_line import (
+    EXIT_OK,
+    VERIFY_HELP,
+    common_parser,
+    parse_words,
+    run_command,
+)
+from pipeline.runtime.devices import pick_device
 from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import RunRecord
 from pipeline.runtime.writers import is_temporary, sweep_temporary_files
-from pipeline.samples.dataset import ClipEntry, is_held_out, list_clips
 from pipeline.training.log import LOG_FILE, TrainingLog
 from pipeline.training.relations.learner import RelationLearner
 from pipeline.training.relations.samples import (
@@ -38,11 +46,11 @@ from pipeline.training.relations.samples import (
     epoch_batches,
     read_annotated,
 )
-from pipeline.training.relations.settings import RelationTraining, check_settings
+from pipeline.training.relations.settings import RelationTraining
 from pipeline.training.relations.word_vectors import set_class_embeddings
-from pipeline.training.state import STATE
-from pipeline.weights.detectors import pick_device
-from pipeline.weights.predictor_card import PredictorCard, save_predictor
+from pipeline.training.state import STATE_FILE
+from pipeline.weights.cards import save_carded
+from pipeline.weights.predictor_card import PredictorCard
 from relations.recall import recall_table
 from relations.settings import PredictorSettings
 from relations.sttran import STTran
@@ -56,7 +64,7 @@ WEIGHTS, RUN = "predictor.safetensors", "run.json"
 
 
 @dataclass(frozen=True)
-class Job:
+class RelationTrainingJob:
     """What there is to learn, checked before any network is built."""
 
     config: RelationTraining
@@ -64,7 +72,7 @@ class Job:
     info: CacheInfo
     training: list[ClipEntry]
     validation: list[ClipEntry]
-    identity: str
+    fingerprint: str
 
 
 def main(argv: list[str]) -> int:
@@ -79,11 +87,11 @@ def main(argv: list[str]) -> int:
         help="folder of pipeline.extract; repeatable, for annotated and detected boxes",
     )
     parser.add_argument("--run", type=Path, required=True, help="folder to write")
+    parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
     args, words = parse_words(parser, argv)
     config = load_settings(RelationTraining, args.config, words)
-    check_settings(config)
     device = pick_device(config.device)
-    job = prepare(config, args.cache)
+    job = prepare_relation_training(config, args.cache, verify=args.verify)
     torch.manual_seed(config.training.seed)
     model = _new_model(job)
     _open_run(args.run)
@@ -108,7 +116,9 @@ def main(argv: list[str]) -> int:
     return EXIT_OK
 
 
-def prepare(config: RelationTraining, caches: Sequence[Path]) -> Job:
+def prepare_relation_training(
+    config: RelationTraining, caches: Sequence[Path], *, verify: bool = False
+) -> RelationTrainingJob:
     """Gather annotated training clips and settle sizes.
 
     Raises:
@@ -118,29 +128,28 @@ def prepare(config: RelationTraining, caches: Sequence[Path]) -> Job:
     vocabulary = load_vocabulary(config.vocabulary)
     infos = [read_cache_info(cache) for cache in caches]
     clips: list[ClipEntry] = []
-    digests: list[list[str]] = []
+    files: list[list[str]] = []
     for cache, info in zip(caches, infos, strict=True):
         check_full_union(info, f"--cache {cache}")
         groups = [list(v.predicate_groups.items()) for v in (vocabulary, info)]
         if vocabulary.objects != info.objects or groups[0] != groups[1]:
             raise UsageError(
                 f"--cache: the vocabulary {config.vocabulary!r} expected, {cache} was made with "
-                f"{info.settings.get('vocabulary')!r} or another version of it; extract again"
+                f"{info.settings.vocabulary!r} or another version of it; extract again"
             )
         if info.detector != infos[0].detector:
             raise UsageError(
                 f"--cache: features of one detector expected, {cache} and {caches[0]} were made "
                 "with different ones"
             )
-        found = _training_clips(cache)
+        found = _training_clips(cache, verify=verify)
         manifest = read_manifest(cache)
         clips += found
-        digests += [[c.video_id, str(manifest[c.video_id]["sha256"])] for c in found]
-    _check_distinct(digests)
+        files += [[c.video_id, str(manifest[c.video_id]["sha256"])] for c in found]
+    _check_distinct(files)
     fraction = config.training.validation_fraction
-    training = [c for c in clips if not is_held_out(c.video_id, fraction)]
-    held_out = [c for c in clips if is_held_out(c.video_id, fraction)]
-    # On detected boxes nobody knows what holds of most pairs, so that recall tells less there.
+    training, held_out = split_held_out(clips, fraction)
+    # With detected boxes the relations of most pairs are unknown, so recall says less there.
     given = [c for c in held_out if c.header.feature_source == "box"]
     validation = given or held_out
     if not training:
@@ -162,8 +171,8 @@ def prepare(config: RelationTraining, caches: Sequence[Path]) -> Job:
         )
     except ValueError as error:
         raise UsageError(f"network: {error}") from error
-    identity = json_sha256([_what_counts(config), asdict(settings), digests])
-    return Job(config, settings, infos[0], training, validation, identity)
+    fingerprint = json_sha256([_what_counts(config), asdict(settings), files])
+    return RelationTrainingJob(config, settings, infos[0], training, validation, fingerprint)
 
 
 def _widths(clips: Sequence[ClipEntry], num_predicates: int) -> tuple[int, int]:
@@ -188,9 +197,9 @@ def _widths(clips: Sequence[ClipEntry], num_predicates: int) -> tuple[int, int]:
     return wanted[0], wanted[1]
 
 
-def _check_distinct(digests: Sequence[Sequence[str]]) -> None:
+def _check_distinct(files: Sequence[Sequence[str]]) -> None:
     """UsageError for a clip that two caches hold, or one given twice: it would count twice."""
-    twice = [video_id for (video_id, _), n in Counter(map(tuple, digests)).items() if n > 1]
+    twice = [video_id for (video_id, _), n in Counter(map(tuple, files)).items() if n > 1]
     if twice:
         raise UsageError(
             f"--cache: each cache once expected, {len(twice)} clips come twice, {twice[0]} first; "
@@ -207,7 +216,7 @@ def _open_run(run: Path) -> None:
     except OSError as error:
         raise UsageError(f"--run: a writable folder expected, {run}: {error}") from error
     # A run that ends before its first state leaves no more than these; it begins anew.
-    if STATE not in there and there - {RUN, LOG_FILE, "tensorboard"}:
+    if STATE_FILE not in there and there - {RUN, LOG_FILE, "tensorboard"}:
         raise UsageError(f"--run: an empty folder or one of this command expected, got {run}")
 
 
@@ -226,14 +235,14 @@ def _what_counts(config: RelationTraining) -> dict[str, Any]:
     return tree
 
 
-def _training_clips(cache: Path) -> list[ClipEntry]:
+def _training_clips(cache: Path, *, verify: bool) -> list[ClipEntry]:
     """Clips of the training split that hold annotated relations."""
-    listed, bad = list_clips(cache)
+    clips, bad = list_clips(cache, split="train", verify=verify)
     if bad:
         raise UsageError(
             f"--cache: whole clips expected, {len(bad)} are not: {min(bad.items())[1]}"
         )
-    clips = [c for c in listed if c.header.split == "train" and GROUND_TRUTH in c.relations]
+    listed, clips = clips, [c for c in clips if GROUND_TRUTH in c.relations]
     if not clips:
         raise UsageError(
             f"--cache: annotated relations of the training split expected, {cache} has none in "
@@ -245,16 +254,18 @@ def _training_clips(cache: Path) -> list[ClipEntry]:
     return known
 
 
-def train(job: Job, run: Path, model: STTran, device: torch.device) -> RelationLearner:
+def train(
+    job: RelationTrainingJob, run: Path, model: STTran, device: torch.device
+) -> RelationLearner:
     """Train what is missing; returns the learner at its last epoch."""
     t = job.config.training
     data = RelationClips(job.training)
     learner = RelationLearner(model, t, device, -(-len(data) // t.batch_size))
-    if (run / STATE).is_file():
-        learner.load(run, job.identity)
-        LOGGER.info("going on after epoch %d of %d", learner.progress.epoch, t.epochs)
+    if (run / STATE_FILE).is_file():
+        learner.load(run, job.fingerprint)
+        LOGGER.info("resuming after epoch %d of %d", learner.progress.epoch, t.epochs)
     else:  # first of all files, so that the folder is known as this training's from now on
-        learner.save(run, job.identity)
+        learner.save(run, job.fingerprint)
     log = TrainingLog(run, tensorboard=t.tensorboard)
     log.rewind(learner.progress.step, learner.progress.epoch)
     for epoch in range(learner.progress.epoch, t.epochs):
@@ -280,14 +291,14 @@ def train(job: Job, run: Path, model: STTran, device: torch.device) -> RelationL
         }
         # Before the state: a line that has none is dropped when the training goes on.
         log.add("epoch", **summary, **validation)
-        learner.save(run, job.identity)
+        learner.save(run, job.fingerprint)
         shown = {k: round(v, 4) for k, v in validation.items() if v is not None}
         LOGGER.info("%s: loss %.4f, %s", label, summary["loss"], shown or "no validation videos")
     log.close()
     return learner
 
 
-def validate(job: Job, model: STTran) -> dict[str, float | None]:
+def validate(job: RelationTrainingJob, model: STTran) -> dict[str, float | None]:
     """R@20 (PredCLS, with constraint) and accuracy by group on the held-out videos."""
     tally, sizes = Tally(), group_sizes(job.info)
     model.eval()
@@ -306,7 +317,7 @@ def validate(job: Job, model: STTran) -> dict[str, float | None]:
     return {"recall_20": recall_table(tally.frames["with"], [20])[20], **accuracy}
 
 
-def _new_model(job: Job) -> STTran:
+def _new_model(job: RelationTrainingJob) -> STTran:
     model = STTran(job.settings)
     path = job.config.training.word_vectors
     if path is not None:
@@ -314,7 +325,7 @@ def _new_model(job: Job) -> STTran:
     return model
 
 
-def _write(job: Job, run: Path, learner: RelationLearner) -> str:
+def _write(job: RelationTrainingJob, run: Path, learner: RelationLearner) -> str:
     """The weights of the best epoch, with their card; returns their SHA-256."""
     progress = learner.progress
     card = PredictorCard(
@@ -331,7 +342,7 @@ def _write(job: Job, run: Path, learner: RelationLearner) -> str:
             "validation_recall_20": progress.best_recall if job.validation else None,
         },
     )
-    return save_predictor(run / WEIGHTS, progress.best, card, half=job.config.training.half)
+    return save_carded(run / WEIGHTS, progress.best, card, half=job.config.training.half)
 
 
 if __name__ == "__main__":

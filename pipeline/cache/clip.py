@@ -7,19 +7,16 @@ spatial masks follow from the boxes and are not stored.
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
+from detection.detections import Detections
 from pipeline.cache.clip_checks import (
     PREDICATES,
     check_offsets,
@@ -27,17 +24,14 @@ from pipeline.cache.clip_checks import (
     check_shapes,
     check_values,
 )
-from pipeline.cache.tensor_rows import TensorRows
 from pipeline.errors import FailureReason, ItemError
 from pipeline.runtime.files import write_atomically
+from relations.graph import RelationGraph
 
 SCHEMA = "laiar.clip/1"
-_HALF = ("distribution", "box_features", "union_features")
-#: What reading a damaged or foreign file raises.
-_DAMAGE = (
-    *(OSError, SafetensorError, ValueError, TypeError),
-    *(KeyError, IndexError, RuntimeError, OverflowError),
-)
+#: Relation sources.
+GROUND_TRUTH, PREDICTED = "ground-truth", "predicted"
+HALF_ARRAYS = ("distribution", "box_features", "union_features")
 
 
 @dataclass(frozen=True)
@@ -137,8 +131,8 @@ class CachedClip:
             raise ValueError(f"timestamps_s: {T} rows expected, got {len(self.timestamps_s)}")
         check_offsets("box_offsets", self.box_offsets, T, N)
         check_offsets("pair_offsets", self.pair_offsets, T, P)
-        of_boxes = {name: getattr(self, name) for name in _BOX_ARRAYS}
-        of_pairs = {name: getattr(self, name) for name in _PAIR_ARRAYS}
+        of_boxes = {name: getattr(self, name) for name in BOX_ARRAYS}
+        of_pairs = {name: getattr(self, name) for name in PAIR_ARRAYS}
         of_pairs |= {f"{PREDICATES}{source}": v for source, v in self.predicates.items()}
         for arrays, rows in ((of_boxes, N), (of_pairs, P)):
             for name, value in arrays.items():
@@ -148,6 +142,40 @@ class CachedClip:
         check_shapes(arrays)
         check_pairs(self.pairs, self.box_offsets, self.pair_offsets)
         check_values(arrays)
+
+    @classmethod
+    def of_frames(
+        cls,
+        header: ClipHeader,
+        frame_index: Tensor,
+        timestamps_s: Tensor,
+        detections: Sequence[Detections],
+        graphs: Sequence[RelationGraph],
+    ) -> "CachedClip":
+        """Join the detections and the relation graphs of T frames, at least one.
+
+        Predicates are stored under the source of the graphs, unless it is `none`.
+        """
+
+        def join(name: str, parts: Sequence[Detections] | Sequence[RelationGraph]) -> Tensor:
+            return torch.cat([getattr(part, name) for part in parts]).cpu()
+
+        source = graphs[0].source
+        return cls(
+            header=header,
+            frame_index=frame_index,
+            timestamps_s=timestamps_s,
+            box_offsets=offsets_of(torch.tensor([len(each) for each in detections])),
+            pair_offsets=offsets_of(torch.tensor([len(each) for each in graphs])),
+            boxes=join("boxes", detections),
+            labels=join("labels", detections),
+            scores=join("scores", detections),
+            distribution=join("distribution", detections),
+            box_features=join("features", detections),
+            pairs=join("pairs", graphs),
+            union_features=join("union_features", graphs),
+            predicates={} if source == "none" else {source: join("predicates", graphs)},
+        )
 
     @property
     def video_id(self) -> str:
@@ -176,129 +204,22 @@ class CachedClip:
         index = torch.tensor(rows, dtype=torch.int64)
         return replace(
             self,
-            box_offsets=_running(self.box_offsets.diff()[index]),
-            pair_offsets=_running(self.pair_offsets.diff()[index]),
+            box_offsets=offsets_of(self.box_offsets.diff()[index]),
+            pair_offsets=offsets_of(self.pair_offsets.diff()[index]),
             predicates={name: value[pairs] for name, value in self.predicates.items()},
-            **{name: getattr(self, name)[index] for name in _FRAME_ARRAYS},
-            **{name: getattr(self, name)[boxes] for name in _BOX_ARRAYS},
-            **{name: getattr(self, name)[pairs] for name in _PAIR_ARRAYS},
+            **{name: getattr(self, name)[index] for name in FRAME_ARRAYS},
+            **{name: getattr(self, name)[boxes] for name in BOX_ARRAYS},
+            **{name: getattr(self, name)[pairs] for name in PAIR_ARRAYS},
         )
 
     def rounded(self) -> "CachedClip":
         """The clip as it comes back from disk: features pass through float16."""
-        return replace(self, **{name: getattr(self, name).half().float() for name in _HALF})
+        return replace(self, **{name: getattr(self, name).half().float() for name in HALF_ARRAYS})
 
 
-_BOX_ARRAYS = ("boxes", "labels", "scores", "distribution", "box_features")
-_PAIR_ARRAYS = ("pairs", "union_features")
-_FRAME_ARRAYS = ("frame_index", "timestamps_s")
-
-
-class ClipReader:
-    """Reads a cached clip, or only some of its frames.
-
-    Raises:
-        ItemError: BAD_CACHE if the file is missing, damaged, or of another schema.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._file = TensorRows(path)
-        except _DAMAGE as error:
-            raise _bad_cache(path, error) from error
-        try:
-            self.header = ClipHeader.from_json(self._file.metadata.get("laiar", "null"))
-            names = (*_FRAME_ARRAYS, "box_offsets", "pair_offsets")
-            self._small = {name: self._file.whole(name) for name in names}
-            for name, of in (("box_offsets", "boxes"), ("pair_offsets", "pairs")):
-                rows = self._file.num_rows(of)
-                check_offsets(name, self._small[name], self.num_frames, rows)
-        except _DAMAGE as error:
-            self._file.close()
-            raise _bad_cache(path, error) from error
-
-    @property
-    def num_frames(self) -> int:
-        """T, all frames in the file."""
-        return len(self._small["frame_index"])
-
-    @property
-    def frame_index(self) -> Tensor:
-        """(T,) int64 frame numbers in the video."""
-        return torch.from_numpy(self._small["frame_index"].copy())
-
-    @property
-    def relations(self) -> tuple[str, ...]:
-        """Relation sources stored in the file."""
-        names = self._file.names
-        return tuple(n.removeprefix(PREDICATES) for n in names if n.startswith(PREDICATES))
-
-    def has_relations(self, source: str) -> Tensor:
-        """(T,) bool: frames in which some pair has a predicate from this source.
-
-        Raises:
-            ItemError: BAD_CACHE if the file is damaged or has no such source.
-        """
-        name = f"{PREDICATES}{source}"
-        try:
-            said = self._file.read({name: None})[name] > 0
-            offsets = torch.from_numpy(self._small["pair_offsets"].copy())
-            check_offsets("pair_offsets", offsets, self.num_frames, len(said))
-            return _running(said.any(1).long())[offsets].diff() > 0
-        except _DAMAGE as error:
-            raise _bad_cache(self.path, error) from error
-
-    def read(self, rows: Sequence[int] | None = None, *, half: bool = False) -> CachedClip:
-        """Load frames.
-
-        Args:
-            rows: increasing frame rows in [0, T), or None for all.
-            half: leave features float16 as they are stored.
-
-        Returns:
-            The clip of those frames, features as float32.
-
-        Raises:
-            ItemError: BAD_CACHE if the file is damaged.
-        """
-        picked = list(range(self.num_frames)) if rows is None else list(rows)
-        if picked != sorted(set(picked)) or (
-            picked and not 0 <= picked[0] <= picked[-1] < self.num_frames
-        ):
-            raise ValueError(f"rows: increasing, in [0, {self.num_frames}) expected, got {picked}")
-        try:
-            return CachedClip(self.header, **self._read_arrays(picked, half))
-        except _DAMAGE as error:
-            raise _bad_cache(self.path, error) from error
-
-    def _read_arrays(self, picked: list[int], half: bool) -> dict[str, Any]:
-        arrays: dict[str, Any] = {
-            name: torch.from_numpy(self._small[name][picked]) for name in _FRAME_ARRAYS
-        }
-        predicates = [f"{PREDICATES}{source}" for source in self.relations]
-        wanted: dict[str, Sequence[tuple[int, int]] | None] = {}
-        for offsets_name, names in (
-            ("box_offsets", _BOX_ARRAYS),
-            ("pair_offsets", (*_PAIR_ARRAYS, *predicates)),
-        ):
-            offsets = self._small[offsets_name].tolist()
-            spans = _merge_spans([(offsets[t], offsets[t + 1]) for t in picked])
-            for name in names:
-                if self._file.num_rows(name) != offsets[-1]:
-                    rows = self._file.num_rows(name)
-                    raise ValueError(f"{name}: {offsets[-1]} rows expected, got {rows}")
-            wanted |= dict.fromkeys(names, spans)
-            counts = (offsets[t + 1] - offsets[t] for t in picked)
-            running = np.array([0, *accumulate(counts)], np.int64)
-            arrays[offsets_name] = torch.from_numpy(running)
-        arrays |= self._file.read(wanted)
-        for name in () if half else _HALF:
-            arrays[name] = arrays[name].float()
-        arrays["predicates"] = {
-            name.removeprefix(PREDICATES): arrays.pop(name).float() for name in predicates
-        }
-        return arrays
+BOX_ARRAYS = ("boxes", "labels", "scores", "distribution", "box_features")
+PAIR_ARRAYS = ("pairs", "union_features")
+FRAME_ARRAYS = ("frame_index", "timestamps_s")
 
 
 def clip_bytes(clip: CachedClip) -> bytes:
@@ -308,11 +229,11 @@ def clip_bytes(clip: CachedClip) -> bytes:
         ItemError: INTERNAL_ERROR if a feature or a predicate is not finite in float16.
     """
     arrays: dict[str, Tensor] = {}
-    for name in (*_FRAME_ARRAYS, "box_offsets", "pair_offsets", *_BOX_ARRAYS, *_PAIR_ARRAYS):
+    for name in (*FRAME_ARRAYS, "box_offsets", "pair_offsets", *BOX_ARRAYS, *PAIR_ARRAYS):
         arrays[name] = getattr(clip, name)
     relations = {f"{PREDICATES}{source}": value for source, value in clip.predicates.items()}
     arrays |= relations
-    for name in (*_HALF, *relations):
+    for name in (*HALF_ARRAYS, *relations):
         arrays[name] = arrays[name].to(torch.float16)
         if not bool(torch.isfinite(arrays[name]).all()):
             raise ItemError(
@@ -338,35 +259,11 @@ def save_clip(path: Path, clip: CachedClip) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def load_clip(path: Path) -> CachedClip:
-    """Read a whole clip; ItemError BAD_CACHE if it is damaged."""
-    return ClipReader(path).read()
-
-
 def _rows_of(offsets: Tensor, frames: Sequence[int]) -> Tensor:
     spans = [torch.arange(int(offsets[t]), int(offsets[t + 1])) for t in frames]
     return torch.cat(spans) if spans else torch.zeros(0, dtype=torch.int64)
 
 
-def _running(counts: Tensor) -> Tensor:
+def offsets_of(counts: Tensor) -> Tensor:
+    """(n + 1,) start of each of n groups of these sizes, and the end of the last."""
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-
-
-def _merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for start, end in spans:
-        if start == end:
-            continue
-        if merged and merged[-1][1] == start:
-            merged[-1] = (merged[-1][0], end)
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _bad_cache(path: Path, error: Exception) -> ItemError:
-    kept = str(error).strip() or type(error).__name__
-    return ItemError(
-        FailureReason.BAD_CACHE,
-        f"{os.fspath(path)}: a readable {SCHEMA} file expected: {kept}; extract it again",
-    )

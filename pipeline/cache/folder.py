@@ -1,25 +1,20 @@
-"""A folder of cached clips: what they have in common, and a line for each.
+"""A folder of cached clips.
 
-cache.json        schema, settings that determine content, detector, vocabulary, action classes
-manifest.jsonl    one line per file: id, sha256, fingerprint, counts; the last line of an id counts.
-                  `line` is the sha256 of the rest of a line: one that changed since is passed over
-                  `before` is the sha256 of the file that this one replaces: a writer that is killed
-                  leaves one of the two
+cache.json        what all clips share: settings, detector, vocabulary, action classes
+manifest.jsonl    one line per clip (`pipeline.cache.manifest`)
 ID.safetensors    the clips
 """
 
 import hashlib
 import json
-import os
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pipeline.cache.clip import CachedClip, clip_bytes
+from pipeline.cache.manifest import Row, append_row
 from pipeline.errors import UsageError
 from pipeline.runtime.files import (
-    append_line,
     file_sha256,
     json_sha256,
     publish,
@@ -27,10 +22,40 @@ from pipeline.runtime.files import (
     write_json,
     write_temporary,
 )
-from pipeline.runtime.writers import folder_lock, living_writers
+from pipeline.runtime.writers import folder_lock
 
 FOLDER_SCHEMA = "laiar.cache/1"
-MANIFEST = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class ExtractionSettings:
+    """Settings that determine what is extracted, besides the detector.
+
+    Attributes:
+        boxes: `detected` or `ground-truth`.
+        union: `full`, `conv256` or `none`: how much of the union features is stored.
+        backend, fps, tolerant: of the decoder.
+        frames: uniform frames per video with detected boxes.
+        vocabulary: its name; objects: SHA-256 of its object classes.
+    """
+
+    boxes: str
+    union: str = "full"
+    backend: str = "pyav"
+    fps: float | None = None
+    tolerant: bool = False
+    frames: int = 32
+    vocabulary: str = "action_genome"
+    objects: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> "ExtractionSettings":
+        """Inverse of `to_dict`; settings that an older version did not store have their default."""
+        return cls(**{f.name: tree[f.name] for f in fields(cls) if f.name in tree})
 
 
 @dataclass(frozen=True)
@@ -38,13 +63,13 @@ class CacheInfo:
     """What all clips of a cache share.
 
     Attributes:
-        settings: everything of the config that determines content (`extraction_settings`).
-        detector: identity and settings of the detector.
+        settings: of the extraction.
+        detector: `ResolvedDetector.to_dict` of the detector.
         objects: O object class names; predicate_groups: group -> names.
         classes: (id, name) of the C actions; empty when no annotations were given.
     """
 
-    settings: dict[str, Any]
+    settings: ExtractionSettings
     detector: dict[str, Any]
     objects: tuple[str, ...]
     predicate_groups: dict[str, tuple[str, ...]]
@@ -54,7 +79,7 @@ class CacheInfo:
         """As JSON."""
         return {
             "schema": FOLDER_SCHEMA,
-            "settings": self.settings,
+            "settings": self.settings.to_dict(),
             "detector": self.detector,
             "objects": list(self.objects),
             # Pairs, not a mapping: the order of the groups numbers the predicates.
@@ -66,8 +91,8 @@ class CacheInfo:
     def from_dict(cls, tree: dict[str, Any]) -> "CacheInfo":
         """Inverse of `to_dict`."""
         return cls(
-            tree["settings"],
-            tree["detector"],
+            ExtractionSettings.from_dict(tree["settings"]),
+            dict(tree["detector"]),
             tuple(tree["objects"]),
             {group: tuple(names) for group, names in tree["predicate_groups"]},
             tuple((row[0], row[1]) for row in tree["classes"]),
@@ -85,6 +110,15 @@ def read_cache_info(folder: Path) -> CacheInfo:
     Raises:
         UsageError: if the folder is no cache, or of another schema.
     """
+    tree = read_cache_json(folder)
+    try:
+        return CacheInfo.from_dict(tree)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise _not_a_cache(folder / "cache.json", error) from error
+
+
+def read_cache_json(folder: Path) -> dict[str, Any]:
+    """Read `cache.json` as it is stored; raises as `read_cache_info`."""
     path = folder / "cache.json"
     if not path.is_file():
         raise UsageError(
@@ -102,11 +136,9 @@ def read_cache_info(folder: Path) -> CacheInfo:
                 f"{path}: what pipeline.extract wrote expected, it changed since; "
                 "restore it, or extract again into an empty folder"
             )
-        return CacheInfo.from_dict(tree)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise UsageError(
-            f"{path}: a {FOLDER_SCHEMA} file expected: {error!r}; extract again"
-        ) from error
+        return tree
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _not_a_cache(path, error) from error
 
 
 def write_cache_info(folder: Path, info: CacheInfo) -> None:
@@ -115,13 +147,7 @@ def write_cache_info(folder: Path, info: CacheInfo) -> None:
     write_json(folder / "cache.json", tree | {"sha256": json_sha256(tree)})
 
 
-def append_manifest(folder: Path, row: dict[str, Any]) -> None:
-    """Add the line of one finished file."""
-    with folder_lock(folder):
-        append_line(folder / MANIFEST, _line(row))
-
-
-def store_clip(folder: Path, clip: CachedClip) -> dict[str, Any]:
+def store_clip(folder: Path, clip: CachedClip) -> Row:
     """Write a clip and its line.
 
     Returns:
@@ -137,6 +163,7 @@ def store_clip(folder: Path, clip: CachedClip) -> dict[str, Any]:
         "id": clip.video_id,
         "sha256": hashlib.sha256(data).hexdigest(),
         "fingerprint": clip.header.fingerprint,
+        "split": clip.header.split,
         "bytes": len(data),
         "frames": clip.num_frames,
         "boxes": len(clip.boxes),
@@ -147,13 +174,13 @@ def store_clip(folder: Path, clip: CachedClip) -> dict[str, Any]:
     with folder_lock(folder):
         try:
             publish(temporary, path)
-        except FileNotFoundError:  # taken for a dead writer's, and swept
+        except FileNotFoundError:  # removed as the leftover of a dead writer
             write_atomically(path, data)
-        append_line(folder / MANIFEST, _line(row))
+        append_row(folder, row)
     return row
 
 
-def replace_clip(folder: Path, clip: CachedClip, row: dict[str, Any]) -> dict[str, Any]:
+def replace_clip(folder: Path, clip: CachedClip, row: Row) -> Row:
     """Put a clip in the place of one that is there.
 
     The line comes first and names both files, so that whenever the writer is killed a whole clip
@@ -172,74 +199,10 @@ def replace_clip(folder: Path, clip: CachedClip, row: dict[str, Any]) -> dict[st
     digest = hashlib.sha256(data).hexdigest()
     with folder_lock(folder):
         new = row | {"sha256": digest, "bytes": len(data), "before": file_sha256(path)}
-        append_line(folder / MANIFEST, _line(new))
+        append_row(folder, new)
         write_atomically(path, data)
     return new
 
 
-def is_known_file(path: Path, row: dict[str, Any]) -> bool:
-    """Whether a file has the bytes of its line, or those of the file it was to replace."""
-    return file_sha256(path) in (row.get("sha256"), row.get("before"))
-
-
-def settle_manifest(folder: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """End a run: every line of `rows` is there; once nobody else writes, one line per id, sorted.
-
-    Lines can be lost where two writers rewrote the file at once on a file system without locks.
-
-    Args:
-        folder: the cache.
-        rows: id -> line of what this run wrote.
-    """
-    for video_id in rows.keys() - read_manifest(folder).keys():
-        append_manifest(folder, rows[video_id])
-    with folder_lock(folder):
-        if not living_writers(folder):
-            write_manifest(folder, read_manifest(folder))
-
-
-def write_manifest(folder: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """Replace the manifest by one line per id, sorted."""
-    path = folder / MANIFEST
-    data = "".join(_line(rows[video_id]) + "\n" for video_id in sorted(rows)).encode()
-    if not path.is_file() or path.read_bytes() != data:
-        write_atomically(path, data)
-
-
-def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    """Id -> its last line; one that is torn (a killed writer) or changed since is passed over."""
-    return Manifest(folder).rows()
-
-
-class Manifest:
-    """The manifest of a folder to which others may write; reads only what was added."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / MANIFEST
-        self._rows: dict[str, dict[str, Any]] = {}
-        self._file, self._read = (0, 0), 0
-
-    def rows(self) -> dict[str, dict[str, Any]]:
-        """Id -> its last line, as of now."""
-        try:
-            with open(self._path, "rb") as file:
-                found = os.fstat(file.fileno())
-                if (found.st_dev, found.st_ino) != self._file or found.st_size < self._read:
-                    self._file, self._read, self._rows = (found.st_dev, found.st_ino), 0, {}
-                file.seek(self._read)
-                data = file.read()
-        except FileNotFoundError:
-            return {}
-        whole = data.rfind(b"\n") + 1
-        self._read += whole
-        # A last line without its end counts, and is read again: it may be cut off just now.
-        for line in data.decode("utf-8", "replace").splitlines():
-            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                row = json.loads(line)
-                if row.pop("line") == json_sha256(row):
-                    self._rows[str(row["id"])] = row
-        return self._rows
-
-
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row | {"line": json_sha256(row)}, sort_keys=True)
+def _not_a_cache(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path}: a {FOLDER_SCHEMA} file expected: {error!r}; extract again")

@@ -78,7 +78,7 @@ def check_full_union(info: CacheInfo, what: str) -> None:
         info: of the cache.
         what: wants to read them.
     """
-    kind = info.settings.get("union", "full")
+    kind = info.settings.union
     if kind != "full":
         raise UsageError(
             f"{what}: a cache made with union=full expected, this one was made with union={kind}; "

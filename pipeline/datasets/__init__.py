@@ -12,6 +12,11 @@ checksums          lists of known SHA-256
 """
 
 from pipeline.datasets.action_genome import FrameAnnotation
-from pipeline.datasets.annotations import Annotations, ClipAnnotation, read_annotations
+from pipeline.datasets.annotations import (
+    Annotations,
+    ClipAnnotation,
+    read_annotations,
+    read_dataset,
+)
 
-__all__ = ["Annotations", "ClipAnnotation", "FrameAnnotation", "read_annotations"]
+__all__ = ["Annotations", "ClipAnnotation", "FrameAnnotation", "read_annotations", "read_dataset"]

@@ -43,17 +43,29 @@ class Annotations:
         classes: (id, name) of the C actions; empty without Charades' files.
         videos: id -> annotation.
         errors: id -> why its annotation cannot be used.
-        scene_release: which release of Charades' scenes this is.
     """
 
     classes: tuple[tuple[str, str], ...]
     videos: dict[str, ClipAnnotation]
     errors: dict[str, str]
-    scene_release: str
+
+
+def read_dataset(name: str, folders: Sequence[Path], vocabulary: Vocabulary) -> Annotations:
+    """Read all annotation files of a dataset.
+
+    Args:
+        name: a key of `READERS`.
+        folders: where its files are.
+        vocabulary: of objects and predicates.
+
+    Raises:
+        UsageError: see the dataset's reader.
+    """
+    return READERS[name](folders, vocabulary)
 
 
 def read_annotations(folders: Sequence[Path], vocabulary: Vocabulary) -> Annotations:
-    """Read all annotation files below some folders.
+    """Read Charades' and Action Genome's annotation files below some folders.
 
     Raises:
         UsageError: if files are missing, doubled, malformed as a whole, or unsafe.
@@ -77,4 +89,8 @@ def read_annotations(folders: Sequence[Path], vocabulary: Vocabulary) -> Annotat
             row.actions if row else None,
             frames,
         )
-    return Annotations(charades.classes, videos, errors, charades.scene_release)
+    return Annotations(charades.classes, videos, errors)
+
+
+#: Dataset -> its reader.
+READERS = {"charades": read_annotations}

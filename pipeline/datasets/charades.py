@@ -10,12 +10,11 @@ from pipeline.datasets.locate import CLASSES, TEST, TRAIN
 from pipeline.errors import UsageError
 
 COLUMNS = (
-    *("id", "subject", "scene", "quality", "relevance", "verified", "script", "objects"),
-    *("descriptions", "actions", "length"),
-)
+    "id", "subject", "scene", "quality", "relevance", "verified", "script", "objects",
+    "descriptions", "actions", "length",
+)  # fmt: skip
 Action = tuple[int, float, float]
 _CLASS_LINE = re.compile(r"(c\d{3}) (.+)")
-_FINGERPRINT = ("46GP8", {"Kitchen": "current", "Hallway": "before-2017-05"})
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,11 @@ class Charades:
         classes: (id, name) of the C actions in order.
         videos: id -> row.
         errors: id -> what is wrong with its row.
-        scene_release: `current`, `before-2017-05` (59 % of the scenes differ) or `unknown`.
     """
 
     classes: tuple[tuple[str, str], ...] = ()
     videos: dict[str, CharadesVideo] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
-    scene_release: str = "unknown"
 
 
 def read_charades(files: dict[str, Path]) -> Charades:
@@ -69,7 +66,6 @@ def read_charades(files: dict[str, Path]) -> Charades:
     classes = read_classes(files[CLASSES])
     index = {class_id: i for i, (class_id, _) in enumerate(classes)}
     found = Charades(classes)
-    release = "unknown"
     for split, path in tables.items():
         for number, row in _rows(path):
             video_id = row["id"]
@@ -81,9 +77,7 @@ def read_charades(files: dict[str, Path]) -> Charades:
                 found.videos[video_id] = _video(row, split, index)
             except (ValueError, TypeError) as error:
                 found.errors[video_id] = f"{path.name}:{number}: {error}"
-            if video_id == _FINGERPRINT[0]:
-                release = _FINGERPRINT[1].get(row["scene"], "unknown")
-    return Charades(classes, found.videos, found.errors, release)
+    return found
 
 
 def read_classes(path: Path) -> tuple[tuple[str, str], ...]:

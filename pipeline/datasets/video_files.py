@@ -13,11 +13,22 @@ from pipeline.errors import UsageError
 from pipeline.runtime.files import file_sha256, json_sha256
 
 SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("mp4", "mkv", "webm", "avi", "mov", "m4v", "mpg", "mpeg"),
-        *("ts", "wmv", "flv", "gif", "3gp", "ogv"),
-    )
+    [
+        ".mp4",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mov",
+        ".m4v",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".wmv",
+        ".flv",
+        ".gif",
+        ".3gp",
+        ".ogv",
+    ]
 )
 
 

@@ -1,6 +1,7 @@
 """Video files to frames.
 
 reader         `open_video` and the `VideoReader` it returns
+options        how videos are decoded
 frame_folder   a folder of dumped frames, read like a video
 request        the frames of a video that an extraction needs, and the stream they come in
 sampling       which frames of a video or a clip are taken
@@ -17,12 +18,14 @@ scan           what a file holds, found by reading its packets
 dump_map       frame numbers of ffmpeg's image dump
 """
 
+from pipeline.decoding.options import DecodeOptions
 from pipeline.decoding.pool import BufferedStream, DecodePool, num_workers
 from pipeline.decoding.reader import VideoReader, open_video
 from pipeline.decoding.request import DirectStream, FrameRequest, FrameStream
 
 __all__ = [
     "BufferedStream",
+    "DecodeOptions",
     "DecodePool",
     "DirectStream",
     "FrameRequest",

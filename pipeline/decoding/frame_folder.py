@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.decoding.images import DecodedImages
+from pipeline.decoding.options import DecodeOptions
 from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
 
@@ -35,13 +36,10 @@ class FrameFolder:
 
     Args:
         path: the folder.
+        options: of the decoder: `fps`, `tolerant` (take the frames that are there where some are
+            missing), `max_pixels` and `max_frames` are read.
         sha256: of its frames (`video_sha256`).
-        fps: frames per second of the dump, where no file `fps.txt` beside the frames says it; None
-            takes number of frames / `length_s`.
-        length_s: of the video, as its dataset says, or None.
-        tolerant: take what is there where frames are missing.
-        max_pixels: largest frame accepted.
-        max_frames: highest number accepted.
+        length_s: of the video in its dataset, seconds, or None.
 
     Raises:
         ItemError: UNREADABLE_VIDEO for files that are no frames or two of one number,
@@ -52,27 +50,25 @@ class FrameFolder:
     def __init__(
         self,
         path: Path,
+        options: DecodeOptions | None = None,
         *,
         sha256: str,
-        fps: float | None = None,
         length_s: float | None = None,
-        tolerant: bool = False,
-        max_pixels: int = 3840 * 2160,
-        max_frames: int = 200_000,
     ) -> None:
-        self._path, self._tolerant, self._max_pixels = path, tolerant, max_pixels
+        options = options or DecodeOptions()
+        self._path, self._max_pixels = path, options.max_pixels
         self._files = _by_number(path)
         last = max(self._files)
-        if last > max_frames:
+        if last > options.max_frames:
             raise ItemError(
                 FailureReason.TOO_LARGE,
-                f"{path.name}: at most {max_frames} frames expected, {self._files[last].name} is "
-                "beyond; raise decode.max_frames",
+                f"{path.name}: at most {options.max_frames} frames expected, got "
+                f"{self._files[last].name}; raise decode.max_frames",
             )
         missing = [n for n in range(1, last + 1) if n not in self._files]
-        if missing and not tolerant:
+        if missing and not options.tolerant:
             raise _gap(path, missing, last)
-        rate = _rate(path, _written_rate(path) or fps, None if missing else length_s, last)
+        rate = _rate(path, _written_rate(path) or options.fps, None if missing else length_s, last)
         self.timestamps_s = [i / rate for i in range(last)]
         self.source = VideoSource(
             path=path,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,12 +196,12 @@ class ChildStream:
         self.source: VideoSource | None = None
 
     def __iter__(self) -> Iterator["VideoFrames"]:
-        name = self.request.path.name
+        name, timeout_s = self.request.path.name, self.request.options.timeout_s
         is_over = False
         try:
             pipe = self._child.ask(self._absolute())
             while not is_over:
-                pipe.allow(self.request.timeout_s)
+                pipe.allow(timeout_s)
                 message = json.loads(pipe.read_line())
                 is_over = message["kind"] != "frames"
                 frames = self._receive(message, pipe)
@@ -209,7 +210,7 @@ class ChildStream:
         except SilentChildError:
             raise ItemError(
                 FailureReason.DECODE_TIMEOUT,
-                f"{name}: decoding gave nothing for {self.request.timeout_s:g} s and was ended; "
+                f"{name}: decoding gave nothing for {timeout_s:g} s and was ended; "
                 "raise decode.timeout_s, or fetch the video again",
             ) from None
         except (DeadChildError, ValueError, KeyError, TypeError) as error:
@@ -223,8 +224,7 @@ class ChildStream:
                 self._child.close()
 
     def _absolute(self) -> FrameRequest:
-        tree = self.request.to_dict() | {"path": str(self.request.path.absolute())}
-        return FrameRequest.from_dict(tree)
+        return replace(self.request, path=self.request.path.absolute())
 
     def _receive(self, message: dict[str, Any], pipe: ChildPipe) -> "VideoFrames | None":
         match message["kind"]:
@@ -236,7 +236,7 @@ class ChildStream:
         if message["kind"] == "end":
             return None
         shape = (len(message["index"]), 3, message["height"], message["width"])
-        if shape[2] * shape[3] > self.request.max_pixels:
+        if shape[2] * shape[3] > self.request.options.max_pixels:
             raise ValueError(f"frames of {shape[3]}x{shape[2]} pixels")
         data = pipe.read(int(np.prod(shape)))
         images = np.frombuffer(data, np.uint8).reshape(shape)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -18,6 +18,7 @@ from pipeline.decoding.decord_backend import check_decord, decord_images
 from pipeline.decoding.dump_map import dump_to_ordinal
 from pipeline.decoding.images import DecodedImages
 from pipeline.decoding.opencv_backend import opencv_images
+from pipeline.decoding.options import Backend, DecodeOptions, Numbering
 from pipeline.decoding.scan import open_container, raise_for_memory, scan, video_stream
 from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
@@ -26,38 +27,26 @@ from pipeline.runtime.files import file_sha256
 if TYPE_CHECKING:
     from pipeline.decoding.video_frames import VideoFrames
 
-Numbering = Literal["presentation", "dump"]
-Backend = Literal["pyav", "opencv", "decord"]
-
 
 def open_video(
     path: Path,
+    options: DecodeOptions | None = None,
     *,
-    tolerant: bool = False,
-    max_pixels: int = 3840 * 2160,
-    max_frames: int = 200_000,
     numbering: Numbering = "presentation",
-    backend: Backend = "pyav",
-    timeout_s: float = 120.0,
     sha256: str | None = None,
 ) -> "VideoReader":
-    """Look at a video file.
+    """Open a video file.
 
     Args:
         path: the file.
-        tolerant: take what can be decoded of a damaged file, marked `is_degraded`.
-        max_pixels: largest frame accepted.
-        max_frames: most frames accepted.
+        options: of the decoder; the defaults unless given.
         numbering: `presentation`: frame i is the i-th that a player shows, edit lists applied.
             `dump`: frame i is file i + 1 of ffmpeg's constant-rate image dump with edit lists
             ignored, as in Action Genome.
-        backend: who makes the pixels. `opencv` and `decord` serve files that are whole;
-            the packets are read by PyAV in any case, and what disagrees with them is refused.
-        timeout_s: wall-clock limit for decord, which can hang.
-        sha256: of the file's bytes, where it is known already.
+        sha256: SHA-256 of the file's bytes, if it is known.
 
     Returns:
-        A reader; nothing is decoded yet but the first frame.
+        A reader; only the first frame has been decoded.
 
     Raises:
         ItemError: UNREADABLE_VIDEO, NO_FRAMES, TOO_LARGE, TRUNCATED_VIDEO, CORRUPT_VIDEO, or
@@ -66,19 +55,12 @@ def open_video(
         UsageError: if the backend is not installed.
         ValueError: for another backend than PyAV in tolerant mode.
     """
-    if backend != "pyav" and tolerant:
-        raise ValueError(f"tolerant: backend pyav expected, got {backend}")
-    if backend == "decord":
+    options = options or DecodeOptions()
+    if options.backend != "pyav" and options.tolerant:
+        raise ValueError(f"tolerant: backend pyav expected, got {options.backend}")
+    if options.backend == "decord":
         check_decord()
-    reader = VideoReader(
-        path,
-        tolerant=tolerant,
-        numbering=numbering,
-        limits=(max_pixels, max_frames),
-        sha256=sha256,
-    )
-    reader.use(backend, timeout_s)
-    return reader
+    return VideoReader(path, options, numbering=numbering, sha256=sha256)
 
 
 class VideoReader:
@@ -92,16 +74,18 @@ class VideoReader:
     def __init__(
         self,
         path: Path,
+        options: DecodeOptions,
         *,
-        tolerant: bool,
         numbering: Numbering,
-        limits: tuple[int, int],
         sha256: str | None = None,
     ) -> None:
-        self._path, self._tolerant = path, tolerant
-        self._dump = numbering == "dump"
+        self._path, self._options, tolerant = path, options, options.tolerant
+        self._tolerant, self._dump = tolerant, numbering == "dump"
         self._scan = scan(
-            path, ignore_edit_lists=self._dump, max_pixels=limits[0], max_frames=limits[1]
+            path,
+            ignore_edit_lists=self._dump,
+            max_pixels=options.max_pixels,
+            max_frames=options.max_frames,
         )
         cut = self._scan.is_truncated
         if cut and not tolerant:
@@ -127,13 +111,12 @@ class VideoReader:
             edit_lists="ignored" if self._dump else "applied",
             is_degraded=cut,
         )
-        self._backend: Backend = "pyav"
-        self._timeout_s = 0.0
         rotation, height, width = self._look()
         self.source = replace(self.source, rotation=rotation, height=height, width=width)
+        self._check_backend(options.backend)
 
-    def use(self, backend: Backend, timeout_s: float) -> None:
-        """Let a backend make the pixels; see `open_video`."""
+    def _check_backend(self, backend: Backend) -> None:
+        """Raise UNKNOWN_FRAME_MAP where a backend shows other frames than PyAV."""
         if backend != "pyav" and self._dump and self._scan.num_packets != self._num_shown():
             raise ItemError(
                 FailureReason.UNKNOWN_FRAME_MAP,
@@ -152,7 +135,6 @@ class VideoReader:
                 f"{self._path.name}: it is a transport or program stream, of which decord loses "
                 "the first frames; use decode.backend=pyav",
             )
-        self._backend, self._timeout_s = backend, timeout_s
 
     @property
     def num_frames(self) -> int:
@@ -223,11 +205,12 @@ class VideoReader:
     def _pictures(self, ordinals: list[int]) -> Iterator[tuple[int, Callable[[], np.ndarray]]]:
         """Frames by rising ordinal, each with what makes its image."""
         rows = sorted(set(ordinals))
-        if self._backend == "opencv":
+        options = self._options
+        if options.backend == "opencv":
             for ordinal, image in opencv_images(self._path, self._scan, rows):
                 yield ordinal, partial(np.asarray, image)
-        elif self._backend == "decord":
-            for ordinal, image in decord_images(self._path, self._scan, rows, self._timeout_s):
+        elif options.backend == "decord":
+            for ordinal, image in decord_images(self._path, self._scan, rows, options.timeout_s):
                 yield ordinal, partial(np.asarray, image)
         else:
             for ordinal, frame in self._numbered():

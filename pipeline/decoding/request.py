@@ -1,13 +1,14 @@
 """Which frames of a video an extraction wants, and the stream they come in."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pipeline.decoding.frame_folder import FrameFolder
 from pipeline.decoding.images import DecodedImages
-from pipeline.decoding.reader import Backend, Numbering, VideoReader, open_video
+from pipeline.decoding.options import DecodeOptions, Numbering
+from pipeline.decoding.reader import VideoReader, open_video
 from pipeline.decoding.sampling import choose_frames
 from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
@@ -23,27 +24,22 @@ class FrameRequest:
     Attributes:
         path: the video.
         sha256: of its bytes, hex.
+        options: of the decoder.
         numbering: see `open_video`.
-        annotated: 0-based frames to decode in any case, rising.
-        num_uniform: centres of that many segments of the video as well; None for `annotated` alone.
+        annotated: 0-based frames that are always decoded, rising.
+        num_uniform: the centres of that many segments of the video are decoded too; None for
+            `annotated` alone.
         batch_size: frames at a time.
-        backend: see `open_video`; `frames` reads a `FrameFolder`.
-        tolerant, max_pixels, max_frames, timeout_s: see `open_video`.
-        fps, length_s: see `FrameFolder`.
+        length_s: length of the video in its dataset, seconds; see `FrameFolder`.
     """
 
     path: Path
     sha256: str
+    options: DecodeOptions = field(default_factory=DecodeOptions)
     numbering: Numbering = "presentation"
     annotated: tuple[int, ...] = ()
     num_uniform: int | None = 32
     batch_size: int = 1
-    backend: Backend | Literal["frames"] = "pyav"
-    tolerant: bool = False
-    max_pixels: int = 3840 * 2160
-    max_frames: int = 200_000
-    timeout_s: float = 120.0
-    fps: float | None = None
     length_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,30 +49,18 @@ class FrameRequest:
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "FrameRequest":
         """Inverse of `to_dict`."""
-        return cls(**tree | {"path": Path(tree["path"]), "annotated": tuple(tree["annotated"])})
+        parts = {
+            "path": Path(tree["path"]),
+            "options": DecodeOptions(**tree["options"]),
+            "annotated": tuple(tree["annotated"]),
+        }
+        return cls(**tree | parts)
 
     def open(self) -> VideoReader | FrameFolder:
-        """What reads the frames; see `open_video` and `FrameFolder` for what is raised."""
-        if self.backend == "frames":
-            return FrameFolder(
-                self.path,
-                sha256=self.sha256,
-                fps=self.fps,
-                length_s=self.length_s,
-                tolerant=self.tolerant,
-                max_pixels=self.max_pixels,
-                max_frames=self.max_frames,
-            )
-        return open_video(
-            self.path,
-            tolerant=self.tolerant,
-            max_pixels=self.max_pixels,
-            max_frames=self.max_frames,
-            numbering=self.numbering,
-            backend=self.backend,
-            timeout_s=self.timeout_s,
-            sha256=self.sha256,
-        )
+        """Open what the frames are read from; see `open_video` and `FrameFolder` for errors."""
+        if self.options.backend == "frames":
+            return FrameFolder(self.path, self.options, sha256=self.sha256, length_s=self.length_s)
+        return open_video(self.path, self.options, numbering=self.numbering, sha256=self.sha256)
 
     def pick(self, reader: VideoReader | FrameFolder) -> list[int]:
         """Frames to decode, rising.

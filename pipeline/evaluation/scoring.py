@@ -29,6 +29,14 @@ class Scores:
     tokens: np.ndarray
     failed: dict[str, ItemError]
 
+    @property
+    def warnings(self) -> list[str]:
+        """EMPTY_SELECTION if no token is kept, WHOLE_SELECTION if every token is kept."""
+        kept, tokens = int(self.kept.sum()), int(self.tokens.sum())
+        if not tokens or 0 < kept < tokens:
+            return []
+        return ["WHOLE_SELECTION" if kept else "EMPTY_SELECTION"]
+
 
 def score_clips(
     model: LaIAR,
@@ -39,7 +47,7 @@ def score_clips(
     workers: int = 0,
     bar: str | None = None,
 ) -> Scores:
-    """Run the video branch over all samples, in their order.
+    """Run the video branch over all samples, in their order; discarded tokens are dropped.
 
     Args:
         model: on `device`; it is put in eval mode.
@@ -64,7 +72,7 @@ def score_clips(
             failed |= dict(batch.failed)
             if batch.tokens is None:
                 continue
-            output = model.recognize(batch.tokens.to(device))
+            output = model.recognize(batch.tokens.to(device), gather=True)
             ids.extend(batch.video_ids)
             scores.append(output.logits.double().sigmoid().cpu().numpy())
             labels.append(batch.labels.numpy() > 0)

@@ -17,7 +17,7 @@ from pipeline.cache.clip import CachedClip
 from pipeline.explanation.naming import status_of
 from pipeline.explanation.sentences import sentence_of
 from pipeline.samples.clip_tokens import ClipTokens
-from pipeline.weights.run_folder import ModelCard
+from pipeline.weights.model_card import ModelCard
 
 SCHEMA = "laiar.explanation/1"
 WARNINGS = {

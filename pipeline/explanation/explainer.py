@@ -18,8 +18,9 @@ from pipeline.runtime.files import file_sha256
 from pipeline.runtime.run_record import versions
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.samples.dataset import sample_rows
-from pipeline.weights.detectors import DetectorIdentity
-from pipeline.weights.run_folder import BANK, CALIBRATION, WEIGHTS, ModelCard, load_bank, load_model
+from pipeline.weights.detectors import ResolvedDetector
+from pipeline.weights.model_card import ModelCard
+from pipeline.weights.run_folder import BANK, CALIBRATION, WEIGHTS, load_bank, load_model
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Explainer:
     calibration: dict[str, Any]
     generator: dict[str, Any]
     config: Config
-    identity: DetectorIdentity
+    detector: ResolvedDetector
     device: torch.device
 
     def explain(
@@ -43,7 +44,7 @@ class Explainer:
         tokens = clip_tokens(clip, self.card.settings.max_pairs)
         batch = tokens.batch.to(self.device)
         with torch.inference_mode():
-            output = self.model.recognize(batch)
+            output = self.model.recognize(batch, gather=True)
             contributions = leave_one_out(self.model, batch, output).cpu()
         evidence = Evidence(clip, tokens, output, contributions, self.calibration)
         tree = explain(
@@ -60,7 +61,7 @@ class Explainer:
 
 
 def load_explainer(
-    run: Path, config: Config, identity: DetectorIdentity, device: torch.device
+    run: Path, config: Config, detector: ResolvedDetector, device: torch.device
 ) -> Explainer:
     """Load the network, its label bank and its calibration.
 
@@ -80,9 +81,9 @@ def load_explainer(
         "model_sha256": file_sha256(run / WEIGHTS),
         "label_bank_sha256": file_sha256(run / BANK),
         "calibration_sha256": file_sha256(path),
-        "detector": identity.to_dict(),
+        "detector": detector.to_dict(),
         "preset": card.settings.preset,
         "relations_in_training": card.relations,
         "versions": versions(),
     }
-    return Explainer(model, card, bank, calibration, generator, config, identity, device)
+    return Explainer(model, card, bank, calibration, generator, config, detector, device)

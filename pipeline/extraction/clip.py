@@ -1,94 +1,103 @@
 """One video: frames, boxes, pairs, features, predicates, together a `CachedClip`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from detection.detections import Detections
 from detection.detector import Detector
-from pipeline.cache.clip import CachedClip, ClipHeader
-from pipeline.config.schema import Config
+from pipeline.cache.clip import GROUND_TRUTH, CachedClip, ClipHeader
+from pipeline.cache.folder import ExtractionSettings
+from pipeline.config.schema import Config, DecodeConfig
 from pipeline.datasets import ClipAnnotation, FrameAnnotation
-from pipeline.decoding import FrameRequest, FrameStream
+from pipeline.decoding import DecodeOptions, FrameRequest, FrameStream
 from pipeline.decoding.video_frames import VideoFrames
 from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
 from pipeline.runtime.files import json_sha256
-from pipeline.weights.detectors import DetectorIdentity
+from pipeline.weights.detectors import ResolvedDetector
 from relations.boxes import union_boxes
 from relations.carry import carry_predicates, match_to_annotation
-from relations.graph import RelationGraph
+from relations.graph import PredicateSource, RelationGraph
 from relations.pairs import human_object_pairs
 
 
-def extraction_settings(config: Config, objects: Sequence[str]) -> dict[str, Any]:
-    """Everything of the config that determines what is extracted, as JSON; no path, no count.
+def extraction_settings(config: Config, objects: Sequence[str]) -> ExtractionSettings:
+    """The part of the configuration that determines what is extracted."""
+    return ExtractionSettings(
+        boxes=config.boxes.value,
+        union=config.union.value,
+        backend=config.decode.backend.value,
+        fps=config.decode.fps,
+        tolerant=config.decode.tolerant,
+        frames=config.frames.num,
+        vocabulary=config.vocabulary,
+        objects=json_sha256(list(objects)),
+    )
 
-    The detector is told apart (`DetectorIdentity`), and so is what predicts relations.
-    """
-    return {
-        "boxes": config.boxes.value,
-        "union": config.union.value,
-        "backend": config.decode.backend.value,
-        "fps": config.decode.fps,
-        "tolerant": config.decode.tolerant,
-        "frames": config.frames.num,
-        "vocabulary": config.vocabulary,
-        "objects": json_sha256(list(objects)),
-    }
+
+def decode_options(config: DecodeConfig) -> DecodeOptions:
+    """Options of the decoder, from the configuration."""
+    return DecodeOptions(
+        backend=config.backend.value,
+        tolerant=config.tolerant,
+        max_pixels=config.max_pixels,
+        max_frames=config.max_frames,
+        timeout_s=config.timeout_s,
+        fps=config.fps,
+    )
 
 
 def clip_fingerprint(
     video_sha256: str,
-    settings: dict[str, Any],
-    identity: DetectorIdentity,
+    settings: ExtractionSettings,
+    detector: ResolvedDetector,
     annotation: ClipAnnotation | None,
 ) -> str:
     """SHA-256 over the video's bytes, the settings, the detector and the video's annotation."""
     return json_sha256(
         {
             "video": video_sha256,
-            "settings": settings,
-            "detector": identity.to_dict(),
+            "settings": settings.to_dict(),
+            "detector": detector.to_dict(),
             "annotation": annotation.fingerprint() if annotation else None,
         }
     )
 
 
 def frame_request(
-    config: Config, path: Path, sha256: str, annotation: ClipAnnotation | None
+    path: Path,
+    sha256: str,
+    annotation: ClipAnnotation | None,
+    settings: ExtractionSettings,
+    *,
+    options: DecodeOptions,
+    batch_size: int,
 ) -> FrameRequest:
     """Which frames of a video to decode, and how.
 
     Raises:
-        ItemError: NO_ANNOTATION if only annotated frames are wanted and there are none.
+        ItemError: NO_ANNOTATION if annotated boxes are requested and no frame is annotated.
     """
     annotated = tuple(sorted({f.frame_index for f in annotation.frames} if annotation else ()))
-    given = config.boxes.value == "ground-truth"
-    if given and not annotated:
+    has_given_boxes = settings.boxes == GROUND_TRUTH
+    if has_given_boxes and not annotated:
         raise ItemError(
             FailureReason.NO_ANNOTATION,
             f"{path.name}: annotated frames expected for boxes=ground-truth, there are none; "
             "use boxes=detected",
         )
-    decode = config.decode
     return FrameRequest(
         path=path,
         sha256=sha256,
+        options=options,
         numbering="dump" if annotated else "presentation",
         annotated=annotated,
-        num_uniform=None if given else config.frames.num,
-        batch_size=config.detection.batch_size,
-        backend=decode.backend.value,
-        tolerant=decode.tolerant,
-        max_pixels=decode.max_pixels,
-        max_frames=decode.max_frames,
-        timeout_s=decode.timeout_s,
-        fps=decode.fps,
+        num_uniform=None if has_given_boxes else settings.frames,
+        batch_size=batch_size,
         length_s=annotation.length_s if annotation else None,
     )
 
@@ -98,17 +107,21 @@ class ClipExtractor:
     """Runs a detector over a video.
 
     Attributes:
-        detector: with weights, in eval mode, on `device`.
-        identity: of that detector.
-        config: frames.num and boxes are read.
-        settings: `extraction_settings` of the config.
+        network: the detector, in eval mode, on `device`.
+        detector: what `network` is.
+        settings: what is extracted.
+        device: of the network.
     """
 
-    detector: Detector
-    identity: DetectorIdentity
-    config: Config
-    settings: dict[str, Any]
+    network: Detector
+    detector: ResolvedDetector
+    settings: ExtractionSettings
     device: torch.device
+
+    @property
+    def has_given_boxes(self) -> bool:
+        """Whether boxes are those of the annotation."""
+        return self.settings.boxes == GROUND_TRUTH
 
     def extract(
         self,
@@ -135,18 +148,24 @@ class ClipExtractor:
         """
         by_frame = {frame.frame_index: frame for frame in annotation.frames} if annotation else {}
         num_predicates = None
-        if by_frame and self.config.boxes.value != "ground-truth":
+        if by_frame:
             num_predicates = next(iter(by_frame.values())).predicates.shape[1]
         parts: list[tuple[Detections, RelationGraph]] = []
-        seen: list[VideoFrames] = []
+        index, times = [], []
         with torch.inference_mode():
             for batch in frames:
                 annotated = [by_frame.get(i) for i in batch.frame_index.tolist()]
                 parts.extend(self._describe(batch, annotated, video_id, num_predicates))
-                seen.append(replace(batch, frames=batch.frames[:, :, :0, :0]))
+                index.append(batch.frame_index)
+                times.append(batch.timestamps_s)
         assert frames.source is not None
-        header = self._header(frames.source, video_id, fingerprint, annotation)
-        return _assemble(header, seen, parts)
+        return CachedClip.of_frames(
+            self._header(frames.source, video_id, fingerprint, annotation),
+            torch.cat(index),
+            torch.cat(times),
+            [detections for detections, _ in parts],
+            [graph for _, graph in parts],
+        )
 
     def _describe(
         self,
@@ -157,39 +176,44 @@ class ClipExtractor:
     ) -> list[tuple[Detections, RelationGraph]]:
         images = frames.frames.to(self.device)
         height, width = images.shape[-2:]
-        if self.config.boxes.value == "detected":
-            detections, maps = self.detector.detect(images)
-        else:
+        if self.has_given_boxes:
             there = [frame for frame in annotated if frame is not None]
             boxes = [_given_boxes(frame, height, width, video_id) for frame in there]
             labels = [frame.labels.to(self.device) for frame in there]
-            detections, maps = self.detector.describe(
-                images, [b.to(self.device) for b in boxes], labels
-            )
-        pairs = [human_object_pairs(d.labels, d.scores) for d in detections]
+            boxes = [each.to(self.device) for each in boxes]
+            found, maps = self.network.describe(images, boxes, labels)
+        else:
+            found, maps = self.network.detect(images)
+        pairs = [human_object_pairs(d.labels, d.scores) for d in found]
         unions = [
             union_boxes(d.boxes[p[:, 0]], d.boxes[p[:, 1]])
-            for d, p in zip(detections, pairs, strict=True)
+            for d, p in zip(found, pairs, strict=True)
         ]
-        features = self.detector.pool_union(maps, unions)
-        graphs = []
-        for row, (pair, union, feature) in enumerate(zip(pairs, unions, features, strict=True)):
-            frame = annotated[row]
-            predicates, source = torch.zeros(len(pair), 0), "none"
-            if self.config.boxes.value == "ground-truth" and frame is not None:
-                predicates = frame.predicates[pair[:, 1].cpu()].float()
-                source = "ground-truth"
-            elif num_predicates is not None:
-                predicates, source = torch.zeros(len(pair), num_predicates), "ground-truth"
-                if frame is not None:
-                    predicates = self._carried(detections[row], pair, frame, video_id)
-            graphs.append(RelationGraph(pair, union, feature, predicates, source))  # type: ignore[arg-type]
-        return list(zip(detections, graphs, strict=True))
+        features = self.network.pool_union(maps, unions)
+        predicates = [
+            self._predicates(detections, pair, frame, video_id, num_predicates)
+            for detections, pair, frame in zip(found, pairs, annotated, strict=True)
+        ]
+        source: PredicateSource = "none" if num_predicates is None else "ground-truth"
+        graphs = [
+            RelationGraph(*arrays, source)
+            for arrays in zip(pairs, unions, features, predicates, strict=True)
+        ]
+        return list(zip(found, graphs, strict=True))
 
-    def _carried(
-        self, found: Detections, pairs: Tensor, frame: FrameAnnotation, video_id: str
+    def _predicates(
+        self,
+        found: Detections,
+        pairs: Tensor,
+        frame: FrameAnnotation | None,
+        video_id: str,
+        num_predicates: int | None,
     ) -> Tensor:
-        """Annotated relations of detected pairs."""
+        """(P, R) annotated predicates of pairs; of detected boxes, those of matching boxes."""
+        if frame is None:
+            return torch.zeros(len(pairs), num_predicates or 0)
+        if self.has_given_boxes:
+            return frame.predicates[pairs[:, 1].cpu()].float()
         boxes = _given_boxes(frame, *found.image_size, video_id)
         match = match_to_annotation(found.boxes.cpu(), found.labels.cpu(), boxes, frame.labels)
         return carry_predicates(pairs.cpu(), match, frame.predicates.float())
@@ -203,7 +227,7 @@ class ClipExtractor:
     ) -> ClipHeader:
         source = {k: v for k, v in asdict(found).items() if k != "path"}
         warnings = []
-        if self.identity.is_random:
+        if self.detector.is_random:
             warnings.append("RANDOM_WEIGHTS")
         if found.is_degraded:
             warnings.append("DECODE_DEGRADED")
@@ -211,12 +235,10 @@ class ClipExtractor:
             video_id=video_id,
             fingerprint=fingerprint,
             source=source,
-            detector=self.identity.to_dict(),
-            boxes=self.config.boxes.value,
-            feature_source="box" if self.config.boxes.value == "ground-truth" else "proposal",
-            num_uniform=None
-            if self.config.boxes.value == "ground-truth"
-            else self.config.frames.num,
+            detector=self.detector.to_dict(),
+            boxes=self.settings.boxes,
+            feature_source="box" if self.has_given_boxes else "proposal",
+            num_uniform=None if self.has_given_boxes else self.settings.frames,
             split=annotation.split if annotation else None,
             subject=annotation.subject if annotation else None,
             scene=annotation.scene if annotation else None,
@@ -235,32 +257,3 @@ def _given_boxes(frame: FrameAnnotation, height: int, width: int, video_id: str)
         )
     limit = torch.tensor([width, height, width, height], dtype=torch.float32)
     return frame.boxes.clamp(min=0).minimum(limit)
-
-
-def _assemble(
-    header: ClipHeader, seen: list[VideoFrames], parts: list[tuple[Detections, RelationGraph]]
-) -> CachedClip:
-    detections = [d for d, _ in parts]
-    graphs = [g for _, g in parts]
-    predicates = {}
-    if graphs and graphs[0].source == "ground-truth":
-        predicates["ground-truth"] = torch.cat([g.predicates for g in graphs]).cpu()
-    return CachedClip(
-        header=header,
-        frame_index=torch.cat([f.frame_index for f in seen]),
-        timestamps_s=torch.cat([f.timestamps_s for f in seen]),
-        box_offsets=_offsets([len(d) for d in detections]),
-        pair_offsets=_offsets([len(g) for g in graphs]),
-        boxes=torch.cat([d.boxes for d in detections]).cpu(),
-        labels=torch.cat([d.labels for d in detections]).cpu(),
-        scores=torch.cat([d.scores for d in detections]).cpu(),
-        distribution=torch.cat([d.distribution for d in detections]).cpu(),
-        box_features=torch.cat([d.features for d in detections]).cpu(),
-        pairs=torch.cat([g.pairs for g in graphs]).cpu(),
-        union_features=torch.cat([g.union_features for g in graphs]).cpu(),
-        predicates=predicates,
-    )
-
-
-def _offsets(counts: list[int]) -> Tensor:
-    return torch.tensor([0, *counts], dtype=torch.int64).cumsum(0)

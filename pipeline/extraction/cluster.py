@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from pipeline.cache.folder import Manifest
+from pipeline.cache.manifest import Manifest
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extraction.steps import Examined, Networks, Outcome, Steps, Task

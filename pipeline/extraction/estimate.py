@@ -10,21 +10,20 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.cache.folder import Manifest, read_manifest
+from pipeline.cache.manifest import Manifest, read_manifest
 from pipeline.cache.union_features import stored_channels
 from pipeline.errors import ItemError
-from pipeline.extraction.job import Job
+from pipeline.extraction.job import ExtractionJob
 from pipeline.extraction.steps import Examined, Outcome, Steps, Task
 from pipeline.runtime.item_errors import as_item_error
 from pipeline.runtime.progress import duration
-from pipeline.weights.detectors import feature_widths
 
 #: Pairs per frame with detected boxes until the cache holds clips to measure.
 ASSUMED_PAIRS = 8.0
 _CELLS = 7 * 7
 
 
-def estimate(job: Job, steps: Steps, tasks: Sequence[Task]) -> str:
+def estimate(job: ExtractionJob, steps: Steps, tasks: Sequence[Task]) -> str:
     """Counts, time and disk of an extraction; builds no network and writes nothing.
 
     Videos are hashed, as the extraction does, so that what would be skipped is known. Time and disk
@@ -72,13 +71,15 @@ def _examine(steps: Steps, tasks: Sequence[Task]) -> tuple[list[Task], Counter[s
     return todo, counts
 
 
-def _num_frames(job: Job, task: Task) -> int:
+def _num_frames(job: ExtractionJob, task: Task) -> int:
     """Frames that will be taken, if the video is long enough."""
     annotated = len(task.annotation.frames) if task.annotation else 0
     return annotated if _is_given(job) else job.config.frames.num + annotated
 
 
-def _bytes(job: Job, steps: Steps, todo: Sequence[Task], frames: int) -> tuple[float, str]:
+def _bytes(
+    job: ExtractionJob, steps: Steps, todo: Sequence[Task], frames: int
+) -> tuple[float, str]:
     rows = list(read_manifest(steps.cache).values())
     measured = sum(int(row.get("frames", 0)) for row in rows)
     if measured:
@@ -94,7 +95,7 @@ def _bytes(job: Job, steps: Steps, todo: Sequence[Task], frames: int) -> tuple[f
     else:
         pairs, boxes = ASSUMED_PAIRS * frames, (ASSUMED_PAIRS + 1) * frames
         how = f"{ASSUMED_PAIRS:g} pairs a frame assumed"
-    widths = feature_widths(job.config.detection)
+    widths = job.detector.feature_widths
     if widths is None:
         return 0.0, "widths of detectron2's configuration are not known here"
     box_features, union_channels = widths[0], stored_channels(job.config.union.value, widths[1])
@@ -140,7 +141,7 @@ def _measured(cache: Path) -> list[dict[str, Any]]:
     return [tree for _, tree in sorted(found, key=lambda row: row[0], reverse=True)]
 
 
-def _is_given(job: Job) -> bool:
+def _is_given(job: ExtractionJob) -> bool:
     return job.config.boxes.value == "ground-truth"
 
 

@@ -7,38 +7,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.cache.folder import CacheInfo, read_cache_info, write_cache_info
+from pipeline.cache.folder import CacheInfo, ExtractionSettings, read_cache_json, write_cache_info
 from pipeline.cache.union_features import check_union
 from pipeline.config.schema import Backend, Boxes, Config, Relations
-from pipeline.datasets import Annotations, ClipAnnotation, read_annotations
+from pipeline.datasets import Annotations, ClipAnnotation, read_dataset
 from pipeline.datasets.video_files import VideoFile, list_videos
 from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extraction.clip import extraction_settings
-from pipeline.extraction.steps import Steps, Task, failure_key
-from pipeline.runtime.run_record import Failures
+from pipeline.extraction.steps import Steps, Task, failure_fingerprint
+from pipeline.runtime.devices import pick_devices
+from pipeline.runtime.failures import Failures
 from pipeline.runtime.writers import folder_lock
-from pipeline.weights.detectors import (
-    DetectorIdentity,
-    detector_identity,
-    feature_widths,
-    pick_devices,
-)
+from pipeline.weights.detectors import ResolvedDetector, resolve_detector
 from pipeline.weights.predictors import PredictorFile, check_predictor, find_predictor
 
 LOGGER = logging.getLogger("extract")
 
 
 @dataclass(frozen=True)
-class Job:
-    """What there is to do, checked before any model is built."""
+class ExtractionJob:
+    """What an extraction consists of, checked before any network is built."""
 
     config: Config
     videos: list[VideoFile]
     vocabulary: Vocabulary
     annotations: Annotations | None
-    identity: DetectorIdentity
-    settings: dict[str, Any]
+    detector: ResolvedDetector
+    settings: ExtractionSettings
     predictor: PredictorFile | None = None
     folder: Path = Path()
 
@@ -47,7 +43,7 @@ class Job:
         """What all clips of the cache will share."""
         return CacheInfo(
             settings=self.settings,
-            detector=self.identity.to_dict(),
+            detector=self.detector.to_dict(),
             objects=self.vocabulary.objects,
             predicate_groups=self.vocabulary.predicate_groups,
             classes=self.annotations.classes if self.annotations else (),
@@ -59,7 +55,7 @@ class Job:
             self.config,
             cache,
             self.settings,
-            self.identity,
+            self.detector,
             self.vocabulary.objects,
             self.predictor,
             verify,
@@ -75,7 +71,7 @@ class Job:
 
 
 def make_tasks(
-    job: Job,
+    job: ExtractionJob,
     steps: Steps,
     videos: Sequence[VideoFile],
     failures: Failures,
@@ -109,13 +105,13 @@ def make_tasks(
             except ItemError as bad:
                 error = bad
         expected = checksums.get(video.path.name)
-        key = failure_key(steps, annotation, str(error) if error else None, expected)
+        key = failure_fingerprint(steps, annotation, str(error) if error else None, expected)
         row = failures.known(video.video_id) or {}
         known = row.get("input_sha256") if row.get("settings") == key and not retry else None
         yield Task(video, annotation, known or None, key, error, expected)
 
 
-def item_names(job: Job) -> set[str]:
+def item_names(job: ExtractionJob) -> set[str]:
     """All names under which a failure of the job's videos can be listed."""
     doubles = {_name_of_double(video, job.folder) for video in job.videos}
     return {video.video_id for video in job.videos} | doubles
@@ -125,7 +121,7 @@ def _name_of_double(video: VideoFile, folder: Path) -> str:
     return f"{video.video_id} ({os.path.relpath(video.path, folder)})"
 
 
-def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
+def prepare_extraction(config: Config, videos: Path, annotations: list[Path]) -> ExtractionJob:
     """Check everything that can be checked cheaply.
 
     Raises:
@@ -134,15 +130,17 @@ def prepare(config: Config, videos: Path, annotations: list[Path]) -> Job:
     pick_devices(config.device)
     listed = list_videos(videos, dumped=config.decode.backend is Backend.frames)
     vocabulary = load_vocabulary(config.vocabulary)
-    identity = detector_identity(config.detection)
-    if identity.is_random:
+    detector = resolve_detector(config.detection)
+    if detector.is_random:
         LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; boxes and features mean nothing")
-    read = read_annotations(annotations, vocabulary) if annotations else None
+    read = None
+    if annotations:
+        read = read_dataset(config.dataset.value, annotations, vocabulary)
     _check_annotated(config, read, annotations)
-    check_union(config.union.value, feature_widths(config.detection))
+    check_union(config.union.value, detector.feature_widths)
     settings = extraction_settings(config, vocabulary.objects)
-    predictor = find_relation_predictor(config, vocabulary, identity)
-    return Job(config, listed, vocabulary, read, identity, settings, predictor, videos)
+    predictor = find_relation_predictor(config, vocabulary, detector)
+    return ExtractionJob(config, listed, vocabulary, read, detector, settings, predictor, videos)
 
 
 def _check_annotated(config: Config, read: Annotations | None, annotations: Sequence[Path]) -> None:
@@ -162,7 +160,7 @@ def _check_annotated(config: Config, read: Annotations | None, annotations: Sequ
 
 
 def find_relation_predictor(
-    config: Config, vocabulary: Vocabulary, identity: DetectorIdentity
+    config: Config, vocabulary: Vocabulary, detector: ResolvedDetector
 ) -> PredictorFile | None:
     """What relations=predicted will use, checked against the vocabulary and the detector.
 
@@ -176,8 +174,8 @@ def find_relation_predictor(
         file.card,
         objects=vocabulary.objects,
         predicate_groups=vocabulary.predicate_groups,
-        detector=identity.to_dict(),
-        widths=feature_widths(config.detection),
+        detector=detector.to_dict(),
+        widths=detector.feature_widths,
         where=str(file.path),
     )
     return file
@@ -210,7 +208,7 @@ def check_cache(folder: Path, info: CacheInfo) -> None:
         if folder.is_dir() and next(folder.glob("*.safetensors"), None):
             raise UsageError(f"--cache: {folder} has clips but no cache.json; give an empty folder")
         return
-    wanted, there = info.to_dict(), read_cache_info(folder).to_dict()
+    wanted, there = info.to_dict(), read_cache_json(folder)
     for part in ("settings", "detector", "objects", "predicate_groups", "classes"):
         if wanted[part] != there[part]:
             raise UsageError(_difference(folder, part, wanted[part], there[part]))

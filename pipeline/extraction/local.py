@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 
 from pipeline.cache.clip import CachedClip
-from pipeline.cache.folder import Manifest
+from pipeline.cache.manifest import Manifest
 from pipeline.decoding import BufferedStream, DecodePool, num_workers
 from pipeline.errors import ItemError
 from pipeline.extraction.steps import Examined, Networks, Outcome, Steps, Task

@@ -8,18 +8,26 @@ from typing import Any
 import torch
 
 from detection.detector import Detector
-from pipeline.cache.clip import CachedClip, ClipReader, load_clip
-from pipeline.cache.folder import Manifest, clip_path, is_known_file, replace_clip, store_clip
+from pipeline.cache.clip import CachedClip, ClipHeader
+from pipeline.cache.folder import ExtractionSettings, clip_path, replace_clip, store_clip
+from pipeline.cache.listing import open_clip
+from pipeline.cache.manifest import Manifest
+from pipeline.cache.reader import load_clip
 from pipeline.cache.union_features import reduce_union
 from pipeline.config.schema import Config, UnionKind
 from pipeline.datasets import ClipAnnotation
 from pipeline.datasets.video_files import VideoFile, video_sha256
 from pipeline.decoding import FrameRequest, FrameStream
 from pipeline.errors import FailureReason, ItemError
-from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, frame_request
+from pipeline.extraction.clip import (
+    ClipExtractor,
+    clip_fingerprint,
+    decode_options,
+    frame_request,
+)
 from pipeline.extraction.relation_prediction import with_predicted
 from pipeline.runtime.files import json_sha256
-from pipeline.weights.detectors import DetectorIdentity, load_detector
+from pipeline.weights.detectors import ResolvedDetector
 from pipeline.weights.predictors import PredictorFile, load_predictor
 from relations.sttran import STTran
 
@@ -36,7 +44,7 @@ class Task:
         annotation: labels and annotated frames, or None.
         failed_before: sha256 of the bytes with which it failed under the same settings, where that
             is known and it is not to be tried again; else None.
-        failure_key: hash of what besides the bytes determines a failure.
+        failure_fingerprint: SHA-256 over everything besides the bytes that determines a failure.
         error: what is known to be wrong with it, if anything.
         expected_sha256: of its bytes, where a list of checksums has it.
     """
@@ -44,7 +52,7 @@ class Task:
     video: VideoFile
     annotation: ClipAnnotation | None = None
     failed_before: str | None = None
-    failure_key: str = ""
+    failure_fingerprint: str = ""
     error: ItemError | None = None
     expected_sha256: str | None = None
 
@@ -63,7 +71,7 @@ class Outcome:
         status: `done`, `skipped` (it was there) or `failed`.
         error: why it failed; None also where it failed before and was not tried.
         sha256: of the video, as far as it could be read.
-        failure_key: of the task.
+        failure_fingerprint: of the task.
         row: the line of the clip written.
     """
 
@@ -71,7 +79,7 @@ class Outcome:
     status: str
     error: ItemError | None = None
     sha256: str = ""
-    failure_key: str = ""
+    failure_fingerprint: str = ""
     row: dict[str, Any] | None = None
 
 
@@ -101,17 +109,17 @@ class Steps:
     Attributes:
         config: of the command.
         cache: folder to write.
-        settings: `extraction_settings`.
-        identity: of the detector.
+        settings: what is extracted.
+        detector: with which detector.
         objects: O class names of the vocabulary.
         predictor: of relations=predicted, or None.
-        verify: compare the bytes of clips that are there with the manifest.
+        verify: compare every byte of existing clips with the manifest.
     """
 
     config: Config
     cache: Path
-    settings: dict[str, Any]
-    identity: DetectorIdentity
+    settings: ExtractionSettings
+    detector: ResolvedDetector
     objects: tuple[str, ...]
     predictor: PredictorFile | None = None
     verify: bool = False
@@ -141,17 +149,17 @@ class Steps:
         else:
             row = store_clip(self.cache, clip)
         task = found.task
-        return Outcome(task.video_id, "done", None, found.sha256, task.failure_key, row)
+        return Outcome(task.video_id, "done", None, found.sha256, task.failure_fingerprint, row)
 
     def failed(self, task: Task, error: ItemError, sha256: str = "") -> Outcome:
         """The outcome of a video that raised an error."""
-        return Outcome(task.video_id, "failed", error, sha256, task.failure_key)
+        return Outcome(task.video_id, "failed", error, sha256, task.failure_fingerprint)
 
     def failed_unless_there(self, found: Examined, error: ItemError) -> Outcome:
         """As `failed`, unless another command made the clip in the meantime: it is skipped then."""
         task, row = found.task, Manifest(self.cache).rows().get(found.task.video_id)
         if row is not None and self._is_done(task, found.fingerprint, row):
-            return Outcome(task.video_id, "skipped", None, found.sha256, task.failure_key)
+            return Outcome(task.video_id, "skipped", None, found.sha256, task.failure_fingerprint)
         return self.failed(task, error, found.sha256)
 
     def _decide(self, task: Task, sha256: str, manifest: Manifest) -> Outcome | Examined:
@@ -162,46 +170,44 @@ class Steps:
                 f"{task.video.path.name}: SHA-256 {task.expected_sha256} expected, got {sha256}; "
                 "fetch the video again",
             )
-        fingerprint = clip_fingerprint(sha256, self.settings, self.identity, task.annotation)
+        fingerprint = clip_fingerprint(sha256, self.settings, self.detector, task.annotation)
         row = manifest.rows().get(task.video_id)
         if bad is None and row is not None and self._is_done(task, fingerprint, row):
-            return Outcome(task.video_id, "skipped", None, sha256, task.failure_key)
+            return Outcome(task.video_id, "skipped", None, sha256, task.failure_fingerprint)
         if sha256 == task.failed_before:
-            return Outcome(task.video_id, "failed", None, sha256, task.failure_key)
+            return Outcome(task.video_id, "failed", None, sha256, task.failure_fingerprint)
         if bad is not None:
             raise bad
-        # A predictor reads all channels; where not all are stored, the video is taken again.
-        is_whole = self.predictor is not None and self.config.union is UnionKind.full
-        if is_whole and row is not None and self._is_known(task.video_id, fingerprint, row):
+        # A predictor reads all channels: where they are not stored, the video is extracted again.
+        is_full = self.predictor is not None and self.config.union is UnionKind.full
+        if is_full and row is not None and self._find(task, fingerprint, row, verify=True):
             return Examined(task, sha256, fingerprint, None, row)
-        request = frame_request(self.config, task.video.path, sha256, task.annotation)
+        request = frame_request(
+            task.video.path,
+            sha256,
+            task.annotation,
+            self.settings,
+            options=decode_options(self.config.decode),
+            batch_size=self.config.detection.batch_size,
+        )
         return Examined(task, sha256, fingerprint, request)
 
     def _is_done(self, task: Task, fingerprint: str, row: dict[str, Any]) -> bool:
-        """Whether the clip is there with all that is asked for."""
-        if not self._is_there(task.video_id, fingerprint, row):
-            return False
-        if self.predictor is None:
-            return True
-        header = ClipReader(clip_path(self.cache, task.video_id)).header
-        return header.predictor == self.predictor.identity
+        """Whether the cache holds the clip with everything that is requested."""
+        header = self._find(task, fingerprint, row, verify=self.verify)
+        if header is None or self.predictor is None:
+            return header is not None
+        return header.predictor == self.predictor.to_dict()
 
-    def _is_known(self, video_id: str, fingerprint: str, row: dict[str, Any]) -> bool:
-        there = self._is_there(video_id, fingerprint, row)
-        return there and is_known_file(clip_path(self.cache, video_id), row)
-
-    def _is_there(self, video_id: str, fingerprint: str, row: dict[str, Any]) -> bool:
-        path = clip_path(self.cache, video_id)
-        if not path.is_file():
-            return False
-        # The size tells most damage at once; after an addition that was cut off only bytes can.
-        is_same_size = row.get("bytes") == path.stat().st_size
-        if (self.verify or not is_same_size) and not is_known_file(path, row):
-            return False
+    def _find(
+        self, task: Task, fingerprint: str, row: dict[str, Any], *, verify: bool
+    ) -> ClipHeader | None:
+        """Header of the clip in the cache; None unless it is undamaged and has the fingerprint."""
         try:
-            return ClipReader(path).header.fingerprint == fingerprint == row.get("fingerprint")
+            header = open_clip(self.cache, task.video_id, row, verify=verify).header
         except ItemError:
-            return False
+            return None
+        return header if header.fingerprint == fingerprint == row.get("fingerprint") else None
 
 
 class Networks:
@@ -231,22 +237,20 @@ class Networks:
                 frames, task.video_id, fingerprint=found.fingerprint, annotation=task.annotation
             )
         if steps.predictor is not None:
-            clip = with_predicted(clip, self._get_predictor(), steps.predictor.identity)
+            clip = with_predicted(clip, self._get_predictor(), steps.predictor.to_dict())
         return reduce_union(clip, steps.config.union.value)
 
     @property
     def detector(self) -> Detector:
-        """The detector, built if it is not there yet."""
-        return self._get_extractor().detector
+        """The detector, built on first use."""
+        return self._get_extractor().network
 
     def _get_extractor(self) -> ClipExtractor:
         if self._extractor is None:
             steps = self.steps
             with _BUILDING:
-                detector = load_detector(steps.config.detection, steps.objects, self.device)
-            self._extractor = ClipExtractor(
-                detector, steps.identity, steps.config, steps.settings, self.device
-            )
+                network = steps.detector.load(steps.objects, self.device)
+            self._extractor = ClipExtractor(network, steps.detector, steps.settings, self.device)
         return self._extractor
 
     def _get_predictor(self) -> STTran:
@@ -257,19 +261,20 @@ class Networks:
         return self._predictor
 
 
-def failure_key(
+def failure_fingerprint(
     steps: Steps, annotation: ClipAnnotation | None, bad: str | None, expected_sha256: str | None
 ) -> str:
-    """Hash of what besides the video's bytes determines whether it fails.
+    """SHA-256 over everything besides the video's bytes that determines whether it fails.
 
     Args:
         steps: of the command.
         annotation: of the video.
         bad: what is wrong with its annotation, if anything.
-        expected_sha256: of its bytes, where that is known.
+        expected_sha256: of its bytes, if a list of checksums has it.
     """
     mark = annotation.fingerprint() if annotation else bad
     decode = steps.config.decode
     limits = [decode.max_pixels, decode.max_frames, decode.timeout_s, decode.memory_gb]
     limits.append(steps.config.detection.batch_size)
-    return json_sha256([steps.settings, steps.identity.to_dict(), limits, mark, expected_sha256])
+    settings, detector = steps.settings.to_dict(), steps.detector.to_dict()
+    return json_sha256([settings, detector, limits, mark, expected_sha256])

@@ -15,6 +15,7 @@ from pipeline.errors import ItemError, StageError, UsageError
 
 EXIT_OK, EXIT_FAILURES, EXIT_USAGE, EXIT_BUDGET = 0, 1, 2, 3
 
+VERIFY_HELP = "compare every byte of the cache with its manifest, not only sizes and headers"
 _SETTINGS_HELP = "\n\nsettings: key=value words, as in pipeline/config/schema.py"
 _SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import UsageError
+
 
 @cache
 def host_mark() -> str:
@@ -101,6 +103,14 @@ def write_json(path: Path, tree: Any) -> None:
     text = json.dumps(tree, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     # A path may hold bytes that are no text: \udcff, as JSON escapes them.
     write_atomically(path, (text + "\n").encode("utf-8", "backslashreplace"))
+
+
+def make_folder(path: Path, flag: str) -> None:
+    """Create a folder unless it exists; UsageError naming the flag if that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{flag}: a writable folder expected, {path}: {error}") from error
 
 
 def file_sha256(path: Path) -> str:

@@ -1,18 +1,15 @@
-"""What a stage leaves about itself: `run.json`, `failures.jsonl`, counts that add up."""
+"""`run.json`: what a command did, with counts that add up."""
 
-import json
 import logging
 import platform
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pipeline.errors import RETRYABLE, FailureReason, ItemError, StageError, UsageError
+from pipeline.errors import StageError, UsageError
 from pipeline.runtime.command_line import (
     EXIT_BUDGET,
     EXIT_FAILURES,
@@ -20,8 +17,7 @@ from pipeline.runtime.command_line import (
     EXIT_USAGE,
     Interrupted,
 )
-from pipeline.runtime.files import append_line, write_atomically, write_json
-from pipeline.runtime.writers import folder_lock
+from pipeline.runtime.files import write_json
 
 LOGGER = logging.getLogger(__name__)
 RUN_SCHEMA = "laiar.run/1"
@@ -59,107 +55,6 @@ class Counts:
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {number}" for name, number in self.to_dict().items())
-
-
-class Failures:
-    """`failures.jsonl` of a folder: one line per item that has no result now.
-
-    Others may write to the folder as well: a change reads the file again and changes one line.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._path = folder, folder / "failures.jsonl"
-        self._seen: tuple[int, int, int] | None = None
-        self._rows = self._read()
-
-    def known(self, item: str) -> dict[str, Any] | None:
-        """The line of an item that failed before."""
-        return self._rows.get(item)
-
-    def add(
-        self,
-        item: str,
-        error: ItemError,
-        *,
-        stage: str,
-        sha256: str,
-        settings: str,
-        videos: Path | None = None,
-    ) -> None:
-        """Record a failure.
-
-        Args:
-            item: what failed.
-            error: why.
-            stage: in which it did.
-            sha256: of its bytes, as far as that is known.
-            settings: hash of what else determines that it fails.
-            videos: the folder it is of, where a stage has several.
-        """
-        row = {
-            "id": item,
-            "stage": stage,
-            "reason": FailureReason(error.reason).value,
-            "message": " ".join(str(error).split())[:500],
-            "retryable": error.reason in RETRYABLE,
-            "attempts": int(self._rows.get(item, {}).get("attempts", 0)) + 1,
-            "input_sha256": sha256,
-            "settings": settings,
-        } | ({"videos": str(videos.absolute())} if videos else {})
-        if item in self._rows:
-            self._change(lambda rows: rows.update({item: row}))
-        else:
-            with folder_lock(self._folder):
-                append_line(self._path, json.dumps(row, sort_keys=True))
-        self._rows[item] = row
-
-    def remove(self, item: str) -> None:
-        """Forget an item that has a result now."""
-        if self._state() != self._seen:  # another writer's failure may be of this item
-            self._rows = self._read()
-        if self._rows.pop(item, None) is not None:
-            self._change(lambda rows: rows.pop(item, None))
-
-    def keep_only(self, items: set[str], *, videos: Path | None = None) -> None:
-        """Forget items that are no longer there.
-
-        Args:
-            items: those that are.
-            videos: of that folder; what failed in others is kept.
-        """
-        mine = None if videos is None else str(videos.absolute())
-        gone = {
-            item
-            for item, row in self._rows.items()
-            if item not in items and (mine is None or row.get("videos", mine) == mine)
-        }
-        for item in gone:
-            del self._rows[item]
-        if gone:
-            self._change(lambda rows: [rows.pop(item, None) for item in gone])
-
-    def _change(self, change: Callable[[dict[str, dict[str, Any]]], object]) -> None:
-        with folder_lock(self._folder):
-            rows = self._read()
-            change(rows)
-            lines = [json.dumps(row, sort_keys=True) + "\n" for row in rows.values()]
-            write_atomically(self._path, "".join(lines).encode())
-
-    def _state(self) -> tuple[int, int, int] | None:
-        with suppress(OSError):
-            found = self._path.stat()
-            return found.st_ino, found.st_size, found.st_mtime_ns
-        return None
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        self._seen = self._state()
-        rows: dict[str, dict[str, Any]] = {}
-        if self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
-                with suppress(ValueError, KeyError, TypeError, RecursionError):
-                    row = json.loads(line)
-                    rows[str(row["id"])] = row
-        return rows
 
 
 class RunRecord:

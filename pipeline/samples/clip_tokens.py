@@ -11,8 +11,12 @@ from pipeline.cache.clip import CachedClip
 from relations.spatial_masks import spatial_masks
 
 _PACKED = (
-    *("human_features", "object_features", "union_features", "spatial_masks"),
-    *("human_labels", "object_labels"),
+    "human_features",
+    "object_features",
+    "union_features",
+    "spatial_masks",
+    "human_labels",
+    "object_labels",
 )
 
 

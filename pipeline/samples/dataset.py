@@ -3,8 +3,6 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,26 +10,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from model.tokens import TokenBatch
-from pipeline.cache.clip import CachedClip, ClipHeader, ClipReader
-from pipeline.cache.folder import clip_path, is_known_file, read_manifest
-from pipeline.datasets.ids import is_safe_id
+from pipeline.cache.clip import CachedClip, ClipHeader
+from pipeline.cache.listing import ClipEntry
+from pipeline.cache.reader import ClipReader
 from pipeline.decoding.sampling import segment_rows, uniform_rows
 from pipeline.errors import FailureReason, ItemError
 from pipeline.samples.clip_tokens import clip_tokens, collate_tokens
-
-
-@dataclass(frozen=True)
-class ClipEntry:
-    """A clip of a cache: where it lies, what its header says, which relations it holds."""
-
-    path: Path
-    header: ClipHeader
-    relations: tuple[str, ...] = ()
-
-    @property
-    def video_id(self) -> str:
-        """Id of the video."""
-        return self.header.video_id
+from pipeline.weights.model_card import ModelCard
 
 
 @dataclass(frozen=True)
@@ -57,30 +42,6 @@ class SampleBatch:
     tokens: TokenBatch | None
     labels: Tensor
     failed: tuple[tuple[str, ItemError], ...]
-
-
-def list_clips(cache: Path) -> tuple[list[ClipEntry], dict[str, ItemError]]:
-    """Every clip of a cache whose bytes are those of its manifest, by id.
-
-    Returns:
-        The clips, and for each other id why it cannot be used: BAD_CACHE if the file is missing,
-        changed, of another schema, or not in the manifest.
-    """
-    manifest = read_manifest(cache)
-    clips, bad = [], {}
-    strangers = {path.stem for path in cache.glob("*.safetensors")} - manifest.keys()
-    for video_id in sorted({*manifest, *strangers}):
-        try:
-            clips.append(_entry(cache, video_id, manifest.get(video_id, {})))
-        except ItemError as error:
-            bad[video_id] = error
-    return clips, bad
-
-
-def is_held_out(video_id: str, fraction: float) -> bool:
-    """Whether a training video belongs to the validation videos: by the SHA-256 of its id."""
-    number = int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8], "big")
-    return number < fraction * 2**64
 
 
 class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
@@ -152,6 +113,24 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         return clip
 
 
+def clip_dataset(
+    card: ModelCard,
+    clips: Sequence[ClipEntry],
+    *,
+    seed: int | None = None,
+    relations: bool = False,
+) -> ClipDataset:
+    """Samples for the network of a card; `relations` carries those that it is trained on."""
+    return ClipDataset(
+        clips,
+        len(card.cache.classes),
+        num_frames=card.settings.num_frames,
+        max_pairs=card.settings.max_pairs,
+        relations=card.relations if relations else None,
+        seed=seed,
+    )
+
+
 def check_finite(clip: CachedClip) -> None:
     """ItemError BAD_CACHE if an array of a clip holds NaN or infinity."""
     names = ("box_features", "union_features", "boxes", "scores", "distribution")
@@ -177,7 +156,7 @@ def sample_rows(
 
 
 def collate_samples(items: Sequence[Sample | tuple[str, ItemError]]) -> SampleBatch:
-    """Join samples; those that could not be read are told apart."""
+    """Join samples into a batch; unreadable clips are returned in `failed`."""
     samples = [item for item in items if isinstance(item, Sample)]
     failed = tuple(item for item in items if not isinstance(item, Sample))
     labels = [s.labels for s in samples]
@@ -223,17 +202,3 @@ def class_labels(header: ClipHeader, num_classes: int) -> Tensor:
             )
         labels[action] = 1.0
     return labels
-
-
-def _entry(cache: Path, video_id: str, row: dict[str, Any]) -> ClipEntry:
-    path = clip_path(cache, video_id)
-    if not is_safe_id(video_id) or "sha256" not in row:
-        problem = "a file named in the manifest with its SHA-256 expected, it is not"
-    elif not path.is_file():
-        problem = f"a file expected at {path}, there is none"
-    elif not is_known_file(path, row):
-        problem = f"the bytes of its manifest expected at {path}, they have changed"
-    else:
-        reader = ClipReader(path)
-        return ClipEntry(path, reader.header, reader.relations)
-    raise ItemError(FailureReason.BAD_CACHE, f"{video_id[:128]}: {problem}; extract it again")

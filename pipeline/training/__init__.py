@@ -1,6 +1,7 @@
 """Training of LaIAR, of detectors and of relation predictors.
 
 job        what a training consists of, checked before it starts
+loop       epochs, validation, and what follows the last epoch
 learner    one step of the optimiser
 optimizer  the optimiser and its schedule
 state      the resumable checkpoint `state.pt`

@@ -5,23 +5,27 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from pipeline.cache.clip import ClipReader
-from pipeline.cache.folder import CacheInfo, read_manifest
-from pipeline.config.schema import Config, Relations, config_as_dict
+from pipeline.cache.folder import CacheInfo
+from pipeline.cache.listing import ClipEntry, list_clips, split_held_out
+from pipeline.cache.manifest import read_manifest
+from pipeline.cache.reader import ClipReader
+from pipeline.config.loading import config_as_dict
+from pipeline.config.schema import Config, Relations
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.runtime.files import json_sha256, write_atomically
 from pipeline.runtime.run_record import versions
 from pipeline.runtime.writers import sweep_temporary_files
-from pipeline.samples.dataset import ClipDataset, ClipEntry, is_held_out, list_clips
-from pipeline.training.state import STATE
-from pipeline.weights.detectors import RANDOM, detector_identity
-from pipeline.weights.run_folder import CARD, SETTINGS, ModelCard, read_card, write_card
+from pipeline.samples.dataset import ClipDataset, clip_dataset
+from pipeline.training.state import STATE_FILE
+from pipeline.weights.detectors import RANDOM, resolve_detector
+from pipeline.weights.model_card import ModelCard
+from pipeline.weights.run_folder import CARD, SETTINGS, read_card, write_card
 
 
 @dataclass(frozen=True)
-class Job:
-    """What there is to learn."""
+class TrainingJob:
+    """What a training consists of, checked before the network is built."""
 
     config: Config
     card: ModelCard
@@ -34,17 +38,17 @@ class Job:
         """Whether the cached features came from untrained weights."""
         return str(self.card.cache.detector.get("weights")).startswith(RANDOM)
 
-    def dataset(self, clips: list[ClipEntry], seed: int | None = None) -> ClipDataset:
-        """Samples of some clips; drawn frames with a seed, segment centres without."""
-        settings = self.card.settings
-        return ClipDataset(
-            clips,
-            len(self.card.cache.classes),
-            num_frames=settings.num_frames,
-            max_pairs=settings.max_pairs,
-            relations=self.card.relations,
-            seed=seed,
-        )
+    def dataset(
+        self, clips: list[ClipEntry], *, seed: int | None = None, relations: bool = True
+    ) -> ClipDataset:
+        """Samples of some clips.
+
+        Args:
+            clips: of the cache.
+            seed: of the frames that are drawn; None takes segment centres.
+            relations: carry predicates. Without them the frames are those that `evaluate` takes.
+        """
+        return clip_dataset(self.card, clips, seed=seed, relations=relations)
 
 
 def check_cache(config: Config, info: CacheInfo) -> None:
@@ -59,7 +63,7 @@ def check_cache(config: Config, info: CacheInfo) -> None:
             "relations=ground-truth or relations=predicted with a cache that holds them (none "
             "suffices for evaluate and predict)"
         )
-    there = info.settings.get("boxes")
+    there = info.settings.boxes
     if there != config.boxes.value:
         raise UsageError(
             f"--cache: boxes={config.boxes.value} expected, this cache has boxes={there}; give "
@@ -70,7 +74,7 @@ def check_cache(config: Config, info: CacheInfo) -> None:
     if vocabulary.objects != info.objects or groups[0] != groups[1]:
         raise UsageError(
             f"--cache: the vocabulary {config.vocabulary!r} expected, this cache was made with "
-            f"{info.settings.get('vocabulary')!r} or another version of it; extract again"
+            f"{info.settings.vocabulary!r} or another version of it; extract again"
         )
     if not info.classes:
         raise UsageError(
@@ -78,7 +82,7 @@ def check_cache(config: Config, info: CacheInfo) -> None:
             "extract it with --annotations"
         )
     if config.detection.weights is not None:
-        wanted, found = detector_identity(config.detection).weights, info.detector.get("weights")
+        wanted, found = resolve_detector(config.detection).weights, info.detector.get("weights")
         if wanted != found:
             raise UsageError(
                 f"detection.weights: the detector of this cache ({found}) expected, got {wanted}; "
@@ -86,19 +90,29 @@ def check_cache(config: Config, info: CacheInfo) -> None:
             )
 
 
-def training_clips(config: Config, cache: Path) -> tuple[list[ClipEntry], dict[str, ItemError]]:
-    """Labelled clips of the training split that carry the relations asked for, and the damaged.
+def training_clips(
+    config: Config, cache: Path, *, verify: bool = False
+) -> tuple[list[ClipEntry], dict[str, ItemError]]:
+    """List the labelled clips of the training split that hold the configured relations.
+
+    Args:
+        config: `relations` is read.
+        cache: folder.
+        verify: compare every byte with the manifest.
+
+    Returns:
+        The clips, and for each other id of the split why it cannot be used.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if there is no clip.
     """
-    listed, bad = list_clips(cache)
-    clips = [c for c in listed if c.header.split == "train" and c.header.actions is not None]
+    listed, bad = list_clips(cache, split="train", verify=verify)
+    clips = [c for c in listed if c.header.actions is not None]
     source = config.relations.value
     if clips and not any(source in c.relations for c in clips):
         raise UsageError(
             f"--cache: relations={source} expected, no clip of {cache} holds them; "
-            + how_to_add(source)
+            + _how_to_add(source)
         )
     good = []
     for clip in clips:
@@ -107,19 +121,18 @@ def training_clips(config: Config, cache: Path) -> tuple[list[ClipEntry], dict[s
         else:
             bad[clip.video_id] = ItemError(
                 FailureReason.BAD_CACHE,
-                f"{clip.video_id}: relations {source} expected, none there; {how_to_add(source)}",
+                f"{clip.video_id}: relations {source} expected, none there; {_how_to_add(source)}",
             )
     if not good:
         raise UsageError(
             f"--cache: labelled videos of the training split expected, {cache} has "
-            f"{len(listed)} clips, none of them one ({len(bad)} damaged)"
+            f"{len(listed)} clips of it, none labelled ({len(bad)} damaged)"
         )
     _check_one_predictor(good, source)
     return good, bad
 
 
-def how_to_add(source: str) -> str:
-    """How a cache comes to hold relations of a source."""
+def _how_to_add(source: str) -> str:
     if source == Relations.predicted.value:
         return (
             "add them, which runs no detector: python -m tools.cache add CACHE relations=predicted "
@@ -140,15 +153,16 @@ def _check_one_predictor(clips: list[ClipEntry], source: str) -> None:
             )
 
 
-def prepare(config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path) -> Job:
+def prepare_training(
+    config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path
+) -> TrainingJob:
     """Settle sizes and splits.
 
     Raises:
         UsageError: if all videos are held out, or one has several actions where one is expected.
     """
     fraction = config.train.validation_fraction
-    validation = [c for c in clips if is_held_out(c.video_id, fraction)]
-    training = [c for c in clips if not is_held_out(c.video_id, fraction)]
+    training, validation = split_held_out(clips, fraction)
     if not training:
         raise UsageError(f"train.validation_fraction={fraction} leaves no video to train on")
     for clip in clips if not config.loss.multi_label else ():
@@ -168,7 +182,8 @@ def prepare(config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path
         )
     t = config.train
     chosen = asdict(t) | {"amp": t.amp.value}
-    learnt = {name: chosen[name] for name in chosen if name not in ("workers", "tensorboard")}
+    for name in ("workers", "threads", "tensorboard"):
+        del chosen[name]
     predictor = clips[0].header.predictor
     predicted_by = (
         {"relation_predictor": predictor} if config.relations is Relations.predicted else {}
@@ -180,20 +195,20 @@ def prepare(config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path
         box_features=empty.box_features.shape[1],
         union_channels=empty.union_features.shape[1],
         multi_label=config.loss.multi_label,
-        training=learnt
+        training=chosen
         | predicted_by
         | {"videos": len(training), "validation_videos": len(validation), "versions": versions()},
     )
     manifest = read_manifest(cache)
     tree = card.to_dict()
-    tree["training"] = learnt
-    digests = [(c.video_id, manifest[c.video_id]["sha256"]) for c in clips]
-    fingerprint = json_sha256([tree, asdict(config.loss), digests])
+    tree["training"] = chosen
+    files = [(c.video_id, manifest[c.video_id]["sha256"]) for c in clips]
+    fingerprint = json_sha256([tree, asdict(config.loss), files])
     card.training["fingerprint"] = fingerprint
-    return Job(config, card, training, validation, fingerprint)
+    return TrainingJob(config, card, training, validation, fingerprint)
 
 
-def open_run(run: Path, job: Job, config: Config) -> None:
+def open_run(run: Path, job: TrainingJob, config: Config) -> None:
     """Create a run folder, or make sure that the one there holds this training.
 
     Raises:
@@ -201,7 +216,7 @@ def open_run(run: Path, job: Job, config: Config) -> None:
     """
     if (run / CARD).is_file():
         there = read_card(run).training.get("fingerprint")
-        if (run / STATE).is_file() and there != job.fingerprint:
+        if (run / STATE_FILE).is_file() and there != job.fingerprint:
             raise UsageError(
                 f"--run: {run} was begun with other settings or another cache; give the same, or "
                 "another --run"
@@ -210,7 +225,7 @@ def open_run(run: Path, job: Job, config: Config) -> None:
         raise UsageError(f"--run: an empty folder or one of pipeline.train expected, got {run}")
     try:
         run.mkdir(parents=True, exist_ok=True)
-        if not (run / STATE).is_file():
+        if not (run / STATE_FILE).is_file():
             write_card(run, job.card)
             text = OmegaConf.to_yaml(OmegaConf.create(config_as_dict(config)))
             write_atomically(run / SETTINGS, text.encode())

@@ -14,17 +14,37 @@ from pipeline.errors import StageError
 from pipeline.samples.dataset import SampleBatch
 from pipeline.training.optimizer import build_optimizer, learning_rate_factor
 from pipeline.training.state import restore_state, save_state
-from pipeline.weights.run_folder import load_strictly
+from pipeline.weights.loading import load_state
 
 STATE_SCHEMA = "laiar.state/1"
 
 
 @dataclass
-class Progress:
-    """How far a training is."""
+class TrainingProgress:
+    """How far a training is.
+
+    Attributes:
+        epoch, step: finished ones.
+        best_epoch: epoch with the highest mAP on the validation split, 0 before the first.
+        best_map: that mAP; None where it is not known.
+    """
 
     epoch: int = 0
     step: int = 0
+    best_epoch: int = 0
+    best_map: float | None = None
+
+    def end_epoch(self, validation_map: float | None) -> bool:
+        """Count an epoch; returns whether it is the best so far.
+
+        Without a validation mAP every epoch counts as the best.
+        """
+        self.epoch += 1
+        best = self.best_map
+        is_best = validation_map is None or best is None or validation_map > best
+        if is_best:
+            self.best_epoch, self.best_map = self.epoch, validation_map
+        return is_best
 
 
 class Learner:
@@ -52,7 +72,7 @@ class Learner:
             model, settings.lr, settings.weight_decay, selector_lr=settings.selector_lr
         )
         self.total_steps = settings.epochs * steps_per_epoch
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self._autocast = picks_bf16(settings.amp, device)
 
     def step(self, batch: SampleBatch) -> dict[str, Any]:
@@ -99,24 +119,29 @@ class Learner:
             "tokens": float(tokens.mask.sum()) / len(tokens),
         }
 
-    def save(self, run: Path, settings_sha256: str) -> None:
-        """Write `state.pt`."""
-        tree = {
-            "epoch": self.progress.epoch,
-            "step": self.progress.step,
+    def save(self, run: Path, fingerprint: str) -> None:
+        """Write the resumable checkpoint `state.pt`."""
+        tree = vars(self.progress) | {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        save_state(run, STATE_SCHEMA, settings_sha256, tree, self.device)
+        save_state(run, STATE_SCHEMA, fingerprint, tree, self.device)
 
-    def load(self, run: Path, settings_sha256: str) -> None:
-        """Take up a training; UsageError if its state is damaged or of other settings."""
-        restore_state(run, STATE_SCHEMA, settings_sha256, self._restore, self.device)
+    def load(self, run: Path, fingerprint: str) -> None:
+        """Resume; UsageError if the checkpoint is damaged or of another training."""
+        restore_state(run, STATE_SCHEMA, fingerprint, self._restore, self.device)
 
     def _restore(self, tree: dict[str, Any]) -> None:
-        load_strictly(self.model, tree["model"])
+        load_state(self.model, tree["model"])
         self.optimizer.load_state_dict(tree["optimizer"])
-        self.progress = Progress(int(tree["epoch"]), int(tree["step"]))
+        # Checkpoints of earlier versions do not hold the best epoch.
+        best = tree.get("best_map")
+        self.progress = TrainingProgress(
+            int(tree["epoch"]),
+            int(tree["step"]),
+            int(tree.get("best_epoch", 0)),
+            None if best is None else float(best),
+        )
 
 
 def picks_bf16(amp: Amp, device: torch.device) -> bool:

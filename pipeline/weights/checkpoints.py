@@ -12,10 +12,7 @@ from pipeline.datasets.restricted_pickle import load_restricted
 from pipeline.errors import UsageError
 
 _NUMPY_TYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")
-_TYPES = (
-    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-    *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8),
-)
+_TYPES = (torch.bfloat16, *(getattr(torch, name) for name in _NUMPY_TYPES))
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:

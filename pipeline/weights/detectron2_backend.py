@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,58 +52,87 @@ def read_detectron2_config(config: DetectionConfig) -> Any:
     return settings
 
 
-def detectron2_identity(config: DetectionConfig) -> dict[str, Any]:
-    """What of the settings determines numbers, as JSON."""
-    settings = read_detectron2_config(config)
-    settings.MODEL.WEIGHTS = ""
-    settings.OUTPUT_DIR = ""
-    digest = hashlib.sha256(settings.dump().encode()).hexdigest()
-    return {"backend": "detectron2", "config_sha256": digest}
+@dataclass(frozen=True)
+class Detectron2Settings:
+    """Settings of a detector of detectron2.
 
-
-def load_detectron2(
-    config: DetectionConfig, num_classes: int, weights: Path, device: torch.device | str
-) -> Detector:
-    """Build the model and fill it from a file, which is read without running any code of it.
-
-    Raises:
-        UsageError: for another number of classes, another network, or heads we cannot stage.
+    Attributes:
+        config: names the YAML file and what overrides it.
+        config_sha256: SHA-256 of all settings that determine numbers.
     """
-    settings = read_detectron2_config(config)
-    found = settings.MODEL.ROI_HEADS.NUM_CLASSES
-    if found != num_classes:
-        raise UsageError(
-            f"detection.config: MODEL.ROI_HEADS.NUM_CLASSES {num_classes} expected (the "
-            f"vocabulary's object classes), got {found}"
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from detectron2.modeling import build_model
 
-        try:
-            model = build_model(settings).eval()
-            detector = detector_from_detectron2(model, settings)
-        except (ValueError, KeyError, AttributeError, RuntimeError) as error:
-            raise UsageError(f"detection.config: {config.config}: {error}") from error
-    state = read_checkpoint(weights)
-    own = model.state_dict()
-    # Files carry constants that the model makes itself; heads that are switched off are not read.
-    extra = sorted(
-        name
-        for name in state.keys() - own.keys()
-        if not name.startswith(("pixel_", "roi_heads.mask_head", "roi_heads.keypoint_head"))
-        and "anchor_generator" not in name
-    )
-    missing = sorted(own.keys() - state.keys())
-    wrong = sorted(n for n in own.keys() & state.keys() if own[n].shape != state[n].shape)
-    for what, names in (("missing", missing), ("unexpected", extra), ("misshapen", wrong)):
-        if names:
+    config: DetectionConfig = field(compare=False)
+    config_sha256: str
+
+    @classmethod
+    def read(cls, config: DetectionConfig) -> "Detectron2Settings":
+        """Read the YAML file; see `read_detectron2_config`."""
+        cfg = read_detectron2_config(config)
+        cfg.MODEL.WEIGHTS = cfg.OUTPUT_DIR = ""
+        return cls(config, hashlib.sha256(cfg.dump().encode()).hexdigest())
+
+    @classmethod
+    def find(cls, config_sha256: str, config: DetectionConfig) -> "Detectron2Settings":
+        """Read the YAML file; UsageError unless its settings have this SHA-256."""
+        found = cls.read(config)
+        if found.config_sha256 != config_sha256:
             raise UsageError(
-                f"detection.weights: {weights}: {len(own)} tensors of this network expected, got "
-                f"{len(state)}; {len(names)} {what}, the first is {names[0]!r}"
+                "detection.config: the settings of detectron2 that the network was trained on "
+                f"expected, got others in {config.config}"
             )
-    model.load_state_dict({name: state[name] for name in own})
-    return detector.eval().requires_grad_(False).to(device)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that determines numbers, as JSON."""
+        return {"backend": "detectron2", "config_sha256": self.config_sha256}
+
+    def load(self, num_classes: int, weights: Path, device: torch.device | str) -> Detector:
+        """Build the model and fill it from a file, which is read without running its code.
+
+        Args:
+            num_classes: O.
+            weights: a .pkl or .pth of detectron2.
+            device: device of the parameters.
+
+        Raises:
+            UsageError: for another number of classes, another network, or heads that cannot be
+                run in stages.
+        """
+        cfg = read_detectron2_config(self.config)
+        found = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+        if found != num_classes:
+            raise UsageError(
+                f"detection.config: MODEL.ROI_HEADS.NUM_CLASSES {num_classes} expected (the "
+                f"vocabulary's object classes), got {found}"
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from detectron2.modeling import build_model
+
+            try:
+                model = build_model(cfg).eval()
+                detector = detector_from_detectron2(model, cfg)
+            except (ValueError, KeyError, AttributeError, RuntimeError) as error:
+                raise UsageError(f"detection.config: {self.config.config}: {error}") from error
+        state = read_checkpoint(weights)
+        own = model.state_dict()
+        # Files hold constants that the model creates itself, and heads that are switched off.
+        extra = sorted(
+            name
+            for name in state.keys() - own.keys()
+            if not name.startswith(("pixel_", "roi_heads.mask_head", "roi_heads.keypoint_head"))
+            and "anchor_generator" not in name
+        )
+        missing = sorted(own.keys() - state.keys())
+        wrong = sorted(n for n in own.keys() & state.keys() if own[n].shape != state[n].shape)
+        for what, names in (("missing", missing), ("unexpected", extra), ("misshapen", wrong)):
+            if names:
+                raise UsageError(
+                    f"detection.weights: {weights}: {len(own)} tensors of this network expected, "
+                    f"got {len(state)}; {len(names)} {what}, the first is {names[0]!r}"
+                )
+        model.load_state_dict({name: state[name] for name in own})
+        return detector.eval().requires_grad_(False).to(device)
 
 
 def _put_over(settings: Any, config: DetectionConfig) -> None:

@@ -1,23 +1,18 @@
-"""What a file of relation predictor weights is."""
+"""Card of the weights of a relation predictor."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from torch import Tensor
-
-from pipeline.errors import UsageError
-from pipeline.weights.cards import read_card_dict, save_carded
+from pipeline.weights.cards import Card
 from relations.settings import PredictorSettings
 
-PREDICTOR_SCHEMA = "laiar.predictor/1"
 GROUPS = ("attention", "spatial", "contacting")
 
 
 @dataclass(frozen=True)
-class PredictorCard:
-    """Sizes, words and origin of a relation predictor.
+class PredictorCard(Card):
+    """Describes the weights of a relation predictor.
 
     Attributes:
         settings: sizes.
@@ -25,13 +20,15 @@ class PredictorCard:
         predicate_groups: group -> names of its predicates, in index order.
         detector: weights of the detector whose features it was trained on (`DetectorIdentity`), or
             None if they are not known.
-        origin: where the weights come from, in words.
+        origin: how the weights were made, a sentence.
         details: of the origin: source file's hash, training, scores.
 
     Raises:
         ValueError: if the words are not as many as the sizes say, or the groups are not
             attention, spatial and contacting.
     """
+
+    SCHEMA: ClassVar[str] = "laiar.predictor/1"
 
     settings: PredictorSettings
     objects: tuple[str, ...]
@@ -50,37 +47,6 @@ class PredictorCard:
             if len(words) != size:
                 raise ValueError(f"{what}: {size} names expected, got {len(words)}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "schema": PREDICTOR_SCHEMA,
-            "settings": asdict(self.settings),
-            "objects": list(self.objects),
-            "predicate_groups": [[g, list(names)] for g, names in self.predicate_groups.items()],
-            "detector": self.detector,
-            "origin": self.origin,
-            "details": self.details,
-        }
-
-    @classmethod
-    def from_dict(cls, tree: Any) -> "PredictorCard":
-        """Inverse of `to_dict`; ValueError for anything else."""
-        if not isinstance(tree, dict) or tree.get("schema") != PREDICTOR_SCHEMA:
-            raise ValueError(f"a card of schema {PREDICTOR_SCHEMA} expected")
-        try:
-            settings = PredictorSettings(**tree["settings"])
-            check_groups(str(group) for group, _ in tree["predicate_groups"])
-            return cls(
-                settings,
-                tuple(map(str, tree["objects"])),
-                {str(g): tuple(map(str, names)) for g, names in tree["predicate_groups"]},
-                None if tree["detector"] is None else str(tree["detector"]),
-                str(tree["origin"]),
-                dict(tree["details"]),
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"a card of schema {PREDICTOR_SCHEMA} expected: {error!r}") from error
-
 
 def check_groups(groups: Iterable[str]) -> None:
     """ValueError unless the groups are attention, spatial and contacting, each once, in order."""
@@ -89,26 +55,3 @@ def check_groups(groups: Iterable[str]) -> None:
         raise ValueError(
             f"predicate groups {', '.join(GROUPS)} expected, in this order, got {', '.join(groups)}"
         )
-
-
-def save_predictor(
-    path: Path, state: Mapping[str, Tensor], card: PredictorCard, *, half: bool = False
-) -> str:
-    """Write weights and card; see `save_carded`."""
-    return save_carded(path, state, card.to_dict(), half=half)
-
-
-def read_predictor_card(path: Path, setting: str) -> PredictorCard:
-    """The card in the header of a weights file.
-
-    Raises:
-        UsageError: if the file is no safetensors file, or has no card of a relation predictor.
-            `setting` names the file in the message.
-    """
-    tree = read_card_dict(path, setting)
-    try:
-        return PredictorCard.from_dict(tree)
-    except ValueError as error:
-        raise UsageError(
-            f"{setting}: {path}: weights of a relation predictor expected: {error}"
-        ) from error

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from detection.weights import load_state
-from pipeline.cache.clip import ClipReader
 from pipeline.cache.folder import CacheInfo
+from pipeline.cache.reader import ClipReader
 from pipeline.cache.union_features import check_full_union
 from pipeline.config.schema import RelationPredictorConfig
 from pipeline.errors import UsageError
 from pipeline.weights.cards import checked_sha256, read_tensors
-from pipeline.weights.detectors import ROOT
-from pipeline.weights.predictor_card import PredictorCard, read_predictor_card
+from pipeline.weights.files import find_weights
+from pipeline.weights.loading import build_with_weights
+from pipeline.weights.predictor_card import PredictorCard
 from relations.sttran import STTran
 
 SETTING = "relation_predictor.weights"
@@ -39,9 +39,8 @@ class PredictorFile:
     card: PredictorCard
     sha256: str
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What determines its numbers, as JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that determines its numbers, as JSON."""
         return {"weights": self.sha256, "single_frame": self.card.settings.single_frame}
 
 
@@ -52,13 +51,11 @@ def find_predictor(config: RelationPredictorConfig) -> PredictorFile:
         UsageError: if none are named, or the file is missing or no relation predictor.
     """
     if not config.weights:
-        raise UsageError(f"{SETTING}: a relation predictor expected, none is set; {_HOW_TO}")
-    path = Path(config.weights)
-    if not path.is_absolute() and not path.is_file() and (ROOT / path).is_file():
-        path = ROOT / path
-    if not path.is_file() or path.suffix != ".safetensors":
-        raise UsageError(f"{SETTING}: a .safetensors file expected, {path} is none; {_HOW_TO}")
-    card = read_predictor_card(path, SETTING)
+        raise UsageError(f"{SETTING}: not set; {_HOW_TO}")
+    path = find_weights(config.weights, setting=SETTING, how_to=_HOW_TO)
+    card = PredictorCard.read_header(path, SETTING)
+    if card is None:
+        raise UsageError(f"{SETTING}: {path}: weights of a relation predictor expected; {_HOW_TO}")
     if config.single_frame is not None:
         card = replace(
             card, settings=replace(card.settings, single_frame=config.single_frame.value)
@@ -148,10 +145,7 @@ def load_predictor(file: PredictorFile, device: torch.device | str) -> STTran:
     """
     state = read_tensors(file.path, SETTING)
     try:
-        with torch.device("meta"):  # a card that lies must not take memory
-            load_state(STTran(file.card.settings), state, only_check=True)
-        model = STTran(file.card.settings)
-        load_state(model, state)
+        model = build_with_weights(lambda: STTran(file.card.settings), state)
     except ValueError as error:
         raise UsageError(f"{SETTING}: {file.path}: {error}") from error
     return model.eval().requires_grad_(False).to(device)

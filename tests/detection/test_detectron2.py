@@ -16,7 +16,6 @@ from detection.build import build_detector
 from detection.detector import Detector
 from detection.detectron2_parts import detector_from_detectron2
 from detection.layouts import from_detectron2_c4, from_detectron2_fpn
-from detection.weights import load_state
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -88,7 +87,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[Any, Any, Detector]:
         short_side=SHORT,
         proposals=PROPOSALS,
     )
-    load_state(ours, convert(model.state_dict()))
+    ours.load_state_dict(convert(model.state_dict()))
     return cfg, model, ours.requires_grad_(False)
 
 

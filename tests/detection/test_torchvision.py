@@ -10,7 +10,6 @@ from torchvision.ops import misc
 from detection.build import NetworkSize, build_detector
 from detection.detector import Detector
 from detection.layouts import from_torchvision_fpn, measure_network, shift_norm_epsilon
-from detection.weights import load_state
 
 NUM_CLASSES, SHORT = 36, 160
 
@@ -36,7 +35,7 @@ def pair() -> tuple[FasterRCNN, Detector]:
     model = original()
     state = from_torchvision_fpn(model.state_dict())
     ours = build_detector(num_classes=NUM_CLASSES, preset="torchvision-fpn", short_side=SHORT)
-    load_state(ours, state)
+    ours.load_state_dict(state)
     return model, ours.requires_grad_(False)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.utils.rnn import PackedSequence
 
 from model.gpo import GPO, position_code
 from tools.proofs.reference.small import check_gpo
@@ -56,6 +57,39 @@ def test_plain_loops_padding_and_order(lengths: list[int], extra: int, seed: int
             order = torch.randperm(n, generator=g)
             alone, _ = gpo(features[b : b + 1, :n][:, order], torch.tensor([n]))
             torch.testing.assert_close(alone[0], pooled[b], atol=1e-6, rtol=1e-5)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=8), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_each_row_of_a_batch_equals_the_set_pooled_alone(lengths: list[int], seed: int) -> None:
+    gpo, g = seeded(), torch.Generator().manual_seed(seed)
+    features = torch.randn(len(lengths), 7, 5, generator=g)
+    pooled, weights = gpo(features, torch.tensor(lengths))
+    parts = []
+    for b, n in enumerate(lengths):
+        alone, theta = gpo(features[b : b + 1, :n], torch.tensor([n]))
+        parts.append(alone)
+        torch.testing.assert_close(pooled[b], alone[0], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(weights[b, :n], theta[0, :n], atol=1e-6, rtol=1e-5)
+        assert not bool(weights[b, n:].any())
+    if any(n > 1 for n in lengths):
+        together = torch.autograd.grad(pooled.square().sum(), list(gpo.parameters()))
+        apart = torch.autograd.grad(torch.cat(parts).square().sum(), list(gpo.parameters()))
+        for one, two in zip(together, apart, strict=True):
+            torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
+        assert any(bool(gradient.any()) for gradient in together)
+
+
+def test_the_gru_runs_on_one_row_per_distinct_length() -> None:
+    gpo, rows = seeded(), []
+
+    def count(_: torch.nn.Module, inputs: tuple[PackedSequence, ...]) -> None:
+        rows.append(int(inputs[0].batch_sizes[0]))
+
+    gpo.gru.register_forward_pre_hook(count)
+    for lengths in ([4, 2, 4, 4, 6, 2], [5] * 9, [3, 0, 0, 3], [0, 0]):
+        gpo(torch.randn(len(lengths), 6, 5), torch.tensor(lengths))
+    assert rows == [3, 1, 2, 1]
 
 
 def test_padding_of_any_value_has_no_effect_nor_gradient() -> None:

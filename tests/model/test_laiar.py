@@ -11,6 +11,7 @@ from torch import Tensor
 from model.build import build_laiar
 from model.laiar import LaIAR
 from model.losses import loss_action_multi
+from model.selector import frame_means
 from model.settings import LaIARSettings
 from model.tokens import TokenBatch
 from tests.model.batches import GROUPS, random_batch
@@ -19,7 +20,7 @@ PRESETS = ["strict", "paper"]
 
 
 def small(preset: str = "strict", *, decided: bool = True, **changes: object) -> LaIAR:
-    """A small network; `decided` selectors keep some tokens and discard others."""
+    """A small network in eval mode; `decided` selectors keep about half of random tokens."""
     torch.manual_seed(0)
     base = LaIARSettings(
         preset, num_frames=4, max_pairs=6, dim=16, layers=2, heads=2, part_width=8, union_width=4
@@ -30,11 +31,27 @@ def small(preset: str = "strict", *, decided: bool = True, **changes: object) ->
         group_sizes=GROUPS,
         box_features=12,
         union_channels=6,
-        settings=replace(base, initial_keep=0.55 if decided else 0.9, **changes),  # type: ignore[arg-type]
-    )
-    for selector in (made.former.temporal, made.former.spatial) if decided else ():
-        torch.nn.init.normal_(selector.mlp[-1].get_parameter("weight"), std=3.0)
-    return made.eval()
+        settings=replace(base, **changes),  # type: ignore[arg-type]
+    ).eval()
+    if decided:
+        decide(made)
+    return made
+
+
+@torch.no_grad()
+def decide(model: LaIAR) -> None:
+    """Make each selector's decisions depend on the token, with their median at the threshold."""
+    former, batch = model.former, random_batch(torch.ones(4, 4, 6, dtype=torch.bool), seed=-1)
+    x = model.visual_encoder.local(model.visual(batch), batch.mask)
+    if model.settings.context == "all":
+        x = model.visual_encoder.with_context(x, batch.mask)
+    x = former.add_position(x)
+    inputs = {former.temporal: frame_means(x, batch.mask), former.spatial: x}
+    for selector, tokens in inputs.items():
+        torch.nn.init.normal_(selector.token.weight, std=1.0)
+        torch.nn.init.normal_(selector.mlp[-1].get_parameter("weight"), std=1.0)
+        _, probability = selector(tokens, former.class_token)
+        selector.mlp[-1].get_parameter("bias")[0] -= probability.logit().median()
 
 
 def drawn_mask(seed: int, *shape: int) -> Tensor:
@@ -81,15 +98,84 @@ def test_the_order_of_pairs_in_a_frame_changes_no_logit(seed: int) -> None:
     assert torch.equal(one.keep.flatten()[order], two.keep.flatten())
 
 
+def sequence_lengths(model: LaIAR) -> list[int]:
+    """Grows by the length of the transformer's sequence at each of its runs."""
+    lengths: list[int] = []
+    model.former.encoder.register_forward_pre_hook(lambda _, x: lengths.append(x[0].shape[1]))
+    return lengths
+
+
+def keep_nothing(model: LaIAR) -> None:
+    with torch.no_grad():
+        model.former.spatial.mlp[-1].get_parameter("bias").copy_(torch.tensor([-1e4, 0.0]))
+
+
+@pytest.mark.parametrize("discard", ["mask", "zero"])
 @pytest.mark.parametrize("context", ["kept", "all"])
-@given(seed=seeds)
-@settings(max_examples=15, deadline=None)
-def test_gathered_equals_masked(context: str, seed: int) -> None:
-    model, batch = small(context=context), random_batch(drawn_mask(seed, 2, 3, 4), seed)
+@pytest.mark.parametrize("preset", PRESETS)
+@given(seed=seeds, K=st.integers(0, 4), share=st.sampled_from([0.0, 0.2, 0.6, 1.0]))
+@settings(max_examples=12, deadline=None)
+def test_gathered_equals_masked(
+    preset: str, context: str, discard: str, seed: int, K: int, share: float
+) -> None:
+    model = small(preset, context=context, discard=discard)
+    lengths, g = sequence_lengths(model), torch.Generator().manual_seed(seed)
+    mask = torch.rand(3, 3, K, generator=g) < share
+    mask[0] = False  # a video without a token
+    batch, given_keep = random_batch(mask, seed), torch.rand(3, 3, K, generator=g) < 0.5
+    given_keep[1] = False  # an empty selection
     with torch.no_grad():
         masked, gathered = model.recognize(batch), model.recognize(batch, gather=True)
+        held = model.recognize(batch, keep=given_keep)
+        removed = model.recognize(batch, keep=given_keep, gather=True)
+    for name, value in vars(masked).items():
+        torch.testing.assert_close(getattr(gathered, name), value, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(removed.logits, held.logits, atol=1e-5, rtol=1e-5)
+    assert torch.equal(removed.keep, held.keep)
+    kept = held.keep
+    torch.testing.assert_close(
+        removed.embeddings[kept], held.embeddings[kept], atol=1e-5, rtol=1e-5
+    )
+    most = [1 + int(output.num_kept.max()) for output in (gathered, removed)]
+    full = 1 + 3 * K
+    assert lengths == [full, *([most[0], full, most[1]] if discard == "mask" else [full] * 3)]
+
+
+@pytest.mark.parametrize("context", ["kept", "all"])
+def test_gathering_a_selection_takes_one_pass(context: str) -> None:
+    model, batch = small(context=context), random_batch(torch.ones(2, 3, 4, dtype=torch.bool))
+    lengths, calls = sequence_lengths(model), []
+    model.visual.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        output = model.recognize(batch, gather=True)
+    assert calls == [1]
+    assert 0 < int(output.num_kept.max()) < 12
+    assert lengths == [1 + int(output.num_kept.max())]
+    assert bool((output.embeddings != 0).any(3).all())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_gathered_equals_masked_where_the_selectors_keep_nothing(preset: str) -> None:
+    model, batch = small(preset, discard="mask"), random_batch(drawn_mask(0, 2, 3, 4))
+    keep_nothing(model)
+    lengths = sequence_lengths(model)
+    with torch.no_grad():
+        masked, gathered = model.recognize(batch), model.recognize(batch, gather=True)
+    assert lengths == [13, 1]
+    assert not bool(gathered.keep.any())
     torch.testing.assert_close(gathered.logits, masked.logits, atol=1e-5, rtol=1e-5)
-    assert torch.equal(gathered.keep, masked.keep)
+    torch.testing.assert_close(gathered.embeddings, masked.embeddings, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("K", [0, 2])
+def test_without_selectors_every_frame_and_real_token_is_kept(K: int) -> None:
+    model = small(temporal_selection=False, spatial_selection=False)
+    batch = random_batch(drawn_mask(0, 2, 3, K))
+    with torch.no_grad():
+        output = model.recognize(batch, gather=True)
+    assert bool(output.keep_temporal.all())
+    assert torch.equal(output.keep, batch.mask)
+    assert torch.equal(output.keep_probability, batch.mask.float())
 
 
 def with_other_discarded(batch: TokenBatch, keep: Tensor, seed: int) -> TokenBatch:
@@ -144,12 +230,12 @@ def test_in_paper_discarded_tokens_do_move_the_score() -> None:
 def test_nothing_real_or_nothing_kept_is_finite(preset: str, shape: tuple[int, ...]) -> None:
     model = small(preset).train()
     outputs = model(random_batch(torch.zeros(shape, dtype=torch.bool)))
-    assert bool(outputs.video.is_empty_selection.all())
+    assert not bool(outputs.video.num_kept.any())
     (outputs.video.logits.sum() + outputs.language.logits.sum()).backward()
     assert all(bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None)
     batch = random_batch(torch.ones(1, 2, 2, dtype=torch.bool))
     none = model.eval().recognize(batch, keep=torch.zeros_like(batch.mask))
-    assert bool(none.is_empty_selection.all())
+    assert not bool(none.num_kept.any())
     assert bool(torch.isfinite(none.logits).all())
 
 

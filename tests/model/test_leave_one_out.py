@@ -3,15 +3,22 @@ import torch
 
 from model.leave_one_out import leave_one_out
 from tests.model.batches import random_batch
-from tests.model.test_laiar import PRESETS, drawn_mask, small
+from tests.model.test_laiar import PRESETS, drawn_mask, sequence_lengths, small
 
 
+@pytest.mark.parametrize("discard", ["mask", "zero"])
+@pytest.mark.parametrize("context", ["kept", "all"])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_contribution_is_the_score_lost_without_the_token(preset: str) -> None:
-    model, batch = small(preset), random_batch(drawn_mask(5, 1, 4, 6))
+def test_a_contribution_is_the_score_lost_without_the_token(
+    preset: str, context: str, discard: str
+) -> None:
+    model = small(preset, context=context, discard=discard)
+    batch = random_batch(drawn_mask(5, 1, 4, 6))
     with torch.no_grad():
         output = model.recognize(batch, keep=batch.mask & drawn_mask(6, 1, 4, 6))
+        lengths = sequence_lengths(model)
         contributions = leave_one_out(model, batch, output)
+        assert lengths == [int(output.num_kept) if discard == "mask" else 25]
         assert 2 <= int(output.keep.sum()) < int(batch.mask.sum())
         for t in range(4):
             for k in range(6):

@@ -7,8 +7,15 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pipeline.cache.clip import CachedClip, save_clip
-from pipeline.cache.folder import CacheInfo, append_manifest, clip_path, write_cache_info
+from pipeline.cache.clip import CachedClip
+from pipeline.cache.folder import (
+    CacheInfo,
+    ExtractionSettings,
+    clip_path,
+    store_clip,
+    write_cache_info,
+)
+from pipeline.cache.manifest import append_manifest
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.runtime.files import file_sha256
 from tests.pipeline.clips import random_clip
@@ -17,16 +24,16 @@ VOCABULARY = load_vocabulary("action_genome")
 NUM_CLASSES = 5
 #: A network small enough for tests.
 SMALL = (
-    *("model.dim=16", "model.heads=2", "model.layers=1", "model.num_frames=4"),
-    *("model.part_width=8", "model.union_width=4", "boxes=ground-truth"),
-    *("relations=ground-truth", "device=cpu", "train.batch_size=4"),
-)
+    "model.dim=16", "model.heads=2", "model.layers=1", "model.num_frames=4",
+    "model.part_width=8", "model.union_width=4", "boxes=ground-truth",
+    "relations=ground-truth", "device=cpu", "train.batch_size=4",
+)  # fmt: skip
 
 
 def cache_info(**changes: object) -> CacheInfo:
     """What the clips of `random_cache` share."""
     given: dict = {
-        "settings": {"boxes": "ground-truth", "vocabulary": "action_genome", "frames": 32},
+        "settings": ExtractionSettings("ground-truth"),
         "detector": {"weights": "random:0", "preset": "action-genome"},
         "objects": VOCABULARY.objects,
         "predicate_groups": VOCABULARY.predicate_groups,
@@ -46,8 +53,7 @@ def labelled_clip(number: int, split: str) -> CachedClip:
 
 def put(cache: Path, clip: CachedClip) -> None:
     """Add a clip to a cache."""
-    digest = save_clip(clip_path(cache, clip.video_id), clip)
-    append_manifest(cache, {"id": clip.video_id, "sha256": digest})
+    store_clip(cache, clip)
 
 
 def forge(cache: Path, video_id: str, **arrays: Tensor) -> None:
@@ -57,7 +63,8 @@ def forge(cache: Path, video_id: str, **arrays: Tensor) -> None:
         metadata = file.metadata()
         kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     path.write_bytes(save(kept | arrays, metadata))
-    append_manifest(cache, {"id": video_id, "sha256": file_sha256(path)})
+    row = {"id": video_id, "sha256": file_sha256(path), "bytes": path.stat().st_size}
+    append_manifest(cache, row)
 
 
 def random_cache(cache: Path, train: int = 10, test: int = 4, **changes: object) -> Path:

@@ -12,16 +12,13 @@ import pytest
 #: Later versions repeat other frames of variable rates.
 LAST_VERSION = 6
 #: Frame behind each image of the dump of `_PROBE`, the same with ffmpeg 4.2 and 5.1; not with 9.0.
-PROBE_DUMP = (
-    *(0, 1, 2, 3, 4, 5, 6, 7, 8),
-    *(9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14),
-)
+PROBE_DUMP = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14)
 _PROBE = (
-    *("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=0.8"),
-    *("-vf", "select='if(gt(n,8),mod(n,2),1)'", "-vsync", "vfr"),
-    *("-c:v", "mpeg4", "-q:v", "2"),
-    *("-movflags", "frag_keyframe+empty_moov", "-f", "mp4", "-"),
-)
+    "-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=0.8",
+    "-vf", "select='if(gt(n,8),mod(n,2),1)'", "-vsync", "vfr",
+    "-c:v", "mpeg4", "-q:v", "2",
+    "-movflags", "frag_keyframe+empty_moov", "-f", "mp4", "-",
+)  # fmt: skip
 
 
 @cache

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from pipeline.datasets.vocabulary import load_vocabulary
-from pipeline.weights.predictor_card import PredictorCard, save_predictor
+from pipeline.weights.cards import save_carded
+from pipeline.weights.predictor_card import PredictorCard
 from relations.settings import PredictorSettings
 from relations.sttran import STTran
 
@@ -43,5 +44,5 @@ def predictor_file(
         "origin": "made by a test",
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_predictor(path, STTran(settings).state_dict(), PredictorCard(**given | card))
+    save_carded(path, STTran(settings).state_dict(), PredictorCard(**given | card))
     return path

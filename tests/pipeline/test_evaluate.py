@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline import evaluate
-from pipeline.cache.folder import write_cache_info
+from pipeline.cache.folder import ExtractionSettings, write_cache_info
+from pipeline.cache.listing import list_clips, split_held_out
 from pipeline.errors import UsageError
 from pipeline.evaluation.metrics import charades_map
 from pipeline.samples.clip_tokens import clip_tokens
-from pipeline.samples.dataset import ClipDataset, list_clips
+from pipeline.samples.dataset import ClipDataset
 from pipeline.weights.run_folder import load_model
 from tests.pipeline.cache_maker import cache_info, labelled_clip, put, random_cache
 from tests.pipeline.test_train import fit
@@ -45,7 +46,7 @@ def test_metrics_are_those_of_single_videos(cache: Path, run: Path, tmp_path: Pa
     for entry in clips:
         tokens = clip_tokens(data.read(entry), card.settings.max_pairs).batch
         with torch.no_grad():
-            output = model.recognize(tokens, gather=True)
+            output = model.recognize(tokens)
         scores.append(output.logits[0].double().sigmoid().numpy())
         labels.append([any(a == c for a, _, _ in entry.header.actions or ()) for c in range(5)])
         kept.append(int(output.num_kept))
@@ -54,7 +55,8 @@ def test_metrics_are_those_of_single_videos(cache: Path, run: Path, tmp_path: Pa
     assert tree["wap_official"] == pytest.approx(expected.weighted, abs=1e-9)
     assert tree["num"] == pytest.approx(np.mean(kept))
     assert tree["num"] <= tree["num_all"]
-    assert (tree["videos"], tree["failed"], tree["warnings"]) == (7, 0, ["RANDOM_WEIGHTS"])
+    assert (tree["videos"], tree["failed"]) == (7, 0)
+    assert tree["warnings"] == ["RANDOM_WEIGHTS", "WHOLE_SELECTION"]
     table = pd.read_csv(tmp_path / "per_class_ap.csv")
     assert list(table.class_id) == [f"c{i:03d}" for i in range(5)]
     np.testing.assert_allclose(table.ap, expected.ap, atol=1e-6)
@@ -91,12 +93,44 @@ def test_relations_are_not_needed_and_damage_is_named(run: Path, tmp_path: Path)
     assert counts == {"found": 4, "done": 3, "skipped": 0, "failed": 1}
 
 
+def test_a_damaged_clip_of_another_split_is_no_failure(run: Path, tmp_path: Path) -> None:
+    cache = random_cache(tmp_path / "cache", test=3)
+    held_out = [c.video_id for c in split_held_out(list_clips(cache, split="train")[0], 0.3)[1]]
+    trained = sorted({f"TRAIN{i:03d}" for i in range(10)} - set(held_out))
+    for video_id in ("TEST001", trained[0]):
+        (cache / f"{video_id}.safetensors").write_bytes(b"damaged")
+    for split, code, failed in (("validation", 0, 0), ("test", 1, 1), ("train", 1, 1)):
+        out = tmp_path / split
+        assert judge(run, cache, "--split", split, "--out", str(out)) == code
+        assert json.loads((out / "run.json").read_text())["counts"]["failed"] == failed
+
+
+def test_verify_finds_a_changed_byte(run: Path, tmp_path: Path) -> None:
+    cache = random_cache(tmp_path / "cache", train=0, test=3)
+    path = cache / "TEST001.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    assert judge(run, cache, "--out", str(tmp_path / "quick")) == 0
+    assert judge(run, cache, "--out", str(tmp_path / "out"), "--verify") == 1
+    assert json.loads((tmp_path / "out" / "failures.jsonl").read_text())["id"] == "TEST001"
+
+
+def test_a_selection_of_nothing_or_everything_is_reported(cache: Path, tmp_path: Path) -> None:
+    for keep, warning in (("1.0e-6", "EMPTY_SELECTION"), ("0.999999", "WHOLE_SELECTION")):
+        folder = tmp_path / warning
+        assert fit(cache, folder, "train.epochs=1", f"model.initial_keep={keep}") == 0
+        assert json.loads((folder / "run.json").read_text())["warnings"][-1] == warning
+        assert judge(folder, cache) == 0
+        assert json.loads((folder / "metrics.json").read_text())["warnings"][-1] == warning
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"detector": {"weights": "random:1", "preset": "action-genome"}}, "random:0 against"),
         ({"classes": (("c000", "Only one"),)}, "5 against 1"),
-        ({"settings": {"boxes": "detected"}}, "boxes=ground-truth expected"),
+        ({"settings": ExtractionSettings("detected")}, "boxes=ground-truth expected"),
     ],
 )
 def test_a_cache_of_other_making_is_refused(
@@ -119,8 +153,8 @@ def test_a_checkpoint_of_another_shape_is_refused(cache: Path, tmp_path: Path, r
         judge(copy, cache)
     for change, says in (
         ({"video_head.weight": torch.zeros(7, 16)}, r"\(5, 16\) expected, got \(7, 16\)"),
-        ({"video_head.bias": torch.full((5,), float("nan"))}, "finite weights"),
-        ({"stranger": torch.zeros(1)}, "no stranger expected"),
+        ({"video_head.bias": torch.full((5,), float("nan"))}, "finite numbers of float32"),
+        ({"stranger": torch.zeros(1)}, "1 unexpected, the first is 'stranger'"),
     ):
         save_file(state | change, copy / "model.safetensors")
         with pytest.raises(UsageError, match=says):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.cache.clip import ClipReader, load_clip
+from pipeline.cache.reader import ClipReader, load_clip
 from pipeline.datasets import read_annotations
 from pipeline.datasets.video_files import video_id_of
 from pipeline.datasets.vocabulary import load_vocabulary
@@ -143,7 +143,7 @@ def test_a_changed_video_is_extracted_again_and_a_damaged_clip_too(
         (["--videos", "{videos}", "detection.weights=absent.safetensors"], "a file expected"),
         (["--videos", "{videos}", "detection.weightz=x"], "did you mean 'detection.weights'?"),
         (["--videos", "{videos}", "boxes=ground-truth"], "expected by --annotations"),
-        (["--videos", "{videos}", "relations=predicted"], "a relation predictor expected"),
+        (["--videos", "{videos}", "relations=predicted"], "relation_predictor.weights: not set"),
         (["--videos", "{videos}", "relations=ground-truth"], "there are no annotated frames"),
         (["--videos", "{videos}", "--annotations", "{empty}"], "found none"),
         (["--videos", "{videos}", "--config", "absent.yaml"], "a YAML file expected"),

@@ -14,8 +14,13 @@ def test_eight_synthetic_videos_are_learnt_by_heart(
     run = tmp_path / "run"
     data = ["--cache", str(world.cache), "--run", str(run)]
     words = (
-        *("train.epochs=250", "train.batch_size=8", "train.lr=2e-3", "model.dropout=0"),
-        *("train.validation_fraction=0", "loss.selection=0.1", f"model.preset={preset}"),
+        "train.epochs=250",
+        "train.batch_size=8",
+        "train.lr=2e-3",
+        "model.dropout=0",
+        "train.validation_fraction=0",
+        "loss.selection=0.1",
+        f"model.preset={preset}",
     )
     assert train.main(["--config", CONFIG, *data, *SMALL, *words]) == 0
     assert evaluate.main([*data, "--split", "train"]) == 0

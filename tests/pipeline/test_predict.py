@@ -163,7 +163,7 @@ def test_another_detector_or_no_training_is_refused(
     card = json.loads((copy / "model.json").read_text())
     card["cache"]["detector"]["weights"] = "0" * 64
     (copy / "model.json").write_text(json.dumps(card))
-    with pytest.raises(UsageError, match="the detector of the training"):
+    with pytest.raises(UsageError, match="weights that the network was trained on expected"):
         say(copy, tmp_path / "out", clips_of(world)[0], "detection.weights=random")
     (copy / "label_bank.safetensors").unlink()
     shutil.copy(run / "model.json", copy)

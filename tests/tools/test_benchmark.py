@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from detection.build import NetworkSize, build_detector, seed_weights
-from pipeline.cache.clip import ClipReader, save_clip
+from pipeline.cache.clip import save_clip
+from pipeline.cache.reader import ClipReader
 from pipeline.errors import UsageError
 from tests.pipeline.video_maker import write_clip
 from tools import benchmark
@@ -96,8 +97,13 @@ def test_a_plain_read_and_ours_give_the_same_bytes(tmp_path: Path) -> None:
     plain = read_plainly(path, _spans(path, clip, [1, 3]))
     ours = ClipReader(path).read([1, 3], half=True)
     arrays = (
-        *(ours.boxes, ours.labels, ours.scores, ours.distribution, ours.box_features),
-        *(ours.pairs, ours.union_features),
+        ours.boxes,
+        ours.labels,
+        ours.scores,
+        ours.distribution,
+        ours.box_features,
+        ours.pairs,
+        ours.union_features,
     )
     assert plain.tobytes() == b"".join(a.numpy().tobytes() for a in arrays)
     assert benchmark.main(["cache", "--num-videos", "1", "--max-pairs", "1", "--rounds", "1"]) == 0

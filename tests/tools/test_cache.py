@@ -8,11 +8,11 @@ import torch
 
 from pipeline import extract
 from pipeline.cache import folder as cache_folder
-from pipeline.cache.clip import load_clip
-from pipeline.cache.folder import append_manifest, read_manifest
+from pipeline.cache.listing import list_clips
+from pipeline.cache.manifest import append_manifest, read_manifest
+from pipeline.cache.reader import load_clip
 from pipeline.errors import UsageError
-from pipeline.extraction import steps
-from pipeline.samples.dataset import list_clips
+from pipeline.weights.detectors import ResolvedDetector
 from tests.conftest import CONFIG, SMALL, World
 from tests.pipeline.cache_maker import forge
 from tests.pipeline.predictor_files import predictor_file
@@ -122,7 +122,7 @@ def test_an_addition_that_is_killed_leaves_a_whole_clip(
     monkeypatch.undo()
     clips, bad = list_clips(copied)
     assert (len(clips), bad) == (11, {})
-    monkeypatch.setattr(steps, "load_detector", killed)
+    monkeypatch.setattr(ResolvedDetector, "load", killed)
     data = ["--videos", str(world.videos), "--annotations", str(world.annotations)]
     words = ["--config", CONFIG, *data, "--cache", str(copied), *SMALL, *asked]
     assert extract.main(words) == 0
@@ -146,7 +146,7 @@ def test_what_makes_no_sense_is_refused(copied: Path, tmp_path: Path) -> None:
         (["show", str(copied), "NOBODY"], "an id of a clip"),
         (["ls", str(copied), "seed=3"], "settings are for add"),
         (["add", str(copied)], "relations=predicted"),
-        (["add", str(copied), "relations=predicted"], "a relation predictor expected"),
+        (["add", str(copied), "relations=predicted"], "relation_predictor.weights: not set"),
         (["add", str(copied), "relations=predicted", "frames.num=3"], "got 'frames.num=3'"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -16,7 +16,7 @@ from pipeline.errors import FailureReason, ItemError
 from pipeline.evaluation.metrics import charades_map
 from pipeline.runtime.command_line import run_command
 from pipeline.runtime.files import file_sha256
-from pipeline.weights.detector_card import read_detector_state
+from pipeline.weights.cards import read_tensors
 from tests.detection.original_names import as_detectron2
 from tools import check_reference, convert_weights, evaluate_scores
 from tools.proofs.reference.small import check_weight_rule
@@ -138,7 +138,7 @@ def test_the_published_layout_becomes_safetensors(
     assert (card["preset"], card["depth"], card["width"]) == ("action-genome", 101, 64)
     assert card["details"]["source"] == {"file": path.name, "sha256": file_sha256(path)}
     assert card["sha256"] == file_sha256(out)
-    assert len(state) - len(read_detector_state(out)) == 104  # counters of batches
+    assert len(state) - len(read_tensors(out, "w")) == 104  # counters of batches
     assert out.stat().st_size < 1.1 * sum(value.nbytes for value in state.values())
     state.pop("RCNN_cls_score.bias")
     torch.save({"model": state}, path)
@@ -167,7 +167,7 @@ def test_detectron2_pickles_become_safetensors(
     assert call(capsys, convert_weights.main, path, out)[0] == 0
     card = json.loads(out.with_suffix(".json").read_text())
     assert (card["preset"], card["depth"], card["width"]) == (f"detectron2-{kind}", 26, 4)
-    again, own = read_detector_state(out), ours.state_dict()
+    again, own = read_tensors(out, "w"), ours.state_dict()
     unread = own["roi_head.bbox_pred.weight"], own["roi_head.bbox_pred.bias"]
     for value in unread:
         value[:4] = 0  # the box deltas of the background, which detectron2 does not have

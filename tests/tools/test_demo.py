@@ -22,7 +22,7 @@ def test_the_whole_way_in_small(out: Path, capfd: pytest.CaptureFixture[str]) ->
     out.mkdir(parents=True, exist_ok=True)
     (out / "stale").write_text("of an earlier call")
     words = ("train.epochs=2", "detection.short_side=64", "device=cpu", "model.dim=16")
-    assert demo.main(["--out", OUT, *["--train", "4", "--test", "2", "--seed", "3"], *words]) == 0
+    assert demo.main(["--out", OUT, "--train", "4", "--test", "2", "--seed", "3", *words]) == 0
     said = capfd.readouterr().out
     before, after = (
         json.loads((out / run / "metrics.json").read_text())["map_official"]

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import extract
-from pipeline.cache.folder import clip_path, read_manifest, write_manifest
+from pipeline.cache.folder import clip_path
+from pipeline.cache.listing import list_clips
+from pipeline.cache.manifest import read_manifest, write_manifest
 from pipeline.errors import StageError, UsageError
-from pipeline.samples.dataset import list_clips
 from tests.conftest import CONFIG, World
 from tests.pipeline.predictor_files import predictor_file
 from tools import evaluate_relations

@@ -110,10 +110,9 @@ def test_what_is_annotated_is_what_is_seen(tmp_path: Path) -> None:
             drawn = renderer.frame(times[annotated.frame_index + 1], annotate=True)
             seen = dump.read([annotated.frame_index]).frames[0].permute(1, 2, 0).numpy()
             assert np.abs(seen.astype(int) - drawn.image.astype(int)).mean() < 9
-            person = drawn.of_thread(-1)
-            assert person is not None
-            np.testing.assert_allclose(annotated.boxes[0], person.box, atol=0.01)
-            rows = [row for row in range(len(script.threads)) if _is_seen(drawn.of_thread(row))]
+            things = {thing.thread: thing for thing in drawn.things}
+            np.testing.assert_allclose(annotated.boxes[0], things[-1].box, atol=0.01)
+            rows = [row for row in range(len(script.threads)) if _is_seen(things.get(row))]
             assert len(annotated.boxes) == 1 + len(rows)
             for place, row in enumerate(rows):
                 said = annotated.predicates[1 + place].nonzero()[:, 0].tolist()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config.schema import load_settings
+from pipeline.config.loading import load_settings
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import UsageError
 from pipeline.training.detector.batches import DrawSampler, FrameImages, mirror, repeat_factors
@@ -18,8 +18,9 @@ from pipeline.training.detector.frames import dump_frames, read_image
 from pipeline.training.detector.learner import rate_factor
 from pipeline.training.detector.samples import Sample, read_samples
 from pipeline.training.detector.scoring import coco_scores
-from pipeline.training.detector.settings import DetectorTraining, TrainingConfig, check_settings
-from pipeline.weights.detector_card import read_detector_card, read_detector_state
+from pipeline.training.detector.settings import DetectorTraining, TrainingConfig
+from pipeline.weights.cards import read_tensors
+from pipeline.weights.detector_card import DetectorCard
 from tests.conftest import World
 from tools import train_detector
 
@@ -27,11 +28,11 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs" / "detector" / "world.yaml"
 VOCABULARY = load_vocabulary("action_genome")
 TINY = (
-    *("detection.width=4", "detection.fpn_channels=8", "detection.head_width=16"),
-    *("detection.short_side=64", "training.short_sides=[48,64]", "training.batch_size=2"),
-    *("training.epochs=1", "training.warmup_steps=2", "training.log_every=1"),
-    *("training.save_every=2", "loss.post_nms=20", "loss.roi_batch=16", "device=cpu"),
-)
+    "detection.width=4", "detection.fpn_channels=8", "detection.head_width=16",
+    "detection.short_side=64", "training.short_sides=[48,64]", "training.batch_size=2",
+    "training.epochs=1", "training.warmup_steps=2", "training.log_every=1",
+    "training.save_every=2", "loss.post_nms=20", "loss.roi_batch=16", "device=cpu",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_a_training_ends_in_a_scored_detector_with_a_card(
     assert 0 <= scores["ap"] <= scores["ap50"] <= 1
     assert scores["frames"] == 3
     assert scores["by_class"]["person"]["boxes"] > 0
-    card = read_detector_card(tmp_path / "detector.safetensors")
+    card = DetectorCard.read_header(tmp_path / "detector.safetensors", "w")
     assert card is not None
     assert (card.width, card.short_side, card.classes) == (4, 64, VOCABULARY.objects)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -95,7 +96,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
         train_detector.main(command(few, broken, *words))
     monkeypatch.undo()
     assert train_detector.main(command(few, broken, *words)) == 0
-    a, b = (read_detector_state(run / "detector.safetensors") for run in (whole, broken))
+    a, b = (read_tensors(run / "detector.safetensors", "w") for run in (whole, broken))
     assert all(torch.equal(a[name], b[name]) for name in a)
     with pytest.raises(UsageError, match="begun with other settings"):
         train_detector.main(command(few, broken, *words, "training.lr=0.5"))
@@ -139,7 +140,8 @@ def test_videos_that_cannot_be_read_are_counted(few: tuple[Path, Path], tmp_path
     [
         (("loss.rpn_batch=0",), r"loss\.rpn_batch: at least 1"),
         (("loss.rpn_low=0.9",), r"loss\.rpn_low: at most rpn_high"),
-        (("loss.beta=nan",), r"loss\.beta: from 0 on"),
+        (("loss.beta=-1",), r"loss\.beta: from 0 on"),
+        (("loss.beta=nan",), r"loss\.beta: a number expected"),
         (("training.milestones=[0.5,nan]",), r"training\.milestones"),
         (("training.seed=-1",), r"training\.seed"),
         (("training.clip_norm=inf",), r"training\.clip_norm"),
@@ -161,8 +163,8 @@ def test_fine_tuning_begins_with_given_weights(few: tuple[Path, Path], tmp_path:
     more = ("training.half=false", "training.new_heads=true", "training.schedule=step")
     sgd = ("training.optimizer=sgd", "training.lr=0.01")
     assert train_detector.main(command(few, tmp_path / "b", *words, *more, *sgd)) == 0
-    before = read_detector_state(weights)
-    after = read_detector_state(tmp_path / "b" / "detector.safetensors")
+    before = read_tensors(weights, "w")
+    after = read_tensors(tmp_path / "b" / "detector.safetensors", "w")
     for name, value in before.items():
         if name.startswith("trunk.body."):
             assert torch.equal(value, after[name]), name
@@ -283,14 +285,14 @@ def test_bad_input_is_refused(
         read_image(tmp_path / "a.png")
     for word in ("training.epochs=0", "training.flip=2", "training.short_sides=[3]"):
         with pytest.raises(UsageError, match=word.split("=")[0].replace(".", r"\.")):
-            check_settings(load_settings(DetectorTraining, None, [word]))
+            load_settings(DetectorTraining, None, [word])
     with pytest.raises(UsageError, match="did you mean"):
         load_settings(DetectorTraining, None, ["training.epoch=1"])
     assert len(FrameImages(frames, samples)) == len(samples)
 
 
 def test_the_shipped_configuration_opens_with_its_command() -> None:
-    check_settings(load_settings(DetectorTraining, CONFIG))
+    load_settings(DetectorTraining, CONFIG)
     head = CONFIG.read_text().split("\nvocabulary:")[0]
     for word in ("python -m tools.train_detector", "Needs", "Takes", "Expect"):
         assert word in head

@@ -93,15 +93,13 @@ class Canvas:
             cv2.line(self.ids, ends[0], ends[1], thing, thick, cv2.LINE_8, _BITS)
             self._note(np.array([a, b]), width / 2, thing)
 
-    def ellipse(
-        self, centre: Point, radii: Point, colour: Colour, thing: int = 0, *, angle: float = 0.0
-    ) -> None:
+    def ellipse(self, centre: Point, radii: Point, colour: Colour, thing: int = 0) -> None:
         """A filled ellipse."""
         c = tuple(round(v * (1 << _BITS)) for v in centre)
         r = tuple(max(round(v * (1 << _BITS)), 1) for v in radii)
-        cv2.ellipse(self.image, c, r, angle, 0, 360, colour, -1, cv2.LINE_AA, _BITS)
+        cv2.ellipse(self.image, c, r, 0, 0, 360, colour, -1, cv2.LINE_AA, _BITS)
         if thing and self.ids is not None:
-            cv2.ellipse(self.ids, c, r, angle, 0, 360, thing, -1, cv2.LINE_8, _BITS)
+            cv2.ellipse(self.ids, c, r, 0, 0, 360, thing, -1, cv2.LINE_8, _BITS)
             self._note(np.array([centre]), max(radii), thing)
 
     def darken(self, centre: Point, radii: Point, gain: float) -> None:

@@ -54,11 +54,6 @@ class Skeleton:
     feet: tuple[Point, Point]
     hanging: tuple[Point, Point]
 
-    @property
-    def head_radius(self) -> float:
-        """Metres."""
-        return _HEAD * self.size
-
 
 def skeleton(actor: Actor, stance: Stance) -> Skeleton:
     """Joints of an actor in a stance."""

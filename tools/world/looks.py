@@ -84,7 +84,6 @@ def draw_props(
     rules: Rules,
     scene: SceneRule,
     threads: tuple[Thread, ...],
-    room: Room,
     rng: np.random.Generator,
     upright: bool,
 ) -> tuple[Prop, ...]:

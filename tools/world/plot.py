@@ -82,7 +82,7 @@ def _draw(
     parts = _choose(rules, settings, rng, length_s, upright)
     threads, units = _arrange(rules, rng, parts, length_s, upright)
     room = draw_room(scene, settings, split, rng, upright)
-    props = draw_props(rules, scene, threads, room, rng, upright)
+    props = draw_props(rules, scene, threads, rng, upright)
     return Script(
         video_id=video_id(*key),
         split=split,

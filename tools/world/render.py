@@ -44,10 +44,6 @@ class Frame:
     image: np.ndarray
     things: tuple[Seen, ...] = ()
 
-    def of_thread(self, thread: int) -> Seen | None:
-        """What is seen of a thread's object (-1: the person); None if nothing."""
-        return next((thing for thing in self.things if thing.thread == thread), None)
-
 
 class Renderer:
     """Draws any frame of a script; the same time gives the same pixels."""

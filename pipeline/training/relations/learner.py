@@ -14,7 +14,7 @@ from pipeline.training.optimizer import learning_rate_factor
 from pipeline.training.relations.samples import RelationSample
 from pipeline.training.relations.settings import MultiLabel, Precision, Schedule, TrainingConfig
 from pipeline.training.state import restore_state, save_state
-from pipeline.weights.run_folder import load_strictly
+from pipeline.weights.loading import load_state
 from relations.loss import MultiLabelLoss, loss_objects, relation_losses
 from relations.sttran import STTran
 
@@ -150,8 +150,8 @@ class RelationLearner:
     def _restore(self, tree: dict[str, Any]) -> None:
         progress = Progress(**tree["progress"])
         if progress.epoch:  # what is wrong with the best weights must not show at the end
-            load_strictly(self.model, progress.best)
-        load_strictly(self.model, tree["model"])
+            load_state(self.model, progress.best)
+        load_state(self.model, tree["model"])
         self.optimizer.load_state_dict(tree["optimizer"])
         self.plateau.load_state_dict(tree["plateau"])
         self.scaler.load_state_dict(tree["scaler"])

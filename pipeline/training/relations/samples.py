@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.cache.clip import CachedClip, ClipReader
+from pipeline.cache.clip import CachedClip
+from pipeline.cache.listing import ClipEntry
+from pipeline.cache.reader import ClipReader
 from pipeline.errors import ItemError, StageError
 from pipeline.extraction.relation_prediction import clip_pairs
-from pipeline.samples.dataset import ClipEntry, check_finite
+from pipeline.samples.dataset import check_finite
 from relations.pair_batch import PairBatch, join_pairs
 
 GROUND_TRUTH = "ground-truth"

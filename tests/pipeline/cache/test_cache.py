@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.cache.clip import CachedClip, ClipReader, clip_bytes, load_clip, save_clip
-from pipeline.cache.folder import CacheInfo, read_cache_info, write_cache_info
+from pipeline.cache.clip import CachedClip, clip_bytes, save_clip
+from pipeline.cache.folder import CacheInfo, ExtractionSettings, read_cache_info, write_cache_info
+from pipeline.cache.reader import ClipReader, load_clip
 from pipeline.errors import FailureReason, ItemError
 from pipeline.runtime.files import file_sha256
 from tests.pipeline.cache_maker import forge, put
@@ -158,7 +159,7 @@ def test_rows_must_rise() -> None:
 
 def test_the_order_of_predicate_groups_survives(tmp_path: Path) -> None:
     groups = {"spatial": ("on", "in"), "attention": ("looking_at",)}
-    info = CacheInfo({"boxes": "detected"}, {}, ("person",), groups, (("c000", "Sit"),))
+    info = CacheInfo(ExtractionSettings("detected"), {}, ("person",), groups, (("c000", "Sit"),))
     write_cache_info(tmp_path, info)
     assert read_cache_info(tmp_path) == info
     assert list(read_cache_info(tmp_path).predicate_groups) == ["spatial", "attention"]

@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.cache.clip import CachedClip, ClipReader, clip_bytes, load_clip, save_clip
+from pipeline.cache.clip import CachedClip, clip_bytes, save_clip
+from pipeline.cache.reader import ClipReader, load_clip
 from pipeline.errors import FailureReason, ItemError
 from pipeline.extraction.relation_prediction import check_features, predict_relations
 from pipeline.samples.dataset import check_finite

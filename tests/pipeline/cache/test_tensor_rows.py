@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from pipeline.cache.clip import ClipReader, save_clip
+from pipeline.cache.clip import save_clip
+from pipeline.cache.reader import ClipReader
 from pipeline.cache.tensor_rows import TensorRows
 from pipeline.errors import ItemError
 from tests.pipeline.clips import random_clip

@@ -12,21 +12,23 @@ from hypothesis import strategies as st
 
 from model.settings import LaIARSettings
 from pipeline import train
-from pipeline.cache.clip import clip_bytes, load_clip, save_clip
-from pipeline.cache.folder import CacheInfo, read_cache_info
+from pipeline.cache.clip import clip_bytes, save_clip
+from pipeline.cache.folder import CacheInfo, ExtractionSettings, read_cache_info
+from pipeline.cache.reader import load_clip
 from pipeline.cache.union_features import (
     check_union,
     frozen_projection,
     reduce_union,
     stored_channels,
 )
-from pipeline.config.schema import Config, load_config
+from pipeline.config.loading import load_config
+from pipeline.config.schema import Config
 from pipeline.errors import UsageError
 from pipeline.evaluate import check_fits
 from pipeline.extract import main as extract
 from pipeline.extraction.clip import clip_fingerprint, extraction_settings
-from pipeline.weights.detectors import detector_identity
-from pipeline.weights.run_folder import ModelCard
+from pipeline.weights.detectors import resolve_detector
+from pipeline.weights.model_card import ModelCard
 from tests.pipeline.clips import random_clip
 from tests.pipeline.dataset_maker import write_dataset
 from tests.pipeline.predictor_files import predictor_file
@@ -107,7 +109,7 @@ def test_caches_of_each_kind(
     words = [*data, *WIDE, "boxes=ground-truth", f"union={kind}"]
     assert extract(words) == 0
     assert load_clip(cache / "A0001.safetensors").union_features.shape[1] == channels
-    assert read_cache_info(cache).settings["union"] == kind
+    assert read_cache_info(cache).settings.union == kind
     with pytest.raises(UsageError, match=r"settings\.union"):
         extract(
             [*data, *WIDE, "boxes=ground-truth", f"union={'none' if kind == 'full' else 'full'}"]
@@ -132,8 +134,8 @@ def test_caches_of_each_kind(
 
 
 def test_a_network_is_not_tried_on_a_cache_of_another_kind() -> None:
-    def info(**settings: str) -> CacheInfo:
-        return CacheInfo({"boxes": "detected"} | settings, {}, ("person",), {})
+    def info(**settings: Any) -> CacheInfo:
+        return CacheInfo(ExtractionSettings("detected", **settings), {}, ("person",), {})
 
     card = ModelCard(LaIARSettings(), info(union="conv256"), "none", 8, 256)
     check_fits(card, info(union="conv256"), Path("c"))
@@ -143,7 +145,7 @@ def test_a_network_is_not_tried_on_a_cache_of_another_kind() -> None:
 
 #: Key -> a value other than the default. True: it determines what is extracted.
 KEYS: dict[str, tuple[Any, bool]] = {
-    "dataset": ("cad120", False),
+    "dataset": (None, False),
     "vocabulary": ("other", True),
     "boxes": ("ground-truth", True),
     "relations": ("ground-truth", False),
@@ -200,7 +202,7 @@ def test_content_is_made_again_when_and_only_when_a_setting_determines_it(key: s
     def fingerprint(words: list[str]) -> str:
         config = load_config(None, ["detection.weights=random", "detection.depth=26", *words])
         settings = extraction_settings(config, ("person", "cup"))
-        return clip_fingerprint("00", settings, detector_identity(config.detection), None)
+        return clip_fingerprint("00", settings, resolve_detector(config.detection), None)
 
     value, determines = KEYS[key]
     assert (fingerprint([f"{key}={value}"]) != fingerprint([])) == determines

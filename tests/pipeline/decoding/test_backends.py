@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.config.schema import load_config
+from pipeline.config.loading import load_config
 from pipeline.decoding import decord_backend, open_video
+from pipeline.decoding.options import DecodeOptions
 from pipeline.decoding.scan import scan
 from pipeline.errors import FailureReason, ItemError, UsageError
 from tests.pipeline.video_maker import number_of, write_clip
@@ -23,7 +24,7 @@ def test_pixels_are_those_of_pyav(tmp_path: Path, backend: str, numbering: str, 
     times = [late + i for i in range(40)]
     path = write_clip(tmp_path / "a.mp4", times=times, options={"flags": "+cgop"})
     ours = open_video(path, numbering=numbering)  # type: ignore[arg-type]
-    theirs = open_video(path, numbering=numbering, backend=backend)  # type: ignore[arg-type]
+    theirs = open_video(path, DecodeOptions(backend=backend), numbering=numbering)  # type: ignore[arg-type]
     assert ours.num_frames == theirs.num_frames
     rows = sorted({0, 1, 13, 25, ours.num_frames - 1})
     one, two = ours.read(rows), theirs.read(rows)
@@ -40,15 +41,15 @@ def test_few_frames_of_open_groups_of_pictures(tmp_path: Path, backend: str, suf
     options = {"bf": "8", "x264-params": "open-gop=1:b-adapt=0:scenecut=0"}
     path = write_clip(tmp_path / f"a.{suffix}", options=options)
     rows = [11, 13, 16, 24, 31]
-    frames = open_video(path, backend=backend).read(rows).frames  # type: ignore[arg-type]
+    frames = open_video(path, DecodeOptions(backend=backend)).read(rows).frames  # type: ignore[arg-type]
     assert [number_of(f.permute(1, 2, 0).numpy()) for f in frames] == rows
 
 
 def test_decord_refuses_streams_whose_first_frames_it_loses(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.ts")
-    assert open_video(path, backend="opencv").num_frames == 40
+    assert open_video(path, DecodeOptions(backend="opencv")).num_frames == 40
     with pytest.raises(ItemError, match="transport or program stream") as caught:
-        open_video(path, backend="decord")
+        open_video(path, DecodeOptions(backend="decord"))
     assert caught.value.reason is FailureReason.UNKNOWN_FRAME_MAP
 
 
@@ -58,7 +59,7 @@ def test_a_cut_file_is_no_result(tmp_path: Path, backend: str) -> None:
     path = tmp_path / "b.mp4"
     path.write_bytes(whole[: len(whole) * 2 // 3])
     with pytest.raises(ItemError) as caught:
-        open_video(path, backend=backend).read([0, 38])  # type: ignore[arg-type]
+        open_video(path, DecodeOptions(backend=backend)).read([0, 38])  # type: ignore[arg-type]
     assert caught.value.reason in (FailureReason.TRUNCATED_VIDEO, FailureReason.CORRUPT_VIDEO)
 
 
@@ -105,10 +106,10 @@ def test_what_a_backend_cannot_do_is_refused(
         load_config(None, ["decode.backend=opencv", "decode.tolerant=true"])
     path = write_clip(tmp_path / "a.mp4")
     with pytest.raises(ValueError, match="pyav expected"):
-        open_video(path, tolerant=True, backend="decord")
+        open_video(path, DecodeOptions(tolerant=True, backend="decord"))
     monkeypatch.setitem(sys.modules, "decord", None)
     with pytest.raises(UsageError, match="pip install decord"):
-        open_video(path, backend="decord")
+        open_video(path, DecodeOptions(backend="decord"))
 
 
 @pytest.mark.skipif(CLIPS is None, reason="LAIAR_CLIPS names no folder of real clips")
@@ -120,7 +121,7 @@ def test_real_clips_are_equal_or_refused(backend: str) -> None:
         ours = open_video(path)
         rows = [ours.num_frames // 4, ours.num_frames // 2]
         try:
-            theirs = open_video(path, backend=backend).read(rows)  # type: ignore[arg-type]
+            theirs = open_video(path, DecodeOptions(backend=backend)).read(rows)  # type: ignore[arg-type]
         except ItemError:
             continue
         assert torch.equal(ours.read(rows).frames, theirs.frames), path.name

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.decoding import DecodePool, DirectStream, FrameRequest, num_workers
+from pipeline.decoding import DecodeOptions, DecodePool, DirectStream, FrameRequest, num_workers
 from pipeline.decoding import pool as pool_module
 from pipeline.decoding.pool import ChildDecoder
 from pipeline.decoding.video_frames import VideoFrames
@@ -24,7 +24,9 @@ from tests.pipeline.video_maker import write_clip
 
 
 def request_of(path: Path, **changes: object) -> FrameRequest:
-    return FrameRequest(path, file_sha256(path), **{"num_uniform": 5} | changes)  # type: ignore[arg-type]
+    known = {name: changes.pop(name) for name in ("num_uniform", "batch_size") if name in changes}
+    options = DecodeOptions(**changes)  # type: ignore[arg-type]
+    return FrameRequest(path, file_sha256(path), options, **{"num_uniform": 5} | known)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.decoding import open_video
 from pipeline.decoding.dump_map import dump_to_ordinal
+from pipeline.decoding.options import DecodeOptions
 from pipeline.decoding.video_frames import VideoFrames
 from pipeline.errors import FailureReason, ItemError
 from tests.pipeline.video_maker import number_of, write_clip
@@ -114,7 +115,7 @@ def test_a_broken_file_has_a_reason(
 
 
 def test_a_truncated_file_can_be_tolerated(tmp_path: Path, clip: Path) -> None:
-    reader = open_video(damaged(tmp_path, clip, "truncated"), tolerant=True)
+    reader = open_video(damaged(tmp_path, clip, "truncated"), DecodeOptions(tolerant=True))
     assert reader.source.is_degraded
     frames = reader.read(list(range(reader.num_frames)))
     assert 0 < len(frames) < 40
@@ -122,23 +123,23 @@ def test_a_truncated_file_can_be_tolerated(tmp_path: Path, clip: Path) -> None:
 
 
 def test_a_damaged_middle_is_marked_and_shifts_no_frame(tmp_path: Path, clip: Path) -> None:
-    reader = open_video(damaged(tmp_path, clip, "zeroed"), tolerant=True)
+    reader = open_video(damaged(tmp_path, clip, "zeroed"), DecodeOptions(tolerant=True))
     frames = reader.read(list(range(reader.num_frames)))
     assert reader.source.is_degraded
     first = [n for n in range(10) if n in frames.frame_index.tolist()]
     assert numbers(frames)[: len(first)] == first
     tail = frames.frame_index >= 36  # the last group of pictures is whole again
     assert numbers(frames)[-int(tail.sum()) :] == frames.frame_index[tail].tolist()
-    whole = open_video(clip, tolerant=True)
+    whole = open_video(clip, DecodeOptions(tolerant=True))
     assert numbers(whole.read(list(range(40)))) == list(range(40))
     assert not whole.source.is_degraded
 
 
 def test_limits_and_ranges(clip: Path) -> None:
     with pytest.raises(ItemError, match=r"decode\.max_pixels"):
-        open_video(clip, max_pixels=100)
+        open_video(clip, DecodeOptions(max_pixels=100))
     with pytest.raises(ItemError, match=r"decode\.max_frames"):
-        open_video(clip, max_frames=10)
+        open_video(clip, DecodeOptions(max_frames=10))
     with pytest.raises(ItemError, match="got 40"):
         open_video(clip).read([40])
     with pytest.raises(ValueError, match="rising"):

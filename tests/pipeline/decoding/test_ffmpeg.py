@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.cache.clip import load_clip
+from pipeline.cache.reader import load_clip
 from pipeline.decoding import open_video
 from pipeline.decoding.frame_folder import FrameFolder
+from pipeline.decoding.options import DecodeOptions
 from pipeline.decoding.scan import scan
 from pipeline.errors import FailureReason, ItemError
 from pipeline.extract import main
@@ -141,8 +142,13 @@ def test_an_avi_with_b_frames_has_no_known_numbers(tmp_path: Path, codec: str) -
 
 #: Turned clips and MPEG streams, which decord refuses.
 NOT_DECORD = {
-    *("turned_90.mp4", "turned_180.mp4", "edit_list_turned.mp4"),
-    *("constant.ts", "b_frames.ts", "late.ts", "constant.mpg"),
+    "turned_90.mp4",
+    "turned_180.mp4",
+    "edit_list_turned.mp4",
+    "constant.ts",
+    "b_frames.ts",
+    "late.ts",
+    "constant.mpg",
 }
 
 
@@ -170,9 +176,9 @@ def test_other_backends_give_the_same_or_refuse(
     is_refused = hides and (numbering == "dump" or backend == "decord")
     if is_refused or (backend == "decord" and name in NOT_DECORD):
         with pytest.raises(ItemError, match=r"use decode\.backend=pyav"):
-            open_video(path, numbering=numbering, backend=backend).read(every)
+            open_video(path, DecodeOptions(backend=backend), numbering=numbering).read(every)
         return
-    theirs = open_video(path, numbering=numbering, backend=backend)
+    theirs = open_video(path, DecodeOptions(backend=backend), numbering=numbering)
     frames = ours.read(every).frames
     assert torch.equal(theirs.read(every).frames, frames)
     assert torch.equal(theirs.read(some).frames, frames[some])

@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.cache.clip import load_clip
-from pipeline.config.schema import load_config
+from pipeline.cache.reader import load_clip
+from pipeline.config.loading import load_config
 from pipeline.datasets.video_files import list_videos, video_sha256
 from pipeline.decoding import DirectStream, FrameRequest, open_video
 from pipeline.decoding.frame_folder import FrameFolder
+from pipeline.decoding.options import DecodeOptions
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extract import main
 from tests.pipeline.dataset_maker import write_dataset
@@ -46,9 +47,8 @@ def copy(frames: Path, tmp_path: Path) -> Path:
 def test_dumped_frames_are_those_of_the_video(frames: Path) -> None:
     video = open_video(frames.parent.parent / "A.mp4", numbering="dump")
     whole = video.read(range(12))
-    request = FrameRequest(
-        frames, video_sha256(frames), num_uniform=12, batch_size=5, backend="frames", fps=25.0
-    )
+    options = DecodeOptions(backend="frames", fps=25.0)
+    request = FrameRequest(frames, video_sha256(frames), options, num_uniform=12, batch_size=5)
     stream = DirectStream(request)
     batches = list(stream)
     assert [len(batch) for batch in batches] == [5, 5, 2]
@@ -61,7 +61,7 @@ def test_dumped_frames_are_those_of_the_video(frames: Path) -> None:
 
 def test_any_padding_and_jpeg_and_marks_of_orientation(frames: Path, tmp_path: Path) -> None:
     video = frames.parent.parent / "A.mp4"
-    short = FrameFolder(dump(video, tmp_path / "a", digits=1), sha256="", fps=25.0)
+    short = FrameFolder(dump(video, tmp_path / "a", digits=1), DecodeOptions(fps=25.0), sha256="")
     found = next(short.iterate([9, 11], 2))
     assert [number_of(f.permute(1, 2, 0).numpy()) for f in found.frames] == [9, 11]
     jpeg = dump(video, tmp_path / "b", suffix="JPEG")
@@ -69,14 +69,16 @@ def test_any_padding_and_jpeg_and_marks_of_orientation(frames: Path, tmp_path: P
     exif = turned.getexif()
     exif[0x0112] = 6  # a viewer would turn it
     turned.save(jpeg / "000001.JPEG", exif=exif)
-    assert next(FrameFolder(jpeg, sha256="", fps=25.0).iterate([0], 1)).frames.shape[2:] == (48, 64)
+    assert next(FrameFolder(jpeg, DecodeOptions(fps=25.0), sha256="").iterate([0], 1)).frames.shape[
+        2:
+    ] == (48, 64)
 
 
 def test_alpha_palettes_and_grey_become_rgb(copy: Path) -> None:
     for number, mode in ((1, "RGBA"), (2, "L"), (3, "P"), (4, "LA")):
         path = copy / f"{number:06}.png"
         Image.open(path).convert(mode).save(path)
-    found = next(FrameFolder(copy, sha256="", fps=25.0).iterate([0, 1, 2, 3], 4))
+    found = next(FrameFolder(copy, DecodeOptions(fps=25.0), sha256="").iterate([0, 1, 2, 3], 4))
     assert found.frames.shape == (4, 3, 48, 64)
 
 
@@ -86,19 +88,20 @@ def test_gaps_are_refused_by_name_and_taken_when_that_is_asked_for(copy: Path) -
     with pytest.raises(
         ItemError, match=r"5 of them are missing \(000001, 000004, 000005, …\)"
     ) as f:
-        FrameFolder(copy, sha256="", fps=25.0)
+        FrameFolder(copy, DecodeOptions(fps=25.0), sha256="")
     assert f.value.reason is FailureReason.TRUNCATED_VIDEO
-    folder = FrameFolder(copy, sha256="", fps=25.0, tolerant=True)
+    folder = FrameFolder(copy, DecodeOptions(fps=25.0, tolerant=True), sha256="")
     assert (folder.num_frames, folder.source.is_degraded) == (12, True)
     batches = list(folder.iterate([0, 1, 3, 11], 1))
     assert [int(b.frame_index) for b in batches] == [1, 11]
     with pytest.raises(ItemError, match=r"decode\.fps"):  # the length is of more frames than these
-        FrameFolder(copy, sha256="", length_s=2.0, tolerant=True)
+        FrameFolder(copy, DecodeOptions(tolerant=True), sha256="", length_s=2.0)
 
 
 def test_where_the_rate_comes_from(copy: Path) -> None:
-    def rate(**given: float) -> float:
-        return FrameFolder(copy, sha256="", **given).source.fps  # type: ignore[arg-type]
+    def rate(fps: float | None = None, length_s: float | None = None) -> float:
+        options = DecodeOptions(fps=fps)
+        return FrameFolder(copy, options, sha256="", length_s=length_s).source.fps
 
     with pytest.raises(ItemError, match=r"fps\.txt") as failed:
         rate()
@@ -152,7 +155,7 @@ def test_what_is_no_dump_is_refused_by_name(
 ) -> None:
     damage(copy)
     with pytest.raises(ItemError, match=says) as failed:
-        list(FrameFolder(copy, sha256="", fps=25.0).iterate(range(12), 4))
+        list(FrameFolder(copy, DecodeOptions(fps=25.0), sha256="").iterate(range(12), 4))
     assert failed.value.reason.value == reason
 
 
@@ -213,7 +216,7 @@ def test_settings_that_do_not_go_together() -> None:
 def test_colours_are_red_green_blue(copy: Path) -> None:
     colours = np.array([[250, 128, 3]], np.uint8).repeat(48 * 64, 0).reshape(48, 64, 3)
     Image.fromarray(colours).save(copy / "000001.png")
-    found = next(FrameFolder(copy, sha256="", fps=25.0).iterate([0], 1)).frames
+    found = next(FrameFolder(copy, DecodeOptions(fps=25.0), sha256="").iterate([0], 1)).frames
     assert [int(plane.unique()) for plane in found[0]] == [250, 128, 3]
 
 
@@ -221,5 +224,5 @@ def test_a_folder_named_as_a_frame_is_none(copy: Path) -> None:
     (copy / "000002.png").unlink()
     (copy / "000002.png").mkdir()
     with pytest.raises(ItemError, match=r"1 of them are missing \(000002") as caught:
-        FrameFolder(copy, sha256="", fps=25.0)
+        FrameFolder(copy, DecodeOptions(fps=25.0), sha256="")
     assert caught.value.reason is FailureReason.TRUNCATED_VIDEO

@@ -14,7 +14,7 @@ from model.settings import LaIARSettings
 from pipeline.explanation.builder import WARNINGS, Evidence, explain, find_transitions
 from pipeline.explanation.sentences import sentence_of
 from pipeline.samples.clip_tokens import clip_tokens
-from pipeline.weights.run_folder import ModelCard
+from pipeline.weights.model_card import ModelCard
 from tests.pipeline.cache_maker import cache_info, labelled_clip
 from tests.pipeline.clips import random_clip
 

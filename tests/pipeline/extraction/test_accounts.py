@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.cache.folder import Manifest
-from pipeline.config.schema import load_config
+from pipeline.cache.manifest import Manifest
+from pipeline.config.loading import load_config
 from pipeline.datasets.video_files import list_videos
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extract import main
-from pipeline.extraction.job import make_tasks, prepare
+from pipeline.extraction.job import make_tasks, prepare_extraction
 from pipeline.extraction.steps import Examined
-from pipeline.runtime.run_record import Failures
+from pipeline.runtime.failures import Failures
 from tests.pipeline.test_extract import SMALL, call, counts
 from tests.pipeline.video_maker import write_clip
 
@@ -104,7 +104,7 @@ def test_what_is_there_is_no_failure_whoever_failed_at_it(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache"
-    job = prepare(load_config(None, SMALL), videos, [])
+    job = prepare_extraction(load_config(None, SMALL), videos, [])
     steps, error = job.steps(cache), ItemError(FailureReason.DECODE_TIMEOUT, "too slow")
     cache.mkdir()
     task = next(make_tasks(job, steps, job.videos, Failures(cache), retry=False, checksums={}))
@@ -119,14 +119,14 @@ def test_what_is_there_is_no_failure_whoever_failed_at_it(
     assert steps.failed_unless_there(other, error).status == "failed"
     # The line of another command that failed at it before this one did it:
     late = Failures(cache)
-    late.add("a", error, stage="extract", sha256=found.sha256, settings=task.failure_key)
+    late.add("a", error, stage="extract", sha256=found.sha256, fingerprint=task.failure_fingerprint)
     assert call(capsys, words)[0] == 0
     assert (counts(cache)["skipped"], failed(cache)) == (2, {})
 
 
 def test_a_result_removes_a_line_that_another_added_later(tmp_path: Path) -> None:
     ours, theirs = Failures(tmp_path), Failures(tmp_path)
-    theirs.add("a", ItemError(FailureReason.NO_FRAMES, "n"), stage="s", sha256="", settings="")
+    theirs.add("a", ItemError(FailureReason.NO_FRAMES, "n"), stage="s", sha256="", fingerprint="")
     ours.remove("a")
     assert failed(tmp_path) == {}
 

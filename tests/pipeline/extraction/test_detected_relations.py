@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import extract
-from pipeline.cache.clip import ClipReader, load_clip
+from pipeline.cache.listing import ClipEntry
+from pipeline.cache.reader import ClipReader, load_clip
 from pipeline.decoding.sampling import choose_frames
-from pipeline.samples.dataset import ClipDataset, ClipEntry
+from pipeline.samples.dataset import ClipDataset
 from tests.conftest import CONFIG, World
 
 

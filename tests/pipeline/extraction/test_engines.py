@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.cache.folder import read_manifest
-from pipeline.config.schema import load_config
+from pipeline.cache.manifest import read_manifest
+from pipeline.config.loading import load_config
 from pipeline.datasets.video_files import VideoFile
 from pipeline.errors import FailureReason, UsageError
 from pipeline.extract import main
 from pipeline.extraction import cluster
 from pipeline.extraction.cluster import OneByOne, RayEngine, make_one_by_one
-from pipeline.extraction.job import prepare
+from pipeline.extraction.job import prepare_extraction
 from pipeline.extraction.local import LocalEngine
 from pipeline.extraction.shard import Shard, parse_shard
 from pipeline.extraction.steps import Networks, Outcome, Steps, Task
@@ -99,7 +99,7 @@ def test_a_manifest_is_settled_by_the_last_who_writes(
     cache = tmp_path / "cache"
     assert extract(videos, cache, "--limit", "1") == 0
     script = (
-        "import sys; from pathlib import Path; from pipeline.writers import Writer\n"
+        "import sys; from pathlib import Path; from pipeline.runtime.writers import Writer\n"
         "with Writer(Path(sys.argv[1])): print('ready', flush=True); sys.stdin.read()"
     )
     pipe = subprocess.PIPE
@@ -250,7 +250,7 @@ def make_crashing(steps: Steps) -> Callable[[Task], Outcome]:
 
 def steps_of(videos: Path, cache: Path) -> tuple[Steps, list[Task]]:
     config = load_config(None, [*SMALL, "detection.preset=action-genome"])
-    job = prepare(config, videos, [])
+    job = prepare_extraction(config, videos, [])
     cache.mkdir(exist_ok=True)
     return job.steps(cache), [Task(video) for video in job.videos]
 

@@ -10,17 +10,17 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline import extract, train
-from pipeline.cache.clip import ClipReader, load_clip
-from pipeline.cache.folder import read_manifest
+from pipeline.cache.listing import list_clips
+from pipeline.cache.manifest import read_manifest
+from pipeline.cache.reader import ClipReader, load_clip
 from pipeline.config.schema import RelationPredictorConfig
 from pipeline.errors import FailureReason, ItemError, UsageError
-from pipeline.extraction import steps
 from pipeline.extraction.relation_prediction import (
     frame_sequences,
     predict_relations,
     with_predicted,
 )
-from pipeline.samples.dataset import list_clips
+from pipeline.weights.detectors import ResolvedDetector
 from pipeline.weights.predictors import find_predictor, load_predictor
 from relations.sttran import STTran
 from tests.conftest import CONFIG, SMALL, World
@@ -56,7 +56,7 @@ def test_adding_runs_no_detector_and_gives_what_extraction_gives_at_once(
     def never(*_: object) -> None:
         raise AssertionError("the detector was loaded")
 
-    monkeypatch.setattr(steps, "load_detector", never)
+    monkeypatch.setattr(ResolvedDetector, "load", never)
     assert extract.main([*words(world, copied), *asked]) == 0
     names = sorted(path.name for path in at_once.glob("*.safetensors"))
     assert len(names) == 11
@@ -86,7 +86,7 @@ def test_another_predictor_replaces_what_was_predicted(
         assert extract.main([*words(world, copied), *asked]) == 0
         clip = load_clip(copied / name)
         file = find_predictor(RelationPredictorConfig(str(weights)))
-        assert clip.header.predictor == file.identity
+        assert clip.header.predictor == file.to_dict()
         wanted = predict_relations(before, load_predictor(file, "cpu"))
         assert torch.allclose(clip.predicates["predicted"], wanted, atol=1e-3)
         assert torch.equal(clip.predicates["ground-truth"], before.predicates["ground-truth"])
@@ -160,7 +160,7 @@ def test_files_that_are_no_predictor_are_refused(world: World, tmp_path: Path) -
         with pytest.raises(UsageError, match=message):
             extract.main([*words(world, tmp_path / "none"), *asked])
 
-    refused("null", "none is set; give")
+    refused("null", "not set; give")
     refused(str(tmp_path / "no.safetensors"), "a .safetensors file expected")
     (tmp_path / "text.safetensors").write_text("hello")
     refused(str(tmp_path / "text.safetensors"), "relation_predictor.weights")

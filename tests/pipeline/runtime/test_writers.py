@@ -10,18 +10,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.cache import folder as cache_folder
-from pipeline.cache.folder import (
-    Manifest,
-    append_manifest,
-    clip_path,
-    read_manifest,
-    settle_manifest,
-    store_clip,
-)
+from pipeline.cache.folder import clip_path, store_clip
+from pipeline.cache.manifest import Manifest, append_manifest, read_manifest, settle_manifest
 from pipeline.errors import FailureReason, ItemError
 from pipeline.runtime import files, writers
+from pipeline.runtime.failures import Failures
 from pipeline.runtime.files import host_mark, write_temporary
-from pipeline.runtime.run_record import Counts, Failures
+from pipeline.runtime.run_record import Counts
 from pipeline.runtime.writers import Writer, folder_lock, living_writers, sweep_temporary_files
 from tests.pipeline.clips import random_clip
 
@@ -186,9 +181,9 @@ def test_a_clip_whose_temporary_file_was_swept_is_stored_all_the_same(
 def test_two_runs_share_one_list_of_failures(tmp_path: Path) -> None:
     error = ItemError(FailureReason.CORRUPT_VIDEO, "x: broken")
     ours, theirs = Failures(tmp_path), Failures(tmp_path)
-    ours.add("a", error, stage="extract", sha256="1", settings="s")
-    theirs.add("b", error, stage="extract", sha256="2", settings="s")
-    ours.add("a", error, stage="extract", sha256="1", settings="s")
+    ours.add("a", error, stage="extract", sha256="1", fingerprint="s")
+    theirs.add("b", error, stage="extract", sha256="2", fingerprint="s")
+    ours.add("a", error, stage="extract", sha256="1", fingerprint="s")
     assert (Failures(tmp_path).known("a") or {})["attempts"] == 2
     theirs.remove("b")
     found = Failures(tmp_path)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.cache.listing import list_clips
 from pipeline.errors import StageError
-from pipeline.samples.dataset import list_clips
 from pipeline.training.relations.samples import RelationClips, epoch_batches
 from tests.pipeline.cache_maker import forge, random_cache
 

@@ -1,14 +1,87 @@
-"""Weights with a card: what is not stored, and which cards are refused."""
+"""Cards of weights: what is stored, what is read, and which cards are refused."""
 
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from pipeline.errors import StageError
-from pipeline.weights.cards import save_carded
+from model.settings import LaIARSettings
+from pipeline.errors import StageError, UsageError
+from pipeline.weights.cards import Card, save_carded
+from pipeline.weights.detector_card import DetectorCard
+from pipeline.weights.model_card import ModelCard
 from pipeline.weights.predictor_card import PredictorCard
+from pipeline.weights.run_folder import load_model, read_card, save_weights, write_card
+from tests.pipeline.cache_maker import cache_info
 from tests.pipeline.predictor_files import VOCABULARY, small_settings
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+PREDICTOR = PredictorCard(
+    small_settings(8, 4), VOCABULARY.objects, VOCABULARY.predicate_groups, None, "a test"
+)
+SMALL = LaIARSettings(dim=16, heads=2, layers=1, num_frames=4, part_width=8, union_width=4)
+MODEL = ModelCard(
+    replace(SMALL.resolved(), class_embeddings=True),
+    cache_info(),
+    "ground-truth",
+    8,
+    4,
+    training={"seed": 3, "validation_fraction": 0.1},
+)
+TREES = {
+    DetectorCard: json.loads((CONFIGS / "detector/world.json").read_text()),
+    PredictorCard: json.loads((CONFIGS / "relations/world.json").read_text()),
+    ModelCard: MODEL.to_dict(),
+}
+#: Fields of any content, and those that may be null.
+OPEN = {("details",), ("training",), ("cache", "detector")}
+NULLABLE = {("short_side",), ("detector",), ("cache", "settings", "fps")} | {
+    ("settings", name) for name in ("context", "discard", "positions", "class_embeddings")
+}
+Place = tuple[str | int, ...]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    write_card(tmp_path, MODEL)
+    save_weights(tmp_path, MODEL.build())
+    return tmp_path
+
+
+def places(tree: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """Every place in a card and what is there; of a list, its first item alone."""
+    if place:
+        yield place, tree
+    if isinstance(tree, dict) and place not in OPEN:
+        for key, value in tree.items():
+            yield from places(value, (*place, key))
+    elif isinstance(tree, list) and tree:
+        yield from places(tree[0], (*place, 0))
+
+
+def changed(tree: Any, place: Place, value: Any) -> Any:
+    """The same card with another value at a place."""
+    made = copy.deepcopy(tree)
+    inner = made
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return made
+
+
+def may_be_read(place: Place, before: Any, value: Any) -> bool:
+    """Whether the type of a field allows a value."""
+    if value is None:
+        return place in NULLABLE
+    return type(value) is type(before) and (isinstance(before, str) or place in OPEN)
 
 
 @pytest.mark.parametrize(("value", "half"), [(1e5, True), (torch.inf, False), (torch.nan, True)])
@@ -19,19 +92,152 @@ def test_numbers_that_are_none_as_stored_are_refused(
     state = {"good": torch.ones(2), "bad": torch.tensor([0.0, value])}
     kind = "float16" if half else "float32"
     with pytest.raises(StageError, match=f"finite numbers of {kind} expected, those of bad"):
-        save_carded(path, state, {}, half=half)
+        save_carded(path, state, PREDICTOR, half=half)
     assert list(tmp_path.iterdir()) == []
-    save_carded(path, state | {"bad": torch.full((2,), 1e4)}, {}, half=half)
-    assert path.is_file()
+    save_carded(path, state | {"bad": torch.full((2,), 1e4)}, PREDICTOR, half=half)
+    assert PredictorCard.read_header(path, "w") == PREDICTOR
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(DetectorCard, "detector/world"), (PredictorCard, "relations/world")]
+)
+def test_shipped_cards_are_read_and_written_as_they_are(kind: type[Card], name: str) -> None:
+    beside = json.loads((CONFIGS / f"{name}.json").read_text())
+    with safe_open(CONFIGS / f"{name}.safetensors", "pt") as file:
+        header = json.loads(file.metadata()["card"])
+    assert beside.pop("sha256")
+    assert header == beside
+    card = kind.read_header(CONFIGS / f"{name}.safetensors", "w")
+    assert card is not None
+    assert card.to_dict() == header
+    assert kind.from_dict(header | {"sha256": "0"}) == card
+
+
+def test_the_card_of_a_run_is_read_as_it_was_written(run: Path) -> None:
+    assert read_card(run) == MODEL
+    assert json.loads((run / "model.json").read_text()) == MODEL.to_dict()
+    assert list(MODEL.to_dict()) == [
+        "schema",
+        "settings",
+        "cache",
+        "relations",
+        "box_features",
+        "union_channels",
+        "multi_label",
+        "training",
+    ]
 
 
 def test_a_card_names_each_group_once() -> None:
-    card = PredictorCard(
-        small_settings(8, 4), VOCABULARY.objects, VOCABULARY.predicate_groups, None, "a test"
-    )
-    tree = card.to_dict()
-    assert PredictorCard.from_dict(tree) == card
+    tree = PREDICTOR.to_dict()
     groups = tree["predicate_groups"]
-    for others in ([*groups, groups[0]], [["spatial", []], *groups], groups[::-1], groups[:2]):
+    for others in (groups[::-1], groups[:2]):
         with pytest.raises(ValueError, match="predicate groups attention, spatial, contacting"):
             PredictorCard.from_dict(tree | {"predicate_groups": others})
+    for others in ([["spatial", []], *groups], [*groups, groups[0]]):
+        with pytest.raises(ValueError, match=r"card\.predicate_groups: every key once expected"):
+            PredictorCard.from_dict(tree | {"predicate_groups": others})
+
+
+@pytest.mark.parametrize("kind", TREES)
+@pytest.mark.parametrize("value", [None, "x", [1, 2], {"a": 1}], ids=repr)
+def test_values_of_another_type_are_refused_by_name(kind: type[Card], value: Any) -> None:
+    tree = {key: given for key, given in TREES[kind].items() if key != "sha256"}
+    for place, before in places(tree):
+        if not may_be_read(place, before, value):
+            field = str([key for key in place if isinstance(key, str)][-1])
+            with pytest.raises(ValueError, match=f"{kind.SCHEMA}|cache.schema") as caught:
+                kind.from_dict(changed(tree, place, value))
+            assert field in str(caught.value), place
+
+
+@pytest.mark.parametrize("value", [None, "x", [1, 2], {"a": 1}, -1, 1e300, True], ids=repr)
+def test_a_damaged_card_of_a_run_is_a_usage_error(run: Path, value: Any) -> None:
+    tree = MODEL.to_dict()
+    for place, before in places(tree):
+        (run / "model.json").write_text(json.dumps(changed(tree, place, value)))
+        if may_be_read(place, before, value) or isinstance(value, int | float):
+            with suppress(UsageError):
+                load_model(run, "cpu")
+        else:
+            with pytest.raises(UsageError, match=r"model\.json: "):
+                load_model(run, "cpu")
+
+
+@pytest.mark.parametrize("kind", TREES)
+def test_missing_and_unknown_fields_are_named(kind: type[Card]) -> None:
+    tree = TREES[kind]
+    for key in tree.keys() - {"schema", "sha256", "details", "training", "multi_label"}:
+        with pytest.raises(ValueError, match=f"{kind.SCHEMA} expected: .*missing.*{key}"):
+            kind.from_dict({name: value for name, value in tree.items() if name != key})
+    inner: list[Place] = [
+        (*place, "teapot")
+        for place, value in places(tree)
+        if isinstance(value, dict) and place not in OPEN
+    ]
+    for place in [("teapot",), *inner]:
+        field = ".".join(map(str, place))
+        with pytest.raises(ValueError, match=rf"{kind.SCHEMA} expected: card\.{field}: no such"):
+            kind.from_dict(changed(tree, place, 3))
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"box_features": 1 << 80}, "box_features: at most 65536 expected"),
+        ({"settings": {"layers": 10**9}}, "layers: at most 256 expected"),
+        ({"settings": {"mlp_ratio": 1e300}}, "mlp_ratio: at most 65536 expected"),
+        ({"settings": {"dim": 32}}, r"shape \(.*\) expected, got"),
+        ({"box_features": -8}, "negative"),
+        ({"cache": {"classes": []}}, "expected, got"),
+        ({"cache": {"predicate_groups": []}}, "expected, got"),
+        ({"cache": {"schema": "laiar.cache/0"}}, r"cache\.schema: laiar\.cache/1 expected"),
+        ({"training": {"seed": "x"}}, r"training\.seed: a number expected"),
+    ],
+)
+def test_a_run_of_a_size_that_is_not_its_weights_is_refused(
+    run: Path, changes: dict[str, Any], message: str
+) -> None:
+    tree = MODEL.to_dict()
+    for name, value in changes.items():
+        tree[name] = tree[name] | value if isinstance(value, dict) else value
+    (run / "model.json").write_text(json.dumps(tree))
+    with pytest.raises(UsageError, match=message):
+        load_model(run, "cpu")
+
+
+@pytest.mark.parametrize("kind", TREES)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schema": SCHEMA, "details": DEEP, "training": DEEP}', "less nesting expected"),
+        ('{"schema": SCHEMA, "origin": "LONG"}', "a card of at most 1048576 bytes expected"),
+        ('{"schema": SCHEMA', "Expecting"),
+        ("[]", "a card of schema SCHEMA expected"),
+        ("null", "a card of schema SCHEMA expected"),
+        ("{}", "a card of schema SCHEMA expected"),
+        ('{"schema": "laiar.teapot/1"}', "a card of schema SCHEMA expected"),
+        ('{"schema": [[[]]]}', "a card of schema SCHEMA expected"),
+        ('{"schema": SCHEMA}', "a card of schema SCHEMA expected: .*missing"),
+    ],
+)
+def test_texts_that_are_no_card_are_refused(
+    run: Path, kind: type[Card], text: str, message: str
+) -> None:
+    text = text.replace("SCHEMA", f'"{kind.SCHEMA}"').replace("LONG", "a" * (1 << 20))
+    text = text.replace("DEEP", "[" * 100_000 + "]" * 100_000)
+    message = message.replace("SCHEMA", kind.SCHEMA)
+    save_file({"a": torch.zeros(1)}, run / "w.safetensors", {"card": text})
+    with pytest.raises(UsageError, match=rf"w: .*w\.safetensors: .*{message}"):
+        kind.read_header(run / "w.safetensors", "w")
+    if kind is ModelCard:
+        (run / "model.json").write_text(text)
+        with pytest.raises(UsageError, match=rf"model\.json: .*{message}"):
+            read_card(run)
+
+
+def test_a_card_that_is_no_text_is_refused(run: Path) -> None:
+    (run / "model.json").write_bytes(b"\xff\xfe\x00{")
+    with pytest.raises(UsageError, match=r"model\.json: "):
+        read_card(run)

@@ -11,24 +11,19 @@ import torch
 from safetensors.torch import save_file
 
 from detection.build import NetworkSize, build_detector, init_weights
-from pipeline.config.schema import load_config
+from pipeline.config.loading import load_config
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import UsageError
 from pipeline.runtime.files import file_sha256
-from pipeline.weights.detector_card import (
-    DetectorCard,
-    read_detector_card,
-    read_detector_state,
-    save_detector,
-)
+from pipeline.weights.cards import read_tensors, save_carded
+from pipeline.weights.detector_card import DetectorCard
 from pipeline.weights.detectors import (
-    ROOT,
-    detection_of,
-    detector_identity,
-    load_detector,
-    resolve_detection,
-    weights_path,
+    find_described_detector,
+    find_detector_weights,
+    resolve_detector,
+    resolve_network,
 )
+from pipeline.weights.files import ROOT
 
 CLASSES = load_vocabulary("action_genome").objects
 SIZE = NetworkSize(depth=26, width=4, fpn_channels=8, head_width=16, anchor_scale=0.5)
@@ -49,7 +44,7 @@ def weights(tmp_path: Path) -> Path:
     detector = build_detector(num_classes=36, preset="detectron2-fpn", size=SIZE)
     init_weights(detector, 0)
     path = tmp_path / "d.safetensors"
-    sha256 = save_detector(path, detector.state_dict(), card())
+    sha256 = save_carded(path, detector.state_dict(), card())
     tree = json.loads(path.with_suffix(".json").read_text())
     assert tree["sha256"] == sha256 == file_sha256(path)
     return path
@@ -60,11 +55,11 @@ def settings(*words: str) -> Any:
 
 
 def test_the_card_describes_the_network(weights: Path) -> None:
-    assert read_detector_card(weights) == card()
-    resolved = resolve_detection(settings(f"detection.weights={weights}"))
+    assert DetectorCard.read_header(weights, "w") == card()
+    resolved = resolve_network(settings(f"detection.weights={weights}"))
     assert (resolved.preset, resolved.depth, resolved.width) == ("detectron2-fpn", 26, 4)
     assert (resolved.short_side, resolved.proposals, resolved.nms_threshold) == (64, 1000, 0.5)
-    detector = load_detector(settings(f"detection.weights={weights}"), CLASSES, "cpu")
+    detector = resolve_detector(settings(f"detection.weights={weights}")).load(CLASSES, "cpu")
     assert (detector.feature_width, detector.union_channels) == (16, 8)
     with torch.inference_mode():
         found, _ = detector.detect(torch.zeros(1, 3, 48, 64, dtype=torch.uint8))
@@ -73,31 +68,33 @@ def test_the_card_describes_the_network(weights: Path) -> None:
 
 def test_settings_that_contradict_the_card_are_refused(weights: Path) -> None:
     with pytest.raises(UsageError, match=r"detection.depth: 26 expected by the card .* got 101"):
-        resolve_detection(settings(f"detection.weights={weights}", "detection.depth=101"))
+        resolve_network(settings(f"detection.weights={weights}", "detection.depth=101"))
     with pytest.raises(UsageError, match="class 1 is 'bag', not 'cup'"):
-        load_detector(settings(f"detection.weights={weights}"), ("person", "cup"), "cpu")
+        resolve_detector(settings(f"detection.weights={weights}")).load(("person", "cup"), "cpu")
 
 
-def test_an_identity_gives_its_detector_back(weights: Path) -> None:
+def test_a_description_gives_its_detector_back(weights: Path) -> None:
     for words in (
         (f"detection.weights={weights}", "detection.short_side=80"),
         ("detection.weights=random", "detection.seed=3", "detection.depth=26", "detection.width=4"),
     ):
         given = settings(*words)
-        identity = detector_identity(given)
-        again = detection_of(identity.to_dict(), given)
-        assert detector_identity(again) == identity
-    fast = detector_identity(settings(f"detection.weights={weights}", "detection.mode=fast"))
-    assert fast != detector_identity(settings(f"detection.weights={weights}"))
-    assert detection_of(fast.to_dict(), given).mode.value == "fast"  # type: ignore[union-attr]
+        detector = resolve_detector(given)
+        # The files alone are named; every other setting comes from the description.
+        files = settings(f"detection.weights={given.weights}")
+        assert find_described_detector(detector.to_dict(), files) == detector
+    files = settings(f"detection.weights={weights}")
+    fast = resolve_detector(settings(f"detection.weights={weights}", "detection.mode=fast"))
+    assert fast != resolve_detector(files)
+    assert find_described_detector(fast.to_dict(), files) == fast
     with pytest.raises(UsageError, match="mode=folded or fast expected"):
         settings("detection.mode=exact", "detection.compile=true")
 
 
 def test_half_precision_is_read_as_float32(tmp_path: Path) -> None:
     state = {"a": torch.tensor([0.1, 3.0]), "a.num_batches_tracked": torch.tensor(5)}
-    save_detector(tmp_path / "h.safetensors", state, card(), half=True)
-    again = read_detector_state(tmp_path / "h.safetensors")
+    save_carded(tmp_path / "h.safetensors", state, card(), half=True)
+    again = read_tensors(tmp_path / "h.safetensors", "w")
     assert list(again) == ["a"]
     assert again["a"].dtype == torch.float32
     torch.testing.assert_close(again["a"], state["a"], atol=1e-4, rtol=1e-3)
@@ -107,11 +104,11 @@ def test_relative_weights_count_from_the_repository_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert weights_path("README.md", (".md",)) == ROOT / "README.md"
-    with pytest.raises(UsageError, match="a file expected"):
-        weights_path("nowhere.safetensors")
+    assert find_detector_weights("README.md", (".md",)) == ROOT / "README.md"
+    with pytest.raises(UsageError, match="weights file not found"):
+        find_detector_weights("nowhere.safetensors")
     with pytest.raises(UsageError, match=r"ends in \.safetensors expected"):
-        weights_path("README.md")
+        find_detector_weights("README.md")
 
 
 def test_damaged_files_and_cards_are_refused(weights: Path, tmp_path: Path) -> None:
@@ -121,10 +118,10 @@ def test_damaged_files_and_cards_are_refused(weights: Path, tmp_path: Path) -> N
     save_file({"a": torch.zeros(1)}, other, {"card": '{"schema": "teapot"}'})
     bare = tmp_path / "bare.safetensors"
     save_file({"a": torch.zeros(1)}, bare)
-    assert read_detector_card(bare) is None
+    assert DetectorCard.read_header(bare, "w") is None
     for path in (cut, other, bare):
         with pytest.raises(UsageError, match=str(path)):
-            load_detector(settings(f"detection.weights={path}"), CLASSES, "cpu")
+            resolve_detector(settings(f"detection.weights={path}")).load(CLASSES, "cpu")
 
 
 def test_weights_that_changed_since_their_card_was_written_are_refused(weights: Path) -> None:
@@ -132,7 +129,7 @@ def test_weights_that_changed_since_their_card_was_written_are_refused(weights: 
     data[-5] ^= 1
     weights.write_bytes(bytes(data))
     with pytest.raises(UsageError, match="these are others"):
-        detector_identity(settings(f"detection.weights={weights}"))
+        resolve_detector(settings(f"detection.weights={weights}"))
 
 
 @pytest.mark.parametrize(
@@ -151,14 +148,18 @@ def test_cards_that_cannot_be_are_refused(tmp_path: Path, changes: dict, message
     tree = card().to_dict() | changes
     save_file({"a": torch.zeros(1)}, path, {"card": json.dumps(tree)})
     with pytest.raises(UsageError, match=message):
-        load_detector(settings(f"detection.weights={path}"), CLASSES, "cpu")
+        resolve_detector(settings(f"detection.weights={path}")).load(CLASSES, "cpu")
 
 
 @pytest.mark.parametrize(
     "word",
     [
-        *("detection.score_threshold=nan", "detection.nms_threshold=2", "detection.width=999999"),
-        *("detection.anchor_scale=inf", "detection.short_side=100000", "detection.seed=-1"),
+        "detection.score_threshold=nan",
+        "detection.nms_threshold=2",
+        "detection.width=999999",
+        "detection.anchor_scale=inf",
+        "detection.short_side=100000",
+        "detection.seed=-1",
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(word: str) -> None:
@@ -174,7 +175,7 @@ def test_fast_mode_is_close_and_says_so(weights: Path) -> None:
     results = []
     for mode in ("exact", "fast", "folded"):
         words = f"detection.weights={weights}", f"detection.mode={mode}"
-        detector = load_detector(settings(*words), CLASSES, "cpu")
+        detector = resolve_detector(settings(*words)).load(CLASSES, "cpu")
         with torch.inference_mode():
             found, maps = detector.describe(frames, boxes, labels)
             detector.detect(frames)
@@ -186,16 +187,16 @@ def test_fast_mode_is_close_and_says_so(weights: Path) -> None:
         assert float((exact - folded).norm() / exact.norm()) < 1e-5
 
 
-def test_folded_is_what_is_taken_where_nothing_is_said(weights: Path) -> None:
+def test_folded_is_the_default_mode(weights: Path) -> None:
     words = [f"detection.weights={weights}"]
-    plain = detector_identity(settings(*words))
+    plain = resolve_detector(settings(*words))
     assert plain.to_dict()["mode"] == "folded"
-    assert plain == detector_identity(settings(*words, "detection.mode=folded"))
-    assert plain != detector_identity(settings(*words, "detection.mode=exact"))
-    assert detector_identity(detection_of(plain.to_dict(), settings(*words))) == plain
-    names = [name for name, _ in load_detector(settings(*words), CLASSES, "cpu").named_buffers()]
-    assert not any("running_mean" in name for name in names)
-    exact = load_detector(settings(*words, "detection.mode=exact"), CLASSES, "cpu")
+    assert plain == resolve_detector(settings(*words, "detection.mode=folded"))
+    assert plain != resolve_detector(settings(*words, "detection.mode=exact"))
+    assert find_described_detector(plain.to_dict(), settings(*words)) == plain
+    folded = plain.load(CLASSES, "cpu")
+    assert not any("running_mean" in name for name, _ in folded.named_buffers())
+    exact = resolve_detector(settings(*words, "detection.mode=exact")).load(CLASSES, "cpu")
     assert any("running_mean" in name for name, _ in exact.named_buffers())
 
 
@@ -207,7 +208,7 @@ def test_detectron2_that_is_not_there_is_one_sentence(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     words = ("detection.backend=detectron2", f"detection.config={path}", "detection.weights=a.pkl")
     with pytest.raises(UsageError, match=r"not installed; its documentation says: python -m pip"):
-        detector_identity(settings(*words))
+        resolve_detector(settings(*words))
     with pytest.raises(UsageError, match="detectron2's YAML file expected"):
         settings("detection.backend=detectron2")
     with pytest.raises(UsageError, match=r"detection\.depth: not with"):
@@ -232,21 +233,35 @@ def test_detectron2_runs_behind_the_same_detector(tmp_path: Path) -> None:
     torch.save({"model": build_model(cfg).state_dict()}, weights)
     words = ["detection.backend=detectron2", f"detection.config={path}"]
     given = settings(*words, f"detection.weights={weights}")
-    identity = detector_identity(given)
-    assert detector_identity(detection_of(identity.to_dict(), given)) == identity
-    other = detector_identity(
+    detector = resolve_detector(given)
+    assert find_described_detector(detector.to_dict(), given) == detector
+    other = resolve_detector(
         settings(*words, f"detection.weights={weights}", "detection.proposals=9")
     )
-    assert other != identity
-    detector = load_detector(given, CLASSES, "cpu")
+    assert other != detector
+    network = resolve_detector(given).load(CLASSES, "cpu")
     with torch.inference_mode():
-        found, _ = detector.detect(torch.zeros(2, 3, 48, 64, dtype=torch.uint8))
+        found, _ = network.detect(torch.zeros(2, 3, 48, 64, dtype=torch.uint8))
     assert [one.features.shape[1] for one in found] == [2048, 2048]
     with pytest.raises(UsageError, match="NUM_CLASSES 2 expected"):
-        load_detector(given, ("person", "cup"), "cpu")
+        resolve_detector(given).load(("person", "cup"), "cpu")
     torch.save({"model": {"a": torch.zeros(1)}}, weights)
     with pytest.raises(UsageError, match="missing, the first is"):
-        load_detector(given, CLASSES, "cpu")
+        resolve_detector(given).load(CLASSES, "cpu")
     path.write_text("VERSION: 2\nTEAPOT: 1\n")
     with pytest.raises(UsageError, match="settings of detectron2 expected"):
-        detector_identity(given)
+        resolve_detector(given)
+
+
+def test_damaged_descriptions_and_other_weights_are_refused(weights: Path, tmp_path: Path) -> None:
+    files = settings(f"detection.weights={weights}")
+    described = resolve_detector(files).to_dict()
+    for change in ({"preset": "nope"}, {"depth": 34}, {"width": "wide"}, {"teapot": 1}):
+        with pytest.raises(UsageError, match="description of the network's detector damaged"):
+            find_described_detector(described | change, files)
+    with pytest.raises(UsageError, match="description of the network's detector damaged"):
+        find_described_detector({"weights": described["weights"]}, files)
+    with pytest.raises(UsageError, match="the detector of the training"):
+        find_described_detector(described | {"weights": "0" * 64}, files)
+    with pytest.raises(UsageError, match=r"weights that the network was trained on expected"):
+        find_described_detector(described, settings("detection.weights=random"))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.cache.clip import CachedClip, ClipHeader, ClipReader, save_clip
+from pipeline.cache.clip import CachedClip, ClipHeader, save_clip
+from pipeline.cache.reader import ClipReader
 from tools.proofs.benchmarks.timing import time_rounds
 
 PLAIN, OURS = "plain read of the same bytes", "ClipReader.read"

@@ -79,7 +79,7 @@ def benchmark_detector(plan: Plan) -> dict[str, Any]:
     variants["torchvision R-FPN"] = lambda: [
         stock(images[i : i + plan.batch_size]) for i in range(0, len(images), plan.batch_size)
     ]
-    given = _given_boxes(exact, frames, plan.batch_size)
+    given = _given_boxes(frames)
     variants["ours, exact, given boxes"] = lambda: run_given(exact, frames, given)
     with torch.inference_mode():
         gmac = {name: count_gmac(run) for name, run in variants.items() if "compiled" not in name}
@@ -221,7 +221,7 @@ def _stock(plan: Plan) -> FasterRCNN:
     return model.eval().requires_grad_(False).to(plan.device)
 
 
-def _given_boxes(detector: Detector, frames: Tensor, batch_size: int) -> list[Tensor]:
+def _given_boxes(frames: Tensor) -> list[Tensor]:
     """Five boxes per frame, as many as Action Genome has at most in a usual frame."""
     height, width = frames.shape[-2:]
     box = torch.tensor([[0.1, 0.1, 0.6, 0.9], [0.4, 0.5, 0.7, 0.8], [0.0, 0.6, 1.0, 1.0],

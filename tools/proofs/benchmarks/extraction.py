@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from pipeline.cache.clip import CachedClip
-from pipeline.cache.folder import Manifest, store_clip
-from pipeline.config.schema import load_config
+from pipeline.cache.folder import store_clip
+from pipeline.cache.manifest import Manifest
+from pipeline.config.loading import load_config
 from pipeline.datasets import ClipAnnotation, FrameAnnotation
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.decoding.video_frames import VideoFrames
 from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import StageError
-from pipeline.extraction.job import Job, prepare
+from pipeline.extraction.job import ExtractionJob, prepare_extraction
 from pipeline.extraction.local import LocalEngine
 from pipeline.extraction.steps import Examined, Networks, Steps, Task
 from tools.proofs.benchmarks.detector import run_given, run_ours
@@ -75,7 +76,7 @@ def benchmark_extraction(plan: ExtractionPlan) -> dict[str, Any]:
 def _measure(plan: ExtractionPlan, boxes: str, folder: Path) -> dict[str, Any]:
     words = [*plan.words, f"frames.num={plan.num_frames}", f"device={plan.device}"]
     config = load_config(None, [*words, "detection.weights=random"])
-    job = prepare(config, plan.videos, [])
+    job = prepare_extraction(config, plan.videos, [])
     if boxes == "ground-truth":
         config = load_config(None, [*words, "detection.weights=random", f"boxes={boxes}"])
         job = replace(job, config=config)
@@ -83,7 +84,7 @@ def _measure(plan: ExtractionPlan, boxes: str, folder: Path) -> dict[str, Any]:
     steps.cache.mkdir()
     networks = Networks(steps, plan.device)
     found = _examine(job, steps, plan, given=boxes == "ground-truth")
-    held = [list(_decode(steps, one)) for one in found]
+    held = [list(_decode(one)) for one in found]
     clips = [networks.extract(one, _Held(frames)) for one, frames in zip(found, held, strict=True)]
     detector = networks.detector
     batches = [batch.frames.to(plan.device) for frames in held for batch in frames]
@@ -122,28 +123,28 @@ def _measure(plan: ExtractionPlan, boxes: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def _examine(job: Job, steps: Steps, plan: ExtractionPlan, *, given: bool) -> list[Examined]:
+def _examine(
+    job: ExtractionJob, steps: Steps, plan: ExtractionPlan, *, given: bool
+) -> list[Examined]:
     manifest, found = Manifest(steps.cache), []
     for video in job.videos:
         plain = replace(steps, config=load_config(None, [*plan.words]))
         probe = plain.examine(Task(video), manifest)
         if not isinstance(probe, Examined) or probe.request is None:
             raise StageError(f"{video.path}: a video that can be decoded expected")
-        annotation = _annotation(video.video_id, plain, probe, plan) if given else None
+        annotation = _annotation(video.video_id, probe, plan) if given else None
         one = steps.examine(Task(video, annotation), manifest)
         assert isinstance(one, Examined)
         found.append(one)
     return found
 
 
-def _annotation(
-    video_id: str, steps: Steps, probe: Examined, plan: ExtractionPlan
-) -> ClipAnnotation:
+def _annotation(video_id: str, probe: Examined, plan: ExtractionPlan) -> ClipAnnotation:
     """Given boxes in the frames that are taken uniformly."""
     assert probe.request is not None
     probe = replace(probe, request=replace(probe.request, num_uniform=plan.num_frames))
     frames = []
-    for batch in _decode(steps, probe):
+    for batch in _decode(probe):
         boxes = _given(*batch.frames.shape[-2:])
         for index in batch.frame_index.tolist():
             predicates = torch.zeros(len(boxes), 26, dtype=torch.bool)
@@ -156,7 +157,7 @@ def _given(height: int, width: int) -> Tensor:
     return _GIVEN * torch.tensor([width, height, width, height])
 
 
-def _decode(steps: Steps, found: Examined) -> Iterator[VideoFrames]:
+def _decode(found: Examined) -> Iterator[VideoFrames]:
     assert found.request is not None
     with DecodePool(0) as pool, closing(pool.start(found.request)) as stream:
         yield from stream

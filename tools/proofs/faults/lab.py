@@ -20,8 +20,13 @@ from pipeline.runtime.command_line import run_command
 
 #: A detector that knows nothing and takes no time.
 SMALL = (
-    *("detection.weights=random", "detection.depth=26", "detection.width=4"),
-    *("detection.short_side=48", "detection.proposals=10", "frames.num=3", "device=cpu"),
+    "detection.weights=random",
+    "detection.depth=26",
+    "detection.width=4",
+    "detection.short_side=48",
+    "detection.proposals=10",
+    "frames.num=3",
+    "device=cpu",
 )
 #: In a process of its own at each trial would be two seconds for its start.
 IN_PROCESS = "decode.workers=0"
@@ -178,23 +183,21 @@ def left_over(cache: Path) -> list[str]:
     return [path.name for path in cache.iterdir() if "tmp" in path.name]
 
 
-def write_clip(
-    path: Path, seed: int, *, num: int = 12, size: tuple[int, int] = (64, 48), rate: int = 25
-) -> Path:
-    """H.264 of drifting noise, keyframes every eight frames, B-frames, header first."""
+def write_clip(path: Path, seed: int, *, num: int = 12, size: tuple[int, int] = (64, 48)) -> Path:
+    """H.264 of drifting noise at 25 fps, a keyframe every eight frames, B-frames, header first."""
     width, height = size
     rng = np.random.default_rng(seed)
     noise = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
     picture = np.kron(noise, np.ones((8, 8, 1), dtype=np.uint8))[:height, :width]
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=rate)
+        stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "20", "g": "8", "threads": "1"}
         for number in range(num):
             image = np.ascontiguousarray(np.roll(picture, 3 * number, axis=1))
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, rate)
+            frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from pipeline.cache.folder import read_manifest
+from pipeline.cache.manifest import read_manifest
 from tools.proofs.faults.lab import Lab, Process, Tally, left_over, tree
 
 

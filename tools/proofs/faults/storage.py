@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-from pipeline.cache.clip import load_clip
-from pipeline.cache.folder import read_cache_info, read_manifest
+from pipeline.cache.folder import read_cache_info
+from pipeline.cache.listing import list_clips
+from pipeline.cache.manifest import read_manifest
+from pipeline.cache.reader import load_clip
 from pipeline.errors import ItemError, UsageError
 from pipeline.runtime.command_line import EXIT_OK, EXIT_USAGE
-from pipeline.samples.dataset import list_clips
 from tools.cache import main as verify_cache
 from tools.proofs.faults.lab import Lab, Tally, left_over, tree
 
@@ -107,7 +108,7 @@ def _read(cache: Path) -> Content | None:
     try:
         info = read_cache_info(cache)
         rows = read_manifest(cache)
-        clips, _ = list_clips(cache)
+        clips, _ = list_clips(cache, verify=True)
         content: Content = {"": (info,)}
         for clip in clips:
             load_clip(clip.path)

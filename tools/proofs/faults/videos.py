@@ -14,12 +14,12 @@ import av
 import numpy as np
 import torch
 
-from pipeline.cache.folder import Manifest
-from pipeline.config.schema import load_config
+from pipeline.cache.manifest import Manifest
+from pipeline.config.loading import load_config
 from pipeline.datasets.video_files import VideoFile, video_id_of
-from pipeline.decoding import DecodePool, DirectStream, FrameRequest
+from pipeline.decoding import DecodeOptions, DecodePool, DirectStream, FrameRequest
 from pipeline.errors import FailureReason, ItemError
-from pipeline.extraction.job import prepare
+from pipeline.extraction.job import prepare_extraction
 from pipeline.extraction.steps import Outcome, Task
 from pipeline.runtime.files import file_sha256
 from tools.proofs.faults.lab import HANG_S, IN_PROCESS, SMALL, Lab, Tally, tree, write_clip
@@ -64,7 +64,11 @@ def _flip(data: bytearray, lab: Lab, low: int, high: int, number: int) -> None:
 
 
 KINDS: tuple[Callable[[bytearray, Lab], None], ...] = (
-    *(one_bit, many_bits, zeroed, truncated, header),
+    one_bit,
+    many_bits,
+    zeroed,
+    truncated,
+    header,
 )
 
 
@@ -104,7 +108,7 @@ def damage_with_checksums(lab: Lab, number: int) -> Tally:
     """The same, where the videos' SHA-256 are known (`--checksums`)."""
     tally = Tally("damaged videos, --checksums", "every one fails as corrupt-video")
     config = load_config(None, [*SMALL, IN_PROCESS])
-    steps = prepare(config, lab.videos, []).steps(lab.new())
+    steps = prepare_extraction(config, lab.videos, []).steps(lab.new())
     manifest = Manifest(steps.cache)
     for kind, source, path in _damaged(lab, number):
         task = Task(VideoFile(path, "V"), expected_sha256=file_sha256(source))
@@ -138,7 +142,8 @@ def _damaged(lab: Lab, number: int) -> Iterator[tuple[str, Path, Path]]:
 
 
 def _request(path: Path) -> FrameRequest:
-    return FrameRequest(path, file_sha256(path), num_uniform=40, batch_size=8, timeout_s=HANG_S)
+    options = DecodeOptions(timeout_s=HANG_S)
+    return FrameRequest(path, file_sha256(path), options, num_uniform=40, batch_size=8)
 
 
 def _frames(stream: object) -> Frames:

@@ -10,7 +10,7 @@ from detection.build import build_detector
 from detection.detector import Detector
 from detection.layouts import from_jwyang
 from detection.preprocess import preprocess
-from detection.weights import load_state
+from pipeline.weights.loading import load_state
 from relations.boxes import union_boxes
 from relations.spatial_masks import spatial_masks
 

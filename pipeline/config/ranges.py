@@ -1,0 +1,72 @@
+"""Ranges of settings, declared with the field they belong to, and the check of all of them."""
+
+import math
+from collections.abc import Collection
+from dataclasses import field, fields, is_dataclass
+from typing import Any, TypeVar
+
+from pipeline.errors import UsageError
+
+Value = TypeVar("Value")
+
+
+def in_range(
+    low: float, high: float = math.inf, *, above: bool = False, zero: bool = False
+) -> dict[str, Any]:
+    """Metadata of a field that holds a number, or a list of numbers, in a range.
+
+    Args:
+        low: smallest number accepted.
+        high: largest number accepted. Without it, every finite number from `low` on is.
+        above: refuse `low` itself.
+        zero: accept 0 as well.
+
+    Returns:
+        `accepts`, a function of a number, and `says`, the range in words.
+    """
+    if high == math.inf:
+        says = f"{'above' if above else 'at least'} {low}"
+    else:
+        says = f"above {low}, at most {high}" if above else f"{low} to {high}"
+
+    def accepts(number: float) -> bool:
+        is_inside = low <= number <= high and number < math.inf
+        return (is_inside and not (above and number == low)) or (zero and number == 0)
+
+    return {"accepts": accepts, "says": f"0 or {says}" if zero else says}
+
+
+def ranged(
+    default: Value, low: float, high: float = math.inf, *, above: bool = False, zero: bool = False
+) -> Value:
+    """A field of a dataclass with a default and a range; for the other arguments see `in_range`."""
+    return field(default=default, metadata=in_range(low, high, above=above, zero=zero))
+
+
+def one_of(default: Value, choices: Collection[Any]) -> Value:
+    """A field of a dataclass that holds one of the choices."""
+    says = f"one of {', '.join(map(str, choices))}"
+    return field(default=default, metadata={"accepts": choices.__contains__, "says": says})
+
+
+def check_ranges(settings: Any, prefix: str = "") -> None:
+    """Check every field of a dataclass, and of the dataclasses in it, against its range.
+
+    None is in every range. NaN is refused everywhere, also where no range is declared.
+
+    Args:
+        settings: instance of a dataclass.
+        prefix: precedes names of fields in the message, such as `train.`.
+
+    Raises:
+        UsageError: for the first value out of its range.
+    """
+    for item in fields(settings):
+        name, value = f"{prefix}{item.name}", getattr(settings, item.name)
+        if is_dataclass(value):
+            check_ranges(value, f"{name}.")
+        accepts, says = item.metadata.get("accepts"), item.metadata.get("says", "a number")
+        for one in value if isinstance(value, list) else [value]:
+            is_nan = isinstance(one, float) and math.isnan(one)
+            if is_nan or not (one is None or accepts is None or accepts(one)):
+                raise UsageError(f"{name}: {says} expected, got {one!r}")

@@ -1,0 +1,125 @@
+"""`failures.jsonl`: why items have no result."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from logging import Logger
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import RETRYABLE, FailureReason, ItemError
+from pipeline.runtime.files import append_line, write_atomically
+from pipeline.runtime.writers import folder_lock
+
+
+def log_failure(logger: Logger, item: str, error: ItemError) -> None:
+    """Log why an item failed."""
+    logger.error("%s failed: %s: %s", item, error.reason.value, error)
+
+
+class Failures:
+    """`failures.jsonl` of a folder: one line per item that has no result now.
+
+    Others may write to the folder as well: a change reads the file again and changes one line.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._path = folder, folder / "failures.jsonl"
+        self._seen: tuple[int, int, int] | None = None
+        self._rows = self._read()
+
+    def known(self, item: str) -> dict[str, Any] | None:
+        """The line of an item that failed before."""
+        return self._rows.get(item)
+
+    def add(
+        self,
+        item: str,
+        error: ItemError,
+        *,
+        stage: str,
+        sha256: str = "",
+        fingerprint: str = "",
+        videos: Path | None = None,
+    ) -> None:
+        """Record a failure.
+
+        Args:
+            item: what failed.
+            error: why.
+            stage: in which it failed.
+            sha256: of its bytes; empty where unknown.
+            fingerprint: SHA-256 over everything else that determines the failure.
+            videos: the folder of the item, for a stage that reads several.
+        """
+        row = {
+            "id": item,
+            "stage": stage,
+            "reason": FailureReason(error.reason).value,
+            "message": " ".join(str(error).split())[:500],
+            "retryable": error.reason in RETRYABLE,
+            "attempts": int(self._rows.get(item, {}).get("attempts", 0)) + 1,
+            "input_sha256": sha256,
+            "settings": fingerprint,
+        } | ({"videos": str(videos.absolute())} if videos else {})
+        if item in self._rows:
+            self._change(lambda rows: rows.update({item: row}))
+        else:
+            with folder_lock(self._folder):
+                append_line(self._path, json.dumps(row, sort_keys=True))
+        self._rows[item] = row
+
+    def remove(self, item: str) -> None:
+        """Forget an item that has a result now."""
+        if self._state() != self._seen:  # another writer's failure may be of this item
+            self._rows = self._read()
+        if self._rows.pop(item, None) is not None:
+            self._change(lambda rows: rows.pop(item, None))
+
+    def keep_only(self, items: set[str], *, videos: Path | None = None) -> None:
+        """Forget items that are no longer there.
+
+        Args:
+            items: those that are.
+            videos: of that folder; what failed in others is kept.
+        """
+        mine = None if videos is None else str(videos.absolute())
+        gone = {
+            item
+            for item, row in self._rows.items()
+            if item not in items and (mine is None or row.get("videos", mine) == mine)
+        }
+        for item in gone:
+            del self._rows[item]
+        if gone:
+            self._change(lambda rows: [rows.pop(item, None) for item in gone])
+
+    def replace(self, failed: Mapping[str, ItemError], *, stage: str, logger: Logger) -> None:
+        """Record the failures of a stage that tries all items anew, and log them."""
+        self.keep_only(set(failed))
+        for item, error in sorted(failed.items()):
+            log_failure(logger, item, error)
+            self.add(item, error, stage=stage)
+
+    def _change(self, change: Callable[[dict[str, dict[str, Any]]], object]) -> None:
+        with folder_lock(self._folder):
+            rows = self._read()
+            change(rows)
+            lines = [json.dumps(row, sort_keys=True) + "\n" for row in rows.values()]
+            write_atomically(self._path, "".join(lines).encode())
+
+    def _state(self) -> tuple[int, int, int] | None:
+        with suppress(OSError):
+            found = self._path.stat()
+            return found.st_ino, found.st_size, found.st_mtime_ns
+        return None
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        self._seen = self._state()
+        rows: dict[str, dict[str, Any]] = {}
+        if self._path.is_file():
+            for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
+                with suppress(ValueError, KeyError, TypeError, RecursionError):
+                    row = json.loads(line)
+                    rows[str(row["id"])] = row
+        return rows

@@ -1,0 +1,159 @@
+"""The training loop of LaIAR over epochs."""
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from model.criterion import LaIARCriterion
+from pipeline.errors import StageError
+from pipeline.evaluation.metrics import charades_map
+from pipeline.evaluation.scoring import Scores, score_clips
+from pipeline.explanation.naming import build_bank, calibrate
+from pipeline.runtime.files import write_json
+from pipeline.runtime.progress import duration
+from pipeline.samples.dataset import ClipDataset, batches
+from pipeline.training.job import TrainingJob
+from pipeline.training.learner import Learner
+from pipeline.training.log import TrainingLog
+from pipeline.training.state import STATE_FILE
+from pipeline.weights.run_folder import CALIBRATION, load_weights, save_bank, save_weights
+
+LOGGER = logging.getLogger("train")
+
+
+class Training:
+    """Trains a network, names its tokens and calibrates the names.
+
+    `state.pt` holds the last epoch, `model.safetensors` the one with the highest mAP on the
+    validation split; without such videos the last.
+
+    Args:
+        job: what is trained.
+        run: folder to write.
+        device: device of the network.
+    """
+
+    def __init__(self, job: TrainingJob, run: Path, device: torch.device) -> None:
+        self.job, self.run_folder, self.device = job, run, device
+        self.settings = job.config.train
+        self.data = job.dataset(job.training, seed=self.settings.seed)
+        torch.manual_seed(self.settings.seed)
+        model = job.card.build().to(device)
+        criterion = LaIARCriterion(job.config.loss)
+        steps = -(-len(self.data) // self.settings.batch_size)
+        self.learner = Learner(model, criterion, self.settings, device, steps)
+
+    def run(self) -> list[str]:
+        """Train the missing epochs, then write the label bank and the calibration.
+
+        Returns:
+            Warnings about the selection: EMPTY_SELECTION, WHOLE_SELECTION.
+        """
+        learner, run, epochs = self.learner, self.run_folder, self.settings.epochs
+        if (run / STATE_FILE).is_file():
+            learner.load(run, self.job.fingerprint)
+            done = learner.progress.epoch
+            if done == epochs and (run / CALIBRATION).is_file():
+                print(f"nothing to do: {run} has its {epochs} epochs")
+                return []
+            LOGGER.info("resuming after epoch %d of %d", done, epochs)
+        else:
+            save_weights(run, learner.model)
+            learner.save(run, self.job.fingerprint)
+        log = TrainingLog(run, tensorboard=self.settings.tensorboard)
+        log.rewind(learner.progress.step, learner.progress.epoch)
+        start, first = time.time(), learner.progress.epoch
+        for epoch in range(first, epochs):
+            row = self._epoch(epoch, log)
+            seconds = (time.time() - start) / (epoch + 1 - first) * (epochs - epoch - 1)
+            LOGGER.info("%s; about %s left", _sentence(row, epochs), duration(seconds))
+        log.close()
+        return self._finish()
+
+    def _epoch(self, epoch: int, log: TrainingLog) -> dict[str, Any]:
+        learner, s, start = self.learner, self.settings, time.time()
+        self.data.epoch = epoch
+        losses, kept = [], []
+        with tqdm(total=len(self.data), desc=f"epoch {epoch + 1}/{s.epochs}", disable=None) as bar:
+            for batch in batches(self.data, s.batch_size, workers=s.workers, order_seed=s.seed):
+                if batch.failed:
+                    raise StageError(f"{batch.failed[0][1]}; it was readable when training began")
+                step = learner.progress.step
+                row = learner.step(batch)
+                log.add("step", step=step, epoch=epoch + 1, videos=len(batch.video_ids), **row)
+                losses.append(row["loss"])
+                kept.append(row["kept"])
+                bar.update(len(batch.video_ids))
+                bar.set_postfix(loss=f"{row['loss']:.4f}", kept=f"{row['kept']:.1f}")
+        value = self._validate()
+        # The best weights and the log come before the checkpoint: a training that is killed in
+        # between repeats the epoch, and writes both again.
+        if learner.progress.end_epoch(value):
+            save_weights(self.run_folder, learner.model)
+        summary: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "step": learner.progress.step,
+            "loss": sum(losses) / len(losses),
+            "kept": sum(kept) / len(kept),
+            "validation_map": value,
+            "best_epoch": learner.progress.best_epoch,
+            "seconds": round(time.time() - start, 3),
+        }
+        log.add("epoch", **summary)
+        learner.save(self.run_folder, self.job.fingerprint)
+        return summary
+
+    def _validate(self) -> float | None:
+        """The mAP that `evaluate --split validation` gives; None without labelled videos."""
+        scores = self._score(self.job.dataset(self.job.validation, relations=False))
+        value = charades_map(scores.scores, scores.labels).map
+        return None if math.isnan(value) else value
+
+    def _score(self, data: ClipDataset) -> Scores:
+        s = self.settings
+        return score_clips(
+            self.learner.model, data, self.device, batch_size=s.batch_size, workers=s.workers
+        )
+
+    def _finish(self) -> list[str]:
+        model, card, s = self.learner.model, self.job.card, self.settings
+        load_weights(self.run_folder, model)
+        sizes = {"batch_size": s.batch_size, "workers": s.workers}
+        bank = build_bank(
+            model,
+            self.job.dataset(self.job.training),
+            self.device,
+            num_objects=len(card.cache.objects),
+            **sizes,
+        )
+        save_bank(self.run_folder, bank)
+        groups = tuple(card.cache.predicate_groups)
+        named = self.job.dataset(self.job.validation)
+        tree = calibrate(model, bank, named, self.device, groups=groups, **sizes)
+        write_json(self.run_folder / CALIBRATION, tree)
+        clips = self.job.validation or self.job.training
+        warnings = self._score(self.job.dataset(clips, relations=False)).warnings
+        for warning in warnings:
+            LOGGER.warning("%s", SELECTION_WARNINGS[warning])
+        return warnings
+
+
+SELECTION_WARNINGS = {
+    "EMPTY_SELECTION": "EMPTY_SELECTION: the network keeps no token of any video, so that [class] "
+    "alone decides; lower loss.selection, raise train.selection_warmup, or sum over classes "
+    "(loss.reduction=sum)",
+    "WHOLE_SELECTION": "WHOLE_SELECTION: the network keeps every token of every video, so that the "
+    "selection explains nothing; raise loss.selection or train.selector_lr",
+}
+
+
+def _sentence(row: dict[str, Any], epochs: int) -> str:
+    value = row["validation_map"]
+    validation = "" if value is None else f", validation mAP {value:.4f}"
+    kept = f"{row['kept']:.1f} tokens kept"
+    return f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}, {kept}{validation}"
