@@ -113,10 +113,10 @@ class DTFormer(nn.Module):
 
     def _encode(self, x: Tensor, mask: Tensor, selection: Selection, *, gather: bool) -> Tensor:
         gate = selection.gate.to(x.dtype)
-        masks = self.settings.discard == "mask"
-        keys = (gate if masks else mask.to(x.dtype)).flatten(1)  # (B, T K)
+        masked = self.settings.discard == "mask"
+        keys = (gate if masked else mask.to(x.dtype)).flatten(1)  # (B, T K)
         x = (x * gate[..., None]).flatten(1, 2)  # (B, T K, D)
-        if gather and masks:
+        if gather and masked:
             x, kept = left_align(x, selection.keep.flatten(1))  # (B, L, D), (B, L)
             keys = kept.to(x.dtype)
         first = self.class_token.to(x.dtype).expand(len(x), 1, -1)

@@ -1,14 +1,20 @@
 """A small synthetic world and its cache, made once."""
 
 import csv
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline import extract
 from tools import synthesize
 from tools.demo import WORLD
+
+# Tensors in tests are so small that several threads take longer than one (docs/training.md).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 CONFIG = "configs/world.yaml"
 #: Annotated boxes under an untrained detector, smaller still than the demo's.

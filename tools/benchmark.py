@@ -21,6 +21,7 @@ from tools.proofs.benchmarks.extraction import (
     print_extraction,
 )
 from tools.proofs.benchmarks.relations import RelationPlan, benchmark_relations, print_relations
+from tools.proofs.benchmarks.training import TrainingPlan, benchmark_training, print_training
 
 EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
 
@@ -28,10 +29,10 @@ EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
 def main(argv: list[str]) -> int:
     """Run a benchmark; returns the exit code."""
     parser = common_parser("python -m tools.benchmark", __doc__ or "", EXAMPLE, has_settings=False)
-    parser.add_argument("name", choices=["detector", "relations", "extract", "cache"])
+    parser.add_argument("name", choices=["detector", "relations", "train", "extract", "cache"])
     parser.add_argument("--video", type=Path, help="frames of this video (default: smooth noise)")
     parser.add_argument("--num-frames", type=int, default=10, help="of a video, for relations")
-    parser.add_argument("--num-videos", type=int, default=4, help="for relations and cache")
+    parser.add_argument("--num-videos", type=int, default=4, help="for relations, train, cache")
     parser.add_argument(
         "--max-pairs", type=int, default=6, help="in a frame, for relations and cache"
     )
@@ -39,6 +40,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--short-side", type=int, default=600)
     parser.add_argument("--depth", type=int, default=101)
     parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256], help="for train")
     parser.add_argument("--batch-size", type=int, help="of ours (default: 1, on a GPU 16)")
     parser.add_argument("--videos", type=Path, help="folder, for extract")
     parser.add_argument("--preset", help="of the detector, for extract")
@@ -62,6 +64,7 @@ def main(argv: list[str]) -> int:
             args.width,
             args.short_side,
             *args.frame_size,
+            *args.widths,
         )
         < 1
     ):
@@ -71,7 +74,13 @@ def main(argv: list[str]) -> int:
     if args.json and not args.json.resolve().parent.is_dir():
         raise UsageError(f"--json: a file in a folder that is there expected, got {args.json}")
     device = pick_device(args.device)
-    run = {"relations": _relations, "extract": _extract, "cache": _cache, "detector": _detector}
+    run = {
+        "relations": _relations,
+        "train": _train,
+        "extract": _extract,
+        "cache": _cache,
+        "detector": _detector,
+    }
     result = run[args.name](args, device)
     if args.json:
         write_json(args.json, result)
@@ -86,6 +95,16 @@ def _relations(args: Any, device: torch.device) -> dict[str, Any]:
     result = benchmark_relations(plan) | {"machine": _machine(device), "seed": plan.seed}
     _print_machine(result)
     print_relations(result)
+    return result
+
+
+def _train(args: Any, _device: torch.device) -> dict[str, Any]:
+    numbers = tuple(sorted({1, torch.get_num_threads()}))
+    plan = TrainingPlan(tuple(args.widths), args.num_videos, numbers, args.rounds)
+    machine = _machine(torch.device("cpu"))
+    result = benchmark_training(plan) | {"machine": machine, "seed": plan.seed}
+    _print_machine(result)
+    print_training(result)
     return result
 
 

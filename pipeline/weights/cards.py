@@ -131,22 +131,18 @@ def save_carded(path: Path, state: Mapping[str, Tensor], card: Card, *, half: bo
         if not name.endswith("num_batches_tracked"):
             value = value.detach().cpu().float().clone(memory_format=torch.contiguous_format)
             kept[name] = value.half() if half else value
-            _check_storable(path, name, kept[name])
+            if not bool(torch.isfinite(kept[name]).all()):
+                raise StageError(
+                    f"{path}: finite numbers of {'float16' if half else 'float32'} expected, those "
+                    f"of {name} are not; if a training diverged, lower its learning rate, and "
+                    "store weights beyond float16 without half"
+                )
     tree = card.to_dict()
     data = save(kept, {"card": json.dumps(tree, sort_keys=True)})
     sha256 = hashlib.sha256(data).hexdigest()
     write_atomically(path, data)
     write_json(path.with_suffix(".json"), tree | {"sha256": sha256})
     return sha256
-
-
-def _check_storable(path: Path, name: str, value: Tensor) -> None:
-    if not bool(torch.isfinite(value).all()):
-        kind = str(value.dtype).removeprefix("torch.")
-        raise StageError(
-            f"{path}: finite numbers of {kind} expected, those of {name} are not; if a training "
-            "diverged, lower its learning rate, and store weights beyond float16 without half"
-        )
 
 
 def checked_sha256(path: Path, setting: str) -> str:

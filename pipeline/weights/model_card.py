@@ -7,6 +7,7 @@ from model.build import build_laiar
 from model.laiar import LaIAR
 from model.settings import LaIARSettings
 from pipeline.cache.folder import FOLDER_SCHEMA, CacheInfo
+from pipeline.config.schema import UnionKind
 from pipeline.weights.cards import Card
 from relations.settings import MAX_LAYERS, MAX_SIZE
 
@@ -44,6 +45,8 @@ class ModelCard(Card):
         card = super().from_dict(tree)
         if tree["cache"].get("schema") != FOLDER_SCHEMA:
             raise ValueError(f"cache.schema: {FOLDER_SCHEMA} expected")
+        if card.cache.settings.union not in UnionKind.__members__:
+            raise ValueError(f"cache.settings.union: {' or '.join(UnionKind.__members__)} expected")
         for name, value in (vars(card) | vars(card.settings)).items():
             high = MAX_LAYERS if name == "layers" else MAX_SIZE
             if isinstance(value, int | float) and value > high:

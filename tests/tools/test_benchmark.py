@@ -67,6 +67,19 @@ def test_clocks_and_counters() -> None:
     assert memory.peak is None or memory.peak > 0.5 * len(block)
 
 
+def test_a_training_step_by_number_of_threads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, before = tmp_path / "b.json", torch.get_num_threads()
+    words = ["train", "--widths", "8", "16", "--num-videos", "2", "--rounds", "1"]
+    assert benchmark.main([*words, "--json", str(path)]) == 0
+    assert torch.get_num_threads() == before
+    rows = json.loads(path.read_text())["ms_per_step"]
+    assert sorted(rows) == ["16", "8"]
+    assert all(value > 0 for row in rows.values() for value in row.values())
+    assert "width" in capsys.readouterr().out
+
+
 def test_extraction_against_its_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     videos, path = tmp_path / "videos", tmp_path / "b.json"
     videos.mkdir()

@@ -193,6 +193,7 @@ def test_missing_and_unknown_fields_are_named(kind: type[Card]) -> None:
         ({"cache": {"classes": []}}, "expected, got"),
         ({"cache": {"predicate_groups": []}}, "expected, got"),
         ({"cache": {"schema": "laiar.cache/0"}}, r"cache\.schema: laiar\.cache/1 expected"),
+        ({"cache": {"settings": {"boxes": "detected", "union": "x"}}}, "full or conv256 or none"),
         ({"training": {"seed": "x"}}, r"training\.seed: a number expected"),
     ],
 )

@@ -1,0 +1,100 @@
+"""Speed of a training step of LaIAR with one thread and with several."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from model.build import build_laiar
+from model.criterion import CriterionSettings, LaIARCriterion
+from model.settings import LaIARSettings
+from model.tokens import TokenBatch
+from pipeline.config.schema import TrainConfig
+from pipeline.samples.dataset import SampleBatch
+from pipeline.training.learner import Learner
+from tools.proofs.benchmarks.timing import time_rounds
+
+GROUPS = {"attention": 3, "spatial": 6, "contacting": 17}
+NUM_OBJECTS, NUM_CLASSES = 36, 157
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What is measured.
+
+    Attributes:
+        widths: D of the networks; each has four layers and box features 4 D wide, as in the published network.
+        num_videos: per step; T is 16, K is 8.
+        threads: numbers of threads.
+        rounds: measured turns.
+        seed: of weights and features.
+    """
+
+    widths: tuple[int, ...]
+    num_videos: int
+    threads: tuple[int, ...]
+    rounds: int
+    seed: int = 0
+
+
+def benchmark_training(plan: TrainingPlan) -> dict[str, Any]:
+    """Measure on the CPU; milliseconds per step by width and number of threads, best round."""
+    before, rows = torch.get_num_threads(), {}
+    for width in plan.widths:
+        learner, batch = _learner(plan, width), _batch(plan, 4 * width)
+        variants = {str(n): partial(_step, learner, batch, n) for n in plan.threads}
+        timed = time_rounds(variants, plan.rounds, torch.device("cpu"))
+        rows[str(width)] = {n: 1e3 * min(measured.seconds) for n, measured in timed.items()}
+    torch.set_num_threads(before)
+    return {"videos": plan.num_videos, "ms_per_step": rows}
+
+
+def print_training(result: dict[str, Any]) -> None:
+    """Print the table."""
+    print(f"one step on {result['videos']} videos, ms; the best round counts\n")
+    rows = result["ms_per_step"]
+    numbers = list(next(iter(rows.values())))
+    print(f"{'width':>6}" + "".join(f"{n + ' threads':>12}" for n in numbers) + f"{'ratio':>8}")
+    for width, row in rows.items():
+        ratio = row[numbers[-1]] / row[numbers[0]]
+        print(f"{width:>6}" + "".join(f"{row[n]:12.1f}" for n in numbers) + f"{ratio:8.2f}")
+    print(f"\nratio: {numbers[-1]} threads / {numbers[0]} threads")
+
+
+def _step(learner: Learner, batch: SampleBatch, threads: int) -> None:
+    torch.set_num_threads(threads)
+    learner.progress.step = 0
+    learner.step(batch)
+
+
+def _learner(plan: TrainingPlan, width: int) -> Learner:
+    torch.manual_seed(plan.seed)
+    model = build_laiar(
+        num_classes=NUM_CLASSES,
+        num_objects=NUM_OBJECTS,
+        group_sizes=GROUPS,
+        box_features=4 * width,
+        union_channels=2 * width,
+        settings=LaIARSettings(dim=width, part_width=width, union_width=max(width // 2, 2)),
+    )
+    criterion = LaIARCriterion(CriterionSettings(reduction="sum"))
+    return Learner(model, criterion, TrainConfig(), torch.device("cpu"), steps_per_epoch=100)
+
+
+def _batch(plan: TrainingPlan, features: int) -> SampleBatch:
+    g = torch.Generator().manual_seed(plan.seed)
+    mask = torch.rand(plan.num_videos, 16, 8, generator=g) < 0.8
+    M = int(mask.sum())
+    tokens = TokenBatch(
+        mask=mask,
+        human_features=torch.randn(M, features, generator=g).relu(),
+        object_features=torch.randn(M, features, generator=g).relu(),
+        union_features=torch.randn(M, features // 2, 7, 7, generator=g).relu(),
+        spatial_masks=torch.rand(M, 2, 27, 27, generator=g) - 0.5,
+        human_labels=torch.zeros(M, dtype=torch.int64),
+        object_labels=torch.randint(1, NUM_OBJECTS, (M,), generator=g),
+        predicates=(torch.rand(M, sum(GROUPS.values()), generator=g) > 0.9).float(),
+    )
+    labels = (torch.rand(plan.num_videos, NUM_CLASSES, generator=g) > 0.95).float()
+    return SampleBatch(tuple(f"V{i}" for i in range(plan.num_videos)), tokens, labels, ())
