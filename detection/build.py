@@ -2,10 +2,11 @@
 
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detection.detector import Detector
 from detection.presets import PRESETS, Preset, adapt
@@ -132,17 +133,15 @@ def seed_weights(detector: nn.Module, seed: int) -> None:
     bottleneck by 1/4, so that activations neither vanish nor explode. The classifier's rows are
     centred and wide enough that some classes pass the score threshold.
     """
-    with torch.no_grad():
-        for name, value in detector.named_parameters():
-            generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
-            noise = torch.randn(value.shape, generator=generator)
-            value.copy_(_scaled(name, noise))
-        for module in detector.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.reset_running_stats()
+
+    def filled(name: str, value: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
+        return _scaled(name, torch.randn(value.shape, generator=generator))
+
+    _fill(detector, filled)
 
 
-def _scaled(name: str, noise: torch.Tensor) -> torch.Tensor:
+def _scaled(name: str, noise: Tensor) -> Tensor:
     if noise.ndim == 1:
         if name.endswith("bias"):
             return 0.05 * noise
@@ -166,20 +165,21 @@ def init_weights(detector: nn.Module, seed: int) -> None:
     zeros for norms, zeros for biases.
     """
     generator = torch.Generator().manual_seed(seed)
+
+    def filled(name: str, value: Tensor) -> Tensor:
+        if value.ndim == 1:  # a norm's weight, or a bias
+            return torch.full_like(value, 1.0 if name.endswith("weight") else 0.0)
+        narrow = {"cls_score": 0.01, "bbox_pred": 0.01 if name.startswith("rpn") else 0.001}
+        std = narrow.get(name.split(".")[1], math.sqrt(2 / value[0].numel()))
+        return std * torch.randn(value.shape, generator=generator)
+
+    _fill(detector, filled)
+
+
+def _fill(detector: nn.Module, filled: Callable[[str, Tensor], Tensor]) -> None:
     with torch.no_grad():
         for name, value in detector.named_parameters():
-            if value.ndim == 1:
-                value.fill_(1.0 if is_norm_weight(name) else 0.0)
-                continue
-            narrow = {"cls_score": 0.01, "bbox_pred": 0.01 if name.startswith("rpn") else 0.001}
-            std = narrow.get(name.split(".")[1], math.sqrt(2 / value[0].numel()))
-            noise = torch.randn(value.shape, generator=generator)
-            value.copy_(std * noise)
+            value.copy_(filled(name, value))
         for module in detector.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.reset_running_stats()
-
-
-def is_norm_weight(name: str) -> bool:
-    """Whether a vector is a norm's weight rather than a bias."""
-    return name.endswith("weight")

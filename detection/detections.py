@@ -1,6 +1,6 @@
 """What a detector says of one frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -58,15 +58,8 @@ class Detections:
 
     def __getitem__(self, rows: Tensor) -> "Detections":
         """Select rows by a boolean mask or int64 indices."""
-        return Detections(
-            self.boxes[rows],
-            self.labels[rows],
-            self.scores[rows],
-            self.distribution[rows],
-            self.features[rows],
-            self.image_size,
-            self.feature_source,
-        )
+        names = ("boxes", "labels", "scores", "distribution", "features")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
     @classmethod
     def empty(

@@ -51,12 +51,7 @@ class Detector(nn.Module):
     """
 
     def __init__(
-        self,
-        trunk: nn.Module,
-        rpn: nn.Module,
-        roi_head: nn.Module,
-        *,
-        preset: Preset,
+        self, trunk: nn.Module, rpn: nn.Module, roi_head: nn.Module, *, preset: Preset
     ) -> None:
         super().__init__()
         self.trunk = cast(Trunk | PyramidTrunk, trunk)

@@ -101,10 +101,7 @@ class _Proposer(nn.Module):
         self.generator, self.names = generator, list(names)
 
     def forward(
-        self,
-        maps: Sequence[Tensor],
-        padded_size: tuple[int, int],
-        sizes: Sequence[tuple[int, int]],
+        self, maps: Sequence[Tensor], padded_size: tuple[int, int], sizes: Sequence[tuple[int, int]]
     ) -> list[Float[Tensor, "_ 4"]]:
         from detectron2.structures import ImageList
 
@@ -124,12 +121,11 @@ class _Heads(nn.Module):
         self.has_res5 = hasattr(heads, "res5")
         own = heads.in_features if self.has_res5 else heads.box_in_features
         self.rows = [list(names).index(name) for name in own]
-        pooler = heads.pooler if self.has_res5 else heads.box_pooler
+        self.pooler = heads.pooler if self.has_res5 else heads.box_pooler
         rules = config.MODEL.ROI_BOX_HEAD
-        shapes = [level.spatial_scale for level in pooler.level_poolers]
-        self.pooler = pooler
+        scales = [level.spatial_scale for level in self.pooler.level_poolers]
         self.union_pooler = ROIPooler(
-            UNION_SIZE, shapes, rules.POOLER_SAMPLING_RATIO, rules.POOLER_TYPE
+            UNION_SIZE, scales, rules.POOLER_SAMPLING_RATIO, rules.POOLER_TYPE
         )
         self.feature_width = heads.box_predictor.cls_score.in_features
         self.num_classes = heads.num_classes
@@ -138,11 +134,9 @@ class _Heads(nn.Module):
     def _channels(self, config: Any, heads: Any) -> int:
         if self.has_res5:
             return int(heads.res5[0].conv1.in_channels)
-        channels = (
-            heads.box_head.input_shape.channels if hasattr(heads.box_head, "input_shape") else None
-        )
-        if channels is not None:
-            return int(channels)
+        shape = getattr(heads.box_head, "input_shape", None)
+        if shape is not None and shape.channels is not None:
+            return int(shape.channels)
         first = next(iter(heads.box_head.parameters()))
         size = config.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION
         return int(first.shape[1] if first.ndim == 4 else first.shape[1] // size**2)
@@ -160,21 +154,17 @@ class _Heads(nn.Module):
     def _pool(self, pooler: Any, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         from detectron2.structures import Boxes
 
-        pooled: Tensor = pooler([maps[row] for row in self.rows], [Boxes(b) for b in boxes])
-        return pooled.float()
+        return pooler([maps[row] for row in self.rows], [Boxes(b) for b in boxes]).float()
 
     def features(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:
         if not len(pooled):
             return pooled.new_zeros(0, self.feature_width)
         if self.has_res5:
-            result: Tensor = self.heads.res5(pooled).mean(dim=[2, 3])
-            return result
-        result = self.heads.box_head(pooled)
-        return result.flatten(1)
+            return self.heads.res5(pooled).mean(dim=[2, 3])
+        return self.heads.box_head(pooled).flatten(1)
 
     def cls_score(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N L"]:
-        logits: Tensor = self.heads.box_predictor.cls_score(features)
-        return logits.roll(1, 1)
+        return self.heads.box_predictor.cls_score(features).roll(1, 1)
 
     def bbox_pred(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N L4"]:
         deltas: Tensor = self.heads.box_predictor.bbox_pred(features)

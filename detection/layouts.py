@@ -104,14 +104,14 @@ def from_jwyang(state: Mapping[str, Tensor]) -> State:
 
 def from_detectron2_c4(state: Mapping[str, Tensor]) -> State:
     """detectron2, ResNet C4 with `Res5ROIHeads`; ValueError for a name of another layout."""
-    renamed = _rename(state, (_DETECTRON2_C4, _DETECTRON2_BLOCKS), "detectron2's R-CNN C4")
-    return _background_first(renamed)
+    rules = (_DETECTRON2_C4, _DETECTRON2_BLOCKS)
+    return _background_first(_rename(state, rules, "detectron2's R-CNN C4"))
 
 
 def from_detectron2_fpn(state: Mapping[str, Tensor]) -> State:
     """detectron2, ResNet FPN with two linear layers; ValueError for a name of another layout."""
-    renamed = _rename(state, (_DETECTRON2_FPN, _DETECTRON2_BLOCKS), "detectron2's R-CNN FPN")
-    return _background_first(renamed)
+    rules = (_DETECTRON2_FPN, _DETECTRON2_BLOCKS)
+    return _background_first(_rename(state, rules, "detectron2's R-CNN FPN"))
 
 
 def from_torchvision_fpn(state: Mapping[str, Tensor]) -> State:
@@ -148,17 +148,9 @@ def measure_network(state: Mapping[str, Tensor]) -> tuple[NetworkSize, int]:
     """
     body = "trunk.body." if "trunk.body.conv1.weight" in state else "trunk."
     try:
-        blocks = [
-            len(
-                [
-                    n
-                    for n in state
-                    if re.fullmatch(rf"{re.escape(body)}{stage}\.\d+\.bn1\.weight", n)
-                ]
-            )
-            for stage in ("layer1", "layer2", "layer3")
-        ]
-        depth = next(d for d, counts in STAGES.items() if list(counts[:3]) == blocks)
+        firsts = [re.compile(rf"{re.escape(body)}layer{i}\.\d+\.bn1\.weight") for i in (1, 2, 3)]
+        blocks = tuple(len(list(filter(first.fullmatch, state))) for first in firsts)
+        depth = next(d for d, counts in STAGES.items() if counts[:3] == blocks)
         fpn = body == "trunk.body."
         return NetworkSize(
             depth=depth,
@@ -207,11 +199,9 @@ def _rename(state: Mapping[str, Tensor], steps: Sequence[_Rules], whose: str) ->
 
 def _background_first(state: State) -> State:
     """Background from the last class to the first; its box deltas, which nothing reads, are 0."""
-    for name in ("roi_head.cls_score.weight", "roi_head.cls_score.bias"):
-        if name in state:
-            state[name] = state[name].roll(1, 0)
-    for name in ("roi_head.bbox_pred.weight", "roi_head.bbox_pred.bias"):
-        if name in state:
-            deltas = state[name]
-            state[name] = torch.cat([deltas.new_zeros((4, *deltas.shape[1:])), deltas])
+    for name, value in state.items():
+        if name.startswith("roi_head.cls_score."):
+            state[name] = value.roll(1, 0)
+        elif name.startswith("roi_head.bbox_pred."):
+            state[name] = torch.cat([value.new_zeros((4, *value.shape[1:])), value])
     return state

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from detection.box_coder import encode_boxes
 from detection.detector import Detector
 from detection.matching import NEGATIVE, match_boxes, sample_balanced
+from detection.rpn import AnchorScores
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,7 @@ class Targets:
 
 
 class DetectionLoss(nn.Module):
-    """A detector with its four losses.
-
-    Args:
-        detector: trained in place.
-        settings: sampling.
-    """
+    """A detector, trained in place, with its four losses."""
 
     def __init__(self, detector: Detector, settings: LossSettings | None = None) -> None:
         super().__init__()
@@ -96,23 +92,17 @@ class DetectionLoss(nn.Module):
         """
         maps = self.detector.trunk(images)
         scored = self.detector.rpn.score(maps, (images.shape[2], images.shape[3]))
-        losses = self._rpn_losses(scored.logits, scored.deltas, scored.anchors, targets)
+        losses = self._rpn_losses(scored, targets)
         with torch.no_grad():
             proposals = self.detector.rpn.propose(
                 scored, sizes, pre_nms=self.settings.pre_nms, post_nms=self.settings.post_nms
             )
         return losses | self._roi_losses(maps, proposals, targets)
 
-    def _rpn_losses(
-        self,
-        level_logits: list[Tensor],
-        level_deltas: list[Tensor],
-        level_anchors: list[Tensor],
-        targets: Sequence[Targets],
-    ) -> dict[str, Tensor]:
+    def _rpn_losses(self, scored: AnchorScores, targets: Sequence[Targets]) -> dict[str, Tensor]:
         rules, offset = self.settings, self.detector.preset.pixel_offset
-        anchors = torch.cat(level_anchors)
-        logits, deltas = torch.cat(level_logits, 1), torch.cat(level_deltas, 1)
+        anchors = torch.cat(scored.anchors)
+        logits, deltas = torch.cat(scored.logits, 1), torch.cat(scored.deltas, 1)
         class_loss, box_loss = logits.new_zeros(()), logits.new_zeros(())
         for t, target in enumerate(targets):
             match = match_boxes(
@@ -143,12 +133,8 @@ class DetectionLoss(nn.Module):
         self, maps: Sequence[Tensor], proposals: list[Tensor], targets: Sequence[Targets]
     ) -> dict[str, Tensor]:
         head, offset = self.detector.roi_head, self.detector.preset.pixel_offset
-        boxes, labels, goals = [], [], []
-        for proposal, target in zip(proposals, targets, strict=True):
-            chosen, label, goal = self._sample_rois(proposal, target)
-            boxes.append(chosen)
-            labels.append(label)
-            goals.append(goal)
+        sampled = [self._sample_rois(p, t) for p, t in zip(proposals, targets, strict=True)]
+        boxes, labels, goals = zip(*sampled, strict=True)
         features = head.features(head.pool(maps, boxes))
         label = torch.cat(labels)
         class_loss = F.cross_entropy(head.cls_score(features).float(), label, reduction="sum")

@@ -53,22 +53,12 @@ def sample_balanced(
     num: int,
     positive_fraction: float,
 ) -> tuple[Int64[Tensor, "p"], Int64[Tensor, "q"]]:
-    """Random rows: at most `positive_fraction` of `num` positives, negatives for the rest.
-
-    Args:
-        is_positive: candidates.
-        is_negative: candidates.
-        num: p + q at most.
-        positive_fraction: share of `num`.
-    """
+    """Random rows: at most `positive_fraction` of `num` positives, negatives for the rest."""
     positives, negatives = is_positive.nonzero()[:, 0], is_negative.nonzero()[:, 0]
     num_positive = min(len(positives), int(num * positive_fraction))
     num_negative = min(len(negatives), num - num_positive)
-    return (
-        positives[_choose(len(positives), num_positive).to(positives.device)],
-        negatives[_choose(len(negatives), num_negative).to(negatives.device)],
-    )
+    return _choose(positives, num_positive), _choose(negatives, num_negative)
 
 
-def _choose(count: int, num: int) -> Tensor:
-    return torch.randperm(count)[:num]
+def _choose(rows: Tensor, num: int) -> Tensor:
+    return rows[torch.randperm(len(rows))[:num].to(rows.device)]

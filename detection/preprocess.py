@@ -43,9 +43,6 @@ def preprocess(frames: UInt8[Tensor, "T C H W"], pixels: Pixels) -> NetworkInput
         frames: RGB; grey (C = 1) is repeated, an alpha channel (C = 4) is dropped.
         pixels: conventions.
 
-    Returns:
-        The network's input.
-
     Raises:
         ValueError: for another number of channels, or frames without pixels.
     """
@@ -58,16 +55,15 @@ def preprocess(frames: UInt8[Tensor, "T C H W"], pixels: Pixels) -> NetworkInput
     if pixels.resize == "pil":
         size = max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
         images = _normalise(_resize_uint8(frames, size), pixels)
-        scales = size[1] / width, size[0] / height
     elif pixels.resize == "torchvision":
         size = max(math.floor(height * scale), 1), max(math.floor(width * scale), 1)
         images = F.interpolate(_normalise(frames, pixels), size=size, mode="bilinear")
-        scales = size[1] / width, size[0] / height
     else:
         images = _normalise(frames, pixels)
         images = _resize_axis(_resize_axis(images, scale, 2), scale, 3)
         size = images.shape[2], images.shape[3]
-        scales = scale, scale
+    is_exact = pixels.resize == "cv2"
+    scales = (scale, scale) if is_exact else (size[1] / width, size[0] / height)
     return NetworkInput(_pad(images, pixels.divisor), scales, (height, width), size)
 
 
@@ -89,11 +85,9 @@ def as_rgb(frames: UInt8[Tensor, "T C H W"]) -> UInt8[Tensor, "T 3 H W"]:
 def _normalise(frames: Tensor, pixels: Pixels) -> Tensor:
     images = frames.float()
     images = images - images.new_tensor(pixels.mean).view(1, 3, 1, 1)
-    return (
-        images
-        if pixels.std == (1, 1, 1)
-        else images / images.new_tensor(pixels.std).view(1, 3, 1, 1)
-    )
+    if pixels.std == (1, 1, 1):
+        return images
+    return images / images.new_tensor(pixels.std).view(1, 3, 1, 1)
 
 
 def _resize_uint8(frames: Tensor, size: tuple[int, int]) -> Tensor:

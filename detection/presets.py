@@ -8,7 +8,7 @@ torchvision (`models.detection`).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 #: exp() of a size delta is not let beyond this (1000 / 16), where a family clamps it.
 LOG_MAX_RATIO = math.log(1000 / 16)
@@ -240,26 +240,24 @@ def adapt(
     anchors' sizes (and in an FPN the box sizes at which levels change, see `RoIHead`), for networks
     that see smaller images.
     """
-    pixels, selection = preset.pixels, preset.selection
+    pixels = preset.pixels
     if short_side is not None:
         long_side = math.ceil(pixels.long_side * short_side / pixels.short_side)
         pixels = replace(pixels, short_side=short_side, long_side=long_side)
     sizes = tuple(tuple(size * anchor_scale for size in level) for level in preset.anchors.sizes)
+    thresholds: dict[str, Any] = {
+        "score_threshold": score_threshold,
+        "nms_threshold": nms_threshold,
+        "max_boxes": max_boxes,
+    }
+    given = {name: value for name, value in thresholds.items() if value is not None}
+    post_nms = preset.proposals.post_nms if proposals is None else proposals
     return replace(
         preset,
         pixels=pixels,
         anchors=replace(preset.anchors, sizes=sizes),
-        proposals=preset.proposals
-        if proposals is None
-        else replace(preset.proposals, post_nms=proposals),
-        selection=replace(
-            selection,
-            score_threshold=selection.score_threshold
-            if score_threshold is None
-            else score_threshold,
-            nms_threshold=selection.nms_threshold if nms_threshold is None else nms_threshold,
-            max_boxes=selection.max_boxes if max_boxes is None else max_boxes,
-        ),
+        proposals=replace(preset.proposals, post_nms=post_nms),
+        selection=replace(preset.selection, **given),
     )
 
 

@@ -53,10 +53,7 @@ class RoIHead(nn.Module):
         self.bbox_pred = nn.Linear(feature_width, 4 * (num_classes + 1))
 
     def pool(
-        self,
-        maps: Sequence[Tensor],
-        boxes: Sequence[Float[Tensor, "_ 4"]],
-        size: int | None = None,
+        self, maps: Sequence[Tensor], boxes: Sequence[Float[Tensor, "_ 4"]], size: int | None = None
     ) -> Float[Tensor, "N Cu S S"]:
         """RoIAlign of boxes in network pixels, float32.
 
@@ -121,11 +118,7 @@ class Stage4(nn.Module):
     def __init__(self, channels: int, *, blocks: int, preset: Preset) -> None:
         super().__init__()
         self.layer4 = build_stage(
-            channels,
-            channels // 2,
-            blocks=blocks,
-            stride=2,
-            stride_on_conv1=preset.stride_on_conv1,
+            channels, channels // 2, blocks=blocks, stride=2, stride_on_conv1=preset.stride_on_conv1
         )
 
     def forward(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:

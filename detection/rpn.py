@@ -33,10 +33,6 @@ class RegionProposalNetwork(nn.Module):
 
     Where a family has two outputs per anchor, background b and object f, ours is f - b: the softmax
     probability rises with it alone.
-
-    Args:
-        channels: of the maps.
-        preset: anchors, suppression.
     """
 
     def __init__(self, channels: int, *, preset: Preset) -> None:
@@ -48,12 +44,7 @@ class RegionProposalNetwork(nn.Module):
         self.bbox_pred = nn.Conv2d(hidden, 4 * num_anchors, 1)
 
     def score(self, maps: Sequence[Tensor], padded_size: tuple[int, int]) -> AnchorScores:
-        """Logits and deltas of every anchor.
-
-        Args:
-            maps: per level (T, Cu, h, w).
-            padded_size: (height, width) of the network's input.
-        """
+        """Logits and deltas of every anchor; for the arguments see `forward`."""
         logits, deltas = [], []
         for level in maps:
             hidden = self.conv(level.to(self.conv.weight.dtype)).relu()
@@ -65,10 +56,7 @@ class RegionProposalNetwork(nn.Module):
         return AnchorScores(logits, deltas, [a.to(maps[0].device) for a in anchors])
 
     def forward(
-        self,
-        maps: Sequence[Tensor],
-        padded_size: tuple[int, int],
-        sizes: Sequence[tuple[int, int]],
+        self, maps: Sequence[Tensor], padded_size: tuple[int, int], sizes: Sequence[tuple[int, int]]
     ) -> list[Float[Tensor, "_ 4"]]:
         """Propose.
 

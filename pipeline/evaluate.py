@@ -2,7 +2,6 @@
 
 import io
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from pipeline.cache.listing import ClipEntry, is_held_out, list_clips
 from pipeline.config.loading import config_as_dict, load_config
 from pipeline.config.schema import Config
 from pipeline.errors import ItemError, UsageError
-from pipeline.evaluation.metrics import MeanAveragePrecision, charades_map, tie_grouped_map
+from pipeline.evaluation.metrics import charades_map, none_if_nan, tie_grouped_map
 from pipeline.evaluation.scoring import Scores, score_clips
 from pipeline.runtime.command_line import VERIFY_HELP, common_parser, parse_words, run_command
 from pipeline.runtime.devices import pick_device, use_threads
@@ -58,7 +57,7 @@ def main(argv: list[str]) -> int:
     seed = int(card.training.get("seed", 0))
     record = RunRecord(out, stage="evaluate", config=config_as_dict(config), argv=argv, seed=seed)
     with record as run:
-        run.extra["threads"] = use_threads(config.train.threads, card.settings.dim)
+        run.extra["threads"] = use_threads(config.train.threads, card.settings.dim, device)
         run.counts.found = len(clips) + len(bad)
         sizes = {"batch_size": config.train.batch_size, "workers": config.train.workers}
         data = clip_dataset(card, clips)
@@ -121,13 +120,9 @@ def check_fits(card: ModelCard, info: CacheInfo, cache: Path) -> None:
 def split_clips(
     cache: Path, split: str, fraction: float, *, verify: bool = False
 ) -> tuple[list[ClipEntry], dict[str, ItemError]]:
-    """List the labelled clips of a split.
+    """List the labelled clips of a split; `verify` compares every byte with the manifest.
 
-    Args:
-        cache: folder.
-        split: `train`, `test`, or `validation`: the held-out part of the training videos.
-        fraction: share of the training videos that is held out.
-        verify: compare every byte with the manifest.
+    `fraction` of the training videos is held out: they are the split `validation`, not `train`.
 
     Returns:
         The clips, and for each other id of the split why it cannot be used.
@@ -152,9 +147,9 @@ def metrics_dict(found: Scores, card: ModelCard, split: str) -> dict[str, Any]:
         "failed": len(found.failed),
         "classes": len(card.cache.classes),
         "classes_without_positives": official.num_skipped,
-        "map_official": _number(official.map),
-        "map_tie_grouped": _number(grouped.map),
-        "wap_official": _number(official.weighted),
+        "map_official": none_if_nan(official.map),
+        "map_tie_grouped": none_if_nan(grouped.map),
+        "wap_official": none_if_nan(official.weighted),
         "num": _mean(found.kept),
         "num_all": _mean(found.tokens),
         "empty_selections": int((found.kept == 0).sum()),
@@ -165,16 +160,11 @@ def metrics_dict(found: Scores, card: ModelCard, split: str) -> dict[str, Any]:
 
 
 def _write_tables(out: Path, found: Scores, classes: tuple[tuple[str, str], ...]) -> None:
-    official: MeanAveragePrecision = charades_map(found.scores, found.labels)
-    grouped = tie_grouped_map(found.scores, found.labels)
-    table = pd.DataFrame(
-        {
-            "class_id": [row[0] for row in classes],
-            "name": [row[1] for row in classes],
-            "positives": official.num_positives,
-            "ap": official.ap,
-            "ap_tie_grouped": grouped.ap,
-        }
+    official = charades_map(found.scores, found.labels)
+    table = pd.DataFrame(classes, columns=["class_id", "name"]).assign(
+        positives=official.num_positives,
+        ap=official.ap,
+        ap_tie_grouped=tie_grouped_map(found.scores, found.labels).ap,
     )
     text = table.to_csv(index=False, na_rep="", float_format="%.6f")
     write_atomically(out / "per_class_ap.csv", text.encode())
@@ -199,10 +189,6 @@ def _first_difference(wanted: Any, there: Any) -> str:
         return f"{len(wanted)} against {len(there)}"
     pair = next((a, b) for a, b in zip(wanted, there, strict=True) if a != b)
     return f"{pair[0]} against {pair[1]}"
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def _mean(values: np.ndarray) -> float | None:

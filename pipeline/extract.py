@@ -29,7 +29,7 @@ from pipeline.extraction.shard import Shard, parse_shard
 from pipeline.extraction.steps import Networks, Outcome, Steps
 from pipeline.runtime.command_line import EXIT_OK, Parser, common_parser, parse_words, run_command
 from pipeline.runtime.devices import pick_devices
-from pipeline.runtime.failures import Failures
+from pipeline.runtime.failures import Failures, log_failure
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.run_record import RunRecord
 from pipeline.runtime.writers import Writer, living_writers, sweep_temporary_files
@@ -120,10 +120,7 @@ def _check(args: argparse.Namespace) -> None:
 def _engine(args: argparse.Namespace, job: ExtractionJob, steps: Steps) -> LocalEngine | RayEngine:
     if args.engine == "ray":
         return RayEngine(
-            steps,
-            address=args.address,
-            actors=args.actors,
-            time_limit_s=args.time_limit or 3600.0,
+            steps, address=args.address, actors=args.actors, time_limit_s=args.time_limit or 3600.0
         )
     return LocalEngine(steps, [Networks(steps, d) for d in pick_devices(job.config.device)])
 
@@ -205,9 +202,7 @@ class Extraction:
         counts = self.run_record.counts
         setattr(counts, outcome.status, getattr(counts, outcome.status) + 1)
         if outcome.error is not None:
-            LOGGER.error(
-                "%s failed: %s: %s", outcome.item, outcome.error.reason.value, outcome.error
-            )
+            log_failure(LOGGER, outcome.item, outcome.error)
             self.failures.add(
                 outcome.item,
                 outcome.error,

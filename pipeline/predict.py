@@ -14,7 +14,13 @@ from pipeline.cache.union_features import reduce_union
 from pipeline.config.loading import config_as_dict, load_config
 from pipeline.config.schema import Backend, Config, UnionKind
 from pipeline.datasets import Annotations, ClipAnnotation, read_dataset
-from pipeline.datasets.video_files import VideoFile, list_videos, sort_videos, video_sha256
+from pipeline.datasets.video_files import (
+    VideoFile,
+    in_order,
+    list_videos,
+    sort_videos,
+    video_sha256,
+)
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.errors import FailureReason, ItemError, UsageError
@@ -24,7 +30,7 @@ from pipeline.extraction.clip import ClipExtractor, clip_fingerprint, decode_opt
 from pipeline.runtime.command_line import common_parser, parse_words, run_command
 from pipeline.runtime.devices import pick_device
 from pipeline.runtime.failures import Failures, log_failure
-from pipeline.runtime.files import json_sha256, make_folder, write_atomically, write_json
+from pipeline.runtime.files import json_sha256, make_folder, read_rows, write_atomically, write_json
 from pipeline.runtime.item_errors import as_item_error
 from pipeline.runtime.run_record import RunRecord
 from pipeline.weights.detectors import find_described_detector
@@ -41,13 +47,12 @@ EXAMPLE = (
 def main(argv: list[str]) -> int:
     """Run the stage; returns its exit code."""
     parser = common_parser("python -m pipeline.predict", __doc__ or "", EXAMPLE)
-    parser.add_argument("--run", type=Path, required=True, help="folder of pipeline.train")
-    parser.add_argument("videos", type=Path, nargs="+", help="files, or folders of them")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--config", type=Path, help="YAML that names detection.weights")
-    parser.add_argument(
-        "--annotations", type=Path, action="append", default=[], help="folder; repeatable"
-    )
+    add = parser.add_argument
+    add("--run", type=Path, required=True, help="folder of pipeline.train")
+    add("videos", type=Path, nargs="+", help="files, or folders of them")
+    add("--out", type=Path, required=True, help="folder to write")
+    add("--config", type=Path, help="YAML that names detection.weights")
+    add("--annotations", type=Path, action="append", default=[], help="folder; repeatable")
     args, words = parse_words(parser, argv)
     card = read_card(args.run)
     config = predict_config(args.run, card, args.config, words)
@@ -82,11 +87,7 @@ def main(argv: list[str]) -> int:
 def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequence[str]) -> Config:
     """The configuration of a run, with what may be set for a prediction.
 
-    Args:
-        run: folder of the network.
-        card: of the network.
-        path: YAML file that names `detection.weights`, or None.
-        words: `key=value` words.
+    `path` is a YAML file that names `detection.weights`, or None.
 
     Raises:
         UsageError: for a setting that the network determines.
@@ -114,7 +115,7 @@ def find_videos(paths: Sequence[Path], *, dumped: bool) -> list[VideoFile]:
             files += list_videos(path, dumped=dumped)
         else:
             files += sort_videos([path])
-    return sorted(files, key=lambda file: (file.video_id, str(file.path)))
+    return in_order(files)
 
 
 class Prediction:
@@ -131,7 +132,7 @@ class Prediction:
         self.explainer, self.annotations, self.out = explainer, annotations, out
         self.run_record, self._pool = run, pool
         self.failures = Failures(out)
-        self.rows = _read_rows(out)
+        self.rows = read_rows(out / "predictions.jsonl")
         self._extractors: dict[str, ClipExtractor] = {}
 
     def run(self, videos: list[VideoFile]) -> None:
@@ -162,14 +163,10 @@ class Prediction:
                 break
 
     def _one(self, video: VideoFile) -> str:
-        if not video.path.exists():
-            raise ItemError(
-                FailureReason.MISSING_VIDEO, f"{video.path}: a video expected, there is no file"
-            )
+        sha256 = video_sha256(video.path)
         annotation, boxes = self._annotation(video.video_id)
         extractor, explainer = self._extractor(boxes), self.explainer
         config, settings = explainer.config, extractor.settings
-        sha256 = video_sha256(video.path)
         inner = clip_fingerprint(sha256, settings, explainer.detector, annotation)
         limits = [config.predict.top, config.predict.threshold]
         fingerprint = json_sha256([inner, explainer.generator, *limits])
@@ -202,10 +199,7 @@ class Prediction:
 
     def _annotation(self, video_id: str) -> tuple[ClipAnnotation | None, str]:
         """The annotation and which boxes to take: annotated ones where the network expects them."""
-        annotations = self.annotations
-        if annotations is not None and video_id in annotations.errors:
-            raise ItemError(FailureReason.BAD_ANNOTATION, annotations.errors[video_id])
-        annotation = annotations.videos.get(video_id) if annotations else None
+        annotation = self.annotations.of_video(video_id) if self.annotations else None
         trained = self.explainer.card.cache.settings.boxes
         if trained == "ground-truth" and annotation is not None and annotation.frames:
             return annotation, "ground-truth"
@@ -236,14 +230,11 @@ class Prediction:
 
 
 def _row(tree: dict[str, Any], scores: list[float], name: str) -> dict[str, Any]:
-    best = [
-        {"class_id": p["class_id"], "name": p["name"], "score": p["score"]}
-        for p in tree["predictions"]
-    ]
+    told = ("class_id", "name", "score")
     return {
         "id": tree["video"]["id"],
         "status": "done",
-        "top": best,
+        "top": [{key: action[key] for key in told} for action in tree["predictions"]],
         "scores": scores,
         "kept": sum(token["keep"] for token in tree["tokens"]),
         "tokens": len(tree["tokens"]),
@@ -251,19 +242,6 @@ def _row(tree: dict[str, Any], scores: list[float], name: str) -> dict[str, Any]
         "explanation": name,
         "fingerprint": tree["fingerprint"],
     }
-
-
-def _read_rows(out: Path) -> dict[str, dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {}
-    path = out / "predictions.jsonl"
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-                rows[row["id"]] = row
-            except (ValueError, KeyError, TypeError):
-                continue
-    return rows
 
 
 if __name__ == "__main__":

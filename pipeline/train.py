@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
         if run.exit_code == EXIT_BUDGET:
             LOGGER.error("stopped: %d failures, at most %d allowed", len(bad), config.max_failures)
         else:
-            run.extra["threads"] = use_threads(config.train.threads, job.card.settings.dim)
+            run.extra["threads"] = use_threads(config.train.threads, job.card.settings.dim, device)
             warnings += Training(job, args.run, device).run()
             run.counts.done = len(clips)
         if warnings:

@@ -6,24 +6,14 @@ from torch import Tensor
 
 
 class FrequencyBaseline:
-    """Counts of annotated relations.
-
-    Args:
-        num_objects: O.
-        num_predicates: R.
-    """
+    """Counts of annotated relations, by O object classes and R predicates."""
 
     def __init__(self, num_objects: int, num_predicates: int) -> None:
         self._pairs = torch.zeros(num_objects, dtype=torch.float64)
         self._counts = torch.zeros(num_objects, num_predicates, dtype=torch.float64)
 
     def add(self, labels: Int64[Tensor, "P"], predicates: Float[Tensor, "P R"]) -> None:
-        """Count annotated pairs; those without any predicate are unknown and do not count.
-
-        Args:
-            labels: object classes of the pairs' objects.
-            predicates: 0 or 1.
-        """
+        """Count pairs by their object's class; those without any predicate are unknown."""
         known = predicates.any(1)
         labels, predicates = labels[known], predicates[known].double()
         self._pairs.index_add_(0, labels, torch.ones(len(labels), dtype=torch.float64))

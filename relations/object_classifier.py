@@ -13,9 +13,6 @@ class ObjectClassifier(nn.Module):
     Its input is the feature, the mean class embedding under the detector's distribution, and an
     encoding of the box as centre and size. Only SGCLS uses what it says. In training its norms need
     two boxes.
-
-    Args:
-        settings: sizes.
     """
 
     def __init__(self, settings: PredictorSettings) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -41,10 +42,8 @@ class PairBatch:
         for name, rows in wanted.items():
             if len(getattr(self, name)) != rows:
                 raise ValueError(f"{name}: {rows} rows expected, got {len(getattr(self, name))}")
-        for name, total in (
-            ("pairs_per_frame", P),
-            ("frames_per_video", len(self.pairs_per_frame)),
-        ):
+        sums = {"pairs_per_frame": P, "frames_per_video": len(self.pairs_per_frame)}
+        for name, total in sums.items():
             counts = getattr(self, name)
             if bool((counts < 0).any()) or int(counts.sum()) != total:
                 raise ValueError(f"{name}: counts that sum to {total} expected, got {counts}")
@@ -58,8 +57,7 @@ class PairBatch:
     @property
     def pair_frame(self) -> Tensor:
         """(P,) int64 frame of each pair, counted through the whole batch."""
-        frames = torch.arange(len(self.pairs_per_frame), device=self.pairs_per_frame.device)
-        return torch.repeat_interleave(frames, self.pairs_per_frame)
+        return torch.repeat_interleave(self.pairs_per_frame)
 
     def keep(self, mask: Tensor) -> "PairBatch":
         """The same boxes and frames with some of the pairs; `mask` is (P,) bool."""
@@ -74,10 +72,8 @@ class PairBatch:
 
 def join_pairs(batches: Sequence[PairBatch]) -> PairBatch:
     """One batch of several, video after video."""
-    shift, pairs = 0, []
-    for batch in batches:
-        pairs.append(batch.pairs + shift)
-        shift += len(batch.features)
+    shifts = accumulate((len(batch.features) for batch in batches), initial=0)
+    pairs = [batch.pairs + shift for batch, shift in zip(batches, shifts, strict=False)]
     joined = {
         name: torch.cat([getattr(batch, name) for batch in batches])
         for name in (*_PER_BOX, *_PER_PAIR, "pairs_per_frame", "frames_per_video")

@@ -158,12 +158,10 @@ def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _select(graph: SceneGraph, chosen: np.ndarray) -> Triplets:
     """Chosen (pair, predicate) as triplets, group after group."""
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
-    for span in graph.group_spans():
-        pair, predicate = chosen[:, span].nonzero()
-        parts.append((pair, predicate + span.start))
-    pair, predicate = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
-    spatial = graph.group_spans()[1]
+    spans = graph.group_spans()
+    parts = [np.add(np.argwhere(chosen[:, span]), (0, span.start)) for span in spans]
+    pair, predicate = np.concatenate(parts).T
+    spatial = spans[1]
     is_reversed = (predicate >= spatial.start) & (predicate < spatial.stop)
     ends = graph.pairs[pair].reshape(-1, 2)
     return Triplets(

@@ -12,8 +12,8 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from detection.box_coder import with_offset
+from relations.pairs import PERSON
 
-PERSON = 0
 #: book, chair, food (of Action Genome, person 0): such boxes also count as their next-best class.
 CONFUSED = (4, 7, 16)
 NMS_THRESHOLD = 0.6
@@ -110,7 +110,7 @@ def classify_objects(
     best = _first_of_frame(torch.where(shows, own, -1.0), frame, num_frames)
     loses = shows & (rows != best[frame])
     distribution[loses, commonest[loses]] = 0
-    scores, labels = named.scores.clone(), labels
+    scores = named.scores.clone()
     scores[loses], labels[loses] = distribution[loses].max(1)
     return SceneObjects(rows, frame, labels, scores, distribution, named.person)
 

@@ -17,11 +17,7 @@ class TemporalLayer(nn.Module):
     """Attention over a window, then a feed-forward part without a norm after it.
 
     Frame encodings are added to queries and keys alone, in every layer:
-    x' = norm(x + attend(x + e, x + e, x)); x'' = x' + W2 relu(W1 x').
-
-    Args:
-        width: D.
-        heads, feedforward, dropout: of the layer.
+    x' = norm(x + attend(x + e, x + e, x)); x'' = x' + W2 relu(W1 x'). `width` is D.
     """
 
     def __init__(self, width: int, *, heads: int, feedforward: int, dropout: float) -> None:
@@ -52,11 +48,7 @@ class Layers(nn.Module):
 
 
 class SpatioTemporalTransformer(nn.Module):
-    """Spatial encoder and temporal decoder.
-
-    Args:
-        settings: width, layers, heads; what becomes of a video of one frame.
-    """
+    """Spatial encoder and temporal decoder."""
 
     def __init__(self, settings: PredictorSettings) -> None:
         super().__init__()

@@ -43,12 +43,9 @@ class RelationLogits:
 
 
 class STTran(nn.Module):
-    """The relation predictor.
+    """The relation predictor, of the published sizes unless others are given.
 
     Class embeddings have a row 0 for background, which nothing here reads.
-
-    Args:
-        settings: sizes; the defaults are the published ones.
     """
 
     def __init__(self, settings: PredictorSettings | None = None) -> None:

@@ -29,13 +29,9 @@ class Windows:
 
 
 def frame_windows(pairs_per_frame: Int64[Tensor, "T"]) -> Windows:
-    """A window per frame that has pairs.
-
-    Args:
-        pairs_per_frame: of every frame.
-    """
+    """A window per frame that has pairs."""
     end = pairs_per_frame.cumsum(0)
-    return _cut(end - pairs_per_frame, end, end, _frame_of_pair(pairs_per_frame))
+    return _cut(end - pairs_per_frame, end, end, torch.repeat_interleave(pairs_per_frame))
 
 
 def two_frame_windows(
@@ -46,10 +42,6 @@ def two_frame_windows(
     A pair's result comes from the window in which its frame is the second; the first frame of a
     video takes it from the window in which it is the first. A frame without pairs is an empty
     neighbour; the only frame of a video is its own window.
-
-    Args:
-        pairs_per_frame: of every frame of all videos.
-        frames_per_video: frames of each video, in order.
     """
     T = len(pairs_per_frame)
     frames = torch.arange(T, device=pairs_per_frame.device)
@@ -63,7 +55,7 @@ def two_frame_windows(
     start = end - pairs_per_frame
     earlier = torch.where(is_first[:-1], frames, frames - 1)
     middle = torch.where(is_first[:-1], end, start)
-    return _cut(start[earlier], middle, end, latter[_frame_of_pair(pairs_per_frame)])
+    return _cut(start[earlier], middle, end, latter[torch.repeat_interleave(pairs_per_frame)])
 
 
 def pairs_of_first_frames(
@@ -71,20 +63,13 @@ def pairs_of_first_frames(
 ) -> Bool[Tensor, "P"]:
     """Pairs of videos in which no frame but the first has any."""
     B = len(frames_per_video)
-    video = torch.repeat_interleave(
-        torch.arange(B, device=frames_per_video.device), frames_per_video
-    )
+    video = torch.repeat_interleave(frames_per_video)
     total = pairs_per_frame.new_zeros(B).index_add(0, video, pairs_per_frame)
     first = frames_per_video.cumsum(0) - frames_per_video
     there = frames_per_video > 0
     alone = torch.zeros(B, dtype=torch.bool, device=total.device)
     alone[there] = total[there] == pairs_per_frame[first[there]]
-    return alone[video][_frame_of_pair(pairs_per_frame)]
-
-
-def _frame_of_pair(pairs_per_frame: Tensor) -> Tensor:
-    frames = torch.arange(len(pairs_per_frame), device=pairs_per_frame.device)
-    return torch.repeat_interleave(frames, pairs_per_frame)
+    return alone[video][torch.repeat_interleave(pairs_per_frame)]
 
 
 def _cut(start: Tensor, middle: Tensor, end: Tensor, name_of_pair: Tensor) -> Windows:

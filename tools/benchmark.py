@@ -1,6 +1,7 @@
 """`python -m tools.benchmark NAME`: speeds that are ratios within one run."""
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pipeline.runtime.devices import pick_device
 from pipeline.runtime.files import write_json
 from relations.settings import PredictorSettings
 from tools.proofs.benchmarks.cache_reading import ReadingPlan, benchmark_reading, print_reading
-from tools.proofs.benchmarks.detector import Plan, benchmark_detector
+from tools.proofs.benchmarks.detector import Plan, benchmark_detector, print_detector
 from tools.proofs.benchmarks.extraction import (
     ExtractionPlan,
     benchmark_extraction,
@@ -29,7 +30,7 @@ EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
 def main(argv: list[str]) -> int:
     """Run a benchmark; returns the exit code."""
     parser = common_parser("python -m tools.benchmark", __doc__ or "", EXAMPLE, has_settings=False)
-    parser.add_argument("name", choices=["detector", "relations", "train", "extract", "cache"])
+    parser.add_argument("name", choices=list(BENCHMARKS))
     parser.add_argument("--video", type=Path, help="frames of this video (default: smooth noise)")
     parser.add_argument("--num-frames", type=int, default=10, help="of a video, for relations")
     parser.add_argument("--num-videos", type=int, default=4, help="for relations, train, cache")
@@ -50,62 +51,38 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--compile", action="store_true", help="also measure the compiled trunk")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="also write the results here")
-    args, words = parse_words(parser, argv)
-    if words:
-        raise UsageError(f"no key=value settings expected, got {words[0]!r}")
+    args, _ = parse_words(parser, argv)
     if args.depth not in STAGES:
         raise UsageError(f"--depth: one of {', '.join(map(str, STAGES))} expected")
-    if (
-        min(
-            args.num_videos,
-            args.max_pairs,
-            args.num_frames,
-            args.rounds,
-            args.width,
-            args.short_side,
-            *args.frame_size,
-            *args.widths,
-        )
-        < 1
-    ):
+    counts = (args.num_videos, args.max_pairs, args.num_frames, args.rounds)
+    if min(*counts, args.width, args.short_side, *args.frame_size, *args.widths) < 1:
         raise UsageError("--num-frames, --rounds, --width, ...: numbers from 1 on expected")
     if args.batch_size is not None and args.batch_size < 1:
         raise UsageError(f"--batch-size: at least 1 expected, got {args.batch_size}")
     if args.json and not args.json.resolve().parent.is_dir():
         raise UsageError(f"--json: a file in a folder that is there expected, got {args.json}")
     device = pick_device(args.device)
-    run = {
-        "relations": _relations,
-        "train": _train,
-        "extract": _extract,
-        "cache": _cache,
-        "detector": _detector,
-    }
-    result = run[args.name](args, device)
+    args.batch_size = args.batch_size or (16 if device.type == "cuda" else 1)
+    measure, show = BENCHMARKS[args.name]
+    result = measure(args, device)
+    machine = _machine(torch.device("cpu") if args.name == "train" else device)
+    print(f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
+    show(result)
     if args.json:
-        write_json(args.json, result)
+        write_json(args.json, result | {"machine": machine})
     return EXIT_OK
 
 
 def _relations(args: Any, device: torch.device) -> dict[str, Any]:
-    settings = PredictorSettings()
-    plan = RelationPlan(
-        args.num_videos, args.num_frames, args.max_pairs, settings, args.rounds, device
-    )
-    result = benchmark_relations(plan) | {"machine": _machine(device), "seed": plan.seed}
-    _print_machine(result)
-    print_relations(result)
-    return result
+    sizes = (args.num_videos, args.num_frames, args.max_pairs)
+    return benchmark_relations(RelationPlan(*sizes, PredictorSettings(), args.rounds, device))
 
 
 def _train(args: Any, _device: torch.device) -> dict[str, Any]:
     numbers = tuple(sorted({1, torch.get_num_threads()}))
-    plan = TrainingPlan(tuple(args.widths), args.num_videos, numbers, args.rounds)
-    machine = _machine(torch.device("cpu"))
-    result = benchmark_training(plan) | {"machine": machine, "seed": plan.seed}
-    _print_machine(result)
-    print_training(result)
-    return result
+    return benchmark_training(
+        TrainingPlan(tuple(args.widths), args.num_videos, numbers, args.rounds)
+    )
 
 
 def _extract(args: Any, device: torch.device) -> dict[str, Any]:
@@ -117,24 +94,16 @@ def _extract(args: Any, device: torch.device) -> dict[str, Any]:
         "detection.depth": args.depth,
         "detection.width": args.width,
         "detection.short_side": args.short_side,
-        "detection.batch_size": args.batch_size or (16 if device.type == "cuda" else 1),
+        "detection.batch_size": args.batch_size,
         "decode.workers": args.decode_workers,
     }
-    words = tuple(f"{key}={value}" for key, value in settings.items() if value is not None)
-    plan = ExtractionPlan(args.videos, args.num_frames, words, args.rounds, device)
-    result = benchmark_extraction(plan) | {"machine": _machine(device), "settings": settings}
-    _print_machine(result)
-    print(" ".join(words))
-    print_extraction(result)
-    return result
+    return benchmark_extraction(
+        ExtractionPlan(args.videos, args.num_frames, settings, args.rounds, device)
+    )
 
 
-def _cache(args: Any, device: torch.device) -> dict[str, Any]:
-    plan = ReadingPlan(args.num_videos, 40, 16, args.max_pairs, args.rounds)
-    result = benchmark_reading(plan) | {"machine": _machine(device), "seed": plan.seed}
-    _print_machine(result)
-    print_reading(result)
-    return result
+def _cache(args: Any, _device: torch.device) -> dict[str, Any]:
+    return benchmark_reading(ReadingPlan(args.num_videos, 40, 16, args.max_pairs, args.rounds))
 
 
 def _detector(args: Any, device: torch.device) -> dict[str, Any]:
@@ -143,14 +112,12 @@ def _detector(args: Any, device: torch.device) -> dict[str, Any]:
         depth=args.depth,
         width=args.width,
         short_side=args.short_side,
-        batch_size=args.batch_size or (16 if device.type == "cuda" else 1),
+        batch_size=args.batch_size,
         rounds=args.rounds,
         compiles=args.compile,
         device=device,
     )
-    result = benchmark_detector(plan) | {"machine": _machine(device), "seed": plan.seed}
-    _print(result)
-    return result
+    return benchmark_detector(plan)
 
 
 def _frames(args: Any) -> torch.Tensor:
@@ -178,39 +145,14 @@ def _machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _print_machine(result: dict[str, Any]) -> None:
-    machine = result["machine"]
-    print(f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
-
-
-def _print(result: dict[str, Any]) -> None:
-    _print_machine(result)
-    print(f"frames {tuple(result['frames'])}; the best round counts\n")
-    print(f"{'':26}{'frames/s':>9} {'ratio':>7} {'GMAC':>8} {'matrix share':>13} {'peak MB':>8}")
-    for name, row in result["rows"].items():
-        peak = "-" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:.0f}"
-        print(
-            f"{name:26}{row['frames_per_s']:9.3f} {row['ratio']:7.2f} {row['gmac_per_frame']:8.1f} "
-            f"{row['matrix_share']:13.2f} {peak:>8}"
-        )
-    for mode, stages in result["stages"].items():
-        print(f"\n{mode}, by stage: ms and GMAC per frame, share of the matrix rate")
-        rate = result["matrix_gmac_per_s"]["bfloat16" if mode == "fast" else "float32"]
-        for name, row in stages.items():
-            share = row["gmac_per_frame"] / row["ms_per_frame"] * 1e3 / rate
-            ms, gmac = row["ms_per_frame"], row["gmac_per_frame"]
-            print(f"  {name:12}{ms:9.1f} {gmac:8.1f} {share:8.2f}")
-    print()
-    for mode, loss in result["against_exact"].items():
-        print(
-            f"{mode} against exact: box features differ by {100 * loss['feature_error']:.4f} % "
-            f"(relative L2, same boxes); {100 * loss['boxes_kept']:.1f} % of "
-            f"{loss['exact_boxes']} boxes found again at IoU > 0.9 ({loss['fast_boxes']} found), "
-            f"scores within {loss['score_error']:.5f}"
-        )
-    rates = ", ".join(f"{k} {v:.0f}" for k, v in result["matrix_gmac_per_s"].items())
-    print(f"matrix product, GMAC/s: {rates}")
-
+#: Name -> (what measures it, what prints the result).
+BENCHMARKS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
+    "detector": (_detector, print_detector),
+    "relations": (_relations, print_relations),
+    "train": (_train, print_training),
+    "extract": (_extract, print_extraction),
+    "cache": (_cache, print_reading),
+}
 
 if __name__ == "__main__":
     run_command(main)

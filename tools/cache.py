@@ -76,7 +76,14 @@ def ls(args: Any, _words: list[str]) -> int:
 
 def show(args: Any, _words: list[str]) -> int:
     """The header of one clip and the shapes of its arrays."""
-    clip = load_clip_or_refuse(args.cache, args.video)
+    if args.video not in read_manifest(args.cache):
+        raise UsageError(
+            f"show: an id of a clip in {args.cache} expected, got {args.video!r}; see ls"
+        )
+    try:
+        clip = load_clip(clip_path(args.cache, args.video))
+    except ItemError as error:
+        raise UsageError(str(error)) from error
     print(json.dumps(json.loads(clip.header.to_json()), indent=2, ensure_ascii=False))
     for name, value in vars(clip).items():
         if name not in ("header", "predicates"):
@@ -84,16 +91,6 @@ def show(args: Any, _words: list[str]) -> int:
     for source, value in clip.predicates.items():
         print(f"{'predicates':16} {tuple(value.shape)!s:22} {source}")
     return EXIT_OK
-
-
-def load_clip_or_refuse(cache: Path, video_id: str) -> Any:
-    """A clip by its id; UsageError if the cache has none of that name, or it is damaged."""
-    if video_id not in read_manifest(cache):
-        raise UsageError(f"show: an id of a clip in {cache} expected, got {video_id!r}; see ls")
-    try:
-        return load_clip(clip_path(cache, video_id))
-    except ItemError as error:
-        raise UsageError(str(error)) from error
 
 
 def verify(args: Any, _words: list[str]) -> int:
@@ -173,13 +170,8 @@ def _check_first(file: PredictorFile, info: CacheInfo, clips: Sequence[ClipEntry
             return
 
 
-COMMANDS: dict[str, Callable[[Any, list[str]], int]] = {
-    "ls": ls,
-    "show": show,
-    "verify": verify,
-    "prune": prune,
-    "add": add,
-}
+COMMANDS: dict[str, Callable[[Any, list[str]], int]]
+COMMANDS = {"ls": ls, "show": show, "verify": verify, "prune": prune, "add": add}
 
 if __name__ == "__main__":
     run_command(main)

@@ -51,17 +51,12 @@ CHECKS: dict[str, Check] = {
 
 def main(argv: list[str]) -> int:
     """Run the checks; returns 0 if all hold, 1 otherwise."""
-    parser = common_parser(
-        "python -m tools.check_reference",
-        __doc__ or "",
-        "python -m tools.check_reference tests/reference --json",
-        has_settings=False,
-    )
+    prog = "python -m tools.check_reference"
+    example = f"{prog} tests/reference --json"
+    parser = common_parser(prog, __doc__ or "", example, has_settings=False)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", action="store_true", help="one JSON object and nothing after it")
-    args, words = parse_words(parser, argv)
-    if words:
-        raise UsageError(f"no key=value settings expected, got {words[0]!r}")
+    args, _ = parse_words(parser, argv)
     if not args.folder.is_dir() or not list(args.folder.glob("*.npz")):
         raise UsageError(f"DIR: a folder with .npz files expected, got {args.folder}")
     report = run_checks(args.folder)
@@ -103,13 +98,9 @@ def run_checks(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _row(result: Result) -> dict[str, Any]:
     error, tolerance, worst = result
-    holds = bool(error <= tolerance)
-    return {
-        "holds": holds,
-        "error": float(error) if math.isfinite(error) else None,
-        "tolerance": float(tolerance),
-        "worst": worst,
-    }
+    finite = float(error) if math.isfinite(error) else None
+    row = {"error": finite, "tolerance": float(tolerance), "worst": worst}
+    return {"holds": bool(error <= tolerance)} | row
 
 
 def _read_states(path: Path) -> dict[str, Any] | None:

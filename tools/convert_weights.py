@@ -35,9 +35,8 @@ State = dict[str, torch.Tensor]
 
 def main(argv: list[str]) -> int:
     """Run the conversion; returns the exit code."""
-    parser = common_parser(
-        "python -m tools.convert_weights", __doc__ or "", EXAMPLE, has_settings=False
-    )
+    prog = "python -m tools.convert_weights"
+    parser = common_parser(prog, __doc__ or "", EXAMPLE, has_settings=False)
     parser.add_argument("checkpoint", type=Path, help="FILE.pth, FILE.pkl or FILE.tar")
     parser.add_argument("out", type=Path, help="FILE.safetensors; FILE.json is its card")
     parser.add_argument("--vocabulary", default="action_genome", help="classes, in their order")
@@ -53,51 +52,42 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--heads", type=int, default=8, help="attention heads of a relation predictor"
     )
-    args, words = parse_words(parser, argv)
-    if words:
-        raise UsageError(f"no key=value settings expected, got {words[0]!r}")
+    args, _ = parse_words(parser, argv)
     if args.out.suffix != ".safetensors":
         raise UsageError(f"OUT: a name that ends in .safetensors expected, got {args.out.name}")
-    card = args.out.with_suffix(".json")
-    if args.out.is_dir() or card.is_dir():
-        raise UsageError(f"OUT: a file expected, {args.out} or {card} is a folder")
+    beside = args.out.with_suffix(".json")
+    if args.out.is_dir() or beside.is_dir():
+        raise UsageError(f"OUT: a file expected, {args.out} or {beside} is a folder")
     if not 0 <= args.norm_epsilon < 1:
         raise UsageError(f"--norm-epsilon: 0 to 1 expected, got {args.norm_epsilon}")
     state = read_checkpoint(args.checkpoint)
     origin = {"file": args.checkpoint.name, "sha256": file_sha256(args.checkpoint)}
     try:
-        told = (
-            _write_predictor(state, args, origin)
-            if MARK in state
-            else _write_detector(state, args, origin)
-        )
+        describe = _describe_predictor if MARK in state else _describe_detector
+        card, converted, told = describe(state, args)
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        sha256 = save_carded(args.out, converted, replace(card, details={"source": origin}))
     except (ValueError, TypeError, IndexError, RuntimeError) as error:
         raise UsageError(f"{args.checkpoint}: weights of a network expected: {error}") from error
     except OSError as error:
         raise UsageError(
             f"OUT: a file that can be written expected, {args.out}: {error}"
         ) from error
-    print(json.dumps(told | {"out": str(args.out)}, indent=2))
+    told |= {"sha256": sha256, "tensors": len(converted), "out": str(args.out)}
+    print(json.dumps(told, indent=2))
     return EXIT_OK
 
 
-def _write_detector(state: State, args: Any, origin: dict[str, str]) -> dict[str, Any]:
+def _describe_detector(state: State, args: Any) -> tuple[DetectorCard, State, dict[str, Any]]:
     classes = _classes(args.classes, args.vocabulary)
     card, converted = convert(state, classes, args.norm_epsilon)
-    card = replace(card, classes=classes, details={"source": origin})
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    sha256 = save_carded(args.out, converted, card)
-    told = {"preset": card.preset, "depth": card.depth, "classes": len(classes), "sha256": sha256}
-    return told | {"tensors": len(converted)}
+    told = {"preset": card.preset, "depth": card.depth, "classes": len(classes)}
+    return card, converted, told
 
 
-def _write_predictor(state: State, args: Any, origin: dict[str, str]) -> dict[str, Any]:
+def _describe_predictor(state: State, args: Any) -> tuple[PredictorCard, State, dict[str, Any]]:
     card = describe_predictor(state, load_vocabulary(args.vocabulary), args.heads)
-    card = replace(card, details={"source": origin})
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    sha256 = save_carded(args.out, state, card)
-    told = {"predictor": "STTran", "width": card.settings.width, "sha256": sha256}
-    return told | {"tensors": len(state)}
+    return card, state, {"predictor": "STTran", "width": card.settings.width}
 
 
 def describe_predictor(state: State, vocabulary: Vocabulary, heads: int) -> PredictorCard:
@@ -128,8 +118,8 @@ def describe_predictor(state: State, vocabulary: Vocabulary, heads: int) -> Pred
 
 
 def convert(
-    state: dict[str, torch.Tensor], classes: tuple[str, ...], norm_epsilon: float
-) -> tuple[DetectorCard, dict[str, torch.Tensor]]:
+    state: State, classes: tuple[str, ...], norm_epsilon: float
+) -> tuple[DetectorCard, State]:
     """Our names, and what the network is.
 
     Raises:

@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline.cache.reader import ClipReader
 from pipeline.errors import UsageError
@@ -42,79 +44,56 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--out: a folder below runs/ expected (it is built anew), got {args.out}")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    start = time.time()
-    demo = Demo(out.relative_to(ROOT), words)
-    code = demo.run(args.train, args.test, args.seed)
-    if code == EXIT_OK:
-        demo.report(time.time() - start)
-    return code
+    start, folder = time.time(), out.relative_to(ROOT)
+    for command in commands(folder, args, words):
+        print(f"\n$ python -m {shlex.join(command)}", flush=True)
+        code = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode
+        if code:
+            return code
+    report(folder, time.time() - start)
+    return EXIT_OK
 
 
-class Demo:
-    """The commands of the demo, in order."""
-
-    def __init__(self, out: Path, words: list[str]) -> None:
-        self.out, self.words = out, words
-        self.world, self.cache = out / "world", out / "cache"
-        self.before, self.after = out / "untrained", out / "trained"
-        self.explained = out / "explained"
-
-    def commands(self, train: int, test: int, seed: int) -> list[list[str]]:
-        """Every command but the last, which needs the names of the test videos."""
-        world, cache = str(self.world), str(self.cache)
-        synthesize = ["tools.synthesize", "--out", world, "--train", str(train)]
-        data = ["--videos", f"{world}/videos", "--annotations", f"{world}/annotations"]
-        learn = ["pipeline.train", "--config", CONFIG, "--cache", cache, *self.words]
-        return [
-            [*synthesize, "--test", str(test), "--seed", str(seed), *WORLD],
-            ["pipeline.extract", "--config", CONFIG, *data, "--cache", cache, *self.words],
-            [*learn, "--run", str(self.before), "train.epochs=0"],
-            ["pipeline.evaluate", "--run", str(self.before), "--cache", cache],
-            [*learn, "--run", str(self.after)],
-            ["pipeline.evaluate", "--run", str(self.after), "--cache", cache],
-        ]
-
-    def run(self, train: int, test: int, seed: int) -> int:
-        """Run all commands, stopping at the first that fails."""
-        for words in self.commands(train, test, seed):
-            code = _call(words)
-            if code:
-                return code
-        videos = [str(path) for path in self.test_videos()[:4]]
-        annotations = ["--annotations", str(self.world / "annotations")]
-        out = ["--out", str(self.explained)]
-        return _call(["pipeline.predict", "--run", str(self.after), *videos, *annotations, *out])
-
-    def test_videos(self) -> list[Path]:
-        """Videos of the test split, by the cache's own labels."""
-        paths = sorted((ROOT / self.cache).glob("*.safetensors"))
-        ids = [path.stem for path in paths if ClipReader(path).header.split == "test"]
-        return [self.world / "videos" / f"{video_id}.mp4" for video_id in ids]
-
-    def report(self, seconds: float) -> None:
-        """Print what came of it and which files to open."""
-        before, after = (_map(ROOT / run / "metrics.json") for run in (self.before, self.after))
-        print(f"\nmAP on the test split before training {before:.4f}, after {after:.4f}")
-        print(f"the whole way took {seconds:.0f} s")
-        for path in sorted((ROOT / self.explained).glob("*/explanation.json"))[:2]:
-            tree = json.loads(path.read_text(encoding="utf-8"))
-            print(f"\nwhy {tree['video']['id']} got its actions:")
-            for prediction in tree["predictions"][:3]:
-                print(f"  {prediction['sentence']}")
-        print("\nopen:")
-        for path, what in (
-            (self.world / "videos", "the synthetic videos"),
-            (self.after / "metrics.json", "the metrics"),
-            (self.after / "per_class_ap.csv", "average precision by action"),
-            (self.after / "log.jsonl", "every loss term of the training"),
-            (self.explained, "one folder per explained video, with explanation.json"),
-        ):
-            print(f"  {path}  {what}")
+def commands(out: Path, args: Any, words: list[str]) -> Iterator[list[str]]:
+    """Every command of the demo, in order; the last one is made when the cache is there."""
+    world, cache, before, after = (
+        f"{out}/{name}" for name in ("world", "cache", "untrained", "trained")
+    )
+    numbers = ["--train", str(args.train), "--test", str(args.test), "--seed", str(args.seed)]
+    data = ["--videos", f"{world}/videos", "--annotations", f"{world}/annotations"]
+    learn = ["pipeline.train", "--config", CONFIG, "--cache", cache, *words]
+    yield ["tools.synthesize", "--out", world, *numbers, *WORLD]
+    yield ["pipeline.extract", "--config", CONFIG, *data, "--cache", cache, *words]
+    yield [*learn, "--run", before, "train.epochs=0"]
+    yield ["pipeline.evaluate", "--run", before, "--cache", cache]
+    yield [*learn, "--run", after]
+    yield ["pipeline.evaluate", "--run", after, "--cache", cache]
+    paths = sorted((ROOT / cache).glob("*.safetensors"))
+    ids = [path.stem for path in paths if ClipReader(path).header.split == "test"]
+    videos = [f"{world}/videos/{video_id}.mp4" for video_id in ids[:4]]
+    explain = ["--annotations", f"{world}/annotations", "--out", f"{out}/explained"]
+    yield ["pipeline.predict", "--run", after, *videos, *explain]
 
 
-def _call(words: list[str]) -> int:
-    print(f"\n$ python -m {shlex.join(words)}", flush=True)
-    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=False).returncode
+def report(out: Path, seconds: float) -> None:
+    """Print what came of it and which files to open."""
+    before, after = (_map(ROOT / out / run / "metrics.json") for run in ("untrained", "trained"))
+    print(f"\nmAP on the test split before training {before:.4f}, after {after:.4f}")
+    print(f"the whole way took {seconds:.0f} s")
+    for path in sorted((ROOT / out / "explained").glob("*/explanation.json"))[:2]:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        print(f"\nwhy {tree['video']['id']} got its actions:")
+        for prediction in tree["predictions"][:3]:
+            print(f"  {prediction['sentence']}")
+    print("\nopen:")
+    for name, what in (
+        ("world/videos", "the synthetic videos"),
+        ("trained/metrics.json", "the metrics"),
+        ("trained/per_class_ap.csv", "average precision by action"),
+        ("trained/log.jsonl", "every loss term of the training"),
+        ("explained", "one folder per explained video, with explanation.json"),
+    ):
+        print(f"  {out / name}  {what}")
 
 
 def _map(path: Path) -> float:

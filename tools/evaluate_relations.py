@@ -47,11 +47,7 @@ from pipeline.runtime.failures import log_failure
 from pipeline.runtime.files import write_json, write_temporary
 from pipeline.samples.dataset import check_finite
 from pipeline.training.relations.samples import GROUND_TRUTH, read_annotated
-from pipeline.weights.predictors import (
-    check_predictor_on_cache,
-    find_predictor,
-    load_predictor,
-)
+from pipeline.weights.predictors import check_predictor_on_cache, find_predictor, load_predictor
 from relations.frequency import FrequencyBaseline
 from relations.recall import SceneGraph
 from relations.sttran import STTran
@@ -81,9 +77,8 @@ class RelationEvaluation:
 
 def main(argv: list[str]) -> int:
     """Run the command; returns its exit code."""
-    parser = common_parser(
-        "python -m tools.evaluate_relations", __doc__ or "", EXAMPLE, has_settings=False
-    )
+    prog = "python -m tools.evaluate_relations"
+    parser = common_parser(prog, __doc__ or "", EXAMPLE, has_settings=False)
     parser.add_argument("--weights", required=True, help="predictor.safetensors")
     parser.add_argument("--cache", type=Path, required=True, help="folder of pipeline.extract")
     parser.add_argument("--mode", choices=[m.value for m in Mode], required=True)
@@ -95,9 +90,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
     parser.add_argument("--json", type=Path, help="also write the results here")
-    args, words = parse_words(parser, argv)
-    if words:
-        raise UsageError(f"no key=value settings expected, got {words[0]!r}")
+    args, _ = parse_words(parser, argv)
     if not 0 <= args.min_side < math.inf:
         raise UsageError(f"--min-side: pixels from 0 on expected, got {args.min_side}")
     check_writable(args.json)
@@ -142,14 +135,13 @@ def check_writable(path: Path | None) -> None:
     """UsageError for a path of --json that cannot be written, before anything is measured."""
     if path is None:
         return
+    expected = "--json: a file in a writable folder expected"
+    if path.is_dir():
+        raise UsageError(f"{expected}, {path}: it is a folder")
     try:
-        if path.is_dir():
-            raise IsADirectoryError("it is a folder")
         write_temporary(path, b"").unlink()
     except OSError as error:
-        raise UsageError(
-            f"--json: a file in a writable folder expected, {path}: {error}"
-        ) from error
+        raise UsageError(f"{expected}, {path}: {error}") from error
 
 
 def check_mode(mode: Mode, info: CacheInfo, annotations: Sequence[Path]) -> None:

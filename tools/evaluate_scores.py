@@ -4,7 +4,6 @@ FILE.npz holds `scores` (V, C), `labels` (V, C) of 0 and 1, and may hold `ids` (
 """
 
 import json
-import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,31 +11,22 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.metrics import MeanAveragePrecision, charades_map, tie_grouped_map
+from pipeline.evaluation.metrics import charades_map, none_if_nan, tie_grouped_map
 from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
 
 
 def main(argv: list[str]) -> int:
     """Print the metrics; returns the exit code."""
-    parser = common_parser(
-        "python -m tools.evaluate_scores",
-        __doc__ or "",
-        "python -m tools.evaluate_scores a.npz",
-        has_settings=False,
-    )
+    prog = "python -m tools.evaluate_scores"
+    parser = common_parser(prog, __doc__ or "", f"{prog} a.npz", has_settings=False)
     parser.add_argument("file", type=Path)
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    args, words = parse_words(parser, argv)
-    if words:
-        raise UsageError(f"no key=value settings expected, got {words[0]!r}")
+    args, _ = parse_words(parser, argv)
     scores, labels = read_scores(args.file)
     try:
-        official = charades_map(scores, labels)
-        grouped = tie_grouped_map(scores, labels)
-        all_rows = tie_grouped_map(scores, labels, all_rows=True)
+        tree = metrics_dict(scores, labels)
     except ValueError as error:
         raise UsageError(f"{args.file}: {error}") from error
-    tree = _tree(labels, official, grouped, all_rows)
     print(json.dumps(tree, indent=2, allow_nan=False) if args.json else _table(tree))
     return EXIT_OK
 
@@ -66,32 +56,29 @@ def read_scores(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return scores.astype(np.float64), labels.astype(bool)
 
 
-def _tree(
-    labels: np.ndarray,
-    official: MeanAveragePrecision,
-    grouped: MeanAveragePrecision,
-    all_rows: MeanAveragePrecision,
-) -> dict[str, Any]:
+def metrics_dict(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """All metrics as JSON; ValueError for NaN scores."""
+    official, grouped = charades_map(scores, labels), tie_grouped_map(scores, labels)
+    rows = zip(official.num_positives, official.ap, grouped.ap, strict=True)
     return {
         "videos": len(labels),
         "unlabelled": int((~labels.any(1)).sum()),
         "classes": labels.shape[1],
         "classes_without_positives": official.num_skipped,
-        "map_official": _number(official.map),
-        "wap_official": _number(official.weighted),
-        "map_tie_grouped": _number(grouped.map),
-        "map_tie_grouped_all_rows": _number(all_rows.map),
+        "map_official": none_if_nan(official.map),
+        "wap_official": none_if_nan(official.weighted),
+        "map_tie_grouped": none_if_nan(grouped.map),
+        "map_tie_grouped_all_rows": none_if_nan(tie_grouped_map(scores, labels, all_rows=True).map),
         "per_class": [
-            {"class": c, "positives": int(n), "ap": _number(a), "ap_tie_grouped": _number(g)}
-            for c, (n, a, g) in enumerate(
-                zip(official.num_positives, official.ap, grouped.ap, strict=True)
-            )
+            {
+                "class": c,
+                "positives": int(n),
+                "ap": none_if_nan(ap),
+                "ap_tie_grouped": none_if_nan(tied),
+            }
+            for c, (n, ap, tied) in enumerate(rows)
         ],
     }
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def _table(tree: dict[str, Any]) -> str:

@@ -45,9 +45,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--keep", type=Path, help="empty folder for what did not hold")
-    args, words = parse_words(parser, argv)
-    if words or not 0 < args.scale <= 100:
-        raise UsageError(f"--scale: above 0, at most 100 expected, got {words or args.scale}")
+    args, _ = parse_words(parser, argv)
+    if not 0 < args.scale <= 100:
+        raise UsageError(f"--scale: above 0, at most 100 expected, got {args.scale}")
     tallies = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)

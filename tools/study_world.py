@@ -6,6 +6,7 @@ predicates and durations beside what is known of Charades and Action Genome.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,16 +45,19 @@ class Told:
 
 def main(argv: list[str]) -> int:
     """Print the tables; returns the exit code."""
-    parser = common_parser("python -m tools.study_world", __doc__ or "", EXAMPLE)
+    prog = "python -m tools.study_world"
+    parser = common_parser(prog, __doc__ or "", EXAMPLE, has_settings=False)
     parser.add_argument("--train", type=int, default=4000, help="videos to learn from")
     parser.add_argument("--test", type=int, default=2000, help="videos to judge on")
     parser.add_argument("--seed", type=int, default=0)
-    args, words = parse_words(parser, argv)
-    if words or min(args.train, args.test) < 1 or args.seed < 0:
-        raise UsageError("--train, --test from 1 and --seed from 0 expected, and no other word")
+    args, _ = parse_words(parser, argv)
+    if min(args.train, args.test) < 1 or args.seed < 0:
+        raise UsageError("--train, --test from 1 and --seed from 0 expected")
     rules, settings = load_rules(), Settings(seed=args.seed)
-    train = [tell(rules, write_script(rules, settings, "train", i)) for i in range(args.train)]
-    test = [tell(rules, write_script(rules, settings, "test", i)) for i in range(args.test)]
+    train, test = (
+        [tell(rules, write_script(rules, settings, split, i)) for i in range(num)]
+        for split, num in (("train", args.train), ("test", args.test))
+    )
     print_order(rules, train, test)
     print_distributions(rules, train)
     return EXIT_OK
@@ -106,8 +110,9 @@ def print_order(rules: Rules, train: list[Told], test: list[Told]) -> None:
         print(f"mean of {len(rows)} pairs  {means[0]:.3f}  {means[1]:.3f}")
 
 
-def _accuracy(train: list[Told], test: list[Told], positive: str, see: object) -> float:
-    assert callable(see)
+def _accuracy(
+    train: list[Told], test: list[Told], positive: str, see: Callable[[Told], Counter[str]]
+) -> float:
     seen = [[see(t) for t in part] for part in (train, test)]
     names = sorted({name for features in seen[0] for name in features})
     x_train, x_test = (np.array([[f[n] for n in names] for f in part], float) for part in seen)
@@ -133,18 +138,14 @@ def print_distributions(rules: Rules, videos: list[Told]) -> None:
     print(f"classes with a video: {len(per_class)} of {len(rules.actions)}")
     middle = np.median(ordered)
     print(f"videos of a class: most {ordered[0]}, median {middle:.0f}, least {ordered[-1]}")
-    tenth = max(len(ordered) // 10, 1)
-    print(f"labels in the largest tenth of classes: {_share(ordered, tenth):.3f}")
+    tenth = sum(ordered[: max(len(ordered) // 10, 1)])
+    print(f"labels in the largest tenth of classes: {tenth / sum(ordered):.3f}")
     print(f"actions: mean {np.mean(lasts):.2f} s, median {np.median(lasts):.2f} s")
     print(f"annotated frames per video: {num_frames / len(videos):.1f}")
     print(f"objects per frame: {objects.total() / num_frames:.2f}")
     print(f"relations per frame: {predicates.total() / num_frames:.2f}")
     _print_shares("object", objects)
     _print_shares("predicate", predicates)
-
-
-def _share(ordered: list[int], num: int) -> float:
-    return sum(ordered[:num]) / sum(ordered)
 
 
 def _print_shares(what: str, counts: Counter[str]) -> None:

@@ -86,9 +86,8 @@ def write_world(out: Path, sizes: dict[str, int], settings: Settings, workers: i
     Raises:
         UsageError: if the folder holds anything but this world or a part of it.
     """
-    made_from = {"version": VERSION, "settings": asdict(settings), "sizes": sizes}
-    known = out / _MADE_FROM
-    made_from = json.loads(json.dumps(made_from))
+    tree = {"version": VERSION, "settings": asdict(settings), "sizes": sizes}
+    made_from, known = json.loads(json.dumps(tree)), out / _MADE_FROM
     if known.is_file():
         found = json.loads(known.read_text(encoding="utf-8"))
         if found != made_from:
@@ -104,15 +103,8 @@ def write_world(out: Path, sizes: dict[str, int], settings: Settings, workers: i
     for left in videos.glob(".*.tmp.mp4"):
         left.unlink()
     jobs = [(split, index) for split, num in sizes.items() for index in range(num)]
-    ids: dict[tuple[str, int], str] = {}
-    for job, video_id in tqdm(
-        _make(settings, jobs, videos, parts, workers),
-        total=len(jobs),
-        desc="synthesize",
-        unit="video",
-        disable=None,
-    ):
-        ids[job] = video_id
+    made = _make(settings, jobs, videos, parts, workers)
+    ids = dict(tqdm(made, total=len(jobs), desc="synthesize", unit="video", disable=None))
     records = [json.loads((parts / f"{ids[job]}.json").read_text(encoding="utf-8")) for job in jobs]
     write_release(load_rules(), settings, sizes, records, out / "annotations")
     shutil.rmtree(parts)
@@ -153,28 +145,22 @@ def _checked(words: Words, seed: int) -> Settings:
     unknown = sorted(set(words.classes) - set(rules.action_ids))
     if unknown:
         raise UsageError(f"classes: ids of configs/world/actions.yaml expected, got {unknown[0]!r}")
-    limits = (
-        ("shift", words.shift, 0.0, 2.0),
-        ("relation_noise", words.relation_noise, 0.0, 1.0),
-        ("min_s", words.min_s, 2.0, 600.0),
-        ("max_s", words.max_s, words.min_s, 600.0),
-        ("long_side", words.long_side, 128, 1920),
-        ("actors", words.actors, 2, NUM_TRAIN + NUM_TEST),
-        ("workers", words.workers, 1, 256),
-    )
-    for name, value, low, high in limits:
+    limits = {
+        "shift": (0.0, 2.0),
+        "relation_noise": (0.0, 1.0),
+        "min_s": (2.0, 600.0),
+        "max_s": (words.min_s, 600.0),
+        "long_side": (128, 1920),
+        "actors": (2, NUM_TRAIN + NUM_TEST),
+        "workers": (1, 256),
+    }
+    for name, (low, high) in limits.items():
+        value = getattr(words, name)
         if not low <= value <= high:
             raise UsageError(f"{name}: {low} to {high} expected, got {value}")
-    return Settings(
-        seed,
-        words.shift,
-        words.relation_noise,
-        words.min_s,
-        words.max_s,
-        words.long_side // 32 * 32,
-        words.actors,
-        tuple(sorted(words.classes)),
-    )
+    given = {name: value for name, value in vars(words).items() if name != "workers"}
+    given |= {"long_side": words.long_side // 32 * 32, "classes": tuple(sorted(words.classes))}
+    return Settings(seed=seed, **given)
 
 
 def _difference(found: dict[str, object], wanted: dict[str, object]) -> str:

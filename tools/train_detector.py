@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from pipeline.runtime.devices import pick_device
 from pipeline.runtime.failures import Failures
 from pipeline.runtime.files import file_sha256, json_sha256, write_json
 from pipeline.runtime.run_record import RunRecord
-from pipeline.runtime.writers import sweep_temporary_files
 from pipeline.training.detector.batches import (
     DrawSampler,
     FrameImages,
@@ -35,7 +35,7 @@ from pipeline.training.detector.samples import Sample, read_samples
 from pipeline.training.detector.scoring import score_detector
 from pipeline.training.detector.settings import DetectorTraining
 from pipeline.training.log import TrainingLog
-from pipeline.training.state import STATE_FILE
+from pipeline.training.state import STATE_FILE, open_run_folder
 from pipeline.weights.cards import read_tensors, save_carded
 from pipeline.weights.detector_card import DetectorCard
 from pipeline.weights.detectors import (
@@ -69,6 +69,16 @@ class Process:
         return self.rank == 0
 
 
+@dataclass(frozen=True)
+class DetectorJob:
+    """What is trained or scored, and by which process; `args` are the command's."""
+
+    config: DetectorTraining
+    vocabulary: Vocabulary
+    args: Any
+    process: Process
+
+
 def main(argv: list[str]) -> int:
     """Run the command; returns its exit code."""
     parser = common_parser("python -m tools.train_detector", __doc__ or "", EXAMPLE)
@@ -80,35 +90,23 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--score", action="store_true", help="only score detection.weights")
     args, words = parse_words(parser, argv)
     config = load_settings(DetectorTraining, args.config, words)
-    vocabulary = load_vocabulary(config.vocabulary)
-    process = _join(config)
+    job = DetectorJob(config, load_vocabulary(config.vocabulary), args, _join(config))
     try:
-        _open_run(args.run, is_training=not args.score)
-        record = RunRecord(
-            args.run,
-            stage="train_detector",
-            config=config_as_dict(config),
-            argv=argv,
-            seed=config.training.seed,
-        )
-        if not process.is_first:
-            return _run(config, vocabulary, args, process, record)
-        with record:
-            return _run(config, vocabulary, args, process, record)
+        open_run_folder(args.run, lambda names: args.score or not names or "run.json" in names)
+        tree, seed = config_as_dict(config), config.training.seed
+        record = RunRecord(args.run, stage="train_detector", config=tree, argv=argv, seed=seed)
+        with record if job.process.is_first else nullcontext():
+            return _run(job, record)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _run(
-    config: DetectorTraining,
-    vocabulary: Vocabulary,
-    args: Any,
-    process: Process,
-    record: RunRecord,
-) -> int:
+def _run(job: DetectorJob, record: RunRecord) -> int:
+    config, args, process = job.config, job.args, job.process
+    classes = job.vocabulary.objects
     needed = ("test",) if args.score else ("train", "test")
-    splits = {s: read_samples(args.annotations, s, vocabulary) for s in needed}
+    splits = {s: read_samples(args.annotations, s, job.vocabulary) for s in needed}
     if process.is_first:
         every = [sample for samples in splits.values() for sample in samples]
         failed = dump_frames(args.frames, args.videos, every, max(config.training.workers, 1))
@@ -120,34 +118,20 @@ def _run(
         for split, samples in splits.items()
     }
     if args.score:
-        resolved = resolve_detector(config.detection)
-        detector = resolved.load(vocabulary.objects, process.device)
+        detector = resolve_detector(config.detection).load(classes, process.device)
     else:
         if not splits["train"]:
             raise UsageError("--annotations: frames to train on expected, none could be read")
-        detector = _train(config, vocabulary, args, process, splits["train"])
+        detector = _train(job, splits["train"])
     if process.is_first:
-        scores = score_detector(
-            detector.eval(), args.frames, splits["test"], vocabulary.objects, process.device
-        )
-        write_json(args.run / (SCORES if args.score else METRICS), scores)
+        path, test = args.run / (SCORES if args.score else METRICS), splits["test"]
+        scores = score_detector(detector.eval(), args.frames, test, classes, process.device)
+        write_json(path, scores)
         if not args.score:
-            _write(config, vocabulary, args.run, detector, scores, len(splits["train"]))
+            _write(job, detector, scores, len(splits["train"]))
         record.extra["scores"] = {k: scores[k] for k in ("ap", "ap50", "ap75")}
-        _report(scores, args.run / (SCORES if args.score else METRICS))
+        _report(scores, path)
     return record.exit_code
-
-
-def _open_run(run: Path, *, is_training: bool) -> None:
-    """Create the folder; UsageError if it cannot be, or holds something else."""
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        sweep_temporary_files(run)
-        strange = is_training and any(run.iterdir()) and not (run / "run.json").is_file()
-    except OSError as error:
-        raise UsageError(f"--run: a writable folder expected, {run}: {error.strerror}") from error
-    if strange:
-        raise UsageError(f"--run: an empty folder or one of this command expected, got {run}")
 
 
 def _record(run: Path, record: RunRecord, videos: set[str], failed: dict[str, str]) -> None:
@@ -158,16 +142,10 @@ def _record(run: Path, record: RunRecord, videos: set[str], failed: dict[str, st
     record.counts.done = len(videos) - len(failed)
 
 
-def _train(
-    config: DetectorTraining,
-    vocabulary: Vocabulary,
-    args: Any,
-    process: Process,
-    samples: Sequence[Sample],
-) -> Detector:
-    t = config.training
+def _train(job: DetectorJob, samples: Sequence[Sample]) -> Detector:
+    config, args, process, t = job.config, job.args, job.process, job.config.training
     torch.manual_seed(t.seed + process.rank)
-    detector = initial_detector(config, vocabulary).to(process.device)
+    detector = initial_detector(config, job.vocabulary).to(process.device)
     sampler = DrawSampler(
         find_wide(args.frames, samples),
         t.batch_size,
@@ -265,18 +243,11 @@ def _join(config: DetectorTraining) -> Process:
     return Process(rank, world_size, device)
 
 
-def _write(
-    config: DetectorTraining,
-    vocabulary: Vocabulary,
-    run: Path,
-    detector: Detector,
-    scores: dict[str, Any],
-    num_frames: int,
-) -> None:
-    network = resolve_network(config.detection)
+def _write(job: DetectorJob, detector: Detector, scores: dict[str, Any], num_frames: int) -> None:
+    config, network = job.config, resolve_network(job.config.detection)
     card = DetectorCard(
         preset=network.preset,
-        classes=vocabulary.objects,
+        classes=job.vocabulary.objects,
         **asdict(network.size),
         short_side=network.short_side,
         origin="trained by tools.train_detector",
@@ -287,7 +258,7 @@ def _write(
             "test": {k: scores[k] for k in ("ap", "ap50", "ap75", "by_size", "frames")},
         },
     )
-    save_carded(run / WEIGHTS, detector.state_dict(), card, half=config.training.half)
+    save_carded(job.args.run / WEIGHTS, detector.state_dict(), card, half=config.training.half)
 
 
 def _report(scores: dict[str, Any], path: Path) -> None:

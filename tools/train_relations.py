@@ -17,7 +17,6 @@ from pipeline.cache.manifest import read_manifest
 from pipeline.cache.reader import ClipReader
 from pipeline.cache.union_features import check_full_union
 from pipeline.config.loading import config_as_dict, load_settings
-from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import UsageError
 from pipeline.evaluation.relations.graphs import (
     Mode,
@@ -37,7 +36,7 @@ from pipeline.runtime.command_line import (
 from pipeline.runtime.devices import pick_device
 from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import RunRecord
-from pipeline.runtime.writers import is_temporary, sweep_temporary_files
+from pipeline.training.job import check_vocabulary
 from pipeline.training.log import LOG_FILE, TrainingLog
 from pipeline.training.relations.learner import RelationLearner
 from pipeline.training.relations.samples import (
@@ -48,7 +47,7 @@ from pipeline.training.relations.samples import (
 )
 from pipeline.training.relations.settings import RelationTraining
 from pipeline.training.relations.word_vectors import set_class_embeddings
-from pipeline.training.state import STATE_FILE
+from pipeline.training.state import STATE_FILE, open_run_folder
 from pipeline.weights.cards import save_carded
 from pipeline.weights.predictor_card import PredictorCard
 from relations.recall import recall_table
@@ -94,14 +93,11 @@ def main(argv: list[str]) -> int:
     job = prepare_relation_training(config, args.cache, verify=args.verify)
     torch.manual_seed(config.training.seed)
     model = _new_model(job)
-    _open_run(args.run)
-    record = RunRecord(
-        args.run,
-        stage="train_relations",
-        config=config_as_dict(config),
-        argv=argv,
-        seed=config.training.seed,
-    )
+    # A run that ends before its first state leaves no more than these; it begins anew.
+    begun = {RUN, LOG_FILE, "tensorboard"}
+    open_run_folder(args.run, lambda names: STATE_FILE in names or names <= begun)
+    tree, seed = config_as_dict(config), config.training.seed
+    record = RunRecord(args.run, stage="train_relations", config=tree, argv=argv, seed=seed)
     with record as run:
         run.counts.found = len(job.training) + len(job.validation)
         learner = train(job, args.run, model.to(device), device)
@@ -125,18 +121,12 @@ def prepare_relation_training(
         UsageError: if the caches do not fit each other or the vocabulary, a clip is damaged, or
             there is nothing to learn from.
     """
-    vocabulary = load_vocabulary(config.vocabulary)
     infos = [read_cache_info(cache) for cache in caches]
     clips: list[ClipEntry] = []
     files: list[list[str]] = []
     for cache, info in zip(caches, infos, strict=True):
         check_full_union(info, f"--cache {cache}")
-        groups = [list(v.predicate_groups.items()) for v in (vocabulary, info)]
-        if vocabulary.objects != info.objects or groups[0] != groups[1]:
-            raise UsageError(
-                f"--cache: the vocabulary {config.vocabulary!r} expected, {cache} was made with "
-                f"{info.settings.vocabulary!r} or another version of it; extract again"
-            )
+        check_vocabulary(config.vocabulary, info, cache)
         if info.detector != infos[0].detector:
             raise UsageError(
                 f"--cache: features of one detector expected, {cache} and {caches[0]} were made "
@@ -161,7 +151,7 @@ def prepare_relation_training(
     feature_width, union_channels = _widths(clips, attention + spatial + contacting)
     try:
         settings = PredictorSettings(
-            num_objects=len(vocabulary.objects),
+            num_objects=len(infos[0].objects),
             attention=attention,
             spatial=spatial,
             contacting=contacting,
@@ -205,19 +195,6 @@ def _check_distinct(files: Sequence[Sequence[str]]) -> None:
             f"--cache: each cache once expected, {len(twice)} clips come twice, {twice[0]} first; "
             "leave one of the folders out"
         )
-
-
-def _open_run(run: Path) -> None:
-    """Create a run folder; UsageError if it holds other things, or is not writable."""
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        sweep_temporary_files(run)
-        there = {path.name for path in run.iterdir() if not is_temporary(path)}
-    except OSError as error:
-        raise UsageError(f"--run: a writable folder expected, {run}: {error}") from error
-    # A run that ends before its first state leaves no more than these; it begins anew.
-    if STATE_FILE not in there and there - {RUN, LOG_FILE, "tensorboard"}:
-        raise UsageError(f"--run: an empty folder or one of this command expected, got {run}")
 
 
 def _what_counts(config: RelationTraining) -> dict[str, Any]:
@@ -283,17 +260,13 @@ def train(
                 bar.update(len(sample.video_ids))
         validation = validate(job, learner.model)
         learner.end_epoch(validation["recall_20"])
-        summary: dict[str, Any] = {
-            "epoch": epoch + 1,
-            "step": learner.progress.step,
-            "loss": sum(losses) / len(losses),
-            "seconds": round(time.time() - start, 3),
-        }
+        loss, seconds = sum(losses) / len(losses), round(time.time() - start, 3)
+        step = learner.progress.step
         # Before the state: a line that has none is dropped when the training goes on.
-        log.add("epoch", **summary, **validation)
+        log.add("epoch", epoch=epoch + 1, step=step, loss=loss, seconds=seconds, **validation)
         learner.save(run, job.fingerprint)
         shown = {k: round(v, 4) for k, v in validation.items() if v is not None}
-        LOGGER.info("%s: loss %.4f, %s", label, summary["loss"], shown or "no validation videos")
+        LOGGER.info("%s: loss %.4f, %s", label, loss, shown or "no validation videos")
     log.close()
     return learner
 
@@ -308,13 +281,9 @@ def validate(job: RelationTrainingJob, model: STTran) -> dict[str, float | None]
         tally.add(cached_truth(clip, sizes), scene.graphs(predict_scene(model, scene), sizes))
     if not tally.frames["with"]:
         return {"recall_20": None}
-    accuracy = {
-        f"accuracy_{name}": float(right / total) if total else None
-        for name, right, total in zip(
-            job.info.predicate_groups, tally.right, tally.total, strict=True
-        )
-    }
-    return {"recall_20": recall_table(tally.frames["with"], [20])[20], **accuracy}
+    accuracy = tally.accuracy(job.info.predicate_groups)
+    known = {f"accuracy_{name}": share for name, share in accuracy.items()}
+    return {"recall_20": recall_table(tally.frames["with"], [20])[20], **known}
 
 
 def _new_model(job: RelationTrainingJob) -> STTran:

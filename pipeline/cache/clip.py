@@ -43,14 +43,14 @@ class ClipHeader:
         fingerprint: SHA-256 over everything that determines the arrays.
         source: of the video: sha256, fps, num_frames, width, height, duration_s, rotation,
             edit_lists, is_degraded.
-        detector: identity (sha256 of weights or `random:SEED`), and its settings.
+        detector: `ResolvedDetector.to_dict`: SHA-256 of the weights or `random:SEED`, and settings.
         boxes: `detected` or `ground-truth`.
         feature_source: `proposal` or `box`, see `detection.Detections`.
         num_uniform: uniform frames asked for (`frames.num`); None where annotated frames alone
             were taken.
         split, subject, scene: of the dataset, or None.
         length_s: the dataset's length of the video, or None.
-        predictor: identity of what predicted relations, where the clip holds some.
+        predictor: `PredictorFile.to_dict` of what predicted relations, where the clip holds some.
         actions: (class index, start_s, end_s) per annotated interval; None where unlabelled.
         warnings: codes such as RANDOM_WEIGHTS, DECODE_DEGRADED.
     """
@@ -79,15 +79,12 @@ class ClipHeader:
     def from_json(cls, text: str) -> "ClipHeader":
         """Inverse of `to_json`; ValueError if it is not such a header or of another schema."""
         tree = json.loads(text)
-        if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
-            found = tree.get("schema") if isinstance(tree, dict) else type(tree).__name__
+        found = tree.get("schema") if isinstance(tree, dict) else type(tree).__name__
+        if found != SCHEMA:
             raise ValueError(f"cache header: schema {SCHEMA} expected, got {found}; extract again")
-        actions = tree.pop("actions")
-        warnings = tuple(tree.pop("warnings"))
-        rows = (
-            None if actions is None else tuple((int(c), float(s), float(e)) for c, s, e in actions)
-        )
-        return cls(**tree, actions=rows, warnings=warnings)
+        if tree["actions"] is not None:
+            tree["actions"] = tuple((int(c), float(s), float(e)) for c, s, e in tree["actions"])
+        return cls(**tree | {"warnings": tuple(tree["warnings"])})
 
 
 @dataclass(frozen=True)
@@ -190,7 +187,7 @@ class CachedClip:
     @property
     def pair_frame(self) -> Tensor:
         """(P,) int64 frame row of each pair."""
-        return torch.repeat_interleave(torch.arange(self.num_frames), self.pair_offsets.diff())
+        return torch.repeat_interleave(self.pair_offsets.diff())
 
     @property
     def pair_rows(self) -> Tensor:
@@ -228,11 +225,9 @@ def clip_bytes(clip: CachedClip) -> bytes:
     Raises:
         ItemError: INTERNAL_ERROR if a feature or a predicate is not finite in float16.
     """
-    arrays: dict[str, Tensor] = {}
-    for name in (*FRAME_ARRAYS, "box_offsets", "pair_offsets", *BOX_ARRAYS, *PAIR_ARRAYS):
-        arrays[name] = getattr(clip, name)
+    names = (*FRAME_ARRAYS, "box_offsets", "pair_offsets", *BOX_ARRAYS, *PAIR_ARRAYS)
     relations = {f"{PREDICATES}{source}": value for source, value in clip.predicates.items()}
-    arrays |= relations
+    arrays = {name: getattr(clip, name) for name in names} | relations
     for name in (*HALF_ARRAYS, *relations):
         arrays[name] = arrays[name].to(torch.float16)
         if not bool(torch.isfinite(arrays[name]).all()):

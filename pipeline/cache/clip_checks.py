@@ -41,26 +41,20 @@ def check_shapes(arrays: Mapping[str, Tensor]) -> None:
     """
     for name, value in arrays.items():
         shape = (None, None) if name.startswith(PREDICATES) else _SHAPES[name]
-        found = value.shape
-        if len(found) != len(shape) or found[1:] != tuple(map(_either, shape[1:], found[1:])):
+        found = tuple(value.shape)
+        if len(found) != len(shape) or not all(map(_fits, shape, found)):
             axes = ", ".join("*" if n is None else str(n) for n in shape)
-            raise ValueError(f"{name}: shape ({axes}) expected, got {tuple(value.shape)}")
+            raise ValueError(f"{name}: shape ({axes}) expected, got {found}")
         if name in _INDICES and value.dtype != torch.int64:
             raise ValueError(f"{name}: int64 expected, got {value.dtype}")
 
 
-def _either(wanted: int | None, found: int) -> int:
-    return found if wanted is None else wanted
+def _fits(wanted: int | None, found: int) -> bool:
+    return wanted is None or wanted == found
 
 
 def check_pairs(pairs: Tensor, box_offsets: Tensor, pair_offsets: Tensor) -> None:
-    """ValueError unless each pair names two boxes of its frame.
-
-    Args:
-        pairs: (P, 2) rows within the frame's boxes.
-        box_offsets: (T + 1,), see `CachedClip`.
-        pair_offsets: (T + 1,), the same.
-    """
+    """ValueError unless each pair names two boxes of its frame; for the arrays see `CachedClip`."""
     rows = pairs.numpy()
     of_boxes, of_pairs = box_offsets.numpy(), pair_offsets.numpy()
     num_boxes = np.repeat(of_boxes[1:] - of_boxes[:-1], of_pairs[1:] - of_pairs[:-1])
@@ -72,11 +66,7 @@ def check_pairs(pairs: Tensor, box_offsets: Tensor, pair_offsets: Tensor) -> Non
 
 
 def check_values(arrays: Mapping[str, Tensor]) -> None:
-    """ValueError for an inverted box, a label without a class, or a predicate not from 0 to 1.
-
-    Args:
-        arrays: as in `check_shapes`.
-    """
+    """ValueError for an inverted box, a label without a class, or a predicate not from 0 to 1."""
     boxes, labels = arrays["boxes"].numpy(), arrays["labels"].numpy()
     if (boxes[:, 2:] < boxes[:, :2]).any():
         raise ValueError("boxes: x1 <= x2 and y1 <= y2 expected, got one that is inverted")

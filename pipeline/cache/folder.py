@@ -148,10 +148,7 @@ def write_cache_info(folder: Path, info: CacheInfo) -> None:
 
 
 def store_clip(folder: Path, clip: CachedClip) -> Row:
-    """Write a clip and its line.
-
-    Returns:
-        The line.
+    """Write a clip and its line, which is returned.
 
     Raises:
         OSError: if the disk is full or the folder is not writable; the clip that was there, if
@@ -196,9 +193,9 @@ def replace_clip(folder: Path, clip: CachedClip, row: Row) -> Row:
     """
     data = clip_bytes(clip)
     path = clip_path(folder, clip.video_id)
-    digest = hashlib.sha256(data).hexdigest()
+    sha256 = hashlib.sha256(data).hexdigest()
     with folder_lock(folder):
-        new = row | {"sha256": digest, "bytes": len(data), "before": file_sha256(path)}
+        new = row | {"sha256": sha256, "bytes": len(data), "before": file_sha256(path)}
         append_row(folder, new)
         write_atomically(path, data)
     return new

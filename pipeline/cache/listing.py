@@ -82,13 +82,8 @@ def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> 
     """Open a clip after comparing its file with its line of the manifest.
 
     The size and the header are compared always. A file of another size is accepted if its bytes are
-    those of the file that it was to replace: the writer was killed.
-
-    Args:
-        cache: folder.
-        video_id: id of the clip.
-        row: its line; empty for a clip that the manifest does not list.
-        verify: compare every byte.
+    those of the file that it was to replace: the writer was killed. With `verify` every byte is
+    compared. `row` is empty for a clip that the manifest does not list.
 
     Raises:
         ItemError: BAD_CACHE.
@@ -118,9 +113,8 @@ def split_held_out(
     clips: Sequence[ClipEntry], fraction: float
 ) -> tuple[list[ClipEntry], list[ClipEntry]]:
     """Divide training clips into those to train on and those of the validation split."""
-    held_out = [is_held_out(clip.video_id, fraction) for clip in clips]
-    training = [clip for clip, is_out in zip(clips, held_out, strict=True) if not is_out]
-    return training, [clip for clip, is_out in zip(clips, held_out, strict=True) if is_out]
+    held_out = [clip for clip in clips if is_held_out(clip.video_id, fraction)]
+    return [clip for clip in clips if not is_held_out(clip.video_id, fraction)], held_out
 
 
 def _split_of(cache: Path, video_id: str, manifest: dict[str, Row]) -> str | None:

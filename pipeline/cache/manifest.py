@@ -39,10 +39,7 @@ def settle_manifest(folder: Path, rows: dict[str, Row]) -> None:
     """Finish a run: add lines that are missing; the last writer sorts the manifest.
 
     Lines can be lost where two writers rewrite the file at once on a file system without locks.
-
-    Args:
-        folder: the cache.
-        rows: id -> line of what this run wrote.
+    `rows` are the lines of what this run wrote, by id.
     """
     for video_id in rows.keys() - read_manifest(folder).keys():
         append_manifest(folder, rows[video_id])

@@ -1,14 +1,14 @@
 """Reading of cached clips: whole, or some of their frames."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from pipeline.cache.clip import (
@@ -26,16 +26,7 @@ from pipeline.cache.tensor_rows import TensorRows
 from pipeline.errors import FailureReason, ItemError
 
 #: What reading a damaged or foreign file raises.
-_DAMAGE = (
-    OSError,
-    SafetensorError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    RuntimeError,
-    OverflowError,
-)
+_DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError)
 
 
 class ClipReader:
@@ -47,20 +38,20 @@ class ClipReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with _as_bad_cache(path):
             self._file = TensorRows(path)
-        except _DAMAGE as error:
-            raise _bad_cache(path, error) from error
-        try:
-            self.header = ClipHeader.from_json(self._file.metadata.get("laiar", "null"))
-            names = (*FRAME_ARRAYS, "box_offsets", "pair_offsets")
-            self._small = {name: self._file.whole(name) for name in names}
-            for name, of in (("box_offsets", "boxes"), ("pair_offsets", "pairs")):
-                rows = self._file.num_rows(of)
-                check_offsets(name, self._small[name], self.num_frames, rows)
-        except _DAMAGE as error:
-            self._file.close()
-            raise _bad_cache(path, error) from error
+            try:
+                self._read_small()
+            except _DAMAGE:
+                self._file.close()
+                raise
+
+    def _read_small(self) -> None:
+        self.header = ClipHeader.from_json(self._file.metadata.get("laiar", "null"))
+        names = (*FRAME_ARRAYS, "box_offsets", "pair_offsets")
+        self._small = {name: self._file.whole(name) for name in names}
+        for name, of in (("box_offsets", "boxes"), ("pair_offsets", "pairs")):
+            check_offsets(name, self._small[name], self.num_frames, self._file.num_rows(of))
 
     @property
     def num_frames(self) -> int:
@@ -85,13 +76,11 @@ class ClipReader:
             ItemError: BAD_CACHE if the file is damaged or has no such source.
         """
         name = f"{PREDICATES}{source}"
-        try:
+        with _as_bad_cache(self.path):
             said = self._file.read({name: None})[name] > 0
             offsets = torch.from_numpy(self._small["pair_offsets"].copy())
             check_offsets("pair_offsets", offsets, self.num_frames, len(said))
             return offsets_of(said.any(1).long())[offsets].diff() > 0
-        except _DAMAGE as error:
-            raise _bad_cache(self.path, error) from error
 
     def read(self, rows: Sequence[int] | None = None, *, half: bool = False) -> CachedClip:
         """Load frames.
@@ -111,10 +100,8 @@ class ClipReader:
             picked and not 0 <= picked[0] <= picked[-1] < self.num_frames
         ):
             raise ValueError(f"rows: increasing, in [0, {self.num_frames}) expected, got {picked}")
-        try:
+        with _as_bad_cache(self.path):
             return CachedClip(self.header, **self._read_arrays(picked, half))
-        except _DAMAGE as error:
-            raise _bad_cache(self.path, error) from error
 
     def _read_arrays(self, picked: list[int], half: bool) -> dict[str, Any]:
         arrays: dict[str, Any] = {
@@ -129,8 +116,7 @@ class ClipReader:
             offsets = self._small[offsets_name].tolist()
             spans = _merge_spans([(offsets[t], offsets[t + 1]) for t in picked])
             for name in names:
-                if self._file.num_rows(name) != offsets[-1]:
-                    rows = self._file.num_rows(name)
+                if (rows := self._file.num_rows(name)) != offsets[-1]:
                     raise ValueError(f"{name}: {offsets[-1]} rows expected, got {rows}")
             wanted |= dict.fromkeys(names, spans)
             counts = (offsets[t + 1] - offsets[t] for t in picked)
@@ -153,18 +139,20 @@ def load_clip(path: Path) -> CachedClip:
 def _merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     merged: list[tuple[int, int]] = []
     for start, end in spans:
-        if start == end:
-            continue
         if merged and merged[-1][1] == start:
             merged[-1] = (merged[-1][0], end)
-        else:
+        elif start < end:
             merged.append((start, end))
     return merged
 
 
-def _bad_cache(path: Path, error: Exception) -> ItemError:
-    kept = str(error).strip() or type(error).__name__
-    return ItemError(
-        FailureReason.BAD_CACHE,
-        f"{os.fspath(path)}: a readable {SCHEMA} file expected: {kept}; extract it again",
-    )
+@contextmanager
+def _as_bad_cache(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        kept = str(error).strip() or type(error).__name__
+        raise ItemError(
+            FailureReason.BAD_CACHE,
+            f"{os.fspath(path)}: a readable {SCHEMA} file expected: {kept}; extract it again",
+        ) from error

@@ -102,9 +102,7 @@ class TensorRows:
             OSError: if the file cannot be read.
             ValueError: if rows are missing.
         """
-        return {
-            name: torch.from_numpy(self._read_array(name, spans)) for name, spans in wanted.items()
-        }
+        return {name: torch.from_numpy(self._read_array(name, s)) for name, s in wanted.items()}
 
     def _read_array(self, name: str, spans: Sequence[tuple[int, int]] | None) -> np.ndarray:
         array = self._arrays[name]

@@ -54,9 +54,7 @@ def frozen_projection(channels: int) -> Tensor:
     size = 1 << (channels - 1).bit_length()
     hadamard = torch.ones(1, 1)
     while len(hadamard) < size:
-        hadamard = torch.cat(
-            [torch.cat([hadamard, hadamard], 1), torch.cat([hadamard, -hadamard], 1)]
-        )
+        hadamard = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), hadamard)
     signs = torch.tensor([1.0 if _digest(f"sign {c}")[0] & 1 else -1.0 for c in range(channels)])
     rows = sorted(range(size), key=lambda row: _digest(f"row {row}"))[:CHANNELS]
     return hadamard[rows, :channels] * signs / size**0.5
@@ -72,12 +70,7 @@ def check_union(kind: str, widths: tuple[int, int] | None) -> None:
 
 
 def check_full_union(info: CacheInfo, what: str) -> None:
-    """UsageError unless a cache holds the union features that relation predictors read.
-
-    Args:
-        info: of the cache.
-        what: wants to read them.
-    """
+    """UsageError, which names `what` reads them, unless a cache holds all union channels."""
     kind = info.settings.union
     if kind != "full":
         raise UsageError(

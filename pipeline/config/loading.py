@@ -24,15 +24,7 @@ class Checked(Protocol):
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Load the configuration of the stages; see `load_settings`.
-
-    Args:
-        path: YAML file, or None.
-        overrides: words such as `train.epochs=3`.
-
-    Raises:
-        UsageError: for what `load_settings` refuses.
-    """
+    """Load the configuration of the stages; for arguments and errors see `load_settings`."""
     return load_settings(Config, path, overrides)
 
 
@@ -94,12 +86,6 @@ def config_as_dict(config: Any) -> dict[str, Any]:
 
 
 def _merge(tree: DictConfig, patch: DictConfig, origin: str) -> DictConfig:
-    """The tree with what a file or a word sets.
-
-    Raises:
-        UsageError: for an unknown key, a value of another type, or a reference (`${key}`) to
-            nothing.
-    """
     try:
         _check_keys(tree, patch, origin)
         merged = OmegaConf.merge(tree, patch)

@@ -9,6 +9,7 @@ from pipeline.datasets.action_genome import FrameAnnotation, read_action_genome
 from pipeline.datasets.charades import Action, read_charades
 from pipeline.datasets.locate import locate
 from pipeline.datasets.vocabulary import Vocabulary
+from pipeline.errors import FailureReason, ItemError
 from pipeline.runtime.files import json_sha256
 
 
@@ -17,22 +18,22 @@ class ClipAnnotation:
     """Labels and annotated frames of one video; None where a dataset does not say."""
 
     video_id: str
-    split: str | None
-    subject: str | None
-    scene: str | None
-    length_s: float | None
-    actions: tuple[Action, ...] | None
-    frames: tuple[FrameAnnotation, ...]
+    split: str | None = None
+    subject: str | None = None
+    scene: str | None = None
+    length_s: float | None = None
+    actions: tuple[Action, ...] | None = None
+    frames: tuple[FrameAnnotation, ...] = ()
 
     def fingerprint(self) -> str:
         """SHA-256 over the content; the same in any folder."""
-        digest = hashlib.sha256()
+        frames = hashlib.sha256()
         for frame in self.frames:
-            digest.update(f"{frame.frame_index} {frame.image_size} {frame.split}\n".encode())
+            frames.update(f"{frame.frame_index} {frame.image_size} {frame.split}\n".encode())
             for value in (frame.boxes, frame.labels, frame.predicates):
-                digest.update(value.numpy().tobytes())
+                frames.update(value.numpy().tobytes())
         labels = [self.video_id, self.split, self.subject, self.scene, self.length_s]
-        return json_sha256([labels, self.actions, digest.hexdigest()])
+        return json_sha256([labels, self.actions, frames.hexdigest()])
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,15 @@ class Annotations:
     videos: dict[str, ClipAnnotation]
     errors: dict[str, str]
 
+    def of_video(self, video_id: str) -> ClipAnnotation | None:
+        """The annotation of a video, or None; ItemError BAD_ANNOTATION if it cannot be used."""
+        if video_id in self.errors:
+            raise ItemError(FailureReason.BAD_ANNOTATION, self.errors[video_id])
+        return self.videos.get(video_id)
+
 
 def read_dataset(name: str, folders: Sequence[Path], vocabulary: Vocabulary) -> Annotations:
-    """Read all annotation files of a dataset.
-
-    Args:
-        name: a key of `READERS`.
-        folders: where its files are.
-        vocabulary: of objects and predicates.
-
-    Raises:
-        UsageError: see the dataset's reader.
-    """
+    """Read all annotation files of a dataset, a key of `READERS`; UsageError as its reader."""
     return READERS[name](folders, vocabulary)
 
 
@@ -79,16 +77,9 @@ def read_annotations(folders: Sequence[Path], vocabulary: Vocabulary) -> Annotat
         if video_id in errors:
             continue
         row, frames = charades.videos.get(video_id), genome.videos.get(video_id, ())
-        of_frames = next((frame.split for frame in frames if frame.split), None)
-        videos[video_id] = ClipAnnotation(
-            video_id,
-            row.split if row else of_frames,
-            row.subject if row else None,
-            row.scene if row else None,
-            row.length_s if row else None,
-            row.actions if row else None,
-            frames,
-        )
+        split = next((frame.split for frame in frames if frame.split), None)
+        said = vars(row) if row else {"split": split}
+        videos[video_id] = ClipAnnotation(video_id, **said, frames=frames)
     return Annotations(charades.classes, videos, errors)
 
 

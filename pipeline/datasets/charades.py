@@ -83,12 +83,10 @@ def read_charades(files: dict[str, Path]) -> Charades:
 def read_classes(path: Path) -> tuple[tuple[str, str], ...]:
     """Lines `cNNN name` with rising ids, all 157 or some; UsageError for any other line."""
     rows: list[tuple[str, str]] = []
-    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines()):
+    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
         match = _CLASS_LINE.fullmatch(line.strip())
         if match is None or (rows and match[1] <= rows[-1][0]):
-            raise UsageError(
-                f"{path}:{number + 1}: 'cNNN NAME', ids rising, expected, got {line!r}"
-            )
+            raise UsageError(f"{path}:{number}: 'cNNN NAME', ids rising, expected, got {line!r}")
         rows.append((match[1], match[2]))
     if not rows:
         raise UsageError(f"{path}: action classes expected, the file is empty")

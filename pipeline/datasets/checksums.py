@@ -37,8 +37,8 @@ def read_checksums(path: Path) -> dict[str, str]:
                 f"{path}:{number} is none"
             )
         name = _unescape(match[3]) if match[1] else match[3]
-        name, digest = name.rsplit("/", 1)[-1], match[2].lower()
-        if found.setdefault(name, digest) != digest:
+        name, sha256 = name.rsplit("/", 1)[-1], match[2].lower()
+        if found.setdefault(name, sha256) != sha256:
             raise UsageError(
                 f"--checksums: one sum per name expected, {path}:{number} gives {name!r} another"
             )

@@ -5,20 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy._core import multiarray, numeric
 
 from pipeline.errors import UsageError
 
 MAX_BYTES = 8 * 2**30
-_NUMPY = frozenset({"ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer"})
-_NUMPY_MODULES = frozenset(
-    {
-        "numpy",
-        "numpy.core.multiarray",
-        "numpy._core.multiarray",
-        "numpy.core.numeric",
-        "numpy._core.numeric",
-    }
-)
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -36,28 +27,34 @@ def _dtype(*args: Any, **kwargs: Any) -> np.dtype:
     return made
 
 
+_PLAIN = {"set": set, "frozenset": frozenset, "bytearray": bytearray}
+_NUMPY = {
+    "ndarray": np.ndarray,
+    "dtype": _dtype,
+    "_reconstruct": multiarray._reconstruct,
+    "scalar": multiarray.scalar,
+    "_frombuffer": numeric._frombuffer,  # type: ignore[attr-defined]
+}
+_CORES = ("core.multiarray", "_core.multiarray", "core.numeric", "_core.numeric")
+#: Module -> name -> what a pickle gets that asks for it.
+_ALLOWED: dict[str, dict[str, Any]] = {
+    "builtins": _PLAIN,
+    "__builtin__": _PLAIN,
+    "_codecs": {"encode": _encode},
+    "numpy": _NUMPY,
+    **{f"numpy.{core}": _NUMPY for core in _CORES},
+}
+
+
 class _Restricted(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if module in ("builtins", "__builtin__") and name in ("set", "frozenset", "bytearray"):
-            return {"set": set, "frozenset": frozenset, "bytearray": bytearray}[name]
-        if module == "_codecs" and name == "encode":
-            return _encode
-        if module in _NUMPY_MODULES and name in _NUMPY:
-            if name == "dtype":
-                return _dtype
-            if name == "ndarray":
-                return np.ndarray
-            return getattr(np._core.numeric if name == "_frombuffer" else _multiarray(), name)
-        raise pickle.UnpicklingError(f"{module}.{name}")
+        try:
+            return _ALLOWED[module][name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"{module}.{name}") from None
 
     def persistent_load(self, pid: Any) -> Any:
         raise pickle.UnpicklingError("persistent ids")
-
-
-def _multiarray() -> Any:
-    from numpy._core import multiarray
-
-    return multiarray
 
 
 def load_restricted(path: Path) -> Any:

@@ -9,27 +9,13 @@ from pathlib import Path
 
 from pipeline.datasets.ids import is_safe_id
 from pipeline.decoding.frame_folder import RATE_FILE, is_numbered, numbered_images
-from pipeline.errors import UsageError
+from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.runtime.files import file_sha256, json_sha256
 
-SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mov",
-        ".m4v",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".wmv",
-        ".flv",
-        ".gif",
-        ".3gp",
-        ".ogv",
-    ]
-)
+SUFFIXES = frozenset((
+    ".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv",
+    ".gif", ".3gp", ".ogv",
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,11 +75,7 @@ def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Folders, each once, and the names of their files; links are followed, hidden ones are not.
-
-    Raises:
-        UsageError: for a folder that cannot be read.
-    """
+    """Folders, each once, and the names of their files; links are followed, hidden ones are not."""
     seen = set()
     for root, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
         found = os.stat(root)
@@ -122,18 +104,30 @@ def _list_dumped(folder: Path) -> list[VideoFile]:
             f"--videos: folders of frames such as ID.mp4/000001.png expected with "
             f"decode.backend=frames, {folder} has none; of videos: decode.backend=pyav"
         )
-    return sorted(found, key=lambda file: (file.video_id, str(file.path)))
+    return in_order(found)
 
 
 def video_sha256(path: Path) -> str:
-    """SHA-256 of a video's bytes, hex; of a folder, of the names and bytes of frames and rate."""
-    if path.is_dir():
-        files = [file for file in (path / RATE_FILE,) if file.is_file()] + numbered_images(path)
-        return json_sha256([[file.name, file_sha256(file)] for file in files])
-    return file_sha256(path)
+    """SHA-256 of a video's bytes, hex; of a folder, of the names and bytes of frames and rate.
+
+    Raises:
+        ItemError: MISSING_VIDEO.
+    """
+    try:
+        if not path.is_dir():
+            return file_sha256(path)
+        files = [path / RATE_FILE] if (path / RATE_FILE).is_file() else []
+        return json_sha256([[f.name, file_sha256(f)] for f in files + numbered_images(path)])
+    except FileNotFoundError as error:
+        problem = f"{path}: a video expected, there is no file"
+        raise ItemError(FailureReason.MISSING_VIDEO, problem) from error
 
 
 def sort_videos(paths: Iterable[Path]) -> list[VideoFile]:
     """Give ids and sort by them."""
-    files = [VideoFile(path, video_id_of(path)) for path in paths]
+    return in_order(VideoFile(path, video_id_of(path)) for path in paths)
+
+
+def in_order(files: Iterable[VideoFile]) -> list[VideoFile]:
+    """Sort by id, files of one id by path."""
     return sorted(files, key=lambda file: (file.video_id, str(file.path)))

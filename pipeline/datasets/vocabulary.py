@@ -60,19 +60,14 @@ class Vocabulary:
 
 
 def _index_of(name: str, names: tuple[str, ...], what: str) -> int:
-    folded = normalize_name(name)
-    for index, known in enumerate(names):
-        if normalize_name(known) == folded:
-            return index
-    raise ValueError(f"{what}: one of {', '.join(names)} expected, got {name!r}")
+    folded = [normalize_name(known) for known in names]
+    if normalize_name(name) not in folded:
+        raise ValueError(f"{what}: one of {', '.join(names)} expected, got {name!r}")
+    return folded.index(normalize_name(name))
 
 
 def load_vocabulary(name: str) -> Vocabulary:
-    """Read `configs/vocabularies/NAME.yaml`.
-
-    Raises:
-        UsageError: if there is no vocabulary of that name.
-    """
+    """Read `configs/vocabularies/NAME.yaml`; UsageError if there is no vocabulary of that name."""
     path = VOCABULARY_FOLDER / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in VOCABULARY_FOLDER.glob("*.yaml")))
@@ -80,7 +75,5 @@ def load_vocabulary(name: str) -> Vocabulary:
     tree = OmegaConf.to_container(OmegaConf.load(path))
     if not isinstance(tree, dict):
         raise UsageError(f"{path}: keys `objects` and `predicates` expected")
-    return Vocabulary(
-        tuple(tree["objects"]),
-        {group: tuple(names) for group, names in tree["predicates"].items()},
-    )
+    groups = {group: tuple(names) for group, names in tree["predicates"].items()}
+    return Vocabulary(tuple(tree["objects"]), groups)

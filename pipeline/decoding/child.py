@@ -17,12 +17,10 @@ import os
 import resource
 import signal
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from pipeline.decoding.request import DirectStream, FrameRequest
-from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import ItemError, UsageError
 from pipeline.runtime.item_errors import as_item_error
 
@@ -48,11 +46,6 @@ def limit_memory(num_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (now + num_bytes, now + num_bytes))
 
 
-def source_to_dict(source: VideoSource) -> dict[str, Any]:
-    """As JSON, without the path."""
-    return {name: value for name, value in asdict(source).items() if name != "path"}
-
-
 def _answer(out: IO[bytes], request: FrameRequest) -> None:
     stream = DirectStream(request)
     try:
@@ -64,11 +57,11 @@ def _answer(out: IO[bytes], request: FrameRequest) -> None:
                     "times_s": part.times_s,
                     "height": part.images.shape[2],
                     "width": part.images.shape[3],
-                    "source": source_to_dict(part.source),
+                    "source": part.source.to_dict(),
                 }
                 _send(out, message, part.images.tobytes())
             assert stream.source is not None
-            end = {"kind": "end", "source": source_to_dict(stream.source)}
+            end = {"kind": "end", "source": stream.source.to_dict()}
     except ItemError as error:
         end = {"kind": "error", "reason": error.reason.value, "message": str(error)}
     except UsageError as error:

@@ -5,7 +5,6 @@ File n is frame n - 1 of ffmpeg's constant-rate dump, whatever the padding of it
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,20 +69,19 @@ class FrameFolder:
             raise _gap(path, missing, last)
         rate = _rate(path, _written_rate(path) or options.fps, None if missing else length_s, last)
         self.timestamps_s = [i / rate for i in range(last)]
+        height, width = self._image(min(self._files), None).shape[:2]
         self.source = VideoSource(
             path=path,
             sha256=sha256,
             fps=rate,
             num_frames=last,
-            width=0,
-            height=0,
+            width=width,
+            height=height,
             duration_s=last / rate,
             rotation=0,
             edit_lists="dumped",
             is_degraded=bool(missing),
         )
-        height, width = self._image(min(self._files), None).shape[:2]
-        self.source = replace(self.source, height=height, width=width)
 
     @property
     def num_frames(self) -> int:
@@ -110,8 +108,7 @@ class FrameFolder:
         for start in range(0, len(there), batch_size):
             picked = there[start : start + batch_size]
             images = [self._image(i + 1, size) for i in picked]
-            times = [self.timestamps_s[i] for i in picked]
-            yield DecodedImages.of(images, picked, times, self.source)
+            yield DecodedImages.of(images, picked, self.timestamps_s, self.source)
 
     def _image(self, number: int, size: tuple[int, int] | None) -> np.ndarray:
         """RGB (H, W, 3) uint8; alpha is dropped, marks of orientation count for nothing."""

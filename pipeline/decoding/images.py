@@ -35,11 +35,11 @@ class DecodedImages:
     def of(
         cls, images: list[np.ndarray], index: list[int], times_s: list[float], source: VideoSource
     ) -> "DecodedImages":
-        """Images (H, W, 3) of one size, stacked."""
+        """Images (H, W, 3) of one size, stacked; `times_s` of all frames of the video."""
         stacked = np.empty((len(images), 3, *images[0].shape[:2]), np.uint8)
         for row, image in zip(stacked, images, strict=True):
             row[:] = image.transpose(2, 0, 1)
-        return cls(stacked, index, times_s, source)
+        return cls(stacked, index, [times_s[i] for i in index], source)
 
     def as_frames(self) -> "VideoFrames":
         """As tensors, of the same memory; ValueError if they are no `VideoFrames`."""

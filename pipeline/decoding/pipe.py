@@ -5,7 +5,6 @@ import selectors
 import subprocess
 import time
 from collections.abc import Callable
-from typing import IO
 
 _CHUNK = 1 << 20
 
@@ -21,9 +20,7 @@ class DeadChildError(Exception):
 class ChildPipe:
     """Reads what a child writes to standard output; keeps the end of what it complains.
 
-    Args:
-        process: started with pipes for standard output and standard error.
-        clock: seconds, rising.
+    The process was started with pipes for standard output and standard error.
     """
 
     def __init__(
@@ -31,12 +28,13 @@ class ChildPipe:
     ) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
-        self._process, self._out, self._clock = process, process.stdout, clock
+        self._process, self._clock = process, clock
+        self._out, self._err = process.stdout, process.stderr
         self._deadline = float("inf")
         self._buffer = bytearray()
         self._errors = b""
         self._selector = selectors.DefaultSelector()
-        for stream in (process.stdout, process.stderr):
+        for stream in (self._out, self._err):
             os.set_blocking(stream.fileno(), False)
             self._selector.register(stream, selectors.EVENT_READ)
 
@@ -57,11 +55,8 @@ class ChildPipe:
         del self._buffer[:taken]
         view = memoryview(data)
         while taken < size:
-            for stream in self._ready():
-                if stream is self._out:
-                    taken += self._read_into(view[taken:])
-                else:
-                    self._hear(stream)
+            if self._has_output():
+                taken += self._read_into(view[taken:])
         return data
 
     def read_line(self, limit: int = 1 << 20) -> bytes:
@@ -69,25 +64,28 @@ class ChildPipe:
         while b"\n" not in self._buffer:
             if len(self._buffer) > limit:
                 raise DeadChildError("it wrote what is no message")
-            for stream in self._ready():
-                if stream is self._out:
-                    part = bytearray(4096)
-                    self._buffer += part[: self._read_into(memoryview(part))]
-                else:
-                    self._hear(stream)
+            if self._has_output():
+                part = bytearray(4096)
+                self._buffer += part[: self._read_into(memoryview(part))]
         return bytes(self.read(self._buffer.index(b"\n") + 1))
 
     def close(self) -> None:
         """Let go of the pipes' watch."""
         self._selector.close()
 
-    def _ready(self) -> list[IO[bytes]]:
+    def _has_output(self) -> bool:
+        """Wait for output or complaints, and hear the latter."""
         left = self._deadline - self._clock()
         wait = None if left == float("inf") else max(left, 0)
-        ready = self._selector.select(wait) if left > 0 else []
+        ready = [key.fileobj for key, _ in self._selector.select(wait)] if left > 0 else []
         if not ready:
             raise SilentChildError
-        return [key.fileobj for key, _ in ready]  # type: ignore[misc]
+        if self._err in ready:
+            part = os.read(self._err.fileno(), _CHUNK)
+            if not part:
+                self._selector.unregister(self._err)
+            self._errors = (self._errors + part)[-2000:]
+        return self._out in ready
 
     def _read_into(self, view: memoryview) -> int:
         try:
@@ -99,9 +97,3 @@ class ChildPipe:
             said = self._errors.decode(errors="replace").strip().splitlines()
             raise DeadChildError(f"exit {code}: {said[-1][:200] if said else 'without a word'}")
         return count
-
-    def _hear(self, stream: IO[bytes]) -> None:
-        part = os.read(stream.fileno(), _CHUNK)
-        if not part:
-            self._selector.unregister(stream)
-        self._errors = (self._errors + part)[-2000:]

@@ -32,9 +32,7 @@ _START_S = 120.0
 
 def num_workers(wanted: int | None) -> int:
     """Decode processes: as many as asked for, else one per four cores, 1 to 8."""
-    if wanted is not None:
-        return wanted
-    return min(max((os.cpu_count() or 1) // 4, 1), 8)
+    return min(max((os.cpu_count() or 1) // 4, 1), 8) if wanted is None else wanted
 
 
 class DecodePool:
@@ -171,19 +169,16 @@ class ChildDecoder:
                     stream.close()
 
     def _start(self) -> None:
-        words = [sys.executable, "-m", "pipeline.decoding.child", str(self._memory_bytes)]
-        pipe = subprocess.PIPE
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            words,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.decoding.child", str(self._memory_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             cwd=ROOT,
-            env=environment,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
             start_new_session=True,
         )
-        self._process, self._pipe = process, ChildPipe(process)
+        self._pipe = ChildPipe(self._process)
         self._pipe.allow(_START_S)
         self._pipe.read_line()
 
@@ -199,7 +194,7 @@ class ChildStream:
         name, timeout_s = self.request.path.name, self.request.options.timeout_s
         is_over = False
         try:
-            pipe = self._child.ask(self._absolute())
+            pipe = self._child.ask(replace(self.request, path=self.request.path.absolute()))
             while not is_over:
                 pipe.allow(timeout_s)
                 message = json.loads(pipe.read_line())
@@ -222,9 +217,6 @@ class ChildStream:
         finally:
             if not is_over:
                 self._child.close()
-
-    def _absolute(self) -> FrameRequest:
-        return replace(self.request, path=self.request.path.absolute())
 
     def _receive(self, message: dict[str, Any], pipe: ChildPipe) -> "VideoFrames | None":
         match message["kind"]:

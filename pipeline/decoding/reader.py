@@ -8,6 +8,7 @@ with memory for the wanted frames alone. Damage up to the last wanted frame is f
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,15 +73,10 @@ class VideoReader:
     """
 
     def __init__(
-        self,
-        path: Path,
-        options: DecodeOptions,
-        *,
-        numbering: Numbering,
-        sha256: str | None = None,
+        self, path: Path, options: DecodeOptions, *, numbering: Numbering, sha256: str | None = None
     ) -> None:
-        self._path, self._options, tolerant = path, options, options.tolerant
-        self._tolerant, self._dump = tolerant, numbering == "dump"
+        self._path, self._options = path, options
+        self._tolerant, self._dump = options.tolerant, numbering == "dump"
         self._scan = scan(
             path,
             ignore_edit_lists=self._dump,
@@ -88,11 +84,10 @@ class VideoReader:
             max_frames=options.max_frames,
         )
         cut = self._scan.is_truncated
-        if cut and not tolerant:
-            raise ItemError(
+        if cut and not self._tolerant:
+            raise self._damage(
+                f"{self._scan.num_declared} frames expected, {self._scan.num_packets} are there",
                 FailureReason.TRUNCATED_VIDEO,
-                f"{path.name}: {self._scan.num_declared} frames expected, "
-                f"{self._scan.num_packets} are there; fetch it again or set decode.tolerant=true",
             )
         self._ordinals = self._frame_map()
         if self._dump:
@@ -117,24 +112,30 @@ class VideoReader:
 
     def _check_backend(self, backend: Backend) -> None:
         """Raise UNKNOWN_FRAME_MAP where a backend shows other frames than PyAV."""
-        if backend != "pyav" and self._dump and self._scan.num_packets != self._num_shown():
-            raise ItemError(
-                FailureReason.UNKNOWN_FRAME_MAP,
-                f"{self._path.name}: its edit list hides frames, which {backend} cannot show; use "
-                "decode.backend=pyav",
-            )
-        if backend == "decord" and self.source.rotation:
-            raise ItemError(
-                FailureReason.UNKNOWN_FRAME_MAP,
-                f"{self._path.name}: it is turned by {self.source.rotation} degrees, which decord "
-                "ignores; use decode.backend=pyav",
-            )
-        if backend == "decord" and self._scan.may_jump:
-            raise ItemError(
-                FailureReason.UNKNOWN_FRAME_MAP,
-                f"{self._path.name}: it is a transport or program stream, of which decord loses "
-                "the first frames; use decode.backend=pyav",
-            )
+        if backend != "pyav" and self._hides_frames():
+            problem = f"its edit list hides frames, which {backend} cannot show"
+        elif backend == "decord" and self.source.rotation:
+            problem = f"it is turned by {self.source.rotation} degrees, which decord ignores"
+        elif backend == "decord" and self._scan.may_jump:
+            problem = "it is a transport or program stream, of which decord loses the first frames"
+        else:
+            return
+        raise ItemError(
+            FailureReason.UNKNOWN_FRAME_MAP,
+            f"{self._path.name}: {problem}; use decode.backend=pyav",
+        )
+
+    def _hides_frames(self) -> bool:
+        if not self._dump:
+            return False
+        shown = scan(self._path, ignore_edit_lists=False, max_pixels=2**62, max_frames=2**62)
+        return self._scan.num_packets != len(shown.pts_s)
+
+    def _damage(
+        self, problem: str, reason: FailureReason = FailureReason.CORRUPT_VIDEO
+    ) -> ItemError:
+        advice = "fetch it again or set decode.tolerant=true"
+        return ItemError(reason, f"{self._path.name}: {problem}; {advice}")
 
     @property
     def num_frames(self) -> int:
@@ -173,14 +174,11 @@ class VideoReader:
                 FailureReason.FRAME_OUT_OF_RANGE,
                 f"{self._path.name}: frames 0 to {self.num_frames - 1} expected, got {outside[0]}",
             )
-        batch: list[tuple[int, np.ndarray]] = []
-        for index, image in self._images(wanted):
-            batch.append((index, image))
-            if len(batch) == batch_size:
-                yield self._pack(batch)
-                batch = []
-        if batch:
-            yield self._pack(batch)
+        images = self._images(wanted)
+        while batch := list(islice(images, batch_size)):
+            picked = [index for index, _ in batch]
+            stack = [image for _, image in batch]
+            yield DecodedImages.of(stack, picked, self.timestamps_s, self.source)
 
     def _images(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         queue = [(self._ordinals[index], index) for index in wanted]
@@ -196,30 +194,24 @@ class VideoReader:
                 yield queue[at][1], image
                 at += 1
         if at < len(queue) and not self._tolerant:
-            raise ItemError(
+            raise self._damage(
+                f"frame {queue[at][1]} expected, decoding ended before it",
                 FailureReason.TRUNCATED_VIDEO,
-                f"{self._path.name}: frame {queue[at][1]} expected, decoding ended before it; "
-                "fetch it again or set decode.tolerant=true",
             )
 
     def _pictures(self, ordinals: list[int]) -> Iterator[tuple[int, Callable[[], np.ndarray]]]:
         """Frames by rising ordinal, each with what makes its image."""
-        rows = sorted(set(ordinals))
-        options = self._options
-        if options.backend == "opencv":
-            for ordinal, image in opencv_images(self._path, self._scan, rows):
-                yield ordinal, partial(np.asarray, image)
-        elif options.backend == "decord":
-            for ordinal, image in decord_images(self._path, self._scan, rows, options.timeout_s):
-                yield ordinal, partial(np.asarray, image)
-        else:
+        if self._options.backend == "pyav":
             for ordinal, frame in self._numbered():
                 yield ordinal, partial(_upright, frame)
-
-    def _num_shown(self) -> int:
-        """Frames that are shown where the edit list is applied."""
-        shown = scan(self._path, ignore_edit_lists=False, max_pixels=2**62, max_frames=2**62)
-        return len(shown.pts_s)
+            return
+        what = self._path, self._scan, sorted(set(ordinals))
+        if self._options.backend == "opencv":
+            images = opencv_images(*what)
+        else:
+            images = decord_images(*what, self._options.timeout_s)
+        for ordinal, image in images:
+            yield ordinal, partial(np.asarray, image)
 
     def _numbered(self) -> Iterator[tuple[int, Any]]:
         """Frames with their ordinal, told by their times where packets carry any.
@@ -239,11 +231,9 @@ class VideoReader:
             elif self._tolerant:
                 self._note_damage(True)
             else:
-                raise ItemError(
-                    FailureReason.CORRUPT_VIDEO,
-                    f"{self._path.name}: frame {count} at {self._scan.pts_s[: count + 1][-1]} s "
-                    f"expected, decoding gave one at {time} s; fetch it again or set "
-                    "decode.tolerant=true",
+                wanted = self._scan.pts_s[: count + 1][-1]
+                raise self._damage(
+                    f"frame {count} at {wanted} s expected, decoding gave one at {time} s"
                 )
 
     def _note_damage(self, is_damaged: bool) -> None:
@@ -262,19 +252,11 @@ class VideoReader:
             try:
                 for frame in container.decode(stream):
                     if frame.is_corrupt:
-                        raise ItemError(
-                            FailureReason.CORRUPT_VIDEO,
-                            f"{self._path.name}: FFmpeg marks the frame at {frame.time} s corrupt; "
-                            "fetch it again or set decode.tolerant=true",
-                        )
+                        raise self._damage(f"FFmpeg marks the frame at {frame.time} s corrupt")
                     yield frame
             except (av.FFmpegError, ValueError) as error:
                 raise_for_memory(error)
-                raise ItemError(
-                    FailureReason.CORRUPT_VIDEO,
-                    f"{self._path.name}: it cannot be decoded: {error}; "
-                    "fetch it again or set decode.tolerant=true",
-                ) from error
+                raise self._damage(f"it cannot be decoded: {error}") from error
 
     def _frame_map(self) -> list[int]:
         if not self._dump:
@@ -295,11 +277,6 @@ class VideoReader:
         raise ItemError(
             FailureReason.NO_FRAMES, f"{self._path.name}: frames expected, none can be decoded"
         )
-
-    def _pack(self, batch: list[tuple[int, np.ndarray]]) -> DecodedImages:
-        index = [i for i, _ in batch]
-        times = [self.timestamps_s[i] for i in index]
-        return DecodedImages.of([image for _, image in batch], index, times, self.source)
 
 
 def _decode_what_can_be(container: Any, stream: Any) -> Iterator[tuple[Any, bool]]:

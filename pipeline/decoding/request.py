@@ -1,7 +1,7 @@
 """Which frames of a video an extraction wants, and the stream they come in."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -12,6 +12,7 @@ from pipeline.decoding.reader import VideoReader, open_video
 from pipeline.decoding.sampling import choose_frames
 from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
+from pipeline.runtime.files import file_state
 
 if TYPE_CHECKING:
     from pipeline.decoding.video_frames import VideoFrames
@@ -111,37 +112,21 @@ class DirectStream:
     def decode(self) -> Iterator[DecodedImages]:
         """The frames before they are tensors."""
         request = self.request
-        before = _state_of(request.path)
+        name, before = request.path.name, file_state(request.path)
         reader = request.open()
         picked = request.pick(reader)
-        is_empty = True
         for part in reader.decode(picked, request.batch_size):
-            self.source = replace(reader.source)
-            is_empty = False
+            self.source = reader.source
             yield part
-        self.source = reader.source
-        if is_empty:
+        if self.source is None:
             raise ItemError(
                 FailureReason.NO_FRAMES,
-                f"{request.path.name}: {len(picked)} frames expected, none of them could be "
-                "decoded",
+                f"{name}: {len(picked)} frames expected, none of them could be decoded",
             )
-        if _state_of(request.path) != before:
-            raise changed(request.path)
-
-
-def changed(path: Path) -> ItemError:
-    """CHANGED_VIDEO: the file was written to while it was read."""
-    return ItemError(
-        FailureReason.CHANGED_VIDEO,
-        f"{path.name}: a file that stays as it is expected, it was written to while it was read; "
-        "run the same command again when it is complete",
-    )
-
-
-def _state_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None  # opening it says why
-    return found.st_ino, found.st_size, found.st_mtime_ns
+        self.source = reader.source
+        if file_state(request.path) != before:
+            raise ItemError(
+                FailureReason.CHANGED_VIDEO,
+                f"{name}: a file that stays as it is expected, it was written to while it was "
+                "read; run the same command again when it is complete",
+            )

@@ -96,11 +96,13 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
                 f"{path.name}: at most {max_pixels} pixels per frame expected, got "
                 f"{width}x{height}; raise decode.max_pixels",
             )
-        times, shown, packets = _times(container, stream, path, max_frames)
-        rate = float(stream.guessed_rate or stream.average_rate or 0)
-        has_pts = None not in times and not _is_reordered_avi(container, stream)
+        times, packets = _times(container, stream, path, max_frames)
+        rate = float(stream.guessed_rate or stream.average_rate or 0) or 25.0
+        # AVI has no presentation times; FFmpeg makes some up, which B-frames make wrong.
+        is_made_up = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
+        has_pts = None not in times and not is_made_up
         if not has_pts:
-            times = [i / (rate or 25.0) for i in range(shown)]
+            times = [i / rate for i in range(len(times))]
         if not times:
             raise ItemError(FailureReason.NO_FRAMES, f"{path.name}: frames expected, it has none")
         pts = tuple(sorted(t for t in times if t is not None))
@@ -114,7 +116,7 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
             pts_s=pts,
             start_s=start_s,
             dump_start_s=own * float(stream.time_base) if counts_own else start_s,
-            rate=rate or 25.0,
+            rate=rate,
             time_base=float(stream.time_base),
             num_declared=stream.frames,
             num_packets=packets,
@@ -125,14 +127,9 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
         )
 
 
-def _is_reordered_avi(container: Any, stream: Any) -> bool:
-    """AVI has no presentation times; FFmpeg makes some up, which B-frames make wrong."""
-    return container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
-
-
 def _times(
     container: Any, stream: Any, path: Path, max_frames: int
-) -> tuple[list[float | None], int, int]:
+) -> tuple[list[float | None], int]:
     times: list[float | None] = []
     packets = 0
     base = float(stream.time_base)
@@ -151,5 +148,4 @@ def _times(
     except av.FFmpegError as error:
         raise_for_memory(error)
         # What could be read counts; a shortfall against the header is judged by the reader.
-        return times, len(times), packets
-    return times, len(times), packets
+    return times, packets

@@ -1,8 +1,8 @@
 """Where decoded frames come from."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -33,3 +33,7 @@ class VideoSource:
     rotation: int
     edit_lists: Literal["applied", "ignored", "dumped"]
     is_degraded: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, without the path."""
+        return {name: value for name, value in asdict(self).items() if name != "path"}

@@ -93,13 +93,16 @@ def tie_grouped_map(
     """
     rows = np.ones(len(labels), dtype=bool) if all_rows else np.any(labels, 1)
     _refuse_nan(scores, rows)
-    ap = [
-        average_precision_score(labels[rows, c], scores[rows, c])
-        if labels[rows, c].any()
-        else np.nan
-        for c in range(labels.shape[1])
-    ]
-    return MeanAveragePrecision(np.array(ap, dtype=np.float64), labels[rows].sum(0))
+    truth, said = labels[rows], scores[rows]
+    ap = np.full(labels.shape[1], np.nan)
+    for c in np.flatnonzero(truth.any(0)):
+        ap[c] = average_precision_score(truth[:, c], said[:, c])
+    return MeanAveragePrecision(ap, truth.sum(0))
+
+
+def none_if_nan(value: float) -> float | None:
+    """As JSON has it."""
+    return None if np.isnan(value) else float(value)
 
 
 def _refuse_nan(scores: np.ndarray, rows: np.ndarray) -> None:

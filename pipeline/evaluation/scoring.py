@@ -61,8 +61,7 @@ def score_clips(
     C = data.num_classes
     ids: list[str] = []
     failed: dict[str, ItemError] = {}
-    scores, labels = [np.zeros((0, C))], [np.zeros((0, C), dtype=bool)]
-    kept, tokens = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    rows = [(np.zeros((0, C)), np.zeros((0, C), bool), np.zeros(0, int), np.zeros(0, int))]
     with (
         torch.inference_mode(),
         tqdm(total=len(data), desc=bar, unit="video", disable=None if bar else True) as progress,
@@ -74,15 +73,8 @@ def score_clips(
                 continue
             output = model.recognize(batch.tokens.to(device), gather=True)
             ids.extend(batch.video_ids)
-            scores.append(output.logits.double().sigmoid().cpu().numpy())
-            labels.append(batch.labels.numpy() > 0)
-            kept.append(output.num_kept.cpu().numpy())
-            tokens.append(batch.tokens.mask.sum((1, 2)).numpy())
-    return Scores(
-        tuple(ids),
-        np.concatenate(scores),
-        np.concatenate(labels),
-        np.concatenate(kept),
-        np.concatenate(tokens),
-        failed,
-    )
+            scores = output.logits.double().sigmoid().cpu().numpy()
+            kept, tokens = output.num_kept.cpu().numpy(), batch.tokens.mask.sum((1, 2)).numpy()
+            rows.append((scores, batch.labels.numpy() > 0, kept, tokens))
+    scores, labels, kept, tokens = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return Scores(tuple(ids), scores, labels, kept, tokens, failed)

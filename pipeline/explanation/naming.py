@@ -113,13 +113,8 @@ def _trials(own: Names, free: Names, predicates: Tensor, span: range) -> _Trials
 def _summary(rows: list[_Trials]) -> dict[str, Any]:
     margin = torch.cat([r.margin for r in rows]) if rows else torch.zeros(0)
     if not len(margin):
-        return {
-            "tokens": 0,
-            "accuracy": None,
-            "accuracy_unconstrained": None,
-            "threshold": None,
-            "bins": [],
-        }
+        unknown = dict.fromkeys(("accuracy", "accuracy_unconstrained", "threshold"))
+        return {"tokens": 0, **unknown, "bins": []}
     is_right = torch.cat([r.is_right for r in rows]).double()
     free = torch.cat([r.is_right_unconstrained for r in rows]).double()
     order = margin.argsort(stable=True)

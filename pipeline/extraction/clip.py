@@ -1,7 +1,7 @@
 """One video: frames, boxes, pairs, features, predicates, together a `CachedClip`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -82,7 +82,8 @@ def frame_request(
     Raises:
         ItemError: NO_ANNOTATION if annotated boxes are requested and no frame is annotated.
     """
-    annotated = tuple(sorted({f.frame_index for f in annotation.frames} if annotation else ()))
+    known = annotation or ClipAnnotation(path.stem)
+    annotated = tuple(sorted({frame.frame_index for frame in known.frames}))
     has_given_boxes = settings.boxes == GROUND_TRUTH
     if has_given_boxes and not annotated:
         raise ItemError(
@@ -98,7 +99,7 @@ def frame_request(
         annotated=annotated,
         num_uniform=None if has_given_boxes else settings.frames,
         batch_size=batch_size,
-        length_s=annotation.length_s if annotation else None,
+        length_s=known.length_s,
     )
 
 
@@ -147,9 +148,8 @@ class ClipExtractor:
             ItemError: with the reason why this video has no result.
         """
         by_frame = {frame.frame_index: frame for frame in annotation.frames} if annotation else {}
-        num_predicates = None
-        if by_frame:
-            num_predicates = next(iter(by_frame.values())).predicates.shape[1]
+        widths = (frame.predicates.shape[1] for frame in by_frame.values())
+        num_predicates = next(widths, None)
         parts: list[tuple[Detections, RelationGraph]] = []
         index, times = [], []
         with torch.inference_mode():
@@ -178,9 +178,9 @@ class ClipExtractor:
         height, width = images.shape[-2:]
         if self.has_given_boxes:
             there = [frame for frame in annotated if frame is not None]
-            boxes = [_given_boxes(frame, height, width, video_id) for frame in there]
+            given = [_given_boxes(frame, height, width, video_id) for frame in there]
             labels = [frame.labels.to(self.device) for frame in there]
-            boxes = [each.to(self.device) for each in boxes]
+            boxes = [each.to(self.device) for each in given]
             found, maps = self.network.describe(images, boxes, labels)
         else:
             found, maps = self.network.detect(images)
@@ -219,32 +219,24 @@ class ClipExtractor:
         return carry_predicates(pairs.cpu(), match, frame.predicates.float())
 
     def _header(
-        self,
-        found: VideoSource,
-        video_id: str,
-        fingerprint: str,
-        annotation: ClipAnnotation | None,
+        self, found: VideoSource, video_id: str, fingerprint: str, annotation: ClipAnnotation | None
     ) -> ClipHeader:
-        source = {k: v for k, v in asdict(found).items() if k != "path"}
-        warnings = []
-        if self.detector.is_random:
-            warnings.append("RANDOM_WEIGHTS")
-        if found.is_degraded:
-            warnings.append("DECODE_DEGRADED")
+        codes = {"RANDOM_WEIGHTS": self.detector.is_random, "DECODE_DEGRADED": found.is_degraded}
+        known = annotation or ClipAnnotation(video_id)
         return ClipHeader(
             video_id=video_id,
             fingerprint=fingerprint,
-            source=source,
+            source=found.to_dict(),
             detector=self.detector.to_dict(),
             boxes=self.settings.boxes,
             feature_source="box" if self.has_given_boxes else "proposal",
             num_uniform=None if self.has_given_boxes else self.settings.frames,
-            split=annotation.split if annotation else None,
-            subject=annotation.subject if annotation else None,
-            scene=annotation.scene if annotation else None,
-            length_s=annotation.length_s if annotation else None,
-            actions=annotation.actions if annotation else None,
-            warnings=tuple(warnings),
+            split=known.split,
+            subject=known.subject,
+            scene=known.scene,
+            length_s=known.length_s,
+            actions=known.actions,
+            warnings=tuple(code for code, holds in codes.items() if holds),
         )
 
 

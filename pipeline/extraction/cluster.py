@@ -20,7 +20,7 @@ import torch
 from pipeline.cache.manifest import Manifest
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.errors import FailureReason, ItemError, UsageError
-from pipeline.extraction.steps import Examined, Networks, Outcome, Steps, Task
+from pipeline.extraction.steps import Networks, Outcome, Steps, Task
 from pipeline.runtime.item_errors import as_item_error
 from pipeline.runtime.writers import Writer
 
@@ -32,17 +32,13 @@ _FATAL = (FailureReason.WORKER_DIED, FailureReason.TIME_LIMIT, FailureReason.OUT
 _CLOSE_S = 30.0
 #: Longest wait before deadlines are looked at again, seconds.
 _POLL_S = 1.0
+_AGAIN = "try it again with --retry-failed"
 
 Work = Callable[[Task], Outcome]
 
 
 class OneByOne:
-    """Does all steps of one video after another on one device.
-
-    Args:
-        steps: what the videos have in common.
-        device: of the networks.
-    """
+    """Does all steps of one video after another on one device."""
 
     def __init__(self, steps: Steps, device: torch.device) -> None:
         self.steps = steps
@@ -55,18 +51,15 @@ class OneByOne:
 
     def __call__(self, task: Task) -> Outcome:
         """Extract a video; UsageError if a network cannot be built."""
-        found, frames = None, None
+        found = self.steps.examine(task, self._manifest)
+        if isinstance(found, Outcome):
+            return found
+        frames = self._pool.start(found.request) if found.request else None
         try:
             with as_item_error(task.video_id):
-                found = self.steps.examine(task, self._manifest)
-                if isinstance(found, Outcome):
-                    return found
-                frames = self._pool.start(found.request) if found.request else None
                 return self.steps.store(found, self._networks.extract(found, frames))
         except ItemError as error:
-            if isinstance(found, Examined):
-                return self.steps.failed_unless_there(found, error)
-            return self.steps.failed(task, error)
+            return self.steps.failed_unless_there(found, error)
         finally:
             if frames is not None:
                 frames.close()
@@ -171,7 +164,8 @@ class RayEngine:
                     is_more = False
                     break
                 actor = idle.pop()
-                call = actor.run.remote(_absolute(task))
+                video = replace(task.video, path=task.video.path.absolute())
+                call = actor.run.remote(replace(task, video=video))
                 running[call] = actor, task, time.monotonic() + self.time_limit_s + _START_S
             for call, outcome in self._ended(running):
                 actor, _, _ = running.pop(call)
@@ -200,10 +194,9 @@ class RayEngine:
             return []
         calls, _ = self._ray.wait(list(running), num_returns=1, timeout=_POLL_S)
         ended = [(call, self._outcome(call, running[call][1])) for call in calls]
-        late = [c for c in running if c not in calls and time.monotonic() > running[c][2]]
-        for call in late:
-            task = running[call][1]
-            ended.append((call, self.steps.failed(task, _too_long(task, self.time_limit_s))))
+        for call, (_, task, deadline) in running.items():
+            if call not in calls and time.monotonic() > deadline:
+                ended.append((call, self.steps.failed(task, _too_long(task, self.time_limit_s))))
         return ended
 
     def _outcome(self, call: Any, task: Task) -> Outcome:
@@ -220,14 +213,8 @@ class RayEngine:
         except errors.RayError as error:
             reason = FailureReason.WORKER_DIED
             problem = " ".join(str(error).split())[:300] or type(error).__name__
-        return self.steps.failed(
-            task,
-            ItemError(
-                reason,
-                f"{task.video_id}: the actor that extracted it died: {problem}; try it "
-                "again with --retry-failed",
-            ),
-        )
+        problem = f"{task.video_id}: the actor that extracted it died: {problem}; {_AGAIN}"
+        return self.steps.failed(task, ItemError(reason, problem))
 
 
 class Actor:
@@ -277,13 +264,9 @@ def import_ray() -> Any:
     return ray
 
 
-def _absolute(task: Task) -> Task:
-    return replace(task, video=replace(task.video, path=task.video.path.absolute()))
-
-
 def _too_long(task: Task, seconds: float) -> ItemError:
     return ItemError(
         FailureReason.TIME_LIMIT,
         f"{task.video_id}: an end within {seconds:g} s expected, its actor was ended; raise "
-        "--time-limit and try it again with --retry-failed",
+        f"--time-limit and {_AGAIN}",
     )

@@ -12,10 +12,8 @@ from tqdm import tqdm
 
 from pipeline.cache.manifest import Manifest, read_manifest
 from pipeline.cache.union_features import stored_channels
-from pipeline.errors import ItemError
 from pipeline.extraction.job import ExtractionJob
-from pipeline.extraction.steps import Examined, Outcome, Steps, Task
-from pipeline.runtime.item_errors import as_item_error
+from pipeline.extraction.steps import Outcome, Steps, Task
 from pipeline.runtime.progress import duration
 
 #: Pairs per frame with detected boxes until the cache holds clips to measure.
@@ -57,11 +55,7 @@ def estimate(job: ExtractionJob, steps: Steps, tasks: Sequence[Task]) -> str:
 def _examine(steps: Steps, tasks: Sequence[Task]) -> tuple[list[Task], Counter[str]]:
     manifest, todo, counts = Manifest(steps.cache), [], Counter[str]()
     for task in tqdm(tasks, desc="dry run", unit="video", disable=None):
-        try:
-            with as_item_error(task.video_id):
-                found: Examined | Outcome = steps.examine(task, manifest)
-        except ItemError as error:
-            found = steps.failed(task, error)
+        found = steps.examine(task, manifest)
         if isinstance(found, Outcome):
             counts[found.status] += 1
         elif found.request is not None:
@@ -84,10 +78,8 @@ def _bytes(
     measured = sum(int(row.get("frames", 0)) for row in rows)
     if measured:
         per_frame = sum(int(row.get("bytes", 0)) for row in rows) / measured
-        return (
-            per_frame * frames,
-            f"{per_frame / 1e6:.3g} MB a frame, as the {len(rows)} clips here",
-        )
+        how = f"{per_frame / 1e6:.3g} MB a frame, as the {len(rows)} clips here"
+        return per_frame * frames, how
     if _is_given(job):
         annotated = [f for task in todo if task.annotation for f in task.annotation.frames]
         boxes = float(sum(len(frame.boxes) for frame in annotated))
@@ -107,10 +99,7 @@ def _bytes(
 def measured(cache: Path, written: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]:
     """What a run took, for later estimates; where it wrote nothing, what the one before took.
 
-    Args:
-        cache: folder of the clips.
-        written: id -> manifest line of what the run wrote.
-        seconds: it took.
+    `written` are the manifest lines of what the run wrote, by id.
 
     Returns:
         `seconds`, and the sums of `frames`, `boxes`, `pairs`, `bytes`; empty if nothing is known.
@@ -146,6 +135,4 @@ def _is_given(job: ExtractionJob) -> bool:
 
 
 def _existing(folder: Path) -> Path:
-    while not folder.exists():
-        folder = folder.absolute().parent
-    return folder
+    return next(p for p in (folder, *folder.absolute().parents) if p.exists())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.cache.folder import CacheInfo, ExtractionSettings, read_cache_json, write_cache_info
+from pipeline.cache.folder import CacheInfo, read_cache_json, write_cache_info
 from pipeline.cache.union_features import check_union
 from pipeline.config.schema import Backend, Boxes, Config, Relations
 from pipeline.datasets import Annotations, ClipAnnotation, read_dataset
@@ -34,7 +34,6 @@ class ExtractionJob:
     vocabulary: Vocabulary
     annotations: Annotations | None
     detector: ResolvedDetector
-    settings: ExtractionSettings
     predictor: PredictorFile | None = None
     folder: Path = Path()
 
@@ -42,7 +41,7 @@ class ExtractionJob:
     def info(self) -> CacheInfo:
         """What all clips of the cache will share."""
         return CacheInfo(
-            settings=self.settings,
+            settings=extraction_settings(self.config, self.vocabulary.objects),
             detector=self.detector.to_dict(),
             objects=self.vocabulary.objects,
             predicate_groups=self.vocabulary.predicate_groups,
@@ -54,7 +53,6 @@ class ExtractionJob:
         return Steps(
             self.config,
             cache,
-            self.settings,
             self.detector,
             self.vocabulary.objects,
             self.predictor,
@@ -63,11 +61,7 @@ class ExtractionJob:
 
     def annotation_of(self, video_id: str) -> ClipAnnotation | None:
         """The annotation of a video, or None; ItemError if it is there but bad."""
-        if self.annotations is None:
-            return None
-        if video_id in self.annotations.errors:
-            raise ItemError(FailureReason.BAD_ANNOTATION, self.annotations.errors[video_id])
-        return self.annotations.videos.get(video_id)
+        return self.annotations.of_video(video_id) if self.annotations else None
 
 
 def make_tasks(
@@ -81,13 +75,8 @@ def make_tasks(
 ) -> Iterator[Task]:
     """One task per video file.
 
-    Args:
-        job: of the command.
-        steps: of the command.
-        videos: those to take.
-        failures: of earlier runs.
-        retry: try again what failed before with the same bytes and settings.
-        checksums: file name -> expected SHA-256.
+    What failed in earlier runs with the same bytes and settings is tried again with `retry` alone.
+    `checksums` are file names with the SHA-256 expected of them.
     """
     seen: dict[str, Path] = {}
     for video in videos:
@@ -133,14 +122,11 @@ def prepare_extraction(config: Config, videos: Path, annotations: list[Path]) ->
     detector = resolve_detector(config.detection)
     if detector.is_random:
         LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; boxes and features mean nothing")
-    read = None
-    if annotations:
-        read = read_dataset(config.dataset.value, annotations, vocabulary)
+    read = read_dataset(config.dataset.value, annotations, vocabulary) if annotations else None
     _check_annotated(config, read, annotations)
     check_union(config.union.value, detector.feature_widths)
-    settings = extraction_settings(config, vocabulary.objects)
     predictor = find_relation_predictor(config, vocabulary, detector)
-    return ExtractionJob(config, listed, vocabulary, read, detector, settings, predictor, videos)
+    return ExtractionJob(config, listed, vocabulary, read, detector, predictor, videos)
 
 
 def _check_annotated(config: Config, read: Annotations | None, annotations: Sequence[Path]) -> None:

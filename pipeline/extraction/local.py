@@ -25,9 +25,7 @@ _WAITING_CLIPS = 2
 class LocalEngine:
     """Extracts videos with several threads and decode processes; serves one `run`.
 
-    Args:
-        steps: what the videos have in common.
-        networks: those of each device.
+    There is one of `networks` for each device.
     """
 
     def __init__(self, steps: Steps, networks: list[Networks]) -> None:
@@ -40,9 +38,6 @@ class LocalEngine:
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
         """One outcome per task as they come; leaving the iteration early ends all work.
-
-        Args:
-            tasks: gone through in another thread.
 
         Raises:
             UsageError: if a network cannot be built.
@@ -86,11 +81,7 @@ class LocalEngine:
     def _examine_all(self, tasks: Iterable[Task], pool: DecodePool) -> None:
         manifest = Manifest(self.steps.cache)
         for task in tasks:
-            try:
-                with as_item_error(task.video_id):
-                    found = self.steps.examine(task, manifest)
-            except ItemError as error:
-                found = self.steps.failed(task, error)
+            found = self.steps.examine(task, manifest)
             if isinstance(found, Outcome):
                 self._outcomes.put(found)
             else:
@@ -102,10 +93,9 @@ class LocalEngine:
             try:
                 with as_item_error(found.task.video_id):
                     clip = networks.extract(found, frames)
+                self._clips.put((found, clip))
             except ItemError as error:
                 self._outcomes.put(self.steps.failed_unless_there(found, error))
-            else:
-                self._clips.put((found, clip))
             finally:
                 if frames is not None:
                     frames.close()

@@ -106,7 +106,7 @@ def check_features(clip: CachedClip, settings: PredictorSettings) -> None:
         )
 
 
-def with_predicted(clip: CachedClip, predictor: STTran, identity: dict[str, Any]) -> CachedClip:
+def with_predicted(clip: CachedClip, predictor: STTran, described: dict[str, Any]) -> CachedClip:
     """The clip with predicted predicates beside what it holds already.
 
     Features pass through float16 first, so that it makes no difference whether a clip comes from
@@ -115,6 +115,6 @@ def with_predicted(clip: CachedClip, predictor: STTran, identity: dict[str, Any]
     predicted = predict_relations(clip.rounded(), predictor)
     return replace(
         clip,
-        header=replace(clip.header, predictor=identity),
+        header=replace(clip.header, predictor=described),
         predicates=clip.predicates | {PREDICTED: predicted},
     )

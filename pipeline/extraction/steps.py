@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from pipeline.extraction.clip import (
     ClipExtractor,
     clip_fingerprint,
     decode_options,
+    extraction_settings,
     frame_request,
 )
 from pipeline.extraction.relation_prediction import with_predicted
 from pipeline.runtime.files import json_sha256
+from pipeline.runtime.item_errors import as_item_error
 from pipeline.weights.detectors import ResolvedDetector
 from pipeline.weights.predictors import PredictorFile, load_predictor
 from relations.sttran import STTran
@@ -109,7 +112,6 @@ class Steps:
     Attributes:
         config: of the command.
         cache: folder to write.
-        settings: what is extracted.
         detector: with which detector.
         objects: O class names of the vocabulary.
         predictor: of relations=predicted, or None.
@@ -118,29 +120,27 @@ class Steps:
 
     config: Config
     cache: Path
-    settings: ExtractionSettings
     detector: ResolvedDetector
     objects: tuple[str, ...]
     predictor: PredictorFile | None = None
     verify: bool = False
 
-    def examine(self, task: Task, manifest: Manifest) -> Outcome | Examined:
-        """What there is to do for a video, or that there is nothing.
+    @property
+    def settings(self) -> ExtractionSettings:
+        """The part of the configuration that determines what is extracted."""
+        return extraction_settings(self.config, self.objects)
 
-        Raises:
-            ItemError: if its bytes cannot be read.
-        """
-        path = task.video.path
+    def examine(self, task: Task, manifest: Manifest) -> Outcome | Examined:
+        """What there is to do for a video, or that there is nothing, or that it fails."""
         try:
-            sha256 = video_sha256(path)
-        except FileNotFoundError as error:
-            raise ItemError(
-                FailureReason.MISSING_VIDEO, f"{path}: a video expected, there is no file"
-            ) from error
-        try:
-            return self._decide(task, sha256, manifest)
+            with as_item_error(task.video_id):
+                sha256 = video_sha256(task.video.path)
+                try:
+                    return self._decide(task, sha256, manifest)
+                except ItemError as error:
+                    return self.failed(task, error, sha256)
         except ItemError as error:
-            return self.failed(task, error, sha256)
+            return self.failed(task, error)
 
     def store(self, found: Examined, clip: CachedClip) -> Outcome:
         """Write a clip; see `store_clip`."""
@@ -215,8 +215,6 @@ class Networks:
 
     def __init__(self, steps: Steps, device: torch.device) -> None:
         self.steps, self.device = steps, device
-        self._extractor: ClipExtractor | None = None
-        self._predictor: STTran | None = None
 
     def extract(self, found: Examined, frames: FrameStream | None) -> CachedClip:
         """The clip of a video, with predicted relations where they are asked for.
@@ -233,32 +231,30 @@ class Networks:
         if frames is None:
             clip = load_clip(clip_path(steps.cache, task.video_id))
         else:
-            clip = self._get_extractor().extract(
+            clip = self._extractor.extract(
                 frames, task.video_id, fingerprint=found.fingerprint, annotation=task.annotation
             )
         if steps.predictor is not None:
-            clip = with_predicted(clip, self._get_predictor(), steps.predictor.to_dict())
+            clip = with_predicted(clip, self._predictor, steps.predictor.to_dict())
         return reduce_union(clip, steps.config.union.value)
 
     @property
     def detector(self) -> Detector:
         """The detector, built on first use."""
-        return self._get_extractor().network
+        return self._extractor.network
 
-    def _get_extractor(self) -> ClipExtractor:
-        if self._extractor is None:
-            steps = self.steps
-            with _BUILDING:
-                network = steps.detector.load(steps.objects, self.device)
-            self._extractor = ClipExtractor(network, steps.detector, steps.settings, self.device)
-        return self._extractor
+    @cached_property
+    def _extractor(self) -> ClipExtractor:
+        steps = self.steps
+        with _BUILDING:
+            network = steps.detector.load(steps.objects, self.device)
+        return ClipExtractor(network, steps.detector, steps.settings, self.device)
 
-    def _get_predictor(self) -> STTran:
-        if self._predictor is None:
-            assert self.steps.predictor is not None
-            with _BUILDING:
-                self._predictor = load_predictor(self.steps.predictor, self.device)
-        return self._predictor
+    @cached_property
+    def _predictor(self) -> STTran:
+        assert self.steps.predictor is not None
+        with _BUILDING:
+            return load_predictor(self.steps.predictor, self.device)
 
 
 def failure_fingerprint(
@@ -266,15 +262,10 @@ def failure_fingerprint(
 ) -> str:
     """SHA-256 over everything besides the video's bytes that determines whether it fails.
 
-    Args:
-        steps: of the command.
-        annotation: of the video.
-        bad: what is wrong with its annotation, if anything.
-        expected_sha256: of its bytes, if a list of checksums has it.
+    `bad` says what is wrong with its annotation, `expected_sha256` what a list of checksums has.
     """
     mark = annotation.fingerprint() if annotation else bad
-    decode = steps.config.decode
-    limits = [decode.max_pixels, decode.max_frames, decode.timeout_s, decode.memory_gb]
-    limits.append(steps.config.detection.batch_size)
+    decode, batch_size = steps.config.decode, steps.config.detection.batch_size
+    limits = [decode.max_pixels, decode.max_frames, decode.timeout_s, decode.memory_gb, batch_size]
     settings, detector = steps.settings.to_dict(), steps.detector.to_dict()
     return json_sha256([settings, detector, limits, mark, expected_sha256])

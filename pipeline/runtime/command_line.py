@@ -29,7 +29,9 @@ class Interrupted(BaseException):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence."""
+    """An argument parser whose errors are one sentence; see `common_parser`."""
+
+    has_settings = True
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of printing the usage."""
@@ -50,26 +52,27 @@ def common_parser(
     Returns:
         A parser; call `parse_words` on it.
     """
-    return Parser(
+    parser = Parser(
         prog=prog,
         description=description,
-        epilog=f"example:\n  {example}"
-        + (
-            "\n\nsettings: key=value words, as in pipeline/config/schema.py" if has_settings else ""
-        ),
+        epilog=f"example:\n  {example}" + (_SETTINGS_HELP if has_settings else ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.has_settings = has_settings
+    return parser
 
 
 def parse_words(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Split off `key=value` words, wherever they stand, then parse the rest.
 
     Raises:
-        UsageError: for anything the parser does not know.
+        UsageError: for anything the parser does not know, or settings of a command without any.
     """
     settings = [word for word in argv if _SETTING.match(word)]
-    rest = [word for word in argv if not _SETTING.match(word)]
-    return parser.parse_args(rest), settings
+    args = parser.parse_args([word for word in argv if not _SETTING.match(word)])
+    if settings and not parser.has_settings:
+        raise UsageError(f"no key=value settings expected, got {settings[0]!r}")
+    return args, settings
 
 
 def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> NoReturn:

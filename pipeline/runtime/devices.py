@@ -34,19 +34,20 @@ def pick_devices(names: str) -> list[torch.device]:
     return [pick_device(name.strip()) for name in names.split(",")]
 
 
-def use_threads(wanted: int | None, width: int) -> int:
-    """Set the number of threads that compute on a CPU.
+def use_threads(wanted: int | None, width: int, device: torch.device) -> int:
+    """Set the number of threads of torch.
 
     Args:
         wanted: `train.threads`. None takes one thread for a network of width up to
             `ONE_THREAD_WIDTH`, whose tensors are so small that handing them over costs more than
             the arithmetic, and otherwise leaves torch's number.
         width: D of the network.
+        device: of the network; on a GPU torch's number stays unless `wanted` is given.
 
     Returns:
         The number of threads.
     """
-    if wanted is None and width <= ONE_THREAD_WIDTH:
+    if wanted is None and width <= ONE_THREAD_WIDTH and device.type == "cpu":
         wanted = 1
     if wanted is not None:
         torch.set_num_threads(wanted)

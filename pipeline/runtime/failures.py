@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from logging import Logger
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RETRYABLE, FailureReason, ItemError
-from pipeline.runtime.files import append_line, write_atomically
+from pipeline.runtime.files import append_line, file_state, read_rows, write_atomically
 from pipeline.runtime.writers import folder_lock
 
 
@@ -25,7 +24,6 @@ class Failures:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / "failures.jsonl"
-        self._seen: tuple[int, int, int] | None = None
         self._rows = self._read()
 
     def known(self, item: str) -> dict[str, Any] | None:
@@ -71,7 +69,7 @@ class Failures:
 
     def remove(self, item: str) -> None:
         """Forget an item that has a result now."""
-        if self._state() != self._seen:  # another writer's failure may be of this item
+        if file_state(self._path) != self._seen:  # another writer's failure may be of this item
             self._rows = self._read()
         if self._rows.pop(item, None) is not None:
             self._change(lambda rows: rows.pop(item, None))
@@ -108,18 +106,6 @@ class Failures:
             lines = [json.dumps(row, sort_keys=True) + "\n" for row in rows.values()]
             write_atomically(self._path, "".join(lines).encode())
 
-    def _state(self) -> tuple[int, int, int] | None:
-        with suppress(OSError):
-            found = self._path.stat()
-            return found.st_ino, found.st_size, found.st_mtime_ns
-        return None
-
     def _read(self) -> dict[str, dict[str, Any]]:
-        self._seen = self._state()
-        rows: dict[str, dict[str, Any]] = {}
-        if self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
-                with suppress(ValueError, KeyError, TypeError, RecursionError):
-                    row = json.loads(line)
-                    rows[str(row["id"])] = row
-        return rows
+        self._seen = file_state(self._path)
+        return read_rows(self._path)

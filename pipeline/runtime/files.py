@@ -1,4 +1,4 @@
-"""Writing that leaves nothing half done, hashing, and plain JSON files."""
+"""Writing that leaves nothing half done, hashing, plain JSON files and files of JSON lines."""
 
 import contextlib
 import hashlib
@@ -103,6 +103,26 @@ def write_json(path: Path, tree: Any) -> None:
     text = json.dumps(tree, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     # A path may hold bytes that are no text: \udcff, as JSON escapes them.
     write_atomically(path, (text + "\n").encode("utf-8", "backslashreplace"))
+
+
+def read_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Objects of a file of JSON lines by their `id`, its last one each; what is none is ignored."""
+    rows: dict[str, dict[str, Any]] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+                row = json.loads(line)
+                rows[str(row["id"])] = row
+    return rows
+
+
+def file_state(path: Path) -> tuple[int, int, int] | None:
+    """Inode, size and time of change: other ones after a file was written to; None without one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def make_folder(path: Path, flag: str) -> None:

@@ -14,13 +14,7 @@ _EVERY_S = 60.0
 
 
 class Progress:
-    """Context that shows the counts of a run while they grow.
-
-    Args:
-        counts: of the run.
-        name: of the stage.
-        clock: seconds, rising.
-    """
+    """Context that shows the counts of a run while they grow, under the name of its stage."""
 
     def __init__(
         self, counts: Counts, name: str, clock: Callable[[], float] = time.monotonic

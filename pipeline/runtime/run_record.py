@@ -3,10 +3,9 @@
 import logging
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from pipeline.errors import StageError, UsageError
@@ -45,13 +44,7 @@ class Counts:
 
     def to_dict(self) -> dict[str, int]:
         """As JSON; `pending` only where a run ended before all were tried."""
-        tree = {
-            "found": self.found,
-            "done": self.done,
-            "skipped": self.skipped,
-            "failed": self.failed,
-        }
-        return tree | ({"pending": self.pending} if self.pending else {})
+        return asdict(self) | ({"pending": self.pending} if self.pending else {})
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {number}" for name, number in self.to_dict().items())
@@ -91,18 +84,12 @@ class RunRecord:
         self._start = time.time()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        status, code = _status(error)
-        if error is None:
-            code = self.exit_code
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        path = self.folder / self.name
+        status, code = _status(error) if error else ("finished", self.exit_code)
         if not self.folder.is_dir():
             return
-        if status == "refused" and (self.folder / self.name).is_file():
+        if status == "refused" and path.is_file():
             return  # what a run left before stays true
         tree = {
             "status": status,
@@ -112,13 +99,11 @@ class RunRecord:
             "seconds": round(time.time() - self._start, 3),
         }
         try:
-            write_json(self.folder / self.name, self._tree | self.extra | tree)
+            write_json(path, self._tree | self.extra | tree)
         except OSError as problem:
             if error is None:
-                raise StageError(
-                    f"{self.folder / self.name} cannot be written: {problem}"
-                ) from None
-            LOGGER.error("%s cannot be written: %s", self.folder / self.name, problem)
+                raise StageError(f"{path} cannot be written: {problem}") from None
+            LOGGER.error("%s cannot be written: %s", path, problem)
 
     @property
     def exit_code(self) -> int:
@@ -140,10 +125,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _status(error: BaseException | None) -> tuple[str, int]:
+def _status(error: BaseException) -> tuple[str, int]:
     match error:
-        case None:
-            return "finished", EXIT_OK
         case UsageError():
             return "refused", EXIT_USAGE
         case KeyboardInterrupt():

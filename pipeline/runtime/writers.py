@@ -84,11 +84,7 @@ def is_temporary(path: Path) -> bool:
 
 
 def sweep_temporary_files(folder: Path) -> list[Path]:
-    """Remove temporary files whose writer is dead.
-
-    Returns:
-        The files removed.
-    """
+    """Remove temporary files whose writer is dead; returns those."""
     removed = []
     for path in folder.glob(".*.tmp-*"):
         match = _TEMPORARY.match(path.name) or _WRITER.match(path.name)
@@ -101,29 +97,21 @@ def sweep_temporary_files(folder: Path) -> list[Path]:
 
 def _is_alive(path: Path, host: str, pid: int) -> bool:
     """Whether the writer of a temporary file may still be at work."""
+    mark, written = path.parent / f".writer.tmp-{host}-{pid}", None
+    with suppress(OSError):
+        written = path.stat().st_mtime
     if host != host_mark():
-        return _is_young(path) or _is_locked(path.parent / f".writer.tmp-{host}-{pid}")
+        is_young = written is not None and time.time() - written < _FOREIGN_AGE_S
+        return is_young or _is_locked(mark)
     if pid == os.getpid():
         return True
     if not _is_running(pid):
         return False
     # The process of that number may be another by now: one that began after the file was written.
-    started, written = _start_time(pid), _written(path)
+    started = _start_time(pid)
     if started is None:
-        return _is_locked(path.parent / f".writer.tmp-{host}-{pid}")
+        return _is_locked(mark)
     return written is None or started <= written + _CLOCK_S
-
-
-def _is_young(path: Path) -> bool:
-    written = _written(path)
-    return written is not None and time.time() - written < _FOREIGN_AGE_S
-
-
-def _written(path: Path) -> float | None:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None
 
 
 def _start_time(pid: int) -> float | None:

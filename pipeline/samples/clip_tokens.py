@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 
 import torch
 from torch import Tensor
@@ -93,11 +94,7 @@ def _slots(clip: CachedClip, max_pairs: int) -> tuple[Tensor, Tensor]:
     boxes = clip.boxes[objects].tolist()
     rows = sorted(range(len(frames)), key=lambda p: (frames[p], -scores[p], labels[p], boxes[p]))
     counts = clip.pair_offsets.diff().clamp(max=max_pairs)
-    kept, taken = [], [0] * clip.num_frames
-    for p in rows:
-        if taken[frames[p]] < max_pairs:
-            taken[frames[p]] += 1
-            kept.append(p)
+    kept = [p for _, group in groupby(rows, frames.__getitem__) for p in islice(group, max_pairs)]
     K = int(counts.max()) if len(counts) else 0
     mask = torch.arange(K)[None] < counts[:, None]
     return torch.tensor(kept, dtype=torch.int64), mask

@@ -21,13 +21,7 @@ from pipeline.weights.model_card import ModelCard
 
 @dataclass(frozen=True)
 class Sample:
-    """One video for the network.
-
-    Attributes:
-        video_id: of the video.
-        tokens: one video.
-        labels: (C,) float32 of 0 and 1.
-    """
+    """One video for the network; `labels` are (C,) float32 of 0 and 1."""
 
     video_id: str
     tokens: TokenBatch
@@ -114,11 +108,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
 
 
 def clip_dataset(
-    card: ModelCard,
-    clips: Sequence[ClipEntry],
-    *,
-    seed: int | None = None,
-    relations: bool = False,
+    card: ModelCard, clips: Sequence[ClipEntry], *, seed: int | None = None, relations: bool = False
 ) -> ClipDataset:
     """Samples for the network of a card; `relations` carries those that it is trained on."""
     return ClipDataset(

@@ -3,8 +3,8 @@
 job        what a training consists of, checked before it starts
 loop       epochs, validation, and what follows the last epoch
 learner    one step of the optimiser
-optimizer  the optimiser and its schedule
-state      the resumable checkpoint `state.pt`
+optimizer  the optimiser, its schedule and its step in mixed precision
+state      the run folder and its resumable checkpoint `state.pt`
 log        `log.jsonl`, and TensorBoard files
 detector/  training of detectors
 relations/ training of relation predictors

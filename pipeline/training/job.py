@@ -69,13 +69,7 @@ def check_cache(config: Config, info: CacheInfo) -> None:
             f"--cache: boxes={config.boxes.value} expected, this cache has boxes={there}; give "
             "its --config, or extract again"
         )
-    vocabulary = load_vocabulary(config.vocabulary)
-    groups = [list(v.predicate_groups.items()) for v in (vocabulary, info)]
-    if vocabulary.objects != info.objects or groups[0] != groups[1]:
-        raise UsageError(
-            f"--cache: the vocabulary {config.vocabulary!r} expected, this cache was made with "
-            f"{info.settings.vocabulary!r} or another version of it; extract again"
-        )
+    check_vocabulary(config.vocabulary, info, "this cache")
     if not info.classes:
         raise UsageError(
             "--cache: labelled videos expected, this cache was extracted without Charades' files; "
@@ -90,18 +84,25 @@ def check_cache(config: Config, info: CacheInfo) -> None:
             )
 
 
+def check_vocabulary(name: str, info: CacheInfo, cache: object) -> None:
+    """UsageError if a cache was made with another vocabulary than that of a name."""
+    vocabulary = load_vocabulary(name)
+    groups = [list(v.predicate_groups.items()) for v in (vocabulary, info)]
+    if vocabulary.objects != info.objects or groups[0] != groups[1]:
+        raise UsageError(
+            f"--cache: the vocabulary {name!r} expected, {cache} was made with "
+            f"{info.settings.vocabulary!r} or another version of it; extract again"
+        )
+
+
 def training_clips(
     config: Config, cache: Path, *, verify: bool = False
 ) -> tuple[list[ClipEntry], dict[str, ItemError]]:
     """List the labelled clips of the training split that hold the configured relations.
 
-    Args:
-        config: `relations` is read.
-        cache: folder.
-        verify: compare every byte with the manifest.
-
     Returns:
-        The clips, and for each other id of the split why it cannot be used.
+        The clips, and for each other id of the split why it cannot be used; `verify` compares
+        every byte with the manifest.
 
     Raises:
         UsageError: if there is no clip.
@@ -114,15 +115,11 @@ def training_clips(
             f"--cache: relations={source} expected, no clip of {cache} holds them; "
             + _how_to_add(source)
         )
-    good = []
+    good = [clip for clip in clips if source in clip.relations]
+    why = f"relations {source} expected, none there; {_how_to_add(source)}"
     for clip in clips:
-        if source in clip.relations:
-            good.append(clip)
-        else:
-            bad[clip.video_id] = ItemError(
-                FailureReason.BAD_CACHE,
-                f"{clip.video_id}: relations {source} expected, none there; {_how_to_add(source)}",
-            )
+        if source not in clip.relations:
+            bad[clip.video_id] = ItemError(FailureReason.BAD_CACHE, f"{clip.video_id}: {why}")
     if not good:
         raise UsageError(
             f"--cache: labelled videos of the training split expected, {cache} has "
@@ -184,10 +181,9 @@ def prepare_training(
     chosen = asdict(t) | {"amp": t.amp.value}
     for name in ("workers", "threads", "tensorboard"):
         del chosen[name]
-    predictor = clips[0].header.predictor
-    predicted_by = (
-        {"relation_predictor": predictor} if config.relations is Relations.predicted else {}
-    )
+    known = {"videos": len(training), "validation_videos": len(validation), "versions": versions()}
+    if config.relations is Relations.predicted:
+        known["relation_predictor"] = clips[0].header.predictor
     card = ModelCard(
         settings=settings,
         cache=info,
@@ -195,9 +191,7 @@ def prepare_training(
         box_features=empty.box_features.shape[1],
         union_channels=empty.union_features.shape[1],
         multi_label=config.loss.multi_label,
-        training=chosen
-        | predicted_by
-        | {"videos": len(training), "validation_videos": len(validation), "versions": versions()},
+        training=chosen | known,
     )
     manifest = read_manifest(cache)
     tree = card.to_dict()

@@ -48,15 +48,7 @@ class TrainingProgress:
 
 
 class Learner:
-    """A network while it is trained.
-
-    Args:
-        model: on `device`.
-        criterion: gives the weighted terms.
-        settings: of the training.
-        device: where to work.
-        steps_per_epoch: for the schedule.
-    """
+    """A network, on `device`, while it is trained; its schedule wants `steps_per_epoch`."""
 
     def __init__(
         self,
@@ -135,13 +127,9 @@ class Learner:
         load_state(self.model, tree["model"])
         self.optimizer.load_state_dict(tree["optimizer"])
         # Checkpoints of earlier versions do not hold the best epoch.
-        best = tree.get("best_map")
-        self.progress = TrainingProgress(
-            int(tree["epoch"]),
-            int(tree["step"]),
-            int(tree.get("best_epoch", 0)),
-            None if best is None else float(best),
-        )
+        best = None if tree.get("best_map") is None else float(tree["best_map"])
+        numbers = int(tree["epoch"]), int(tree["step"]), int(tree.get("best_epoch", 0))
+        self.progress = TrainingProgress(*numbers, best)
 
 
 def picks_bf16(amp: Amp, device: torch.device) -> bool:

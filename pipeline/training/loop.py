@@ -30,17 +30,14 @@ class Training:
     """Trains a network, names its tokens and calibrates the names.
 
     `state.pt` holds the last epoch, `model.safetensors` the one with the highest mAP on the
-    validation split; without such videos the last.
-
-    Args:
-        job: what is trained.
-        run: folder to write.
-        device: device of the network.
+    validation split; without such videos the last. Both are files of the folder `run`.
     """
 
     def __init__(self, job: TrainingJob, run: Path, device: torch.device) -> None:
         self.job, self.run_folder, self.device = job, run, device
         self.settings = job.config.train
+        self.sizes: dict[str, Any]
+        self.sizes = {"batch_size": self.settings.batch_size, "workers": self.settings.workers}
         self.data = job.dataset(job.training, seed=self.settings.seed)
         torch.manual_seed(self.settings.seed)
         model = job.card.build().to(device)
@@ -115,26 +112,17 @@ class Training:
         return None if math.isnan(value) else value
 
     def _score(self, data: ClipDataset) -> Scores:
-        s = self.settings
-        return score_clips(
-            self.learner.model, data, self.device, batch_size=s.batch_size, workers=s.workers
-        )
+        return score_clips(self.learner.model, data, self.device, **self.sizes)
 
     def _finish(self) -> list[str]:
-        model, card, s = self.learner.model, self.job.card, self.settings
+        model, cache = self.learner.model, self.job.card.cache
         load_weights(self.run_folder, model)
-        sizes = {"batch_size": s.batch_size, "workers": s.workers}
-        bank = build_bank(
-            model,
-            self.job.dataset(self.job.training),
-            self.device,
-            num_objects=len(card.cache.objects),
-            **sizes,
-        )
+        data, num = self.job.dataset(self.job.training), len(cache.objects)
+        bank = build_bank(model, data, self.device, num_objects=num, **self.sizes)
         save_bank(self.run_folder, bank)
-        groups = tuple(card.cache.predicate_groups)
+        groups = tuple(cache.predicate_groups)
         named = self.job.dataset(self.job.validation)
-        tree = calibrate(model, bank, named, self.device, groups=groups, **sizes)
+        tree = calibrate(model, bank, named, self.device, groups=groups, **self.sizes)
         write_json(self.run_folder / CALIBRATION, tree)
         clips = self.job.validation or self.job.training
         warnings = self._score(self.job.dataset(clips, relations=False)).warnings

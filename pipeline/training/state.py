@@ -10,19 +10,28 @@ import torch
 
 from pipeline.errors import UsageError
 from pipeline.runtime.files import write_atomically
+from pipeline.runtime.writers import is_temporary, sweep_temporary_files
 
 STATE_FILE = "state.pt"
-_DAMAGE = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    TypeError,
-    EOFError,
-    OSError,
-    IndexError,
-    AttributeError,
-)
+_OF_PYTHON = (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+_DAMAGE = (pickle.UnpicklingError, *_OF_PYTHON)
+
+
+def open_run_folder(run: Path, is_known: Callable[[set[str]], bool]) -> None:
+    """Create a run folder, or go on with the one that is there.
+
+    Raises:
+        UsageError: if `is_known` does not take the names of its files for the command's own, or
+            it is not writable.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        sweep_temporary_files(run)
+        names = {path.name for path in run.iterdir() if not is_temporary(path)}
+    except OSError as error:
+        raise UsageError(f"--run: a writable folder expected, {run}: {error.strerror}") from error
+    if not is_known(names):
+        raise UsageError(f"--run: an empty folder or one of this command expected, got {run}")
 
 
 def save_state(
@@ -30,19 +39,15 @@ def save_state(
 ) -> None:
     """Write the state of a training, and of the random generators of the CPU and the device.
 
-    Args:
-        run: folder.
-        schema: of the tree.
-        fingerprint: SHA-256 over everything that the training depends on.
-        tree: tensors and plain values.
-        device: of the training.
+    The fingerprint is a SHA-256 over everything that the training depends on, the tree holds
+    tensors and plain values.
     """
-    known: dict[str, Any] = {
+    known = {
         "schema": schema,
         "settings": fingerprint,
         "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }
-    known["cuda_rng"] = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     buffer = io.BytesIO()
     torch.save(known | tree, buffer)
     write_atomically(run / STATE_FILE, buffer.getvalue())
@@ -55,14 +60,7 @@ def restore_state(
     restore: Callable[[dict[str, Any]], None],
     device: torch.device,
 ) -> None:
-    """Read a state and take it up.
-
-    Args:
-        run: folder.
-        schema: expected.
-        fingerprint: of this training.
-        restore: takes the tree; whatever it raises of a wrong tree counts as damage.
-        device: of this training.
+    """Read a state and take it up; whatever `restore` raises of a tree counts as damage.
 
     Raises:
         UsageError: if the state is damaged, or of another command, other settings or data.

@@ -18,7 +18,7 @@ class PredictorCard(Card):
         settings: sizes.
         objects: names of the O object classes, person first.
         predicate_groups: group -> names of its predicates, in index order.
-        detector: weights of the detector whose features it was trained on (`DetectorIdentity`), or
+        detector: weights of the detector whose features it was trained on (`ResolvedDetector`), or
             None if they are not known.
         origin: how the weights were made, a sentence.
         details: of the origin: source file's hash, training, scores.

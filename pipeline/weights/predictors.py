@@ -1,4 +1,4 @@
-"""From the config to a relation predictor that carries weights, and to its identity."""
+"""From settings to a relation predictor with weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -78,7 +78,7 @@ def check_predictor(
         card: of the predictor.
         objects: object classes of the cache.
         predicate_groups: its predicates.
-        detector: identity of the cache's detector, as JSON.
+        detector: `ResolvedDetector.to_dict` of the cache's detector.
         widths: (F, Cu) of the cache's features, or None if they are not known yet.
         where: the predictor's file, for the message.
 

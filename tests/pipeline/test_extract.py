@@ -140,7 +140,10 @@ def test_a_changed_video_is_extracted_again_and_a_damaged_clip_too(
         (["--videos", "{absent}"], "a folder of videos expected"),
         (["--videos", "{empty}"], "at least one video expected"),
         (["--videos", "{videos}", "detection.weights=null"], "detection.weights=random"),
-        (["--videos", "{videos}", "detection.weights=absent.safetensors"], "a file expected"),
+        (
+            ["--videos", "{videos}", "detection.weights=absent.safetensors"],
+            "weights file not found",
+        ),
         (["--videos", "{videos}", "detection.weightz=x"], "did you mean 'detection.weights'?"),
         (["--videos", "{videos}", "boxes=ground-truth"], "expected by --annotations"),
         (["--videos", "{videos}", "relations=predicted"], "relation_predictor.weights: not set"),

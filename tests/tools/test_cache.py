@@ -103,7 +103,7 @@ def test_a_bad_clip_fails_alone(
     assert f"{second}: finite box_features expected" in out
 
 
-@pytest.mark.parametrize("moment", ["append_line", "write_atomically"])
+@pytest.mark.parametrize("moment", ["append_row", "write_atomically"])
 def test_an_addition_that_is_killed_leaves_a_whole_clip(
     world: World, copied: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,11 @@ Point = tuple[float, float]
 _BITS = 4  # sub-pixel bits of OpenCV's drawing functions
 
 
+def to_point(array: np.ndarray) -> Point:
+    """Two numbers of an array."""
+    return float(array[0]), float(array[1])
+
+
 @dataclass
 class Trace:
     """What one thing covers: its full box (x1, y1, x2, y2) in pixels, its full area in pixels."""

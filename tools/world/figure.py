@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.world.canvas import Canvas, Point
+from tools.world.canvas import Canvas, Point, to_point
 from tools.world.cast import Actor
 from tools.world.sprites import shade
 
-PERSON = 255
+PERSON_MARK = 255
 _AVERAGE_M = 1.75
 _SPINE, _NECK, _HEAD, _SHOULDER, _HIP = 0.5, 0.1, 0.115, 0.185, 0.1
 _UPPER_ARM, _FOREARM, _THIGH, _SHIN = 0.29, 0.29, 0.44, 0.44
@@ -62,7 +62,7 @@ def skeleton(actor: Actor, stance: Stance) -> Skeleton:
     def place(dx: float, dy: float) -> Point:
         return stance.x + dx, stance.up + dy
 
-    pelvis = place(stance.pelvis[0], stance.pelvis[1])
+    pelvis = place(*stance.pelvis)
     lean = np.deg2rad(stance.lean)
     along = np.array([np.sin(lean), np.cos(lean)])
     across = np.array([along[1], -along[0]])
@@ -75,7 +75,7 @@ def skeleton(actor: Actor, stance: Stance) -> Skeleton:
     feet = tuple(place(*foot) for foot in stance.feet)
     bend = 1 if stance.body_yaw >= 0 else -1
     knees = [
-        _bend(_point(h), f, _THIGH * size, _SHIN * size, bend)
+        _bend(to_point(h), f, _THIGH * size, _SHIN * size, bend)
         for h, f in zip(hips, feet, strict=True)
     ]
     arm = (_UPPER_ARM + _FOREARM) * size * 0.96
@@ -83,9 +83,9 @@ def skeleton(actor: Actor, stance: Stance) -> Skeleton:
     hanging = [s + down * arm + across * k * 0.05 for s, k in zip(shoulders, (-1, 1), strict=True)]
     return Skeleton(
         size=size,
-        head=_point(head),
-        neck=_point(neck),
-        chest=_point(neck - along * 0.2 * size),
+        head=to_point(head),
+        neck=to_point(neck),
+        chest=to_point(neck - along * 0.2 * size),
         pelvis=pelvis,
         shoulders=_two(shoulders),
         hips=_two(hips),
@@ -101,19 +101,13 @@ def reach(bones: Skeleton, arm: int, target: Point, yaw: float) -> tuple[Point, 
     upper, fore = _UPPER_ARM * bones.size, _FOREARM * bones.size
     way = np.array(target) - shoulder
     length = max(float(np.hypot(*way)), 1e-6)
-    hand = _point(shoulder + way * min(1.0, 0.99 * (upper + fore) / length))
+    hand = to_point(shoulder + way * min(1.0, 0.99 * (upper + fore) / length))
     bend = -1 if (yaw if abs(yaw) > 0.3 else arm * 2 - 1) >= 0 else 1
-    return _bend(_point(shoulder), hand, upper, fore, bend), hand
+    return _bend(to_point(shoulder), hand, upper, fore, bend), hand
 
 
 class Figure:
-    """Draws an actor's skeleton, part by part, so that things can come in between.
-
-    Args:
-        canvas: painted on.
-        to_pixels: metres to pixels.
-        pixels_per_m: the camera's.
-    """
+    """Draws an actor's skeleton, part by part, so that things can come in between."""
 
     def __init__(
         self,
@@ -155,17 +149,16 @@ class Figure:
             np.array(low_right) + across * wide,
             np.array(low_left) - across * wide,
         ]
-        pixels = np.array([self.to_pixels(_point(p)) for p in points])
+        pixels = np.array([self.to_pixels(to_point(p)) for p in points])
         shirt = self.actor.shirt
-        self.canvas.polygon(pixels, shirt, PERSON)
+        self.canvas.polygon(pixels, shirt, PERSON_MARK)
         self._limb(left, right, 0.1, shirt)
         self._limb(low_left, low_right, 0.14, self.actor.trousers)
         if self.actor.stripes:
             for share in (0.25, 0.5, 0.75):
-                a = pixels[0] + share * (pixels[3] - pixels[0])
-                b = pixels[1] + share * (pixels[2] - pixels[1])
-                ends = (float(a[0]), float(a[1])), (float(b[0]), float(b[1]))
-                self.canvas.limb(*ends, 0.035 * self.unit, shade(shirt, 0.6), PERSON)
+                a = to_point(pixels[0] + share * (pixels[3] - pixels[0]))
+                b = to_point(pixels[1] + share * (pixels[2] - pixels[1]))
+                self.canvas.limb(a, b, 0.035 * self.unit, shade(shirt, 0.6), PERSON_MARK)
         self._limb(self.bones.neck, self.bones.head, 0.09, shade(self.actor.skin, 0.9))
 
     def head(self) -> None:
@@ -175,15 +168,15 @@ class Figure:
         yaw, pitch, actor = self.stance.head_yaw, self.stance.pitch, self.actor
         if actor.hair_style == "long":
             back = (x - 0.3 * yaw * r, y + 0.5 * r)
-            self.canvas.ellipse(back, (0.95 * r, 1.2 * r), actor.hair, PERSON)
+            self.canvas.ellipse(back, (0.95 * r, 1.2 * r), actor.hair, PERSON_MARK)
         if actor.hair_style == "bun":
-            self.canvas.ellipse(
-                (x - 0.5 * yaw * r, y - 1.0 * r), (0.4 * r, 0.4 * r), actor.hair, PERSON
-            )
+            knot = (x - 0.5 * yaw * r, y - 1.0 * r)
+            self.canvas.ellipse(knot, (0.4 * r, 0.4 * r), actor.hair, PERSON_MARK)
         if actor.hair_style != "bald":
             top = (x - 0.22 * yaw * r, y - 0.2 * r)
-            self.canvas.ellipse(top, (1.02 * r, 1.0 * r), actor.hair, PERSON)
-        self.canvas.ellipse((x + 0.12 * yaw * r, y + 0.1 * r), (0.84 * r, r), actor.skin, PERSON)
+            self.canvas.ellipse(top, (1.02 * r, 1.0 * r), actor.hair, PERSON_MARK)
+        face = (x + 0.12 * yaw * r, y + 0.1 * r)
+        self.canvas.ellipse(face, (0.84 * r, r), actor.skin, PERSON_MARK)
         lift = y - 0.05 * r - 0.42 * pitch * r
         middle = x + 0.55 * yaw * r
         dark = (30, 24, 24)
@@ -211,16 +204,12 @@ class Figure:
         self._limb(shoulder, _along(shoulder, elbow, cut), 0.1, shade(actor.shirt, gain))
         if actor.sleeves > 0.5:
             self._limb(elbow, _along(elbow, hand, 0.85), 0.085, shade(actor.shirt, gain))
-        self.canvas.ellipse(
-            self.to_pixels(hand),
-            (0.05 * self.unit, 0.05 * self.unit),
-            shade(actor.skin, 1.04),
-            PERSON,
-        )
+        radii = (0.05 * self.unit, 0.05 * self.unit)
+        self.canvas.ellipse(self.to_pixels(hand), radii, shade(actor.skin, 1.04), PERSON_MARK)
 
     def _limb(self, a: Point, b: Point, width: float, colour: tuple[int, int, int]) -> None:
         wide = width * self.unit * (1 + 0.5 * (self.actor.build - 1))
-        self.canvas.limb(self.to_pixels(a), self.to_pixels(b), wide, colour, PERSON)
+        self.canvas.limb(self.to_pixels(a), self.to_pixels(b), wide, colour, PERSON_MARK)
 
 
 def _bend(start: Point, end: Point, first: float, second: float, sign: int) -> Point:
@@ -231,16 +220,12 @@ def _bend(start: Point, end: Point, first: float, second: float, sign: int) -> P
     out = max(first**2 - along**2, 0.0) ** 0.5
     unit = way / max(float(np.hypot(*way)), 1e-6)
     aside = np.array([-unit[1], unit[0]])
-    return _point(np.array(start) + unit * along + aside * out * sign)
+    return to_point(np.array(start) + unit * along + aside * out * sign)
 
 
 def _along(a: Point, b: Point, share: float) -> Point:
     return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])
 
 
-def _point(array: np.ndarray) -> Point:
-    return float(array[0]), float(array[1])
-
-
 def _two(arrays: list[np.ndarray]) -> tuple[Point, Point]:
-    return _point(arrays[0]), _point(arrays[1])
+    return to_point(arrays[0]), to_point(arrays[1])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise, product
 
 from tools.world.rules import ActionRule, Condition, Rules
 from tools.world.script import Script, Thread
@@ -36,10 +37,8 @@ def find_actions(rules: Rules, script: Script, classes: tuple[str, ...] = ()) ->
     """All actions of a script, by class id and start; `classes` keeps those of some ids."""
     found: dict[tuple[str, float, float], Action] = {}
     for rule in rules.actions:
-        if classes and rule.id not in classes:
-            continue
-        for condition in rule.when:
-            for action in _instances(rules, script, rule, condition):
+        if not classes or rule.id in classes:
+            for action in _instances(rules, script, rule):
                 found.setdefault((action.id, action.start_s, action.end_s), action)
     return [found[key] for key in sorted(found)]
 
@@ -51,14 +50,13 @@ def story_classes(rules: Rules, steps: list[dict[str, str]]) -> set[str]:
         for condition in rule.when:
             for name in {n for n in steps[0] if not condition.of or n in condition.of}:
                 states = [rules.states[step[name]] for step in steps]
-                for i in range(len(steps)):
-                    near = steps[i : i + (2 if condition.is_change() else 1)]
+                width = 2 if condition.is_change() else 1
+                for i in range(len(steps) - width + 1):
+                    near = states[i : i + width]
                     held = (
-                        i + 1 < len(steps) and condition.matches(states[i], states[i + 1])
-                        if condition.is_change()
-                        else condition.during <= states[i].says
+                        condition.matches(*near) if width == 2 else condition.during <= near[0].says
                     )
-                    if held and _accompanied(rules, condition, name, near):
+                    if held and _accompanied(rules, condition, name, steps[i : i + width]):
                         found.add(rule.id)
     return found
 
@@ -73,19 +71,15 @@ def _accompanied(
     )
 
 
-def _instances(
-    rules: Rules, script: Script, rule: ActionRule, condition: Condition
-) -> Iterator[Action]:
-    for row, thread in enumerate(script.threads):
+def _instances(rules: Rules, script: Script, rule: ActionRule) -> Iterator[Action]:
+    for condition, (row, thread) in product(rule.when, enumerate(script.threads)):
         if condition.of and thread.object not in condition.of:
             continue
         second = _second(script, thread, condition)
         if condition.also and second is None:
             continue
-        if condition.is_change():
-            yield from _changes(rules, script, rule.id, condition, row, second)
-        else:
-            yield from _lasting(rules, script, rule.id, condition, row, second)
+        find = _changes if condition.is_change() else _lasting
+        yield from find(rules, script, rule.id, condition, row, second)
 
 
 def _second(script: Script, thread: Thread, condition: Condition) -> int | None:
@@ -99,25 +93,16 @@ def _changes(
     rules: Rules, script: Script, name: str, condition: Condition, row: int, second: int | None
 ) -> Iterator[Action]:
     thread = script.threads[row]
-    edges = [0.0, *thread.changes, script.length_s]
-    for i, moment in enumerate(thread.changes):
-        before, after = rules.states[thread.states[i]], rules.states[thread.states[i + 1]]
+    spans = [(rules.states[s], start, end) for s, start, end in thread.spans(script.length_s)]
+    for (before, start, moment), (after, _, end) in pairwise(spans):
         if not condition.matches(before, after):
             continue
-        reach = min(script.change_s, (moment - edges[i]), (edges[i + 2] - moment))
+        reach = min(script.change_s, moment - start, end - moment)
         sides = (moment - reach / 2, moment + reach / 2)
         if second is not None and not _holds(rules, script.threads[second], condition, sides):
             continue
-        yield Action(
-            name,
-            max(moment - reach, 0.0),
-            min(moment + reach, script.length_s),
-            row,
-            second,
-            before.name,
-            after.name,
-            moment,
-        )
+        extent = max(moment - reach, 0.0), min(moment + reach, script.length_s)
+        yield Action(name, *extent, row, second, before.name, after.name, moment)
 
 
 def _lasting(

@@ -1,6 +1,7 @@
 """Numbers that change over time: where the person is, where they look, how they sit."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,20 +48,13 @@ def blend_at(thread: Thread, time_s: float, takes_s: float) -> tuple[str, str, f
 
 def place_track(script: Script) -> Track:
     """(x, depth): metres right of the middle; 1 inside a doorway."""
-    keys: list[tuple[float, float, tuple[float, ...]]] = []
-    here: float | None = None
-    first = (0.0, 0.0)
-    for number, unit in enumerate(script.units):
-        if unit.story == "stand":
-            continue
-        stops = _stops(script, number, unit)
-        for moment, x, depth in stops:
-            if here is None:
-                first = (x, depth)
-            else:
-                keys.append((moment, max(abs(x - here) / _WALK_M_PER_S, _LEAST_TURN_S), (x, depth)))
-            here = x
-    return Track(first, tuple(keys))
+    units = [(n, unit) for n, unit in enumerate(script.units) if unit.story != "stand"]
+    stops = [stop for n, unit in units for stop in _stops(script, n, unit)]
+    keys = tuple(
+        (moment, max(abs(x - here) / _WALK_M_PER_S, _LEAST_TURN_S), (x, depth))
+        for (_, here, _), (moment, x, depth) in pairwise(stops)
+    )
+    return Track(stops[0][1:] if stops else (0.0, 0.0), keys)
 
 
 def _stops(script: Script, number: int, unit: Unit) -> list[tuple[float, float, float]]:
@@ -154,14 +148,8 @@ def _pose(pose: str, seat: float, centre: float, side: int, slouch: float) -> tu
             feet = (0.7 if low else 0.4) * side
             return (0.0, seat + 0.1, (4 + slouch / 2) * side, feet, 0.04, 0.07)
         case "lie":
-            return (
-                centre + 0.1 * side,
-                seat + 0.12,
-                -84.0 * side,
-                centre + 0.92 * side,
-                seat + 0.1,
-                0.05,
-            )
+            feet = centre + 0.92 * side
+            return (centre + 0.1 * side, seat + 0.12, -84.0 * side, feet, seat + 0.1, 0.05)
         case "stand_on":
             return (0.0, 0.86 + seat, 0.0, 0.0, seat, 0.09)
         case _:

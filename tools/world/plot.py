@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 
 from tools.world.cast import NUM_TEST, NUM_TRAIN, Actor, actor
 from tools.world.labels import find_actions, story_classes
@@ -18,10 +19,22 @@ _POSTURE_SHARE = 0.5
 #: Poses in which the hands reach nothing.
 _IDLE_POSES = {"lie"}
 WALK = "walk_through"
+SPLITS = ("train", "test")
 
 
 class NoPlotError(ValueError):
     """No video can be drawn with the settings asked for."""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What every choice of a plot depends on; `rng` makes it."""
+
+    rules: Rules
+    settings: Settings
+    rng: Generator
+    length_s: float
+    upright: bool
 
 
 @dataclass(frozen=True)
@@ -52,11 +65,11 @@ def write_script(rules: Rules, settings: Settings, split: str, index: int) -> Sc
     Raises:
         NoPlotError: if the settings leave too little time or too few classes.
     """
-    key = (settings.seed, ("train", "test").index(split), index)
+    key = (settings.seed, SPLITS.index(split), index)
     rng = np.random.default_rng(key)
     least = 1 if settings.classes else _LEAST_CLASSES
     for _ in range(_TRIES):
-        script = _draw(rules, settings, split, index, key, rng)
+        script = _draw(rules, settings, key, rng)
         num = len({a.id for a in find_actions(rules, script, settings.classes)})
         if least <= num <= _MOST_CLASSES:
             return script
@@ -67,26 +80,20 @@ def write_script(rules: Rules, settings: Settings, split: str, index: int) -> Sc
     )
 
 
-def _draw(
-    rules: Rules,
-    settings: Settings,
-    split: str,
-    index: int,
-    key: tuple[int, ...],
-    rng: np.random.Generator,
-) -> Script:
+def _draw(rules: Rules, settings: Settings, key: tuple[int, int, int], rng: Generator) -> Script:
+    split = SPLITS[key[1]]
     length_s = round(float(rng.uniform(settings.min_s, settings.max_s)), 2)
     upright = bool(rng.random() < 0.25)
     size = (settings.long_side * 9 // 16 // 2 * 2, settings.long_side)
     scene = rules.scenes[_weighted(rng, [s.weight for s in rules.scenes])]
-    parts = _choose(rules, settings, rng, length_s, upright)
-    threads, units = _arrange(rules, rng, parts, length_s, upright)
+    frame = _Frame(rules, settings, rng, length_s, upright)
+    threads, units = _arrange(frame, _choose(frame))
     room = draw_room(scene, settings, split, rng, upright)
     props = draw_props(rules, scene, threads, rng, upright)
     return Script(
         video_id=video_id(*key),
         split=split,
-        index=index,
+        index=key[2],
         key=key,
         scene=scene.name,
         actor=_actor(settings, split, rng),
@@ -100,7 +107,7 @@ def _draw(
     )
 
 
-def _actor(settings: Settings, split: str, rng: np.random.Generator) -> Actor:
+def _actor(settings: Settings, split: str, rng: Generator) -> Actor:
     """One of the split's actors; at small shift in clothes of the day rather than their own."""
     num_test = max(settings.actors * NUM_TEST // (NUM_TRAIN + NUM_TEST), 1)
     num = settings.actors - num_test if split == "train" else num_test
@@ -110,37 +117,26 @@ def _actor(settings: Settings, split: str, rng: np.random.Generator) -> Actor:
     return replace(who, shirt=(a, b, c), trousers=(d, e, f)) if is_redressed else who
 
 
-def _choose(
-    rules: Rules, settings: Settings, rng: np.random.Generator, length_s: float, upright: bool
-) -> list[_Part]:
+def _choose(frame: _Frame) -> list[_Part]:
     """Stories that fit into the time, none sharing an object."""
     parts: list[_Part] = []
-    if rng.random() < _POSTURE_SHARE:
-        parts += _pick(rules, settings, rng, parts, length_s, upright, is_posture=True)
+    if frame.rng.random() < _POSTURE_SHARE:
+        parts += _pick(frame, parts, is_posture=True)
     for _ in range(_DRAWS):
-        left = length_s - sum(part.least_s for part in parts)
-        parts += _pick(rules, settings, rng, parts, left, upright, is_posture=False)
-        if rng.random() < 0.03:
+        parts += _pick(frame, parts, is_posture=False)
+        if frame.rng.random() < 0.03:
             break
-    slots = _slots(parts, upright)
+    slots = _slots(parts, frame.upright)
     kept: list[_Part] = []
     for part in parts:
         free = len(slots) - sum(not p.story.is_posture for p in kept)
-        if part.story.is_posture or (free > 0 and _fits(rules, part, kept)):
+        if part.story.is_posture or (free > 0 and _fits(frame.rules, part, kept)):
             kept.append(part)
     return kept
 
 
-def _pick(
-    rules: Rules,
-    settings: Settings,
-    rng: np.random.Generator,
-    parts: list[_Part],
-    left_s: float,
-    upright: bool,
-    *,
-    is_posture: bool,
-) -> list[_Part]:
+def _pick(frame: _Frame, parts: list[_Part], *, is_posture: bool) -> list[_Part]:
+    rules, rng = frame.rules, frame.rng
     stories = [s for s in rules.stories if s.is_posture == is_posture]
     story = stories[_weighted(rng, [s.weight for s in stories])]
     used = {name for part in parts for name in part.objects.values()}
@@ -150,15 +146,16 @@ def _pick(
         if not free:
             return []
         objects[role] = free[_weighted(rng, [rules.objects[c].weight for c in free])]
-    if story.name == WALK and upright:
+    if story.name == WALK and frame.upright:
         return []
     backwards, turned = (bool(v) for v in rng.random(2) < 0.5)
     part = _Part(story, objects, backwards and not story.is_one_way, turned)
-    wanted = set(settings.classes)
+    wanted = set(frame.settings.classes)
     if wanted:
         told = [{objects[role]: state for role, state in step.items()} for step in part.steps]
         if not story_classes(rules, told) & wanted:
             return []
+    left_s = frame.length_s - sum(part.least_s for part in parts)
     return [part] if part.least_s <= left_s else []
 
 
@@ -186,7 +183,7 @@ def _fits(rules: Rules, part: _Part, kept: list[_Part]) -> bool:
     return spots == {"surface"} or not _hand_use(rules, part) or part.story.name == "work_at_table"
 
 
-def _order(rules: Rules, rng: np.random.Generator, parts: list[_Part]) -> list[_Part]:
+def _order(rules: Rules, rng: Generator, parts: list[_Part]) -> list[_Part]:
     """Any order, but nothing is told while the person lies."""
     order = [parts[i] for i in rng.permutation(len(parts))]
     posture = _posture(order)
@@ -201,12 +198,11 @@ def _order(rules: Rules, rng: np.random.Generator, parts: list[_Part]) -> list[_
     return [posture, *others] if poses[0] in _IDLE_POSES else order
 
 
-def _arrange(
-    rules: Rules, rng: np.random.Generator, parts: list[_Part], length_s: float, upright: bool
-) -> tuple[tuple[Thread, ...], tuple[Unit, ...]]:
+def _arrange(frame: _Frame, parts: list[_Part]) -> tuple[tuple[Thread, ...], tuple[Unit, ...]]:
+    rules, rng, length_s = frame.rules, frame.rng, frame.length_s
     order = _order(rules, rng, parts)
     posture = _posture(order)
-    slots = _slots(parts, upright)
+    slots = _slots(parts, frame.upright)
     if posture is None or posture.story.name != WALK:
         slots = [slots[i] for i in rng.permutation(len(slots))]
     elif _home(posture).side < 0:
@@ -228,16 +224,14 @@ def _arrange(
         if not part.story.is_posture and _hand_use(rules, part):
             hands = [h for h in hands if h != hand]
         end = clock + float(times.sum())
+        changes = (clock + np.cumsum(times)[:-1]).tolist()
+        threads += _threads(frame, part, slot, changes, hand, len(units))
         units.append(_unit(part, slot, clock, end))
-        changes = tuple(float(t) for t in clock + np.cumsum(times)[:-1])
-        threads += _threads(rules, rng, part, slot, changes, hand, len(units) - 1)
         clock, step = end, step + num
     if "floor" not in {t.object for t in threads} and rng.random() < 0.3 and posture is None:
         units.append(Unit("stand", False, True, 0.0, length_s, 0.0, 1))
-        look = draw_look(rng)
-        threads.append(
-            Thread("floor", look, ("trodden",), (), (0.0, 0.0), 0, len(units) - 1, False)
-        )
+        where = ((0.0, 0.0), 0, len(units) - 1, False)
+        threads.append(Thread("floor", draw_look(rng), ("trodden",), (), *where))
     return tuple(threads), tuple(units)
 
 
@@ -262,37 +256,22 @@ def _unit(part: _Part, slot: Slot, start: float, end: float) -> Unit:
 
 
 def _threads(
-    rules: Rules,
-    rng: np.random.Generator,
-    part: _Part,
-    slot: Slot,
-    changes: tuple[float, ...],
-    hand: int,
-    unit: int,
+    frame: _Frame, part: _Part, slot: Slot, changes: list[float], hand: int, unit: int
 ) -> list[Thread]:
     found = []
     for role, name in part.objects.items():
-        look = draw_look(rng)
-        if rules.objects[name].spot != "surface":
+        look = draw_look(frame.rng)
+        if frame.rules.objects[name].spot != "surface":
             look = replace(look, scale=1.0)
-        place = place_role(rules, name, role, part.objects, slot, look.scale)
+        place = place_role(frame.rules, name, role, part.objects, slot, look.scale)
         states = [step[role] for step in part.steps]
         kept = [i for i in range(1, len(states)) if states[i] != states[i - 1]]
-        found.append(
-            Thread(
-                object=name,
-                look=look,
-                states=(states[0], *(states[i] for i in kept)),
-                changes=tuple(changes[i - 1] for i in kept),
-                place=place,
-                hand=hand,
-                unit=unit,
-                flip=slot.side < 0,
-            )
-        )
+        lasting = (states[0], *(states[i] for i in kept))
+        moments = tuple(changes[i - 1] for i in kept)
+        found.append(Thread(name, look, lasting, moments, place, hand, unit, slot.side < 0))
     return found
 
 
-def _weighted(rng: np.random.Generator, weights: list[float]) -> int:
+def _weighted(rng: Generator, weights: list[float]) -> int:
     shares = np.array(weights, np.float64)
     return int(rng.choice(len(shares), p=shares / shares.sum()))

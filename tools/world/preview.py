@@ -35,11 +35,8 @@ def contact_sheet(rules: Rules, script: Script, actions: list[Action]) -> np.nda
     """(H, W, 3) uint8 RGB: six frames in two rows."""
     renderer = Renderer(rules, script)
     num = _COLUMNS * _ROWS
-    tiles = []
-    for i in range(num):
-        time_s = script.length_s * (i + 0.5) / num
-        frame = renderer.frame(time_s, annotate=True)
-        tiles.append(_tile(rules, script, actions, frame, time_s))
+    times = [script.length_s * (i + 0.5) / num for i in range(num)]
+    tiles = [_tile(rules, script, actions, renderer.frame(t, annotate=True), t) for t in times]
     rows = [np.hstack(tiles[r * _COLUMNS : (r + 1) * _COLUMNS]) for r in range(_ROWS)]
     return np.vstack(rows)
 

@@ -37,9 +37,8 @@ def _record(rules: Rules, settings: Settings, script: Script, video: Path) -> di
     frames = write_video(renderer, video, set(wanted))
     dump = dump_numbers(video)
     times = [tick / script.film.rate[0] for tick in frame_ticks(script)]
-    shown = [
-        _frame(script, frames[o], dump[o], times[o]) for o in wanted if o in dump
-    ]  # a frame that the dump leaves out has no name
+    # A frame that the dump leaves out has no name.
+    shown = [_frame(script, frames[o], dump[o], times[o]) for o in wanted if o in dump]
     return {
         "script": script.to_dict(),
         "frames": shown,

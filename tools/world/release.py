@@ -41,14 +41,8 @@ def write_release(
     files["person_bbox.pkl"] = pickle.dumps(persons, protocol=4)
     files["rationales.json"] = _json({r["script"]["video_id"]: r["actions"] for r in records})
     files["scene_folds.json"] = _json(scene_folds([r["script"]["scene"] for r in records]))
-    files["world.json"] = _json(
-        {
-            "version": VERSION,
-            "settings": asdict(settings),
-            "sizes": sizes,
-            "videos": [r["script"] for r in records],
-        }
-    )
+    world = {"version": VERSION, "settings": asdict(settings), "sizes": sizes}
+    files["world.json"] = _json(world | {"videos": [r["script"] for r in records]})
     for name, data in files.items():
         write_atomically(folder / name, data)
 
@@ -113,34 +107,35 @@ def _action_genome(
             key = f"{script['video_id']}.mp4/{frame['number']:06d}.png"
             by_thread = {t["thread"]: t for t in frame["things"] if t["thread"] is not None}
             objects[key] = [
-                _entry(rules, settings, script, key, row, by_thread.get(row), rng)
-                for row in range(len(script["threads"]))
+                _entry(script, key, thread["object"])
+                | _said(rules, settings.relation_noise, by_thread.get(row), rng)
+                for row, thread in enumerate(script["threads"])
             ]
             persons[key] = _person(by_thread.get(-1), script["size"])
     return objects, persons
 
 
-def _entry(
-    rules: Rules,
-    settings: Settings,
-    script: dict[str, Any],
-    key: str,
-    row: int,
-    thing: dict[str, Any] | None,
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    name = script["threads"][row]["object"]
+def _entry(script: dict[str, Any], key: str, name: str) -> dict[str, Any]:
     video, number = key.removesuffix(".png").split("/")
     tag = f"{video}/{name.replace('/', '_')}/{number}"
-    entry: dict[str, Any] = {"class": name, "metadata": {"tag": tag, "set": script["split"]}}
+    return {"class": name, "metadata": {"tag": tag, "set": script["split"]}}
+
+
+def _said(
+    rules: Rules, noise: float, thing: dict[str, Any] | None, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Relations and box of an object; nothing where it is hidden."""
     groups = rules.vocabulary.predicate_groups
     if thing is None or thing["visible"] < LEAST_VISIBLE:
-        hidden: dict[str, Any] = {f"{group}_relationship": None for group in groups}
-        return entry | hidden | {"bbox": None, "visible": False}
+        return {f"{group}_relationship": None for group in groups} | {
+            "bbox": None,
+            "visible": False,
+        }
     says = rules.states[thing["state"]].says
+    entry: dict[str, Any] = {}
     for group, names in groups.items():
         true = [n for n in names if n in says]
-        if rng.random() < settings.relation_noise:
+        if rng.random() < noise:
             wrong = [n for n in names if n not in says]
             true = [wrong[int(rng.integers(len(wrong)))]]
         entry[f"{group}_relationship"] = true
@@ -168,16 +163,11 @@ def _coco(rules: Rules, records: list[Record]) -> dict[str, Any]:
     boxes: list[dict[str, Any]] = []
     for record in records:
         script = record["script"]
+        width, height = script["size"]
         for frame in record["frames"]:
+            file = f"{script['video_id']}.mp4/{frame['number']:06d}.png"
             image = len(images) + 1
-            images.append(
-                {
-                    "id": image,
-                    "file_name": f"{script['video_id']}.mp4/{frame['number']:06d}.png",
-                    "width": script["size"][0],
-                    "height": script["size"][1],
-                }
-            )
+            images.append({"id": image, "file_name": file, "width": width, "height": height})
             for thing in (t for t in frame["things"] if t["visible"] >= LEAST_VISIBLE):
                 x1, y1, x2, y2 = thing["box"]
                 box = [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import dist
 
 import cv2
 import numpy as np
 
 from tools.world.canvas import Canvas, Trace
-from tools.world.figure import PERSON, Figure
+from tools.world.figure import PERSON_MARK, Figure
 from tools.world.room import MARGIN, Camera, draw_room, light_map
 from tools.world.rules import Rules
 from tools.world.script import Prop, Script, Thread
@@ -68,10 +69,9 @@ class Renderer:
         image = canvas.image
         speed = self._speed(time_s, scene)
         if speed > _FAST_M_PER_S:
-            late = Canvas(self._room.copy())
-            self._draw(late, self.stage.at(time_s + _EXPOSURE_S / 2))
-            early = Canvas(self._room.copy())
+            early, late = Canvas(self._room.copy()), Canvas(self._room.copy())
             self._draw(early, self.stage.at(time_s - _EXPOSURE_S / 2))
+            self._draw(late, self.stage.at(time_s + _EXPOSURE_S / 2))
             image = cv2.addWeighted(early.image, 0.5, late.image, 0.5, 0)
         shift = self._shake(time_s)
         developed = self._develop(image, scene.light, time_s, shift)
@@ -158,22 +158,21 @@ class Renderer:
     def _speed(self, time_s: float, scene: Scene) -> float:
         """Metres per second of the fastest hand, foot or object."""
         later = self.stage.at(time_s + _EXPOSURE_S)
-        moved = [
-            np.hypot(a.centre[0] - b.centre[0], a.centre[1] - b.centre[1])
-            for a, b in zip(scene.objects, later.objects, strict=True)
+        points = [
+            [
+                *(item.centre for item in at.objects),
+                *(hand for _, hand in at.arms),
+                (at.stance.x, 0),
+            ]
+            for at in (scene, later)
         ]
-        moved += [
-            np.hypot(a[1][0] - b[1][0], a[1][1] - b[1][1])
-            for a, b in zip(scene.arms, later.arms, strict=True)
-        ]
-        moved.append(abs(scene.stance.x - later.stance.x))
-        return float(max(moved)) / _EXPOSURE_S
+        return max(map(dist, *points)) / _EXPOSURE_S
 
     def _shake(self, time_s: float) -> tuple[int, int]:
         """Pixels that the camera is off, right and down."""
         room = self.script.room
-        wave = [np.sin(2 * np.pi * 0.31 * time_s), np.sin(2 * np.pi * 0.47 * time_s + 1)]
-        return round(room.shake * float(wave[0])), round(room.shake * float(wave[1]))
+        x, y = np.sin(2 * np.pi * 0.31 * time_s), np.sin(2 * np.pi * 0.47 * time_s + 1)
+        return round(room.shake * float(x)), round(room.shake * float(y))
 
     def _develop(
         self, image: np.ndarray, light: float, time_s: float, shift: tuple[int, int]
@@ -198,17 +197,13 @@ class Renderer:
         things = []
         for thing, trace in sorted(canvas.traces.items(), key=lambda item: (item[0] - 255) % 256):
             x1, y1, x2, y2 = trace.box
-            box = (
-                max(x1 - x, 0.0),
-                max(y1 - y, 0.0),
-                min(x2 - x, float(width)),
-                min(y2 - y, float(height)),
-            )
-            if box[2] - box[0] < 2 or box[3] - box[1] < 2:
+            x1, y1 = max(x1 - x, 0.0), max(y1 - y, 0.0)
+            x2, y2 = min(x2 - x, float(width)), min(y2 - y, float(height))
+            if x2 - x1 < 2 or y2 - y1 < 2:
                 continue
             name, thread = self._named(thing)
-            visible = 1.0 if thing == PERSON else min(counts[thing] / max(trace.area, 1), 1.0)
-            things.append(Seen(name, thread, box, float(visible)))
+            visible = 1.0 if thing == PERSON_MARK else min(counts[thing] / max(trace.area, 1), 1.0)
+            things.append(Seen(name, thread, (x1, y1, x2, y2), float(visible)))
         if all(thing.object != "floor" for thing in things):
             line = self.camera.to_pixels((0.0, self.script.room.floor_line))[1] - y
             floor = (0.0, float(round(line)), float(width), float(height))
@@ -216,7 +211,7 @@ class Renderer:
         return tuple(things)
 
     def _named(self, thing: int) -> tuple[str, int | None]:
-        if thing == PERSON:
+        if thing == PERSON_MARK:
             return "person", -1
         num = len(self.script.threads)
         if thing <= num:

@@ -212,10 +212,7 @@ def load_rules() -> Rules:
         verb_names=tuple(actions["verbs"]),
         object_names=tuple(actions["objects"]),
         scenes=tuple(_scene(tree) for tree in scenes["scenes"]),
-        decor={
-            name: ((tree["at"][0], tree["at"][1]), _shape(tree))
-            for name, tree in scenes["decor"].items()
-        },
+        decor={name: (tuple(tree["at"]), _shape(tree)) for name, tree in scenes["decor"].items()},
     )
 
 
@@ -229,25 +226,19 @@ def _expect(holds: bool, what: str) -> None:
 
 
 def _shape(tree: Mapping[str, Any]) -> Shape:
-    return Shape((float(tree["size"][0]), float(tree["size"][1])), tuple(tree["parts"]))
+    width, height = map(float, tree["size"])
+    return Shape((width, height), tuple(tree["parts"]))
 
 
 def _state(name: str, tree: dict[str, Any]) -> State:
-    sway = tuple(float(v) for v in tree.pop("sway", (0, 0, 1)))
-    return State(name, frozenset(tree.pop("says")), sway=(sway[0], sway[1], sway[2]), **tree)
+    x, y, hertz = map(float, tree.pop("sway", (0, 0, 1)))
+    return State(name, frozenset(tree.pop("says")), sway=(x, y, hertz), **tree)
 
 
 def _object(name: str, tree: dict[str, Any], weight: float) -> ObjectRule:
-    grip = tree.get("grip", (0.5, 0.5))
-    return ObjectRule(
-        name,
-        _shape(tree),
-        tree["spot"],
-        float(tree.get("level", 0.0)),
-        float(tree.get("seat", 0.0)),
-        (float(grip[0]), float(grip[1])),
-        float(weight),
-    )
+    x, y = map(float, tree.get("grip", (0.5, 0.5)))
+    level, seat = (float(tree.get(key, 0.0)) for key in ("level", "seat"))
+    return ObjectRule(name, _shape(tree), tree["spot"], level, seat, (x, y), float(weight))
 
 
 def _story(name: str, tree: dict[str, Any]) -> Story:
@@ -262,25 +253,16 @@ def _story(name: str, tree: dict[str, Any]) -> Story:
 
 
 def _action(tree: dict[str, Any]) -> ActionRule:
-    return ActionRule(
-        tree["id"],
-        tree["name"],
-        tree["object"],
-        tree["verb"],
-        tuple(_condition(c, tree["object"]) for c in tree["when"]),
-        tree.get("inverse"),
-    )
+    when = tuple(_condition(c, tree["object"]) for c in tree["when"])
+    return ActionRule(**tree | {"when": when, "inverse": tree.get("inverse")})
 
 
 def _condition(tree: dict[str, Any], default: str) -> Condition:
     of = tree.get("of", default)
-    return Condition(
-        () if of == "any" else tuple(of) if isinstance(of, list) else (of,),
-        frozenset(tree.get("before", ())),
-        frozenset(tree.get("after", ())),
-        frozenset(tree.get("while", ())),
-        {name: frozenset(said) for name, said in tree.get("with", {}).items()},
-    )
+    classes = () if of == "any" else tuple(of) if isinstance(of, list) else (of,)
+    before, after, during = (frozenset(tree.get(key, ())) for key in ("before", "after", "while"))
+    also = {name: frozenset(said) for name, said in tree.get("with", {}).items()}
+    return Condition(classes, before, after, during, also)
 
 
 def _scene(tree: dict[str, Any]) -> SceneRule:

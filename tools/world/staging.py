@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.world.canvas import Point
+from tools.world.canvas import Point, to_point
 from tools.world.figure import Skeleton, Stance, reach, skeleton
 from tools.world.motion import (
     Track,
@@ -66,17 +66,16 @@ class Stage:
         holds = [_Hold(self, thread, time_s, stance, bones) for thread in self.script.threads]
         placed = [hold.placed() for hold in holds]
         for hold in holds:
-            thread = hold.thread
-            if hold.claim > claims[thread.hand]:
-                claims[thread.hand] = hold.claim
-                hands[thread.hand] = hold.hand()
+            which = hold.thread.hand
+            if hold.claim > claims[which]:
+                claims[which], hands[which] = hold.claim, hold.hand()
         for hold, item in zip(holds, placed, strict=True):
             other, share = 1 - hold.thread.hand, hold.both
             if share > 0 and claims[other] == 0:
                 aside = 0.09 * (1 if other else -1)
                 goal = np.array(item.centre) + np.array([aside, -0.05])
                 hands[other] = _mix(hands[other], goal, share)
-        arms = [reach(bones, i, _point(hands[i]), stance.body_yaw) for i in (0, 1)]
+        arms = [reach(bones, i, to_point(hands[i]), stance.body_yaw) for i in (0, 1)]
         objects = tuple(placed)
         return Scene(stance, bones, (arms[0], arms[1]), objects, self._light(objects))
 
@@ -92,16 +91,14 @@ class Stage:
         standing = feet_y < 0.02 and abs(lean) < 30
         grown = size if standing else 1.0
         pelvis = (float(pelvis_x + sway) * size, float(pelvis_y) * grown)
-        feet = tuple(
-            ((float(feet_x) + s * (float(apart) + step)) * size, float(feet_y)) for s in (-1, 1)
-        )
+        left, right = ((float(feet_x) + s * (float(apart) + step)) * size for s in (-1, 1))
         return Stance(
             x=float(x),
             up=rise,
             scale=scale,
             pelvis=pelvis,
             lean=float(lean),
-            feet=(feet[0], feet[1]),
+            feet=((left, float(feet_y)), (right, float(feet_y))),
             body_yaw=float(body),
             head_yaw=float(head),
             pitch=float(pitch),
@@ -115,11 +112,8 @@ class Stage:
 
     def _light(self, objects: tuple[Placed, ...]) -> float:
         """Gain by the lamps that can be switched."""
-        lamps = [
-            item.openness
-            for item, thread in zip(objects, self.script.threads, strict=True)
-            if thread.object == "light"
-        ]
+        things = zip(objects, self.script.threads, strict=True)
+        lamps = [item.openness for item, thread in things if thread.object == "light"]
         return 0.74 + 0.26 * lamps[0] if lamps else 1.0
 
 
@@ -172,7 +166,7 @@ class _Hold:
         layer = "rest" if loose else "back" if state.at == "back" else "front"
         if state.at == "floor":
             layer = "front"
-        return Placed(_point(centre), angle, grow, openness, layer, self.thread.flip)
+        return Placed(to_point(centre), angle, grow, openness, layer, self.thread.flip)
 
     def _centre(self) -> np.ndarray:
         carried = [_is_carried(s) for s in (self.before, self.after)]
@@ -288,7 +282,3 @@ def _lerp(a: float, b: float, share: float) -> float:
 def _mix(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
     mixed: np.ndarray = a + share * (b - a)
     return mixed
-
-
-def _point(array: np.ndarray) -> Point:
-    return float(array[0]), float(array[1])

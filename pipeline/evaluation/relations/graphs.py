@@ -50,15 +50,12 @@ class Scene:
 
     def graphs(self, predicates: Tensor, group_sizes: tuple[int, int, int]) -> list[SceneGraph]:
         """One graph per frame from (P, R) probabilities."""
-        frame, values = self.batch.pair_frame, predicates.double().numpy()
-        boxes, labels = self.boxes.numpy(), self.labels.numpy()
-        scores = self.scores.double().numpy()
-        graphs = []
-        for t in range(len(self.batch.pairs_per_frame)):
-            mine = (frame == t).numpy()
-            pairs = self.batch.pairs.numpy()[mine]
-            graphs.append(SceneGraph(boxes, labels, scores, pairs, values[mine], group_sizes))
-        return graphs
+        objects = (self.boxes.numpy(), self.labels.numpy(), self.scores.double().numpy())
+        pairs, values = self.batch.pairs.numpy(), predicates.double().numpy()
+        frames = [
+            (self.batch.pair_frame == t).numpy() for t in range(len(self.batch.pairs_per_frame))
+        ]
+        return [SceneGraph(*objects, pairs[mine], values[mine], group_sizes) for mine in frames]
 
 
 def build_scene(clip: CachedClip, mode: Mode, model: STTran | None = None) -> Scene:
@@ -77,8 +74,7 @@ def build_scene(clip: CachedClip, mode: Mode, model: STTran | None = None) -> Sc
         objects = refine_detections(clip.boxes, clip.distribution, frame, clip.num_frames)
     else:
         assert model is not None
-        logits = classify(model, clip)
-        objects = classify_objects(logits, frame, clip.num_frames)
+        objects = classify_objects(classify(model, clip), frame, clip.num_frames)
     return _scene_of(clip, objects)
 
 
@@ -110,16 +106,9 @@ def annotated_truth(
     graphs = []
     for frame in frames:
         pairs = human_object_pairs(frame.labels, torch.ones(len(frame.labels)))
-        graphs.append(
-            SceneGraph(
-                frame.boxes.numpy(),
-                frame.labels.numpy(),
-                np.ones(len(frame.labels)),
-                pairs.numpy(),
-                frame.predicates[pairs[:, 1]].double().numpy(),
-                group_sizes,
-            )
-        )
+        objects = (frame.boxes.numpy(), frame.labels.numpy(), np.ones(len(frame.labels)))
+        known = frame.predicates[pairs[:, 1]].double().numpy()
+        graphs.append(SceneGraph(*objects, pairs.numpy(), known, group_sizes))
     return graphs
 
 

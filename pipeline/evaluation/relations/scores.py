@@ -1,6 +1,6 @@
 """Recall and accuracy of predicates over many frames."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,44 +56,43 @@ class Tally:
             self.total[group] += there.sum()
             self.right[group] += known[there, best[there]].sum()
 
+    def accuracy(self, groups: Iterable[str]) -> dict[str, float | None]:
+        """By group, how often its best predicate is annotated; None where nothing is."""
+        rows = zip(groups, self.right, self.total, strict=True)
+        return {name: float(right / total) if total else None for name, right, total in rows}
+
     def to_dict(self, predicate_groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """As JSON.
 
         `recall` and `mean_recall` by constraint and K; `accuracy` by group; `by_group` and
         `by_predicate`: share of all annotated relations found, with constraint, K = `SHOWN_K`.
         """
-        groups = list(predicate_groups)
         predicates = [name for names in predicate_groups.values() for name in names]
-        group_sizes = [len(names) for names in predicate_groups.values()]
         if not self.frames["with"]:
             return {"frames": 0}
-        recall = {c: recall_table(frames) for c, frames in self.frames.items()}
-        mean = {
-            c: {k: _mean(predicate_recall(frames, len(predicates), k)[0]) for k in K}
-            for c, frames in self.frames.items()
-        }
-        by_predicate, counts = predicate_recall(self.frames["with"], len(predicates), SHOWN_K)
-        ends = np.cumsum(group_sizes)
-        spans = [slice(end - size, end) for end, size in zip(ends, group_sizes, strict=True)]
+        recalls, counts = predicate_recall(self.frames["with"], len(predicates), SHOWN_K)
+        rows = zip(predicates, recalls, counts, strict=True)
+        ends = np.cumsum([len(names) for names in predicate_groups.values()])[:-1]
+        parts = zip(np.split(recalls, ends), np.split(counts, ends), strict=True)
+        shares = [float(np.nansum(r * n) / max(n.sum(), 1)) for r, n in parts]
         return {
             "frames": len(self.frames["with"]),
-            "recall": {c: {str(k): v for k, v in row.items()} for c, row in recall.items()},
-            "mean_recall": {c: {str(k): v for k, v in row.items()} for c, row in mean.items()},
-            "accuracy": {
-                name: float(right / total) if total else None
-                for name, right, total in zip(groups, self.right, self.total, strict=True)
+            "recall": {
+                c: {str(k): v for k, v in recall_table(frames).items()}
+                for c, frames in self.frames.items()
             },
-            "by_group": {
-                group: float(np.nansum((by_predicate * counts)[span]) / max(counts[span].sum(), 1))
-                for group, span in zip(groups, spans, strict=True)
+            "mean_recall": {
+                c: {
+                    str(k): float(np.nanmean(predicate_recall(frames, len(predicates), k)[0]))
+                    for k in K
+                }
+                for c, frames in self.frames.items()
             },
+            "accuracy": self.accuracy(predicate_groups),
+            "by_group": dict(zip(predicate_groups, shares, strict=True)),
             "by_predicate": {
                 name: {"recall": float(value), "count": int(count)}
-                for name, value, count in zip(predicates, by_predicate, counts, strict=True)
+                for name, value, count in rows
                 if count
             },
         }
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values))

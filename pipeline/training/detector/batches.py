@@ -1,5 +1,6 @@
 """Which frames go together, in which order, how they are changed."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +41,7 @@ class Draw:
 
 
 class FrameImages(Dataset[tuple[Tensor, Tensor, Tensor, int | None]]):
-    """Reads samples from a folder of frames.
-
-    Args:
-        frames: folder of `ID.mp4/NNNNNN.png`.
-        samples: annotated frames.
-    """
+    """Reads samples from a folder of `ID.mp4/NNNNNN.png`."""
 
     def __init__(self, frames: Path, samples: Sequence[Sample]) -> None:
         self.frames, self.samples = frames, samples
@@ -141,10 +137,7 @@ def repeat_factors(samples: Sequence[Sample], threshold: float) -> list[float]:
     that show the class.
     """
     shown = [set(s.labels[~s.is_crowd].tolist()) for s in samples]
-    counts: dict[int, int] = {}
-    for classes in shown:
-        for label in classes:
-            counts[label] = counts.get(label, 0) + 1
+    counts = Counter(label for classes in shown for label in classes)
     factor = {k: max(1.0, (threshold * len(samples) / n) ** 0.5) for k, n in counts.items()}
     return [max((factor[k] for k in classes), default=1.0) for classes in shown]
 

@@ -15,10 +15,11 @@ from detection.loss import DetectionLoss, LossSettings, Targets
 from detection.preprocess import preprocess
 from detection.presets import Pixels, adapt
 from detection.resnet import PyramidTrunk
-from pipeline.errors import StageError, UsageError
+from pipeline.errors import UsageError
 from pipeline.runtime.files import json_int
 from pipeline.training.detector.batches import ImageBatch
-from pipeline.training.detector.settings import Optimizer, Precision, Schedule, TrainingConfig
+from pipeline.training.detector.settings import Optimizer, Schedule, TrainingConfig
+from pipeline.training.optimizer import autocast, build_scaler, descend
 from pipeline.training.state import restore_state, save_state
 
 STATE_SCHEMA = "laiar.detector-state/1"
@@ -34,7 +35,7 @@ class NetworkBatch:
     targets: list[Targets]
 
 
-def prepare(batch: ImageBatch, pixels: Pixels, device: torch.device) -> NetworkBatch:
+def to_network_batch(batch: ImageBatch, pixels: Pixels, device: torch.device) -> NetworkBatch:
     """Normalise, scale and pad images to one size; boxes follow."""
     inputs, targets = [], []
     for image, boxes, labels in zip(batch.images, batch.boxes, batch.labels, strict=True):
@@ -42,14 +43,9 @@ def prepare(batch: ImageBatch, pixels: Pixels, device: torch.device) -> NetworkB
         scale = boxes.new_tensor([*ready.scale, *ready.scale])
         inputs.append(ready)
         targets.append(Targets((boxes * scale).to(device), labels.to(device)))
-    height = max(ready.padded_size[0] for ready in inputs)
-    width = max(ready.padded_size[1] for ready in inputs)
-    images = torch.cat(
-        [
-            F.pad(r.images, (0, width - r.padded_size[1], 0, height - r.padded_size[0]))
-            for r in inputs
-        ]
-    )
+    height, width = (max(sides) for sides in zip(*(r.padded_size for r in inputs), strict=True))
+    rooms = [(0, width - r.padded_size[1], 0, height - r.padded_size[0]) for r in inputs]
+    images = torch.cat([F.pad(r.images, room) for r, room in zip(inputs, rooms, strict=True)])
     return NetworkBatch(images, [ready.size for ready in inputs], targets)
 
 
@@ -89,9 +85,7 @@ class DetectorLearner:
             )
         self.loss = module
         self.optimizer = build_optimizer(detector, settings)
-        self.scaler = torch.amp.GradScaler(
-            device.type, enabled=settings.amp is Precision.fp16 and device.type == "cuda"
-        )
+        self.scaler = build_scaler(settings.amp, device)
 
     def step(self, batch: ImageBatch) -> dict[str, Any]:
         """One step of the optimiser.
@@ -103,40 +97,28 @@ class DetectorLearner:
             StageError: if the loss is not finite.
         """
         s = self.settings
-        factor = rate_factor(self.step_number, self.total_steps, s)
         for group in self.optimizer.param_groups:
-            group["lr"] = s.lr * factor
+            group["lr"] = s.lr * rate_factor(self.step_number, self.total_steps, s)
         pixels = self.detector.preset.pixels
         if batch.short_side is not None:
             pixels = adapt(self.detector.preset, short_side=batch.short_side).pixels
-        ready = prepare(batch, pixels, self.device)
+        ready = to_network_batch(batch, pixels, self.device)
         train_mode(self.detector, self.frozen, keep_norm=s.freeze_norm)
         images = ready.images.contiguous(memory_format=torch.channels_last)
         torch.manual_seed(json_int([s.seed, self.step_number, self.rank]))
-        dtype = torch.float16 if s.amp is Precision.fp16 else torch.bfloat16
-        with torch.autocast(self.device.type, dtype, enabled=s.amp is not Precision.none):
+        with autocast(s.amp, self.device):
             terms = self.loss(images, ready.sizes, ready.targets)
-        loss = torch.stack(list(terms.values())).sum()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise StageError(
-                f"step {self.step_number}: a finite loss expected, got {value}; lower training.lr, "
-                "or raise training.warmup_steps"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        limit = s.clip_norm if s.clip_norm > 0 else math.inf
-        norm = nn.utils.clip_grad_norm_(self.detector.parameters(), limit)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        line = descend(
+            self.detector,
+            self.optimizer,
+            self.scaler,
+            terms,
+            s.clip_norm or math.inf,
+            step=self.step_number,
+            advice="; lower training.lr, or raise training.warmup_steps",
+        )
         self.step_number += 1
-        return {
-            "lr": s.lr * factor,
-            "loss": value,
-            "terms": {name: float(term.detach()) for name, term in terms.items()},
-            "grad_norm": float(norm),
-        }
+        return line
 
     def save(self, run: Path, settings_sha256: str) -> None:
         """Write `state.pt`."""

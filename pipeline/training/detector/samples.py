@@ -81,11 +81,9 @@ def _from_coco(path: Path, vocabulary: Vocabulary) -> list[Sample]:
             if int(entry["category_id"]) not in classes:
                 raise ValueError(f"category_id {entry['category_id']} is not among the categories")
             x, y, w, h = map(float, entry["bbox"])
-            crowd = bool(entry.get("iscrowd", 0))
-            box = [x, y, x + w, y + h]
-            rows.setdefault(int(entry["image_id"]), []).append(
-                (box, classes[int(entry["category_id"])], crowd)
-            )
+            label, crowd = classes[int(entry["category_id"])], bool(entry.get("iscrowd", 0))
+            row = ([x, y, x + w, y + h], label, crowd)
+            rows.setdefault(int(entry["image_id"]), []).append(row)
         samples = []
         ids = [int(image["id"]) for image in tree["images"]]
         if len(set(ids)) < len(ids):
@@ -93,15 +91,10 @@ def _from_coco(path: Path, vocabulary: Vocabulary) -> list[Sample]:
         for image in tree["images"]:
             video_id, number = _parse(str(image["file_name"]), path)
             mine = rows.get(int(image["id"]), [])
-            samples.append(
-                _sample(
-                    video_id,
-                    number,
-                    torch.tensor([r[0] for r in mine], dtype=torch.float32).view(-1, 4),
-                    torch.tensor([r[1] for r in mine], dtype=torch.int64),
-                    torch.tensor([r[2] for r in mine], dtype=torch.bool),
-                )
-            )
+            boxes = torch.tensor([r[0] for r in mine], dtype=torch.float32).view(-1, 4)
+            labels = torch.tensor([r[1] for r in mine], dtype=torch.int64)
+            crowds = torch.tensor([r[2] for r in mine], dtype=torch.bool)
+            samples.append(_sample(video_id, number, boxes, labels, crowds))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UsageError(f"{path}: COCO annotations expected: {error!r}") from error
     return samples

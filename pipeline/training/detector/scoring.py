@@ -2,16 +2,17 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from detection.detector import Detector
-from pipeline.errors import UsageError
 from pipeline.training.detector.frames import read_image
 from pipeline.training.detector.samples import Sample
 
@@ -26,14 +27,7 @@ def score_detector(
     classes: Sequence[str],
     device: torch.device,
 ) -> dict[str, Any]:
-    """Run over frames and score.
-
-    Args:
-        detector: in eval mode, on `device`.
-        frames: folder of `ID.mp4/NNNNNN.png`.
-        samples: annotated frames.
-        classes: names of the O object classes.
-        device: where to work.
+    """Run a detector, in eval mode and on `device`, over frames and score it.
 
     Returns:
         `ap` (IoU 0.50:0.95), `ap50`, `ap75`, `by_size` (small below 32^2, medium below 96^2, large,
@@ -69,28 +63,17 @@ def coco_scores(
         rows: (N, 7) image, x, y, width, height, score, class + 1.
         classes: names.
     """
-    coco, evaluation = _modules()
+    guesses = [
+        _annotation(int(r[0]), r[1:5], int(r[6]), id=i, score=float(r[5]), iscrowd=0)
+        for i, r in enumerate(rows, 1)
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = coco()
+        truth, guess = COCO(), COCO()
         truth.dataset = _truth(samples, classes)
         truth.createIndex()
-        guess = coco()
-        guess.dataset = _truth(samples, classes) | {
-            "annotations": [
-                {
-                    "id": i + 1,
-                    "image_id": int(r[0]),
-                    "bbox": [float(v) for v in r[1:5]],
-                    "score": float(r[5]),
-                    "category_id": int(r[6]),
-                    "area": float(r[3] * r[4]),
-                    "iscrowd": 0,
-                }
-                for i, r in enumerate(rows)
-            ]
-        }
+        guess.dataset = truth.dataset | {"annotations": guesses}
         guess.createIndex()
-        run = evaluation(truth, guess, "bbox")
+        run = COCOeval(truth, guess, "bbox")
         run.evaluate()
         run.accumulate()
     return _summary(run.eval["precision"], samples, classes)
@@ -105,26 +88,20 @@ def _summary(
         minlength=len(classes),
     )
     best = precision[..., -1]
-    by_class = {
-        name: {
-            "ap": _mean(best[:, :, k, 0]),
-            "ap50": _mean(best[0, :, k, 0]),
-            "boxes": int(counts[k]),
-        }
-        for k, name in enumerate(classes)
-        if counts[k]
-    }
-    return {
-        "ap": _mean(best[..., 0]),
-        "ap50": _mean(best[0, ..., 0]),
+    return _both(best[..., 0]) | {
         "ap75": _mean(best[5, ..., 0]),
-        "by_size": {
-            size: {"ap": _mean(best[..., i]), "ap50": _mean(best[0, ..., i])}
-            for i, size in enumerate(SIZES)
-            if i
+        "by_size": {size: _both(best[..., i]) for i, size in enumerate(SIZES) if i},
+        "by_class": {
+            name: _both(best[:, :, k, 0]) | {"boxes": int(counts[k])}
+            for k, name in enumerate(classes)
+            if counts[k]
         },
-        "by_class": by_class,
     }
+
+
+def _both(values: np.ndarray) -> dict[str, Any]:
+    """AP, and AP at IoU 0.5, which is first."""
+    return {"ap": _mean(values), "ap50": _mean(values[0])}
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -134,24 +111,11 @@ def _mean(values: np.ndarray) -> float | None:
 
 def _truth(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, Any]:
     annotations: list[dict[str, Any]] = []
-    for number, sample in enumerate(samples):
-        for box, label, crowd in zip(
-            sample.boxes.double().numpy(),
-            sample.labels.tolist(),
-            sample.is_crowd.tolist(),
-            strict=True,
-        ):
-            x, y, w, h = _xywh(box)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number + 1,
-                    "category_id": label + 1,
-                    "bbox": [x, y, w, h],
-                    "area": w * h,
-                    "iscrowd": int(crowd),
-                }
-            )
+    for image, sample in enumerate(samples, 1):
+        arrays = (sample.boxes.double().numpy(), sample.labels.tolist(), sample.is_crowd.tolist())
+        for box, label, crowd in zip(*arrays, strict=True):
+            more = {"id": len(annotations) + 1, "iscrowd": int(crowd)}
+            annotations.append(_annotation(image, _xywh(box), label + 1, **more))
     return {
         "info": {},
         "images": [{"id": i + 1} for i in range(len(samples))],
@@ -160,16 +124,19 @@ def _truth(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _annotation(image: int, xywh: Iterable[float], category: int, **more: float) -> dict[str, Any]:
+    x, y, w, h = map(float, xywh)
+    box = {"bbox": [x, y, w, h], "area": w * h}
+    return {"image_id": image, "category_id": category} | box | more
+
+
 def _xywh(box: np.ndarray) -> tuple[float, float, float, float]:
     return float(box[0]), float(box[1]), float(box[2] - box[0]), float(box[3] - box[1])
 
 
 def _f1(sample: Sample, boxes: np.ndarray, labels: np.ndarray) -> float:
     """Greedy one-to-one matching in the order given, IoU 0.5, same class."""
-    left = [
-        (box, label)
-        for box, label in zip(sample.boxes.numpy(), sample.labels.tolist(), strict=True)
-    ]
+    left = list(zip(sample.boxes.numpy(), sample.labels.tolist(), strict=True))
     total = len(left) + len(boxes)
     hits = 0
     for box, label in zip(boxes, labels.tolist(), strict=True):
@@ -186,14 +153,3 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
     shared = float(np.prod(sides.clip(min=0)))
     union = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared
     return shared / union if union > 0 else 0.0
-
-
-def _modules() -> tuple[Any, Any]:
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise UsageError(
-            "scores: the package pycocotools expected, it is not installed; pip install pycocotools"
-        ) from error
-    return COCO, COCOeval

@@ -7,10 +7,10 @@ from detection.loss import LossSettings, check_loss
 from pipeline.config.ranges import in_range, ranged
 from pipeline.config.schema import DetectionConfig
 from pipeline.errors import UsageError
+from pipeline.training.optimizer import Precision
 
 Optimizer = Enum("Optimizer", {"sgd": "sgd", "adamw": "adamw"})
 Schedule = Enum("Schedule", {"step": "step", "cosine": "cosine"})
-Precision = Enum("Precision", {"none": "none", "bf16": "bf16", "fp16": "fp16"})
 
 
 @dataclass

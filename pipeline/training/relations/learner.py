@@ -1,6 +1,5 @@
 """The step of a relation predictor's training, and the state it is taken up again from."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from pipeline.errors import StageError
-from pipeline.training.optimizer import learning_rate_factor
+from pipeline.training.optimizer import autocast, build_scaler, descend, learning_rate_factor
 from pipeline.training.relations.samples import RelationSample
-from pipeline.training.relations.settings import MultiLabel, Precision, Schedule, TrainingConfig
+from pipeline.training.relations.settings import MultiLabel, Schedule, TrainingConfig
 from pipeline.training.state import restore_state, save_state
 from pipeline.weights.loading import load_state
 from relations.loss import MultiLabelLoss, loss_objects, relation_losses
@@ -22,7 +20,7 @@ STATE_SCHEMA = "laiar.predictor-state/1"
 
 
 @dataclass
-class Progress:
+class RelationProgress:
     """How far a training is, and its best epoch by R@20 on the validation videos."""
 
     epoch: int = 0
@@ -33,14 +31,7 @@ class Progress:
 
 
 class RelationLearner:
-    """A predictor while it is trained.
-
-    Args:
-        model: on `device`.
-        settings: of the training.
-        device: where to work.
-        steps_per_epoch: for the schedule.
-    """
+    """A predictor, on `device`, while it is trained; its schedule wants `steps_per_epoch`."""
 
     def __init__(
         self, model: STTran, settings: TrainingConfig, device: torch.device, steps_per_epoch: int
@@ -60,10 +51,8 @@ class RelationLearner:
             threshold_mode="abs",
             min_lr=1e-7,
         )
-        self.scaler = torch.amp.GradScaler(
-            device.type, enabled=settings.amp is Precision.fp16 and device.type == "cuda"
-        )
-        self.progress = Progress()
+        self.scaler = build_scaler(settings.amp, device)
+        self.progress = RelationProgress()
 
     def step(self, sample: RelationSample) -> dict[str, Any]:
         """One step of the optimiser.
@@ -79,29 +68,20 @@ class RelationLearner:
             factor = learning_rate_factor(self.progress.step, self.total_steps, s.warmup)
             self.optimizer.param_groups[0]["lr"] = s.lr * factor
         self.model.train()
-        dtype = torch.float16 if s.amp is Precision.fp16 else torch.bfloat16
-        with torch.autocast(self.device.type, dtype, enabled=s.amp is not Precision.none):
+        with autocast(s.amp, self.device):
             terms = self._terms(sample)
-        loss = torch.stack(list(terms.values())).sum()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise StageError(
-                f"step {self.progress.step}: a finite loss expected, got {value} on videos "
-                f"{', '.join(sample.video_ids)}; lower training.lr, or look at these clips"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        videos = ", ".join(sample.video_ids)
+        line = descend(
+            self.model,
+            self.optimizer,
+            self.scaler,
+            terms,
+            s.clip_norm,
+            step=self.progress.step,
+            advice=f" on videos {videos}; lower training.lr, or look at these clips",
+        )
         self.progress.step += 1
-        return {
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "loss": value,
-            "terms": {name: float(term.detach()) for name, term in terms.items()},
-            "grad_norm": float(norm),
-        }
+        return line
 
     def _terms(self, sample: RelationSample) -> dict[str, Tensor]:
         pairs = sample.pairs.to(self.device)
@@ -110,14 +90,11 @@ class RelationLearner:
         terms = relation_losses(logits, sample.predicates.to(self.device), multi_label=kind)
         mine = sample.is_annotated.to(self.device)
         if self.settings.object_loss and int(mine.sum()) > 1:
-            said = self.model.object_classifier(
-                pairs.features[mine],
-                sample.distribution.to(self.device)[mine],
-                sample.boxes.to(self.device)[mine],
-            )
-            terms["objects"] = self.settings.object_loss * loss_objects(
-                said.float(), pairs.labels[mine]
-            )
+            distribution, boxes = sample.distribution.to(self.device), sample.boxes.to(self.device)
+            given = (pairs.features, distribution, boxes)
+            said = self.model.object_classifier(*(value[mine] for value in given))
+            loss = loss_objects(said.float(), pairs.labels[mine])
+            terms["objects"] = self.settings.object_loss * loss
         return terms
 
     def end_epoch(self, recall: float | None) -> None:
@@ -132,7 +109,7 @@ class RelationLearner:
             state = self.model.state_dict()
             progress.best = {name: value.detach().cpu().clone() for name, value in state.items()}
 
-    def save(self, run: Path, identity: str) -> None:
+    def save(self, run: Path, fingerprint: str) -> None:
         """Write `state.pt`."""
         tree = {
             "progress": vars(self.progress),
@@ -141,14 +118,14 @@ class RelationLearner:
             "plateau": self.plateau.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        save_state(run, STATE_SCHEMA, identity, tree, self.device)
+        save_state(run, STATE_SCHEMA, fingerprint, tree, self.device)
 
-    def load(self, run: Path, identity: str) -> None:
+    def load(self, run: Path, fingerprint: str) -> None:
         """Take up a training; UsageError if its state is damaged or of other settings."""
-        restore_state(run, STATE_SCHEMA, identity, self._restore, self.device)
+        restore_state(run, STATE_SCHEMA, fingerprint, self._restore, self.device)
 
     def _restore(self, tree: dict[str, Any]) -> None:
-        progress = Progress(**tree["progress"])
+        progress = RelationProgress(**tree["progress"])
         if progress.epoch:  # what is wrong with the best weights must not show at the end
             load_state(self.model, progress.best)
         load_state(self.model, tree["model"])

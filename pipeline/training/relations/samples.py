@@ -59,14 +59,9 @@ def to_sample(clip: CachedClip) -> RelationSample:
     if clip.header.feature_source == "proposal":
         known = predicates.any(1)
         pairs, predicates = pairs.keep(known), predicates[known]
-    return RelationSample(
-        (clip.video_id,),
-        pairs,
-        predicates,
-        clip.boxes,
-        clip.distribution,
-        torch.full((len(clip.boxes),), clip.header.feature_source == "box"),
-    )
+    given = torch.full((len(clip.boxes),), clip.header.feature_source == "box")
+    objects = (clip.boxes, clip.distribution, given)
+    return RelationSample((clip.video_id,), pairs, predicates, *objects)
 
 
 def join_samples(samples: Sequence[RelationSample]) -> RelationSample:

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from pipeline.config.ranges import ranged
+from pipeline.training.optimizer import Precision
 
 MultiLabel = Enum("MultiLabel", {"margin": "margin", "bce": "bce"})
 Schedule = Enum("Schedule", {"plateau": "plateau", "cosine": "cosine"})
-Precision = Enum("Precision", {"none": "none", "bf16": "bf16", "fp16": "fp16"})
 
 
 @dataclass

@@ -1,3 +1,4 @@
+import json
 import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from torch import Tensor
 from pipeline.cache.clip import CachedClip, clip_bytes, save_clip
 from pipeline.cache.folder import CacheInfo, ExtractionSettings, read_cache_info, write_cache_info
 from pipeline.cache.reader import ClipReader, load_clip
-from pipeline.errors import FailureReason, ItemError
-from pipeline.runtime.files import file_sha256
+from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.extraction.job import check_cache
+from pipeline.runtime.files import file_sha256, json_sha256
 from tests.pipeline.cache_maker import forge, put
 from tests.pipeline.clips import random_clip
 
@@ -163,3 +165,15 @@ def test_the_order_of_predicate_groups_survives(tmp_path: Path) -> None:
     write_cache_info(tmp_path, info)
     assert read_cache_info(tmp_path) == info
     assert list(read_cache_info(tmp_path).predicate_groups) == ["spatial", "attention"]
+
+
+def test_settings_that_an_earlier_version_did_not_store_have_their_default(tmp_path: Path) -> None:
+    info = CacheInfo(ExtractionSettings("detected", frames=4), {}, ("person",), {})
+    write_cache_info(tmp_path, info)
+    tree = json.loads((tmp_path / "cache.json").read_text())
+    del tree["sha256"], tree["settings"]["union"]
+    (tmp_path / "cache.json").write_text(json.dumps(tree | {"sha256": json_sha256(tree)}))
+    assert read_cache_info(tmp_path) == info
+    # Its clips have other fingerprints: extraction must not replace them silently.
+    with pytest.raises(UsageError, match=r"was made with settings\.union=None"):
+        check_cache(tmp_path, info)

@@ -161,7 +161,7 @@ def test_files_that_are_no_predictor_are_refused(world: World, tmp_path: Path) -
             extract.main([*words(world, tmp_path / "none"), *asked])
 
     refused("null", "not set; give")
-    refused(str(tmp_path / "no.safetensors"), "a .safetensors file expected")
+    refused(str(tmp_path / "no.safetensors"), "weights file not found")
     (tmp_path / "text.safetensors").write_text("hello")
     refused(str(tmp_path / "text.safetensors"), "relation_predictor.weights")
     save_file({"a": torch.zeros(1)}, tmp_path / "bare.safetensors")

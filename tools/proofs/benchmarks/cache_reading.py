@@ -64,12 +64,13 @@ def benchmark_reading(plan: ReadingPlan) -> dict[str, Any]:
         variants: dict[str, Callable[[], Any]] = {PLAIN: plain, OURS: ours}
         timed = time_rounds(variants, plan.rounds, torch.device("cpu"))
     read = sum(size for parts in spans for _, size in parts)
-    best = {name: min(measured.seconds) for name, measured in timed.items()}
+    best = {name: measured.best_s for name, measured in timed.items()}
     return {
         "megabytes": read / 1e6,
         "rows": {name: {"megabytes_per_s": read / s / 1e6} for name, s in best.items()},
         "ratio": best[PLAIN] / best[OURS],
         "plan": {"clips": plan.num_clips, "frames": plan.num_frames, "read": plan.num_read},
+        "seed": plan.seed,
     }
 
 

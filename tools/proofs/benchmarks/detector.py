@@ -20,6 +20,7 @@ from tools.proofs.benchmarks.timing import (
     Measured,
     count_gmac,
     matrix_rate,
+    print_rows,
     synchronize,
     time_rounds,
 )
@@ -57,10 +58,8 @@ def benchmark_detector(plan: Plan) -> dict[str, Any]:
     frames = plan.frames.to(plan.device)
     exact, fast = _build(plan), make_fast(_build(plan))
     folded = make_fast(_build(plan), dtype=torch.float32)
-    rates = {
-        "float32": matrix_rate(torch.float32, plan.device),
-        "bfloat16": matrix_rate(torch.bfloat16, plan.device),
-    }
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    rates = {name: matrix_rate(dtype, plan.device) for name, dtype in dtypes.items()}
     # Where bfloat16 is emulated, one frame tells enough.
     few = frames if rates["bfloat16"] > rates["float32"] else frames[:1]
     variants: dict[str, Callable[[], Any]] = {
@@ -75,31 +74,27 @@ def benchmark_detector(plan: Plan) -> dict[str, Any]:
         variants["ours, folded, compiled"] = lambda: run_ours(slow, frames, plan.batch_size)
         variants["ours, fast, compiled"] = lambda: run_ours(quick, few, plan.batch_size)
     stock = _stock(plan)
-    images = [frame.float() / 255 for frame in frames]
-    variants["torchvision R-FPN"] = lambda: [
-        stock(images[i : i + plan.batch_size]) for i in range(0, len(images), plan.batch_size)
-    ]
+    parts = [list(part) for part in (frames.float() / 255).split(plan.batch_size)]
+    variants["torchvision R-FPN"] = lambda: [stock(part) for part in parts]
     given = _given_boxes(frames)
     variants["ours, exact, given boxes"] = lambda: run_given(exact, frames, given)
     with torch.inference_mode():
         gmac = {name: count_gmac(run) for name, run in variants.items() if "compiled" not in name}
         gmac |= {f"{name}, compiled": gmac[name] for name in ("ours, folded", "ours, fast")}
         timed = time_rounds(variants, plan.rounds, plan.device)
+        kinds = {"exact": (exact, frames), "folded": (folded, frames), "fast": (fast, few)}
         stages = {
-            "exact": stage_table(exact, frames[: plan.batch_size], plan),
-            "folded": stage_table(folded, frames[: plan.batch_size], plan),
-            "fast": stage_table(fast, few[: plan.batch_size], plan),
+            kind: stage_table(detector, images[: plan.batch_size], plan)
+            for kind, (detector, images) in kinds.items()
         }
-        loss = {
-            "folded": accuracy_loss(exact, folded, frames, plan.batch_size),
-            "fast": accuracy_loss(exact, fast, few, plan.batch_size),
-        }
+        loss = {k: accuracy_loss(exact, *kinds[k], plan.batch_size) for k in ("folded", "fast")}
     return {
         "frames": list(frames.shape),
         "rows": _rows(timed, gmac, rates, {n: len(few if "fast" in n else frames) for n in timed}),
         "stages": stages,
         "against_exact": loss,
         "matrix_gmac_per_s": rates,
+        "seed": plan.seed,
     }
 
 
@@ -110,30 +105,50 @@ def _rows(
     counts: dict[str, int],
 ) -> dict[str, dict[str, Any]]:
     """A row of the table per variant; `counts` are the frames each ran on."""
-    original = "original formulation"
-    baseline = min(timed[original].seconds) / counts[original]
+    best = {name: measured.best_s / counts[name] for name, measured in timed.items()}
     rows = {}
     for name, measured in timed.items():
-        count = counts[name]
-        best = min(measured.seconds) / count
         rate = rates["bfloat16" if "fast" in name else "float32"]
         rows[name] = {
-            "frames_per_s": 1 / best,
-            "ratio": baseline / best,
-            "gmac_per_frame": gmac[name] / count,
-            "matrix_share": gmac[name] / count / best / rate,
-            "frames": count,
+            "frames_per_s": 1 / best[name],
+            "ratio": best["original formulation"] / best[name],
+            "gmac_per_frame": gmac[name] / counts[name],
+            "matrix_share": gmac[name] / counts[name] / best[name] / rate,
+            "frames": counts[name],
             "peak_bytes": measured.peak_bytes,
             "rounds_s": measured.seconds,
         }
     return rows
 
 
+def print_detector(result: dict[str, Any]) -> None:
+    """The tables on a terminal."""
+    print(f"frames {tuple(result['frames'])}; the best round counts\n")
+    print_rows(result["rows"], "frames/s", "{frames_per_s:9.3f}", "{gmac_per_frame:8.1f}")
+    for mode, stages in result["stages"].items():
+        print(f"\n{mode}, by stage: ms and GMAC per frame, share of the matrix rate")
+        rate = result["matrix_gmac_per_s"]["bfloat16" if mode == "fast" else "float32"]
+        for name, row in stages.items():
+            share = row["gmac_per_frame"] / row["ms_per_frame"] * 1e3 / rate
+            ms, gmac = row["ms_per_frame"], row["gmac_per_frame"]
+            print(f"  {name:12}{ms:9.1f} {gmac:8.1f} {share:8.2f}")
+    print()
+    for mode, loss in result["against_exact"].items():
+        print(
+            f"{mode} against exact: box features differ by {100 * loss['feature_error']:.4f} % "
+            f"(relative L2, same boxes); {100 * loss['boxes_kept']:.1f} % of "
+            f"{loss['exact_boxes']} boxes found again at IoU > 0.9 ({loss['fast_boxes']} found), "
+            f"scores within {loss['score_error']:.5f}"
+        )
+    rates = ", ".join(f"{k} {v:.0f}" for k, v in result["matrix_gmac_per_s"].items())
+    print(f"matrix product, GMAC/s: {rates}")
+
+
 def run_ours(detector: Detector, frames: Tensor, batch_size: int) -> list[Detections]:
     """Boxes, features and union features, as extraction does."""
     results = []
-    for start in range(0, len(frames), batch_size):
-        found, maps = detector.detect(frames[start : start + batch_size])
+    for part in frames.split(batch_size):
+        found, maps = detector.detect(part)
         unions = [union_boxes(d.boxes[:1].expand(len(d), 4), d.boxes)[1:] for d in found]
         detector.pool_union(maps, unions)
         results += found
@@ -163,7 +178,7 @@ def stage_table(detector: Detector, frames: Tensor, plan: Plan) -> dict[str, dic
     synchronize(plan.device)
     return {
         name: {
-            "ms_per_frame": min(timed[name].seconds) / len(frames) * 1e3,
+            "ms_per_frame": timed[name].best_s / len(frames) * 1e3,
             "gmac_per_frame": count_gmac(run) / len(frames),
         }
         for name, run in stages.items()

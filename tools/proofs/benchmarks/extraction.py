@@ -38,16 +38,21 @@ class ExtractionPlan:
     Attributes:
         videos: folder of videos.
         num_frames: of each video.
-        words: settings of the extraction.
+        settings: of the extraction; None leaves one out.
         rounds: measured turns.
         device: where.
     """
 
     videos: Path
     num_frames: int
-    words: tuple[str, ...]
+    settings: dict[str, Any]
     rounds: int
     device: torch.device
+
+    @property
+    def words(self) -> list[str]:
+        """The settings as they are typed."""
+        return [f"{key}={value}" for key, value in self.settings.items() if value is not None]
 
 
 class _Held:
@@ -63,23 +68,21 @@ class _Held:
 
 def benchmark_extraction(plan: ExtractionPlan) -> dict[str, Any]:
     """Measure with detected and with given boxes; a JSON tree."""
-    result: dict[str, Any] = {"boxes": {}}
+    rows = {}
     for boxes in ("detected", "ground-truth"):
         with tempfile.TemporaryDirectory() as folder:
-            result["boxes"][boxes] = _measure(plan, boxes, Path(folder))
-    rows = result["boxes"]
-    rates = {b: rows[b]["rows"][WHOLE]["frames_per_s"] for b in rows}
-    result["given_ratio"] = rates["ground-truth"] / rates["detected"]
-    return result
+            rows[boxes] = _measure(plan, boxes, Path(folder))
+    rates = {boxes: row["rows"][WHOLE]["frames_per_s"] for boxes, row in rows.items()}
+    ratio = rates["ground-truth"] / rates["detected"]
+    return {"boxes": rows, "given_ratio": ratio, "settings": plan.settings, "words": plan.words}
 
 
 def _measure(plan: ExtractionPlan, boxes: str, folder: Path) -> dict[str, Any]:
     words = [*plan.words, f"frames.num={plan.num_frames}", f"device={plan.device}"]
-    config = load_config(None, [*words, "detection.weights=random"])
-    job = prepare_extraction(config, plan.videos, [])
+    words.append("detection.weights=random")
+    job = prepare_extraction(load_config(None, words), plan.videos, [])
     if boxes == "ground-truth":
-        config = load_config(None, [*words, "detection.weights=random", f"boxes={boxes}"])
-        job = replace(job, config=config)
+        job = replace(job, config=load_config(None, [*words, f"boxes={boxes}"]))
     steps = job.steps(folder / "cache")
     steps.cache.mkdir()
     networks = Networks(steps, plan.device)
@@ -107,8 +110,7 @@ def _measure(plan: ExtractionPlan, boxes: str, folder: Path) -> dict[str, Any]:
     timed = time_rounds(variants, plan.rounds, plan.device)
     frames = sum(clip.num_frames for clip in clips)
     rows = {
-        name: {"seconds": min(m.seconds), "frames_per_s": frames / min(m.seconds)}
-        for name, m in timed.items()
+        name: {"seconds": m.best_s, "frames_per_s": frames / m.best_s} for name, m in timed.items()
     }
     slowest = max((DECODE, DETECT, DISK), key=lambda name: rows[name]["seconds"])
     return {
@@ -128,7 +130,7 @@ def _examine(
 ) -> list[Examined]:
     manifest, found = Manifest(steps.cache), []
     for video in job.videos:
-        plain = replace(steps, config=load_config(None, [*plan.words]))
+        plain = replace(steps, config=load_config(None, plan.words))
         probe = plain.examine(Task(video), manifest)
         if not isinstance(probe, Examined) or probe.request is None:
             raise StageError(f"{video.path}: a video that can be decoded expected")
@@ -191,6 +193,7 @@ def _extract(steps: Steps, networks: Networks, found: list[Examined]) -> None:
 
 def print_extraction(result: dict[str, Any]) -> None:
     """The tables on a terminal."""
+    print(" ".join(result["words"]))
     for boxes, part in result["boxes"].items():
         print(
             f"\nboxes={boxes}: {part['videos']} videos, {part['frames']} frames, "

@@ -13,6 +13,7 @@ from torchvision.ops import nms
 from detection.box_coder import clip_boxes, decode_boxes, with_offset
 from detection.detector import Detector
 from detection.preprocess import preprocess
+from relations.boxes import union_boxes
 
 CHUNK = 10
 
@@ -20,9 +21,7 @@ CHUNK = 10
 def detect_as_original(detector: Detector, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes (frame index first, frame pixels), features and union features of a clip.
 
-    Args:
-        detector: a C4 network in eval mode.
-        frames: (T, 3, H, W) uint8.
+    The detector is a C4 network in eval mode, frames are (T, 3, H, W) uint8.
     """
     ready = preprocess(frames, detector.preset.pixels)
     boxes, features = frames.new_zeros(0, 6, dtype=torch.float32), None
@@ -49,11 +48,7 @@ def detect_as_original(detector: Detector, frames: Tensor) -> tuple[Tensor, Tens
 
 
 def _frame(
-    detector: Detector,
-    proposals: Tensor,
-    logits: Tensor,
-    deltas: Tensor,
-    size: tuple[int, int],
+    detector: Detector, proposals: Tensor, logits: Tensor, deltas: Tensor, size: tuple[int, int]
 ) -> list[tuple[Tensor, int]]:
     rules, offset = detector.preset.selection, detector.preset.pixel_offset
     scores = logits.softmax(1)
@@ -78,9 +73,5 @@ def _unions(detector: Detector, maps: Tensor, boxes: Tensor, scale: float) -> Te
     rois = []
     for t in range(len(maps)):
         mine = boxes[boxes[:, 0] == t, 1:5] * scale
-        first = mine[:1].expand(len(mine), 4)
-        rois.append(
-            torch.cat([torch.minimum(first[:, :2], mine[:, :2]),
-                       torch.maximum(first[:, 2:], mine[:, 2:])], 1)[1:]
-        )  # fmt: skip
+        rois.append(union_boxes(mine[:1].expand(len(mine), 4), mine)[1:])
     return detector.roi_head.pool_unions((maps,), rois)

@@ -13,12 +13,7 @@ from relations.sttran import RelationLogits, STTran
 
 
 def predict_as_original(model: STTran, batch: PairBatch) -> RelationLogits:
-    """Predict one video of at least two frames with pairs.
-
-    Args:
-        model: in eval mode.
-        batch: one video.
-    """
+    """Predict one video of at least two frames with pairs; the model is in eval mode."""
     features = model.pair_features(batch)
     frame = batch.pair_frame
     num_frames = int(frame.max()) + 1
@@ -43,14 +38,9 @@ def predict_as_original(model: STTran, batch: PairBatch) -> RelationLogits:
         if j == 0:
             result[frame == 0] = x[0, :first]
         result[frame == j + 1] = x[j, first : first + int((frame == j + 1).sum())]
-    return RelationLogits(
-        model.a_rel_compress(result),
-        model.s_rel_compress(result),
-        model.c_rel_compress(result),
-        features,
-        spatial,
-        result,
-    )
+    heads = (model.a_rel_compress, model.s_rel_compress, model.c_rel_compress)
+    attention, spatially, contacting = (head(result) for head in heads)
+    return RelationLogits(attention, spatially, contacting, features, spatial, result)
 
 
 def _spatial(

@@ -27,6 +27,11 @@ class Measured:
     seconds: list[float]
     peak_bytes: int | None = None
 
+    @property
+    def best_s(self) -> float:
+        """Seconds of the fastest round."""
+        return min(self.seconds)
+
 
 def time_rounds(
     variants: dict[str, Callable[[], Any]], rounds: int, device: torch.device
@@ -38,14 +43,19 @@ def time_rounds(
     for _ in range(rounds):
         for name, run in variants.items():
             with PeakMemory(device) as memory:
-                synchronize(device)
-                start = time.perf_counter()
-                run()
-                synchronize(device)
-                results[name].seconds.append(time.perf_counter() - start)
+                results[name].seconds.append(_seconds(run, device))
             if memory.peak is not None:
                 results[name].peak_bytes = max(results[name].peak_bytes or 0, memory.peak)
     return results
+
+
+def print_rows(rows: dict[str, dict[str, Any]], unit: str, speed: str, gmac: str) -> None:
+    """A line per variant; `speed` and `gmac` format those entries of a row."""
+    print(f"{'':26}{unit:>9} {'ratio':>7} {'GMAC':>8} {'matrix share':>13} {'peak MB':>8}")
+    line = f"{{name:26}}{speed} {{ratio:7.2f}} {gmac} {{matrix_share:13.2f}} {{peak:>8}}"
+    for name, row in rows.items():
+        peak = "-" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:.0f}"
+        print(line.format(name=name, peak=peak, **row))
 
 
 def synchronize(device: torch.device) -> None:
@@ -113,15 +123,12 @@ def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
     kernel = a.view(size, size, 1, 1)
     image = b.view(size // 64, size, 8, 8).contiguous(memory_format=torch.channels_last)
     kernels: tuple[Callable[[], Any], ...] = (lambda: a @ b, lambda: conv2d(image, kernel))
-    return size**3 / min(_best_seconds(run, device) for run in kernels) / 1e9
+    return size**3 / min(_seconds(run, device) for run in kernels for _ in range(6)) / 1e9
 
 
-def _best_seconds(run: Callable[[], Any], device: torch.device) -> float:
-    best = float("inf")
-    for _ in range(6):
-        synchronize(device)
-        start = time.perf_counter()
-        run()
-        synchronize(device)
-        best = min(best, time.perf_counter() - start)
-    return best
+def _seconds(run: Callable[[], Any], device: torch.device) -> float:
+    synchronize(device)
+    start = time.perf_counter()
+    run()
+    synchronize(device)
+    return time.perf_counter() - start

@@ -1,5 +1,6 @@
 """Speed of a training step of LaIAR with one thread and with several."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ class TrainingPlan:
     """What is measured.
 
     Attributes:
-        widths: D of the networks; each has four layers and box features 4 D wide, as in the published network.
+        widths: D of the networks; as published they have four layers, and F is 4 D.
         num_videos: per step; T is 16, K is 8.
         threads: numbers of threads.
         rounds: measured turns.
@@ -43,11 +44,12 @@ def benchmark_training(plan: TrainingPlan) -> dict[str, Any]:
     before, rows = torch.get_num_threads(), {}
     for width in plan.widths:
         learner, batch = _learner(plan, width), _batch(plan, 4 * width)
+        variants: dict[str, Callable[[], Any]]
         variants = {str(n): partial(_step, learner, batch, n) for n in plan.threads}
         timed = time_rounds(variants, plan.rounds, torch.device("cpu"))
-        rows[str(width)] = {n: 1e3 * min(measured.seconds) for n, measured in timed.items()}
+        rows[str(width)] = {n: 1e3 * measured.best_s for n, measured in timed.items()}
     torch.set_num_threads(before)
-    return {"videos": plan.num_videos, "ms_per_step": rows}
+    return {"videos": plan.num_videos, "ms_per_step": rows, "seed": plan.seed}
 
 
 def print_training(result: dict[str, Any]) -> None:

@@ -7,11 +7,13 @@ import pickle
 import resource
 import shutil
 from collections.abc import Iterator
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.datasets import read_annotations
+from pipeline.datasets.charades import COLUMNS
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import UsageError
 from tools.proofs.faults.lab import Lab, Tally
@@ -39,13 +41,12 @@ def pickles(lab: Lab, number: int) -> Tally:
     tally = Tally("malicious pickles", "refused by name, nothing ran, less than 1 GB")
     canary = lab.folder / "canary"
     vocabulary = load_vocabulary("action_genome")
-    made = list(_pickles(canary))
-    for trial in range(number):
-        name, data = made[trial % len(made)]
+    files = ("object_bbox_and_relationship.pkl", "person_bbox.pkl")
+    trials = [(target, *made) for target in files for made in _pickles(canary)]
+    for target, name, data in islice(cycle(trials), number):
         folder = lab.new()
         folder.mkdir()
-        target = ("object_bbox_and_relationship.pkl", "person_bbox.pkl")[trial // len(made) % 2]
-        for file in ("object_bbox_and_relationship.pkl", "person_bbox.pkl"):
+        for file in files:
             (folder / file).write_bytes(data if file == target else pickle.dumps({}))
         before = _peak()
         problem: str | None = "taken"
@@ -87,8 +88,7 @@ def _pickles(canary: Path) -> Iterator[tuple[str, bytes]]:
 def ids(lab: Lab, number: int) -> Tally:
     """Ids in Charades' CSVs and names of files that would leave the folder."""
     tally = Tally("hostile ids and names", "nothing outside the cache; a safe id, or refused")
-    names = [_IDS[i % len(_IDS)] for i in range(number)]
-    for name in names:
+    for name in islice(cycle(_IDS), number):
         root = lab.new()
         videos, cache = root / "videos", root / "cache"
         videos.mkdir(parents=True)
@@ -118,12 +118,7 @@ def ids(lab: Lab, number: int) -> Tally:
 def _csv(video_id: str) -> str:
     """A row of Charades' columns."""
     out = io.StringIO()
-    columns = (
-        "id", "subject", "scene", "quality", "relevance", "verified", "script", "objects",
-        "descriptions", "actions", "length",
-    )  # fmt: skip
-    writer = csv.DictWriter(out, columns)
+    writer = csv.DictWriter(out, COLUMNS, restval="x")
     writer.writeheader()
-    row = dict.fromkeys(columns, "x") | {"id": video_id, "actions": "c000 0.0 0.4", "length": "0.5"}
-    writer.writerow(row)
+    writer.writerow({"id": video_id, "actions": "c000 0.0 0.4", "length": "0.5"})
     return out.getvalue()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -189,15 +190,32 @@ def write_clip(path: Path, seed: int, *, num: int = 12, size: tuple[int, int] = 
     rng = np.random.default_rng(seed)
     noise = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
     picture = np.kron(noise, np.ones((8, 8, 1), dtype=np.uint8))[:height, :width]
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height = size
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "20", "g": "8", "threads": "1"}
-        for number in range(num):
-            image = np.ascontiguousarray(np.roll(picture, 3 * number, axis=1))
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, 25)
+    images = [np.ascontiguousarray(np.roll(picture, 3 * n, axis=1)) for n in range(num)]
+    options = {"crf": "20", "g": "8", "threads": "1"}
+    return encode(path, "libx264", images, options=options, flags="+faststart")
+
+
+def encode(
+    path: Path,
+    codec: str,
+    images: Sequence[np.ndarray],
+    *,
+    times: Sequence[int] | None = None,
+    pixels: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    flags: str | None = None,
+) -> Path:
+    """Write RGB or grey images as a video that shows each at its time / 25 seconds.
+
+    `options` are the encoder's, `flags` those of a MOV or MP4 file.
+    """
+    with av.open(str(path), "w", options={"movflags": flags} if flags else {}) as container:
+        stream: Any = container.add_stream(codec, rate=25)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt, stream.options = pixels, options or {}
+        for image, moment in zip(images, times or range(len(images)), strict=True):
+            frame = av.VideoFrame.from_ndarray(image, "gray" if image.ndim == 2 else "rgb24")
+            frame.pts, frame.time_base = moment, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

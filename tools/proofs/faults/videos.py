@@ -4,9 +4,11 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,12 @@ from pipeline.cache.manifest import Manifest
 from pipeline.config.loading import load_config
 from pipeline.datasets.video_files import VideoFile, video_id_of
 from pipeline.decoding import DecodeOptions, DecodePool, DirectStream, FrameRequest
+from pipeline.decoding.video_frames import VideoFrames
 from pipeline.errors import FailureReason, ItemError
 from pipeline.extraction.job import prepare_extraction
 from pipeline.extraction.steps import Outcome, Task
 from pipeline.runtime.files import file_sha256
-from tools.proofs.faults.lab import HANG_S, IN_PROCESS, SMALL, Lab, Tally, tree, write_clip
+from tools.proofs.faults.lab import HANG_S, IN_PROCESS, SMALL, Lab, Tally, encode, tree, write_clip
 
 BLOCK = 4096
 _BOMB_S, _BOMB_BYTES = 5.0, 1 << 30
@@ -63,13 +66,8 @@ def _flip(data: bytearray, lab: Lab, low: int, high: int, number: int) -> None:
         data[lab.random.randrange(low, high)] ^= 1 << lab.random.randrange(8)
 
 
-KINDS: tuple[Callable[[bytearray, Lab], None], ...] = (
-    one_bit,
-    many_bits,
-    zeroed,
-    truncated,
-    header,
-)
+KINDS: tuple[Callable[[bytearray, Lab], None], ...]
+KINDS = (one_bit, many_bits, zeroed, truncated, header)
 
 
 def damage(lab: Lab, number: int) -> Tally:
@@ -79,7 +77,7 @@ def damage(lab: Lab, number: int) -> Tally:
         "no death, no hang; other frames than the whole file's only where the stream decodes "
         "without a word (notes)",
     )
-    outcomes: dict[str, dict[str, int]] = {}
+    outcomes: dict[str, Counter[str]] = {}
     with DecodePool(1, int(4e9)) as pool:
         for kind, source, path in _damaged(lab, number):
             start = time.monotonic()
@@ -90,8 +88,7 @@ def damage(lab: Lab, number: int) -> Tally:
                 outcome = _same(found, _frames(DirectStream(_request(source))))
             except ItemError as error:
                 outcome = error.reason.value
-            row = outcomes.setdefault(kind, {})
-            row[outcome] = row.get(outcome, 0) + 1
+            outcomes.setdefault(kind, Counter())[outcome] += 1
             problem = None
             if outcome in ("decoder-died", "decode-timeout", "internal-error"):
                 problem = outcome
@@ -100,7 +97,7 @@ def damage(lab: Lab, number: int) -> Tally:
             tally.count(problem, f"{kind}, {path}")
             if problem is None:
                 path.unlink()
-    tally.notes |= {kind: outcomes[kind] for kind in sorted(outcomes)}
+    tally.notes |= {kind: dict(outcomes[kind]) for kind in sorted(outcomes)}
     return tally
 
 
@@ -113,11 +110,8 @@ def damage_with_checksums(lab: Lab, number: int) -> Tally:
     for kind, source, path in _damaged(lab, number):
         task = Task(VideoFile(path, "V"), expected_sha256=file_sha256(source))
         found = steps.examine(task, manifest)
-        is_caught = (
-            isinstance(found, Outcome)
-            and found.error is not None
-            and found.error.reason is FailureReason.CORRUPT_VIDEO
-        )
+        error = found.error if isinstance(found, Outcome) else None
+        is_caught = error is not None and error.reason is FailureReason.CORRUPT_VIDEO
         tally.count(None if is_caught else "taken as right", f"{kind}, {path}")
         path.unlink()
     return tally
@@ -127,8 +121,7 @@ def _damaged(lab: Lab, number: int) -> Iterator[tuple[str, Path, Path]]:
     """(kind of damage, whole file, damaged copy); every copy differs."""
     sizes = ((64, 48), (160, 120), (320, 240))
     sources = [
-        write_clip(lab.folder / f"source{i}.mp4", i, num=40, size=size)
-        for i, size in enumerate(sizes)
+        write_clip(lab.folder / f"source{i}.mp4", i, num=40, size=s) for i, s in enumerate(sizes)
     ]
     for trial in range(number):
         kind, source = KINDS[trial % len(KINDS)], sources[trial // len(KINDS) % len(sources)]
@@ -146,13 +139,9 @@ def _request(path: Path) -> FrameRequest:
     return FrameRequest(path, file_sha256(path), options, num_uniform=40, batch_size=8)
 
 
-def _frames(stream: object) -> Frames:
-    assert hasattr(stream, "__iter__")
-    return {
-        index: image
-        for batch in stream
-        for index, image in zip(batch.frame_index.tolist(), batch.frames, strict=True)
-    }
+def _frames(stream: Iterable[VideoFrames]) -> Frames:
+    parts = [zip(part.frame_index.tolist(), part.frames, strict=True) for part in stream]
+    return dict(chain.from_iterable(parts))
 
 
 def _same(found: Frames, whole: Frames) -> str:
@@ -213,27 +202,14 @@ def _odd_files(lab: Lab) -> Iterator[tuple[Path, str | None]]:
     yield _coded(lab.folder / "uneven.mp4", "libx264", (64, 48), times=(0, 1, 5, 6, 20)), None
 
 
-def _coded(
-    path: Path,
-    codec: str,
-    size: tuple[int, int],
-    *,
-    pixels: str = "yuv420p",
-    times: Sequence[int] = range(9),
-) -> Path:
-    """Grey frames, each brighter than the one before, shown at `times` / 25 seconds."""
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=25)
-        stream.width, stream.height = size
-        stream.pix_fmt = "rgb8" if codec == "gif" else pixels
-        stream.options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
-        for number, moment in enumerate(times):
-            image = np.full((size[1], size[0], 3), 20 * number, np.uint8)
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = moment, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+def _coded(path: Path, codec: str, size: tuple[int, int], **more: Any) -> Path:
+    """Nine grey frames or one per time, each brighter than the one before."""
+    num = len(more.get("times", range(9)))
+    images = [np.full((size[1], size[0], 3), 20 * number, np.uint8) for number in range(num)]
+    if codec == "gif":
+        more["pixels"] = "rgb8"
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    return encode(path, codec, images, options=options, **more)
 
 
 def _picture(path: Path) -> Path:
@@ -282,7 +258,9 @@ def bombs(lab: Lab, number: int) -> Tally:
 
 def _bombs(lab: Lab) -> Iterator[Path]:
     yield write_clip(lab.folder / "wide.mp4", 0, num=1, size=(8192, 4096))
-    yield _black_png(lab.folder / "black.mov", 12_000)
+    # One square black frame: 144 million pixels in some 150 kB.
+    black = np.zeros((12_000, 12_000), np.uint8)
+    yield encode(lab.folder / "black.mov", "png", [black], pixels="gray")
     yield _patched(lab, "frames.mp4", b"stts", 8, (0x3FFFFFFF).to_bytes(4, "big"))
     yield _patched(lab, "samples.mp4", b"stsz", 8, b"\0\0\0\1" + (0x3FFFFFFF).to_bytes(4, "big"))
     yield _long(lab.folder / "long.mp4", 300_000)
@@ -295,17 +273,6 @@ def _patched(lab: Lab, name: str, box: bytes, offset: int, value: bytes) -> Path
     at = data.find(box) + 4 + offset
     data[at : at + len(value)] = value
     path.write_bytes(data)
-    return path
-
-
-def _black_png(path: Path, side: int) -> Path:
-    """One square black frame: 144 million pixels in some 150 kB."""
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("png", rate=25)
-        stream.width, stream.height, stream.pix_fmt = side, side, "gray"
-        frame = av.VideoFrame.from_ndarray(np.zeros((side, side), np.uint8), format="gray")
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
     return path
 
 

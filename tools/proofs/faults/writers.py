@@ -2,8 +2,8 @@
 
 import fcntl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
+from unittest.mock import patch
 
 from tools.proofs.faults.lab import Lab, Tally, left_over, tree
 
@@ -14,10 +14,11 @@ def together(lab: Lab, number: int) -> Tally:
     for trial in range(number):
         cache, count = lab.new(), lab.random.randint(2, 4)
         is_broken = trial % 2 == 1
-        words = _ways(lab, count)
-        with _broken_locks() if is_broken else _working_locks():
+        # Processes forked inside get every lock they ask for, as on some network file systems.
+        no_locks = patch.object(fcntl, "flock", lambda *_: None)
+        with no_locks if is_broken else nullcontext():
             processes = []
-            for word in words:
+            for word in _ways(lab, count):
                 processes.append(lab.extract(cache, *word))
                 time.sleep(lab.random.uniform(0, lab.seconds / 3))
             codes = [process.wait() for process in processes]
@@ -41,19 +42,3 @@ def _ways(lab: Lab, count: int) -> list[tuple[str, ...]]:
     if lab.random.random() < 0.5:
         return [()] * count
     return [("--shard", f"{i + 1}/{count}") for i in range(count)]
-
-
-@contextmanager
-def _broken_locks() -> Iterator[None]:
-    """Processes forked inside get every lock they ask for, as on some network file systems."""
-    real = fcntl.flock
-    fcntl.flock = lambda *_: None
-    try:
-        yield
-    finally:
-        fcntl.flock = real
-
-
-@contextmanager
-def _working_locks() -> Iterator[None]:
-    yield

@@ -58,8 +58,8 @@ def _check_frame(arrays: Arrays, detector: Detector, frame: Tensor, t: int) -> d
     blob = preprocess(frame, detector.preset.pixels).images
     maps = detector.feature_maps(frame)
     out = {
-        "blob": _spots(arrays, "blob", blob, t, (2e-3, 0.0)),
-        "base_feat": _spots(arrays, "base_feat", maps.levels[0], t, (1e-3, 1e-4)),
+        "blob": _spots(arrays, "blob", blob, t, (2e-3, 0.0), t),
+        "base_feat": _spots(arrays, "base_feat", maps.levels[0], t, (1e-3, 1e-4), t),
     }
     rois = torch.from_numpy(arrays["rois"][t])[:, 1:]
     proposals = detector.rpn(maps.levels, maps.padded_size, [maps.size])[0]
@@ -68,20 +68,16 @@ def _check_frame(arrays: Arrays, detector: Detector, frame: Tensor, t: int) -> d
     head = detector.roi_head
     features = head.features(head.pool(maps.levels, [rois]))
     columns = arrays["pooled_feat/columns"]
-    out["pooled_feat"] = _compare(
-        features[:, columns], torch.from_numpy(arrays["pooled_feat/value"][t]), 2e-3, t
-    )
+    stored = torch.from_numpy(arrays["pooled_feat/value"][t])
+    out["pooled_feat"] = _compare(features[:, columns], stored, 2e-3, t)
     wanted = torch.from_numpy(arrays["cls_prob"][t])
     log = head.cls_score(features).log_softmax(1)
     out["cls_prob"] = _compare(log.exp(), wanted, 5e-4, t)
     out["log_cls_prob"] = _compare(log, wanted.log(), 2e-3, t)
     deltas = torch.from_numpy(arrays["bbox_pred"][t])
     out["bbox_pred"] = _compare(head.bbox_pred(features), deltas, 2e-3, t)
-    return (
-        out
-        | _check_detections(arrays, detector, frame, t)
-        | _check_given(arrays, detector, frame, t)
-    )
+    found = _check_detections(arrays, detector, frame, t)
+    return out | found | _check_given(arrays, detector, frame, t)
 
 
 def _check_detections(
@@ -120,29 +116,21 @@ def _check_given(arrays: Arrays, detector: Detector, frame: Tensor, t: int) -> d
     masks = spatial_masks(boxes[local[:, 0]], boxes[local[:, 1]])
     features = torch.from_numpy(arrays["predcls/features"])[mine]
     stored_masks = torch.from_numpy(arrays["predcls/spatial_masks"])[of_frame]
-    first = int(of_frame.nonzero()[0])
+    spots = (pooled, t, (1e-3, 1e-4), int(of_frame.nonzero()[0]))
     return {
         "predcls_features": _compare(found[0].features, features, 2e-3, t),
         "predcls_union_boxes": _compare(maps.to_network(unions), wanted_unions, 0.05, t),
-        "predcls_union_feat": _spots(
-            arrays, "predcls/union_feat", pooled, t, (1e-3, 1e-4), first=first
-        ),
+        "predcls_union_feat": _spots(arrays, "predcls/union_feat", *spots),
         "predcls_spatial_masks": _compare(masks, stored_masks, 1e-5, t),
     }
 
 
 def _spots(
-    arrays: Arrays,
-    name: str,
-    value: Tensor,
-    t: int,
-    tolerance: tuple[float, float],
-    first: int | None = None,
+    arrays: Arrays, name: str, value: Tensor, t: int, tolerance: tuple[float, float], first: int
 ) -> Result:
     """Compare at stored flat positions of an array whose rows `first`… are in `value`."""
     index, wanted = arrays[f"{name}/index"], arrays[f"{name}/value"]
-    size = value[0].numel()
-    start = size * (t if first is None else first)
+    start = value[0].numel() * first
     mine = (index >= start) & (index < start + value.numel())
     got = value.flatten().numpy()[index[mine] - start]
     allowed = tolerance[0] + tolerance[1] * np.abs(wanted[mine])

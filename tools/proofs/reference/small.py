@@ -79,13 +79,9 @@ def check_spatial_masks(
 def check_gpo(arrays: dict[str, np.ndarray], states: dict[str, Any]) -> dict[str, Result]:
     """Three batches of sets, and the position code."""
     seed = json.loads(str(arrays["meta"][0]))["seed"]
+    shapes = states["keys"]["gpo"].items()
     gpo = GPO().eval()
-    gpo.load_state_dict(
-        {
-            key: torch.from_numpy(make_tensor(seed, key, shape))
-            for key, shape in states["keys"]["gpo"].items()
-        }
-    )
+    gpo.load_state_dict({k: torch.from_numpy(make_tensor(seed, k, shape)) for k, shape in shapes})
     code = arrays["positional_encoding_160"]
     out = {"positional_encoding": _relative(position_code(*code.shape).numpy(), code)}
     for case in ("a", "b", "c"):

@@ -51,20 +51,11 @@ def check_predcls(arrays: dict[str, np.ndarray], states: dict[str, Any]) -> dict
     masks = spatial_masks(boxes[pairs[:, 0], 1:], boxes[pairs[:, 1], 1:])
     labels = torch.from_numpy(arrays["in/labels"]).long() - 1
     out = {"masks": _compare(masks, arrays["in/spatial_masks"], (1e-5, 0.0))}
-    for case, keep, num_frames in (
-        ("out", frame >= 0, 5),
-        ("gap", frame != 2, 5),
-        ("single", frame == 0, 1),
-    ):
-        batch = PairBatch(
-            video["features"],
-            labels,
-            pairs[keep],
-            video["union_feat"][keep],
-            masks[keep],
-            torch.bincount(frame[keep], minlength=num_frames),
-            torch.tensor([num_frames]),
-        )
+    cases = (("out", frame >= 0, 5), ("gap", frame != 2, 5), ("single", frame == 0, 1))
+    for case, keep, num_frames in cases:
+        per_pair = (pairs[keep], video["union_feat"][keep], masks[keep])
+        counts = torch.bincount(frame[keep], minlength=num_frames)
+        batch = PairBatch(video["features"], labels, *per_pair, counts, torch.tensor([num_frames]))
         with torch.inference_mode():
             logits = model(batch)
         out |= _outputs(arrays, logits, case)
@@ -76,22 +67,25 @@ def check_predcls(arrays: dict[str, np.ndarray], states: dict[str, Any]) -> dict
 def check_sgcls(arrays: dict[str, np.ndarray], states: dict[str, Any]) -> dict[str, Result]:
     """Given boxes; the classes are the object classifier's."""
     model, video = _open(arrays, states, "sgcls")
-    boxes = torch.from_numpy(arrays["in/boxes"])
-    distribution = torch.from_numpy(arrays["in/distribution"])
+    frame, boxes, distribution = _objects(arrays)
     with torch.inference_mode():
-        logits = model.object_classifier(video["features"], distribution, boxes[:, 1:])
-        objects = classify_objects(logits, boxes[:, 0].long(), 5)
+        logits = model.object_classifier(video["features"], distribution, boxes)
+        objects = classify_objects(logits, frame, 5)
         return _graph(arrays, model, video, objects)
 
 
 def check_sgdet(arrays: dict[str, np.ndarray], states: dict[str, Any]) -> dict[str, Result]:
     """Detected boxes."""
     model, video = _open(arrays, states, "sgdet")
-    boxes = torch.from_numpy(arrays["in/boxes"])
-    distribution = torch.from_numpy(arrays["in/distribution"])
+    frame, boxes, distribution = _objects(arrays)
     with torch.inference_mode():
-        objects = refine_detections(boxes[:, 1:], distribution, boxes[:, 0].long(), 5)
+        objects = refine_detections(boxes, distribution, frame, 5)
         return _graph(arrays, model, video, objects)
+
+
+def _objects(arrays: Arrays) -> tuple[Tensor, Tensor, Tensor]:
+    boxes = torch.from_numpy(arrays["in/boxes"])
+    return boxes[:, 0].long(), boxes[:, 1:], torch.from_numpy(arrays["in/distribution"])
 
 
 def _graph(
@@ -108,23 +102,15 @@ def _graph(
     rois = torch.cat([frame[:, None].float(), union], 1)
     pooled = roi_align(video["fmaps"], rois, (7, 7), 1 / 16, 0, aligned=False)
     masks = spatial_masks(boxes[pairs[:, 0]], boxes[pairs[:, 1]])
-    batch = PairBatch(
-        video["features"][objects.source],
-        objects.labels,
-        pairs,
-        pooled,
-        masks,
-        torch.bincount(frame, minlength=5),
-        torch.tensor([5]),
-    )
+    features, num = video["features"][objects.source], torch.bincount(frame, minlength=5)
+    batch = PairBatch(features, objects.labels, pairs, pooled, masks, num, torch.tensor([5]))
     logits = model(batch)
-    stored_boxes = arrays["out/boxes"]
     return {
         "pair_idx": _exact(pairs, wanted),
         "im_idx": _exact(frame, arrays["out/im_idx"]),
         "pred_labels": _exact(objects.labels + 1, arrays["out/pred_labels"]),
         "human_idx": _exact(objects.person, arrays["out/human_idx"][:, 0]),
-        "boxes": _compare(boxes, stored_boxes[:, 1:], (1e-3, 0.0)),
+        "boxes": _compare(boxes, arrays["out/boxes"][:, 1:], (1e-3, 0.0)),
         "pred_scores": _compare(objects.scores, arrays["out/pred_scores"], (1e-5, 0.0)),
         "distribution": _compare(objects.distribution, arrays["out/distribution"], (1e-5, 0.0)),
         "union_box": _compare(rois, arrays["out/union_box"], (1e-3, 0.0)),

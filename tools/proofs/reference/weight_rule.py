@@ -45,11 +45,9 @@ def make_tensor(seed: int, key: str, shape: Sequence[int]) -> np.ndarray:
     elif len(shape) == 1:
         value = (0.8 + 0.4 * r.random_sample(shape)) * (0.25 if key.endswith("bn3.weight") else 1)
     else:
-        value = _gain(key) * math.sqrt(2 / math.prod(shape[1:])) * r.standard_normal(shape)
+        value = (
+            _GAINS.get(key, 1.0) * math.sqrt(2 / math.prod(shape[1:])) * r.standard_normal(shape)
+        )
         if key in _CENTRED:
             value = value - value.mean(tuple(range(1, len(shape))), keepdims=True)
     return np.asarray(value, dtype=np.float32)
-
-
-def _gain(key: str) -> float:
-    return _GAINS.get(key, 1.0)

@@ -1,0 +1,37 @@
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.runtime.failures import Failures
+from pipeline.runtime.files import make_folder
+
+LOGGER = logging.getLogger(__name__)
+
+
+def lines(folder: Path) -> dict[str, dict]:
+    rows = [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
+    return {row["id"]: row for row in rows}
+
+
+def test_a_stage_replaces_its_failures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = {name: ItemError(FailureReason.BAD_CACHE, f"{name} is cut") for name in "ab"}
+    Failures(tmp_path).replace(first, stage="train", logger=LOGGER)
+    assert sorted(lines(tmp_path)) == ["a", "b"]
+    assert "a failed: bad-cache: a is cut" in caplog.text
+    Failures(tmp_path).replace({"b": first["b"]}, stage="train", logger=LOGGER)
+    row = lines(tmp_path)
+    assert sorted(row) == ["b"]
+    assert (row["b"]["attempts"], row["b"]["input_sha256"], row["b"]["settings"]) == (2, "", "")
+    Failures(tmp_path).replace({}, stage="train", logger=LOGGER)
+    assert not lines(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_names_the_flag(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b", "--out")
+    make_folder(tmp_path / "a" / "b", "--out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--out: a writable folder expected"):
+        make_folder(tmp_path / "file", "--out")
