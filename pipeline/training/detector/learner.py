@@ -120,7 +120,7 @@ class DetectorLearner:
         self.step_number += 1
         return line
 
-    def save(self, run: Path, settings_sha256: str) -> None:
+    def save(self, run: Path, fingerprint: str) -> None:
         """Write `state.pt`."""
         tree = {
             "step": self.step_number,
@@ -128,11 +128,11 @@ class DetectorLearner:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        save_state(run, STATE_SCHEMA, settings_sha256, tree, self.device)
+        save_state(run, STATE_SCHEMA, fingerprint, tree, self.device)
 
-    def load(self, run: Path, settings_sha256: str) -> None:
+    def load(self, run: Path, fingerprint: str) -> None:
         """Take up a training; UsageError if its state is damaged or of other settings."""
-        restore_state(run, STATE_SCHEMA, settings_sha256, self._restore, self.device)
+        restore_state(run, STATE_SCHEMA, fingerprint, self._restore, self.device)
 
     def _restore(self, tree: dict[str, Any]) -> None:
         self.detector.load_state_dict(tree["model"])
