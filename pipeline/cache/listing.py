@@ -17,6 +17,7 @@ from pipeline.cache.reader import ClipReader
 from pipeline.datasets.ids import is_safe_id
 from pipeline.errors import FailureReason, ItemError
 
+_SPLITS = ("train", "test", None)
 _THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -97,9 +98,13 @@ def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> 
         problem = f"{path} differs from its manifest"
     else:
         reader = ClipReader(path)
-        if row.get("fingerprint", reader.header.fingerprint) == reader.header.fingerprint:
+        header = reader.header
+        known = {"id": video_id, "fingerprint": header.fingerprint, "split": header.split} | row
+        found = {"id": header.video_id, "fingerprint": header.fingerprint, "split": header.split}
+        other = [name for name, value in found.items() if known[name] != value]
+        if not other and header.split in _SPLITS:
             return reader
-        problem = f"{path} has another fingerprint than its manifest"
+        problem = f"{path} has another {other[0] if other else 'split'} than its manifest"
     raise ItemError(FailureReason.BAD_CACHE, f"{video_id[:128]}: {problem}; extract it again")
 
 
@@ -119,10 +124,8 @@ def split_held_out(
 
 def _split_of(cache: Path, video_id: str, manifest: dict[str, Row]) -> str | None:
     """The split of an unusable clip, by its manifest or else its header; `unknown` without both."""
-    row = manifest.get(video_id, {})
-    if "split" in row:
-        return row["split"]
-    if is_safe_id(video_id):
+    split = manifest.get(video_id, {}).get("split", "unknown")
+    if split == "unknown" and is_safe_id(video_id):
         with suppress(ItemError):
-            return ClipReader(clip_path(cache, video_id)).header.split
-    return "unknown"
+            split = ClipReader(clip_path(cache, video_id)).header.split
+    return split if split in _SPLITS else "unknown"

@@ -21,7 +21,14 @@ from pipeline.training.job import TrainingJob
 from pipeline.training.learner import Learner
 from pipeline.training.log import TrainingLog
 from pipeline.training.state import STATE_FILE
-from pipeline.weights.run_folder import CALIBRATION, load_weights, save_bank, save_weights
+from pipeline.weights.run_folder import (
+    BANK,
+    CALIBRATION,
+    load_model,
+    load_weights,
+    save_bank,
+    save_weights,
+)
 
 LOGGER = logging.getLogger("train")
 
@@ -53,11 +60,13 @@ class Training:
         """
         learner, run, epochs = self.learner, self.run_folder, self.settings.epochs
         if (run / STATE_FILE).is_file():
-            learner.load(run, self.job.fingerprint)
+            load_model(run, "cpu")  # before epochs are spent: the best weights must be readable
+            learner.load(run, self.job.fingerprint)  # restores the random state as well
             done = learner.progress.epoch
-            if done == epochs and (run / CALIBRATION).is_file():
+            if done == epochs and all((run / name).is_file() for name in (BANK, CALIBRATION)):
+                load_weights(run, learner.model)
                 print(f"nothing to do: {run} has its {epochs} epochs")
-                return []
+                return self._selection_warnings()
             LOGGER.info("resuming after epoch %d of %d", done, epochs)
         else:
             save_weights(run, learner.model)
@@ -108,6 +117,8 @@ class Training:
     def _validate(self) -> float | None:
         """The mAP that `evaluate --split validation` gives; None without labelled videos."""
         scores = self._score(self.job.dataset(self.job.validation, relations=False))
+        for error in scores.failed.values():
+            raise StageError(f"{error}; it was readable when training began") from error
         value = charades_map(scores.scores, scores.labels).map
         return None if math.isnan(value) else value
 
@@ -124,6 +135,9 @@ class Training:
         named = self.job.dataset(self.job.validation)
         tree = calibrate(model, bank, named, self.device, groups=groups, **self.sizes)
         write_json(self.run_folder / CALIBRATION, tree)
+        return self._selection_warnings()
+
+    def _selection_warnings(self) -> list[str]:
         clips = self.job.validation or self.job.training
         warnings = self._score(self.job.dataset(clips, relations=False)).warnings
         for warning in warnings:

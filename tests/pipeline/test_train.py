@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from model.criterion import LaIARCriterion
 from pipeline import evaluate, train
 from pipeline.cache.folder import ExtractionSettings
-from pipeline.cache.listing import list_clips
+from pipeline.cache.listing import list_clips, split_held_out
 from pipeline.cache.manifest import append_manifest
+from pipeline.cache.reader import load_clip
 from pipeline.errors import StageError, UsageError
 from pipeline.runtime.files import file_sha256
 from pipeline.samples.dataset import ClipDataset
@@ -20,7 +21,7 @@ from pipeline.training.log import TrainingLog
 from pipeline.training.loop import Training
 from pipeline.training.state import save_state
 from pipeline.weights.run_folder import load_bank, load_model, read_card
-from tests.pipeline.cache_maker import SMALL, labelled_clip, put, random_cache
+from tests.pipeline.cache_maker import SMALL, forge, labelled_clip, put, random_cache
 
 TERMS = {"video", "language", "similarity", "selection", "cross_modal"}
 
@@ -248,8 +249,32 @@ def test_the_weights_are_those_of_the_best_epoch(
     assert [row["best_epoch"] for row in epochs] == [1, 2, 2, 2]
     (run / "model.safetensors").unlink()
     (run / "calibration.json").unlink()
-    with pytest.raises(UsageError, match="weights of the best epoch expected"):
+    with pytest.raises(UsageError, match="weights expected"):
         fit(cache, run, "train.epochs=4", "train.validation_fraction=0.3")
+
+
+def test_a_clip_that_validation_cannot_read_ends_the_training(tmp_path: Path) -> None:
+    cache = random_cache(tmp_path / "cache")
+    held_out = split_held_out(list_clips(cache, split="train")[0], 0.3)[1][0].video_id
+    clip = load_clip(cache / f"{held_out}.safetensors")
+    forge(cache, held_out, box_features=torch.full_like(clip.box_features, float("nan")).half())
+    with pytest.raises(StageError, match=held_out):
+        fit(cache, tmp_path / "run", "train.epochs=1", "train.validation_fraction=0.3")
+
+
+def test_a_finished_training_repeats_its_warnings_and_misses_its_files(
+    cache: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for _ in range(2):
+        assert fit(cache, run, "train.epochs=1") == 0
+        assert "WHOLE_SELECTION" in json.loads((run / "run.json").read_text())["warnings"]
+    (run / "label_bank.safetensors").unlink()
+    assert fit(cache, run, "train.epochs=1") == 0
+    assert (run / "label_bank.safetensors").is_file()
+    (run / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match="weights expected"):
+        fit(cache, run, "train.epochs=1")
 
 
 def test_a_checkpoint_of_an_earlier_version_is_resumed(cache: Path, tmp_path: Path) -> None:

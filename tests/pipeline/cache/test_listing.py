@@ -83,6 +83,25 @@ def test_an_unusable_clip_counts_for_its_own_split(tmp_path: Path) -> None:
     assert "TEST009" not in list_clips(cache, split="test")[1]
 
 
+def test_a_header_that_differs_from_the_manifest_is_unusable(tmp_path: Path) -> None:
+    cache = random_cache(tmp_path / "cache", train=2, test=2)
+    for name, old, new in (
+        ("TRAIN001", b'split\\":\\"train', b'split\\":\\"tsain'),
+        ("TEST001", b"TEST001", b"TEST009"),
+    ):
+        path = cache / f"{name}.safetensors"
+        data = path.read_bytes()
+        assert old in data
+        path.write_bytes(data.replace(old, new, 1))
+    assert list(list_clips(cache, split="train")[1]) == ["TRAIN001"]
+    assert list(list_clips(cache, split="test")[1]) == ["TEST001"]
+    # A split that is none counts as unknown.
+    rows = read_manifest(cache)
+    rows["TRAIN001"]["split"] = ["train"]
+    write_manifest(cache, rows)
+    assert "TRAIN001" in list_clips(cache, split="test")[1]
+
+
 def test_the_manifest_holds_the_split(tmp_path: Path) -> None:
     row = store_clip(tmp_path, labelled_clip(0, "test"))
     assert row["split"] == "test"
