@@ -178,7 +178,7 @@ def store_clip(folder: Path, clip: CachedClip) -> Row:
 
 
 def replace_clip(folder: Path, clip: CachedClip, row: Row) -> Row:
-    """Put a clip in the place of one that is there.
+    """Replace a cached clip.
 
     The line comes first and names both files, so that whenever the writer is killed a whole clip
     remains that the manifest knows.
@@ -186,7 +186,7 @@ def replace_clip(folder: Path, clip: CachedClip, row: Row) -> Row:
     Args:
         folder: the cache.
         clip: the same video's, with more in it.
-        row: last line of the clip that is there.
+        row: current manifest line of the clip that is replaced.
 
     Returns:
         The new line.

@@ -50,7 +50,7 @@ def load_settings(
     tree = OmegaConf.structured(schema)
     if path is not None:
         if not path.is_file():
-            raise UsageError(f"--config: a YAML file expected, {path} is none")
+            raise UsageError(f"--config: file not found: {path}")
         try:
             loaded = OmegaConf.load(path)
         except Exception as error:

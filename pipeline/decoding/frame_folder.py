@@ -35,7 +35,7 @@ class FrameFolder:
 
     Args:
         path: the folder.
-        options: of the decoder: `fps`, `tolerant` (take the frames that are there where some are
+        options: of the decoder: `fps`, `tolerant` (read the existing frames if some are
             missing), `max_pixels` and `max_frames` are read.
         sha256: of its frames (`video_sha256`).
         length_s: of the video in its dataset, seconds, or None.

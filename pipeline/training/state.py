@@ -18,7 +18,7 @@ _DAMAGE = (pickle.UnpicklingError, *_OF_PYTHON)
 
 
 def open_run_folder(run: Path, is_known: Callable[[set[str]], bool]) -> None:
-    """Create a run folder, or go on with the one that is there.
+    """Create a run folder, or continue in an existing one.
 
     Raises:
         UsageError: if `is_known` does not take the names of its files for the command's own, or

@@ -33,7 +33,7 @@ def read_detectron2_config(config: DetectionConfig) -> Any:
         raise UsageError(_HOW_TO)
     path = Path(str(config.config))
     if not path.is_file():
-        raise UsageError(f"detection.config: a YAML file of detectron2 expected, {path} is none")
+        raise UsageError(f"detection.config: file not found: {path}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own import warns of deprecations
         from detectron2.config import get_cfg

@@ -92,7 +92,7 @@ def load_bank(run: Path, card: ModelCard) -> LabelBank:
     """Read the label bank; UsageError if it is missing or does not fit the network."""
     path = run / BANK
     if not path.is_file():
-        raise UsageError(f"{path}: a label bank expected, there is none; finish the training")
+        raise UsageError(f"{path}: a label bank expected, file not found; finish the training")
     sizes = tuple(len(names) for names in card.cache.predicate_groups.values())
     try:
         bank = LabelBank(**load_file(path), group_sizes=sizes)

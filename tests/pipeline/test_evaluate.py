@@ -154,7 +154,7 @@ def test_a_checkpoint_of_another_shape_is_refused(cache: Path, tmp_path: Path, r
     for change, says in (
         ({"video_head.weight": torch.zeros(7, 16)}, r"\(5, 16\) expected, got \(7, 16\)"),
         ({"video_head.bias": torch.full((5,), float("nan"))}, "finite numbers of float32"),
-        ({"stranger": torch.zeros(1)}, "1 unexpected, the first is 'stranger'"),
+        ({"extra": torch.zeros(1)}, "1 unexpected, the first is 'extra'"),
     ):
         save_file(state | change, copy / "model.safetensors")
         with pytest.raises(UsageError, match=says):

@@ -149,7 +149,7 @@ def test_a_changed_video_is_extracted_again_and_a_damaged_clip_too(
         (["--videos", "{videos}", "relations=predicted"], "relation_predictor.weights: not set"),
         (["--videos", "{videos}", "relations=ground-truth"], "there are no annotated frames"),
         (["--videos", "{videos}", "--annotations", "{empty}"], "found none"),
-        (["--videos", "{videos}", "--config", "absent.yaml"], "a YAML file expected"),
+        (["--videos", "{videos}", "--config", "absent.yaml"], "--config: file not found"),
         (["--videos", "{videos}", "device=cuda:99x"], "device"),
         ([], "--videos"),
     ],

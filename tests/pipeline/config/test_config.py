@@ -196,7 +196,7 @@ def test_a_bad_file_is_refused_or_empty(tmp_path: Path, text: str) -> None:
         return
     with pytest.raises(UsageError, match=r"expected|unknown|not found"):
         load_config(path)
-    with pytest.raises(UsageError, match="YAML file expected"):
+    with pytest.raises(UsageError, match="config: file not found"):
         load_config(tmp_path / "absent.yaml")
 
 
