@@ -29,6 +29,8 @@ from pipeline.weights.run_folder import SETTINGS, WEIGHTS, load_model
 LOGGER = logging.getLogger("evaluate")
 METRICS_SCHEMA = "laiar.metrics/1"
 SPLITS = ("test", "train", "validation")
+#: Settings of `train` that change how fast scores are computed, and nothing else.
+_NOT_OF_TRAINING = ("train.batch_size", "train.workers", "train.threads")
 EXAMPLE = "python -m pipeline.evaluate --run runs/oracle --cache cache/oracle"
 
 
@@ -91,7 +93,10 @@ def run_config(run: Path, words: Sequence[str]) -> Config:
             "run: python -m pipeline.train --cache DIR --run DIR"
         )
     for word in words:
-        if word.startswith(("model.", "loss.", "vocabulary=")):
+        key = word.partition("=")[0]
+        if key.startswith(("model.", "loss.", "vocabulary")) or (
+            key.startswith("train.") and key not in _NOT_OF_TRAINING
+        ):
             raise UsageError(f"{word!r}: the network in {run} determines this; train another")
     return load_config(path, words)
 

@@ -14,7 +14,6 @@ from pipeline.cache.manifest import read_manifest, write_manifest
 from pipeline.cache.reader import ClipReader, load_clip
 from pipeline.config.loading import load_config
 from pipeline.config.schema import Relations
-from pipeline.datasets.ids import is_safe_id
 from pipeline.errors import ItemError, UsageError
 from pipeline.extraction.relation_prediction import PREDICTED, with_predicted
 from pipeline.runtime.command_line import (
@@ -66,7 +65,7 @@ def ls(args: Any, _words: list[str]) -> int:
             continue
         size = clip_path(args.cache, video_id).stat().st_size
         total += size
-        counts = "".join(f"{row.get(name, '-'):>8}" for name in ("frames", "boxes", "pairs"))
+        counts = "".join(f"{row.get(name, '-')!s:>8}" for name in ("frames", "boxes", "pairs"))
         split = reader.header.split or "-"
         sources = ", ".join(reader.relations) or "none"
         print(f"{video_id:24}{split:>6}{counts}{size / 1e6:9.2f}  {sources}")
@@ -108,12 +107,11 @@ def verify(args: Any, _words: list[str]) -> int:
 
 
 def prune(args: Any, _words: list[str]) -> int:
-    """Remove what no reader would take: damaged clips, strangers, what dead writers left."""
+    """Remove damaged, unlisted and leftover temporary files, and lines of missing files."""
     _, bad = list_clips(args.cache, verify=True)
     manifest = read_manifest(args.cache)
-    # A manifest written by others could name a file elsewhere.
-    doomed = [clip_path(args.cache, video_id) for video_id in bad if is_safe_id(video_id)]
-    for path in doomed:
+    doomed = [clip_path(args.cache, video_id) for video_id in bad]
+    for path in filter(Path.is_file, doomed):
         print(f"{'would remove' if args.dry_run else 'removed'} {path.name}")
     if not args.dry_run:
         for path in doomed:

@@ -8,9 +8,9 @@ spatial masks follow from the boxes and are not stored.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import save
@@ -24,6 +24,8 @@ from pipeline.cache.clip_checks import (
     check_shapes,
     check_values,
 )
+from pipeline.config.ranges import ranged
+from pipeline.config.typed_json import TypedJson, parse_json
 from pipeline.errors import FailureReason, ItemError
 from pipeline.runtime.files import write_atomically
 from relations.graph import RelationGraph
@@ -35,7 +37,7 @@ HALF_ARRAYS = ("distribution", "box_features", "union_features")
 
 
 @dataclass(frozen=True)
-class ClipHeader:
+class ClipHeader(TypedJson):
     """What is known of a cached clip besides its arrays; plain JSON, no path, no time.
 
     Attributes:
@@ -53,7 +55,13 @@ class ClipHeader:
         predictor: `PredictorFile.to_dict` of what predicted relations, where the clip holds some.
         actions: (class index, start_s, end_s) per annotated interval; None where unlabelled.
         warnings: codes such as RANDOM_WEIGHTS, DECODE_DEGRADED.
+
+    Raises:
+        ValueError: if uniform frames were taken of a source without `num_frames`, or an action has
+            a negative class.
     """
+
+    SCHEMA: ClassVar[str] = SCHEMA
 
     video_id: str
     fingerprint: str
@@ -61,7 +69,7 @@ class ClipHeader:
     detector: dict[str, Any]
     boxes: str
     feature_source: str
-    num_uniform: int | None = None
+    num_uniform: int | None = ranged(None, 1)
     predictor: dict[str, Any] | None = None
     split: str | None = None
     subject: str | None = None
@@ -69,22 +77,21 @@ class ClipHeader:
     length_s: float | None = None
     actions: tuple[tuple[int, float, float], ...] | None = None
     warnings: tuple[str, ...] = ()
-    schema: str = SCHEMA
+
+    def __post_init__(self) -> None:
+        if self.num_uniform is not None and type(self.source.get("num_frames")) is not int:
+            raise ValueError("source.num_frames: a whole number expected")
+        if any(index < 0 for index, _, _ in self.actions or ()):
+            raise ValueError("actions: classes of at least 0 expected")
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no white space."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "ClipHeader":
         """Inverse of `to_json`; ValueError if it is not such a header or of another schema."""
-        tree = json.loads(text)
-        found = tree.get("schema") if isinstance(tree, dict) else type(tree).__name__
-        if found != SCHEMA:
-            raise ValueError(f"cache header: schema {SCHEMA} expected, got {found}; extract again")
-        if tree["actions"] is not None:
-            tree["actions"] = tuple((int(c), float(s), float(e)) for c, s, e in tree["actions"])
-        return cls(**tree | {"warnings": tuple(tree["warnings"])})
+        return cls.from_dict(parse_json(text))
 
 
 @dataclass(frozen=True)

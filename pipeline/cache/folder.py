@@ -6,13 +6,15 @@ ID.safetensors    the clips
 """
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.cache.clip import CachedClip, clip_bytes
 from pipeline.cache.manifest import Row, append_row
+from pipeline.config.ranges import check_values, one_of
+from pipeline.config.schema import Backend, Boxes, DecodeConfig, FramesConfig, UnionKind
+from pipeline.config.typed_json import TypedJson, parse_json
 from pipeline.errors import UsageError
 from pipeline.runtime.files import (
     file_sha256,
@@ -24,11 +26,9 @@ from pipeline.runtime.files import (
 )
 from pipeline.runtime.writers import folder_lock
 
-FOLDER_SCHEMA = "laiar.cache/1"
-
 
 @dataclass(frozen=True)
-class ExtractionSettings:
+class ExtractionSettings(TypedJson):
     """Settings that determine what is extracted, besides the detector.
 
     Attributes:
@@ -39,27 +39,22 @@ class ExtractionSettings:
         vocabulary: its name; objects: SHA-256 of its object classes.
     """
 
-    boxes: str
-    union: str = "full"
-    backend: str = "pyav"
+    boxes: str = one_of("detected", Boxes.__members__)
+    union: str = one_of("full", UnionKind.__members__)
+    backend: str = one_of("pyav", Backend.__members__)
     fps: float | None = None
     tolerant: bool = False
     frames: int = 32
     vocabulary: str = "action_genome"
     objects: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, tree: dict[str, Any]) -> "ExtractionSettings":
-        """Inverse of `to_dict`; settings that an older version did not store have their default."""
-        return cls(**{f.name: tree[f.name] for f in fields(cls) if f.name in tree})
+    def __post_init__(self) -> None:
+        check_values(DecodeConfig, {"fps": self.fps}, "")
+        check_values(FramesConfig, {"num": self.frames}, "frames.")
 
 
 @dataclass(frozen=True)
-class CacheInfo:
+class CacheInfo(TypedJson):
     """What all clips of a cache share.
 
     Attributes:
@@ -67,7 +62,12 @@ class CacheInfo:
         detector: `ResolvedDetector.to_dict` of the detector.
         objects: O object class names; predicate_groups: group -> names.
         classes: (id, name) of the C actions; empty when no annotations were given.
+
+    Raises:
+        ValueError: if an object class or the id of an action is listed twice.
     """
+
+    SCHEMA: ClassVar[str] = "laiar.cache/1"
 
     settings: ExtractionSettings
     detector: dict[str, Any]
@@ -75,28 +75,11 @@ class CacheInfo:
     predicate_groups: dict[str, tuple[str, ...]]
     classes: tuple[tuple[str, str], ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "schema": FOLDER_SCHEMA,
-            "settings": self.settings.to_dict(),
-            "detector": self.detector,
-            "objects": list(self.objects),
-            # Pairs, not a mapping: the order of the groups numbers the predicates.
-            "predicate_groups": [[g, list(names)] for g, names in self.predicate_groups.items()],
-            "classes": [list(row) for row in self.classes],
-        }
-
-    @classmethod
-    def from_dict(cls, tree: dict[str, Any]) -> "CacheInfo":
-        """Inverse of `to_dict`."""
-        return cls(
-            ExtractionSettings.from_dict(tree["settings"]),
-            dict(tree["detector"]),
-            tuple(tree["objects"]),
-            {group: tuple(names) for group, names in tree["predicate_groups"]},
-            tuple((row[0], row[1]) for row in tree["classes"]),
-        )
+    def __post_init__(self) -> None:
+        ids = [class_id for class_id, _ in self.classes]
+        for name, names in (("objects", self.objects), ("classes", ids)):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{name}: every name once expected")
 
 
 def clip_path(folder: Path, video_id: str) -> Path:
@@ -113,7 +96,7 @@ def read_cache_info(folder: Path) -> CacheInfo:
     tree = read_cache_json(folder)
     try:
         return CacheInfo.from_dict(tree)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except ValueError as error:
         raise _not_a_cache(folder / "cache.json", error) from error
 
 
@@ -126,18 +109,18 @@ def read_cache_json(folder: Path) -> dict[str, Any]:
             "run: python -m pipeline.extract --videos DIR --cache DIR"
         )
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        if tree["schema"] != FOLDER_SCHEMA:
-            raise UsageError(
-                f"{path}: schema {FOLDER_SCHEMA} expected, got {tree['schema']}; extract again"
-            )
+        tree = parse_json(path.read_bytes())
+        if not isinstance(tree, dict):
+            raise ValueError(f"a JSON object expected, got {type(tree).__name__}")
+        if tree.get("schema") != CacheInfo.SCHEMA:
+            raise ValueError(f"got schema {str(tree.get('schema'))[:80]}")
         if tree.pop("sha256", None) != json_sha256(tree):
             raise UsageError(
                 f"{path}: what pipeline.extract wrote expected, it changed since; "
                 "restore it, or extract again into an empty folder"
             )
         return tree
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise _not_a_cache(path, error) from error
 
 
@@ -202,4 +185,4 @@ def replace_clip(folder: Path, clip: CachedClip, row: Row) -> Row:
 
 
 def _not_a_cache(path: Path, error: Exception) -> UsageError:
-    return UsageError(f"{path}: a {FOLDER_SCHEMA} file expected: {error!r}; extract again")
+    return UsageError(f"{path}: a {CacheInfo.SCHEMA} file expected: {error}; extract again")

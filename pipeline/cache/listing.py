@@ -52,8 +52,8 @@ def list_clips(
         if it is of that split, or if its split is unknown.
     """
     manifest = read_manifest(cache)
-    unlisted = {path.stem for path in cache.glob("*.safetensors")} - manifest.keys()
-    ids = sorted({*manifest, *unlisted})
+    files = [path for path in cache.glob("*.safetensors") if path.stem not in manifest]
+    ids = sorted([*manifest, *(path.stem for path in files if path.is_file())])
 
     def check(video_id: str) -> ClipEntry | ItemError:
         try:
@@ -90,7 +90,7 @@ def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> 
         ItemError: BAD_CACHE.
     """
     path = clip_path(cache, video_id)
-    if not is_safe_id(video_id) or "sha256" not in row:
+    if "sha256" not in row:
         problem = "not listed in the manifest"
     elif not path.is_file():
         problem = f"file not found: {path}"
@@ -105,7 +105,8 @@ def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> 
         if not other and header.split in _SPLITS:
             return reader
         problem = f"{path} has another {other[0] if other else 'split'} than its manifest"
-    raise ItemError(FailureReason.BAD_CACHE, f"{video_id[:128]}: {problem}; extract it again")
+    shown = video_id if is_safe_id(video_id) else repr(video_id[:128])
+    raise ItemError(FailureReason.BAD_CACHE, f"{shown}: {problem}; extract it again")
 
 
 def is_held_out(video_id: str, fraction: float) -> bool:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.datasets.ids import is_safe_id
 from pipeline.runtime.files import append_line, file_sha256, json_sha256, write_atomically
 from pipeline.runtime.writers import folder_lock, living_writers
 
@@ -57,7 +58,7 @@ def write_manifest(folder: Path, rows: dict[str, Row]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Row]:
-    """Id -> its last line; torn and damaged lines are ignored."""
+    """Id -> its last line; damaged lines and unsafe ids are ignored."""
     return Manifest(folder).rows()
 
 
@@ -86,8 +87,9 @@ class Manifest:
         for line in data.decode("utf-8", "replace").splitlines():
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 row = json.loads(line)
-                if row.pop("line") == json_sha256(row):
-                    self._rows[str(row["id"])] = row
+                # A manifest from elsewhere could name a file outside the folder.
+                if row.pop("line") == json_sha256(row) and is_safe_id(row["id"]):
+                    self._rows[row["id"]] = row
         return self._rows
 
 

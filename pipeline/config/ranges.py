@@ -1,7 +1,7 @@
 """Ranges of settings, declared with the field they belong to, and the check of all of them."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import field, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -52,8 +52,6 @@ def one_of(default: Value, choices: Collection[Any]) -> Value:
 def check_ranges(settings: Any, prefix: str = "") -> None:
     """Check every field of a dataclass, and of the dataclasses in it, against its range.
 
-    None is in every range. NaN is refused everywhere, also where no range is declared.
-
     Args:
         settings: instance of a dataclass.
         prefix: precedes names of fields in the message, such as `train.`.
@@ -61,8 +59,26 @@ def check_ranges(settings: Any, prefix: str = "") -> None:
     Raises:
         UsageError: for the first value out of its range.
     """
-    for item in fields(settings):
-        name, value = f"{prefix}{item.name}", getattr(settings, item.name)
+    check_values(type(settings), vars(settings), prefix)
+
+
+def check_values(kind: Any, values: Mapping[str, Any], prefix: str = "") -> None:
+    """Check values against the ranges of the fields of a dataclass that have their names.
+
+    None is in every range. NaN is refused everywhere, also where no range is declared.
+
+    Args:
+        kind: dataclass that declares the ranges.
+        values: name -> value; names that are no field of `kind` are not checked.
+        prefix: precedes names in the message.
+
+    Raises:
+        UsageError: for the first value out of its range.
+    """
+    for item in fields(kind):
+        if item.name not in values:
+            continue
+        name, value = f"{prefix}{item.name}", values[item.name]
         if is_dataclass(value):
             check_ranges(value, f"{name}.")
         accepts, says = item.metadata.get("accepts"), item.metadata.get("says", "a number")

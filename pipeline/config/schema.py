@@ -68,7 +68,7 @@ class FramesConfig:
     """Which frames of a video are taken."""
 
     #: Uniform frames with detected boxes; annotated frames are always added.
-    num: int = ranged(32, 1)
+    num: int = ranged(32, 1, 100_000)
 
 
 @dataclass
@@ -173,7 +173,8 @@ class TrainConfig:
     workers: int = ranged(0, 0)
     #: Threads that compute on a CPU; None chooses by the network's width.
     threads: int | None = ranged(None, 1, 1024)
-    seed: int = 0
+    #: Every epoch draws from a seed that follows from this one and fits 64 bits.
+    seed: int = ranged(0, 0, 2**32 - 1)
     #: Also write TensorBoard files (needs the package tensorboard).
     tensorboard: bool = False
 

@@ -1,8 +1,9 @@
 """Cached clips as samples for the network."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -162,23 +163,42 @@ def batches(
     data: ClipDataset, batch_size: int, *, workers: int = 0, order_seed: int | None = None
 ) -> Iterator[SampleBatch]:
     """The samples in batches; shuffled by (order_seed, epoch), or in order."""
-    order = list(range(len(data)))
-    if order_seed is not None:
-        generator = torch.Generator().manual_seed(order_seed * 100_003 + data.epoch)
-        order = torch.randperm(len(data), generator=generator).tolist()
-    loader = DataLoader(
+    draw = None if order_seed is None else (order_seed, data.epoch)
+    return iter(epoch_loader(data, batch_size, collate_samples, workers=workers, draw=draw))
+
+
+def epoch_loader(
+    data: Dataset[Any],
+    batch_size: int,
+    collate: Callable[[list[Any]], Any],
+    *,
+    workers: int = 0,
+    draw: tuple[int, int] | None = None,
+) -> DataLoader[Any]:
+    """Build the loader of one epoch.
+
+    Args:
+        data: dataset with a length.
+        batch_size: samples per batch.
+        collate: joins samples into a batch.
+        workers: processes that read; 0 reads in the main one.
+        draw: (seed, epoch) that shuffle the samples; None keeps their order.
+    """
+    order = list(range(len(data)))  # type: ignore[arg-type]
+    if draw is not None:
+        generator = torch.Generator().manual_seed(draw[0] * 100_003 + draw[1])
+        order = torch.randperm(len(order), generator=generator).tolist()
+    return DataLoader(
         data,
         batch_size=batch_size,
         sampler=order,
         num_workers=workers,
-        collate_fn=collate_samples,
-        pin_memory=False,
+        collate_fn=collate,
         # The loader draws a base seed on every epoch; it must not come from the global generator,
         # whose state the dropout of a resumed training continues.
         generator=torch.Generator().manual_seed(0),
         multiprocessing_context="spawn" if workers else None,
     )
-    yield from loader
 
 
 def class_labels(header: ClipHeader, num_classes: int) -> Tensor:

@@ -90,8 +90,8 @@ def check_vocabulary(name: str, info: CacheInfo, cache: object) -> None:
     groups = [list(v.predicate_groups.items()) for v in (vocabulary, info)]
     if vocabulary.objects != info.objects or groups[0] != groups[1]:
         raise UsageError(
-            f"--cache: the vocabulary {name!r} expected, {cache} was made with "
-            f"{info.settings.vocabulary!r} or another version of it; extract again"
+            f"--cache: object classes and predicates of the vocabulary {name!r} expected, {cache} "
+            f"holds others (made with vocabulary={info.settings.vocabulary}); extract again"
         )
 
 
@@ -221,6 +221,7 @@ def open_run(run: Path, job: TrainingJob, config: Config) -> None:
         run.mkdir(parents=True, exist_ok=True)
         if not (run / STATE_FILE).is_file():
             write_card(run, job.card)
+        if not (run / STATE_FILE).is_file() or not (run / SETTINGS).is_file():
             text = OmegaConf.to_yaml(OmegaConf.create(config_as_dict(config)))
             write_atomically(run / SETTINGS, text.encode())
         sweep_temporary_files(run)

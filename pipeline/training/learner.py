@@ -1,11 +1,12 @@
-"""The loop that fits LaIAR to samples, and the state it can be taken up again from."""
+"""The training step of LaIAR, and its resumable checkpoint."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from model.criterion import LaIARCriterion
 from model.laiar import LaIAR
@@ -13,8 +14,9 @@ from pipeline.config.schema import Amp, TrainConfig
 from pipeline.errors import StageError
 from pipeline.samples.dataset import SampleBatch
 from pipeline.training.optimizer import build_optimizer, learning_rate_factor
-from pipeline.training.state import restore_state, save_state
+from pipeline.training.state import read_count, restore_state, save_state
 from pipeline.weights.loading import load_state
+from pipeline.weights.run_folder import read_weights
 
 STATE_SCHEMA = "laiar.state/1"
 
@@ -27,24 +29,14 @@ class TrainingProgress:
         epoch, step: finished ones.
         best_epoch: epoch with the highest mAP on the validation split, 0 before the first.
         best_map: that mAP; None where it is not known.
+        best: weights of that epoch, on the CPU; those before training if there is none.
     """
 
     epoch: int = 0
     step: int = 0
     best_epoch: int = 0
     best_map: float | None = None
-
-    def end_epoch(self, validation_map: float | None) -> bool:
-        """Count an epoch; returns whether it is the best so far.
-
-        Without a validation mAP every epoch counts as the best.
-        """
-        self.epoch += 1
-        best = self.best_map
-        is_best = validation_map is None or best is None or validation_map > best
-        if is_best:
-            self.best_epoch, self.best_map = self.epoch, validation_map
-        return is_best
+    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Learner:
@@ -63,8 +55,8 @@ class Learner:
         self.optimizer = build_optimizer(
             model, settings.lr, settings.weight_decay, selector_lr=settings.selector_lr
         )
-        self.total_steps = settings.epochs * steps_per_epoch
-        self.progress = TrainingProgress()
+        self.steps_per_epoch, self.total_steps = steps_per_epoch, settings.epochs * steps_per_epoch
+        self.progress = TrainingProgress(best=_copy_weights(model))
         self._autocast = picks_bf16(settings.amp, device)
 
     def step(self, batch: SampleBatch) -> dict[str, Any]:
@@ -111,6 +103,18 @@ class Learner:
             "tokens": float(tokens.mask.sum()) / len(tokens),
         }
 
+    def end_epoch(self, validation_map: float | None) -> None:
+        """Count an epoch, and keep its weights if its mAP is the highest so far.
+
+        Without a validation mAP every epoch counts as the best.
+        """
+        progress = self.progress
+        progress.epoch += 1
+        highest = progress.best_map
+        if validation_map is None or highest is None or validation_map > highest:
+            progress.best_epoch, progress.best_map = progress.epoch, validation_map
+            progress.best = _copy_weights(self.model)
+
     def save(self, run: Path, fingerprint: str) -> None:
         """Write the resumable checkpoint `state.pt`."""
         tree = vars(self.progress) | {
@@ -121,15 +125,28 @@ class Learner:
 
     def load(self, run: Path, fingerprint: str) -> None:
         """Resume; UsageError if the checkpoint is damaged or of another training."""
-        restore_state(run, STATE_SCHEMA, fingerprint, self._restore, self.device)
 
-    def _restore(self, tree: dict[str, Any]) -> None:
-        load_state(self.model, tree["model"])
-        self.optimizer.load_state_dict(tree["optimizer"])
-        # Checkpoints of earlier versions do not hold the best epoch.
-        best = None if tree.get("best_map") is None else float(tree["best_map"])
-        numbers = int(tree["epoch"]), int(tree["step"]), int(tree.get("best_epoch", 0))
-        self.progress = TrainingProgress(*numbers, best)
+        def restore(tree: dict[str, Any]) -> None:
+            # Earlier versions stored neither the best epoch nor its weights.
+            tree = {"best_epoch": 0, "best_map": None} | tree
+            epoch = read_count(tree, "epoch", self.settings.epochs)
+            step, best_map = read_count(tree, "step", self.total_steps), tree["best_map"]
+            if step != epoch * self.steps_per_epoch:
+                raise ValueError(f"step: {epoch * self.steps_per_epoch} expected, got {step}")
+            if best_map is not None and not (isinstance(best_map, float) and 0 <= best_map <= 1):
+                raise ValueError(f"best_map: 0 to 1 expected, got {best_map!r}")
+            best = tree["best"] if "best" in tree else read_weights(run)
+            load_state(self.model, best)  # refuses weights of another network
+            load_state(self.model, tree["model"])
+            self.optimizer.load_state_dict(tree["optimizer"])
+            best_epoch = read_count(tree, "best_epoch", epoch)
+            self.progress = TrainingProgress(epoch, step, best_epoch, best_map, best)
+
+        restore_state(run, STATE_SCHEMA, fingerprint, restore, self.device)
+
+
+def _copy_weights(model: LaIAR) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 
 def picks_bf16(amp: Amp, device: torch.device) -> bool:

@@ -21,14 +21,8 @@ from pipeline.training.job import TrainingJob
 from pipeline.training.learner import Learner
 from pipeline.training.log import TrainingLog
 from pipeline.training.state import STATE_FILE
-from pipeline.weights.run_folder import (
-    BANK,
-    CALIBRATION,
-    load_model,
-    load_weights,
-    save_bank,
-    save_weights,
-)
+from pipeline.weights.loading import load_state
+from pipeline.weights.run_folder import BANK, CALIBRATION, save_bank, save_weights
 
 LOGGER = logging.getLogger("train")
 
@@ -60,16 +54,14 @@ class Training:
         """
         learner, run, epochs = self.learner, self.run_folder, self.settings.epochs
         if (run / STATE_FILE).is_file():
-            load_model(run, "cpu")  # before epochs are spent: the best weights must be readable
             learner.load(run, self.job.fingerprint)  # restores the random state as well
             done = learner.progress.epoch
             if done == epochs and all((run / name).is_file() for name in (BANK, CALIBRATION)):
-                load_weights(run, learner.model)
+                self._use_best()
                 print(f"nothing to do: {run} has its {epochs} epochs")
                 return self._selection_warnings()
             LOGGER.info("resuming after epoch %d of %d", done, epochs)
         else:
-            save_weights(run, learner.model)
             learner.save(run, self.job.fingerprint)
         log = TrainingLog(run, tensorboard=self.settings.tensorboard)
         log.rewind(learner.progress.step, learner.progress.epoch)
@@ -97,10 +89,9 @@ class Training:
                 bar.update(len(batch.video_ids))
                 bar.set_postfix(loss=f"{row['loss']:.4f}", kept=f"{row['kept']:.1f}")
         value = self._validate()
-        # The best weights and the log come before the checkpoint: a training that is killed in
-        # between repeats the epoch, and writes both again.
-        if learner.progress.end_epoch(value):
-            save_weights(self.run_folder, learner.model)
+        learner.end_epoch(value)
+        if learner.progress.best_epoch == learner.progress.epoch:
+            save_weights(self.run_folder, learner.progress.best)
         summary: dict[str, Any] = {
             "epoch": epoch + 1,
             "step": learner.progress.step,
@@ -110,6 +101,8 @@ class Training:
             "best_epoch": learner.progress.best_epoch,
             "seconds": round(time.time() - start, 3),
         }
+        # Before the checkpoint: a training that is killed in between repeats the epoch, and drops
+        # this line.
         log.add("epoch", **summary)
         learner.save(self.run_folder, self.job.fingerprint)
         return summary
@@ -127,7 +120,7 @@ class Training:
 
     def _finish(self) -> list[str]:
         model, cache = self.learner.model, self.job.card.cache
-        load_weights(self.run_folder, model)
+        self._use_best()
         data, num = self.job.dataset(self.job.training), len(cache.objects)
         bank = build_bank(model, data, self.device, num_objects=num, **self.sizes)
         save_bank(self.run_folder, bank)
@@ -136,6 +129,11 @@ class Training:
         tree = calibrate(model, bank, named, self.device, groups=groups, **self.sizes)
         write_json(self.run_folder / CALIBRATION, tree)
         return self._selection_warnings()
+
+    def _use_best(self) -> None:
+        """Load the weights of the best epoch, and write them where they are not on disk."""
+        load_state(self.learner.model, self.learner.progress.best)
+        save_weights(self.run_folder, self.learner.progress.best)
 
     def _selection_warnings(self) -> list[str]:
         clips = self.job.validation or self.job.training

@@ -53,6 +53,14 @@ def save_state(
     write_atomically(run / STATE_FILE, buffer.getvalue())
 
 
+def read_count(tree: dict[str, Any], name: str, most: int) -> int:
+    """Return a count that a checkpoint holds; ValueError unless it is an int from 0 to `most`."""
+    value = tree[name]
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{name}: 0 to {most} expected, got {value!r}")
+    return value
+
+
 def restore_state(
     run: Path,
     schema: str,

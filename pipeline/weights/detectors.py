@@ -11,7 +11,9 @@ from detection.build import NetworkSize, build_detector, seed_weights
 from detection.detector import Detector
 from detection.fast import make_fast
 from detection.presets import PRESETS
+from pipeline.config.ranges import check_values
 from pipeline.config.schema import DetectionConfig, DetectorBackend, Mode
+from pipeline.config.typed_json import TypedJson
 from pipeline.errors import UsageError
 from pipeline.runtime.files import file_sha256
 from pipeline.weights.cards import checked_sha256, read_tensors
@@ -30,7 +32,7 @@ _HOW_TO = (
 
 
 @dataclass(frozen=True)
-class NetworkSettings:
+class NetworkSettings(TypedJson):
     """What a detector of ours is and how it computes, with every setting decided.
 
     Attributes:
@@ -43,7 +45,8 @@ class NetworkSettings:
         score_threshold, nms_threshold: see `detection.presets.Selection`.
 
     Raises:
-        ValueError: if the preset or a size of the network is not available.
+        ValueError: if a size of the network is not available.
+        UsageError: if another setting is out of its range (`DetectionConfig`).
     """
 
     preset: str
@@ -52,7 +55,7 @@ class NetworkSettings:
     fpn_channels: int
     head_width: int
     anchor_scale: float
-    mode: str
+    mode: Mode
     compile: bool
     short_side: int
     proposals: int
@@ -61,8 +64,7 @@ class NetworkSettings:
     max_boxes: int
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ValueError(f"preset in {sorted(PRESETS)} expected, got {self.preset!r}")
+        check_values(DetectionConfig, vars(self))
         _ = self.size
 
     @property
@@ -118,8 +120,6 @@ class ResolvedDetector:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that determines the numbers, as JSON."""
-        if isinstance(self.settings, NetworkSettings):
-            return {"weights": self.weights, **asdict(self.settings)}
         return {"weights": self.weights, **self.settings.to_dict()}
 
     def load(self, classes: Sequence[str], device: torch.device | str) -> Detector:
@@ -149,8 +149,8 @@ class ResolvedDetector:
             except ValueError as error:
                 raise UsageError(f"{SETTING}: {self.path}: {error}") from error
         detector.eval().requires_grad_(False).to(device)
-        if settings.mode != Mode.exact.value:
-            dtype = torch.bfloat16 if settings.mode == Mode.fast.value else torch.float32
+        if settings.mode is not Mode.exact:
+            dtype = torch.bfloat16 if settings.mode is Mode.fast else torch.float32
             make_fast(detector, dtype=dtype, compile_trunk=settings.compile)
         return detector
 
@@ -204,7 +204,6 @@ def resolve_network(config: DetectionConfig) -> NetworkSettings:
         "max_boxes": preset.selection.max_boxes,
     }
     given |= {name: value for name, value in defaults.items() if given[name] is None}
-    given["mode"] = given["mode"].value
     return NetworkSettings(**{f.name: given[f.name] for f in fields(NetworkSettings)})
 
 
@@ -221,17 +220,21 @@ def find_described_detector(
         UsageError: if the files are missing or those of another detector, or the description is
             damaged.
     """
-    known: dict[str, Any] = {"mode": Mode.exact.value, "compile": False, **described}
-    wanted = str(known.pop("weights", None))
+    known = {"mode": Mode.exact.name, "compile": False, **described}
+    wanted = known.pop("weights", None)
+    settings: NetworkSettings | Detectron2Settings
     try:
+        if not isinstance(wanted, str):
+            raise ValueError("weights: text expected")
         if known.get("backend") == DetectorBackend.detectron2.value:
-            settings: NetworkSettings | Detectron2Settings
-            settings = Detectron2Settings.find(str(known["config_sha256"]), given)
+            settings = Detectron2Settings.find(str(known.get("config_sha256")), given)
             suffixes: tuple[str, ...] = (".pkl", ".pth")
         else:
-            settings, suffixes = NetworkSettings(**known), (".safetensors",)
-    except (TypeError, ValueError, KeyError) as error:
-        raise UsageError(f"description of the network's detector damaged: {error!r}") from error
+            settings, suffixes = NetworkSettings.from_dict(known), (".safetensors",)
+    except ValueError as error:
+        raise UsageError(
+            f"model.json: cache.detector: {error}; restore the file, or train again"
+        ) from error
     if wanted.startswith(f"{RANDOM}:") and given.weights in (None, RANDOM):
         return ResolvedDetector(wanted, None, settings)
     if given.weights in (None, RANDOM):

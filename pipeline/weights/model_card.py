@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 from model.build import build_laiar
 from model.laiar import LaIAR
 from model.settings import LaIARSettings
-from pipeline.cache.folder import FOLDER_SCHEMA, CacheInfo
-from pipeline.config.schema import UnionKind
+from pipeline.cache.folder import CacheInfo
+from pipeline.config.ranges import check_values
+from pipeline.config.schema import TrainConfig
 from pipeline.weights.cards import Card
 from relations.settings import MAX_LAYERS, MAX_SIZE
 
@@ -23,6 +24,10 @@ class ModelCard(Card):
         box_features: F; union_channels: Cu.
         multi_label: several actions per video.
         training: seed, epochs, number of videos, versions of packages.
+
+    Raises:
+        ValueError: if a size is too large, or the seed is no number.
+        UsageError: if the seed or the validation fraction is out of its range.
     """
 
     SCHEMA: ClassVar[str] = "laiar.model/1"
@@ -35,26 +40,16 @@ class ModelCard(Card):
     multi_label: bool = True
     training: dict[str, Any] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the card as JSON."""
-        return super().to_dict() | {"cache": self.cache.to_dict()}
-
-    @classmethod
-    def from_dict(cls, tree: Any) -> "ModelCard":
-        """Make a card from JSON; see `Card.from_dict`. ValueError for sizes that are too large."""
-        card = super().from_dict(tree)
-        if tree["cache"].get("schema") != FOLDER_SCHEMA:
-            raise ValueError(f"cache.schema: {FOLDER_SCHEMA} expected")
-        if card.cache.settings.union not in UnionKind.__members__:
-            raise ValueError(f"cache.settings.union: {' or '.join(UnionKind.__members__)} expected")
-        for name, value in (vars(card) | vars(card.settings)).items():
+    def __post_init__(self) -> None:
+        for name, value in (vars(self) | vars(self.settings)).items():
             high = MAX_LAYERS if name == "layers" else MAX_SIZE
             if isinstance(value, int | float) and value > high:
                 raise ValueError(f"{name}: at most {high} expected, got {value}")
+        chosen = {name: self.training.get(name, 0) for name in ("seed", "validation_fraction")}
         for name, kind in {"seed": int, "validation_fraction": int | float}.items():
-            if not isinstance(card.training.get(name, 0), kind):
-                raise ValueError(f"training.{name}: a number expected")
-        return card
+            if not isinstance(chosen[name], kind) or isinstance(chosen[name], bool):
+                raise ValueError(f"training.{name}: a number expected, got {chosen[name]!r}")
+        check_values(TrainConfig, chosen, "training.")
 
     def build(self) -> LaIAR:
         """Build the network, without weights."""

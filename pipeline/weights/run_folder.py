@@ -8,19 +8,20 @@ config.yaml              the resolved configuration
 log.jsonl                a line per step and per epoch
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor
 
 from model.label_bank import LabelBank
 from model.laiar import LaIAR
 from pipeline.errors import UsageError
 from pipeline.runtime.files import write_atomically, write_json
 from pipeline.weights.cards import read_json
-from pipeline.weights.loading import build_with_weights, load_state
+from pipeline.weights.loading import build_with_weights
 from pipeline.weights.model_card import ModelCard
 
 CARD, WEIGHTS, BANK = "model.json", "model.safetensors", "label_bank.safetensors"
@@ -46,10 +47,25 @@ def read_card(run: Path) -> ModelCard:
         raise UsageError(f"{path}: {error}") from error
 
 
-def save_weights(run: Path, model: nn.Module) -> None:
-    """Write `model.safetensors`."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write_atomically(run / WEIGHTS, save(state))
+def save_weights(run: Path, state: Mapping[str, Tensor]) -> None:
+    """Write `model.safetensors`, unless it holds the same bytes."""
+    data = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
+    path = run / WEIGHTS
+    if not path.is_file() or path.read_bytes() != data:
+        write_atomically(path, data)
+
+
+def read_weights(run: Path) -> dict[str, Tensor]:
+    """Read `model.safetensors`; UsageError if it is missing or damaged."""
+    path = run / WEIGHTS
+    if not path.is_file():
+        raise UsageError(
+            f"{path}: weights expected, there are none; the training has not finished an epoch"
+        )
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def load_model(run: Path, device: torch.device | str) -> tuple[LaIAR, ModelCard]:
@@ -59,27 +75,12 @@ def load_model(run: Path, device: torch.device | str) -> tuple[LaIAR, ModelCard]
         UsageError: if there is none, or its weights are of another shape or not finite.
     """
     card = read_card(run)
-    path = run / WEIGHTS
-    if not path.is_file():
-        raise UsageError(
-            f"{path}: weights expected, there are none; the training has not finished an epoch"
-        )
+    state = read_weights(run)
     try:
-        model = build_with_weights(card.build, load_file(path))
-    except (ValueError, RuntimeError, OSError, SafetensorError) as error:
-        raise UsageError(f"{path}: {error}") from error
+        model = build_with_weights(card.build, state)
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(f"{run / WEIGHTS}: {error}") from error
     return model.eval().requires_grad_(False).to(device), card
-
-
-def load_weights(run: Path, model: nn.Module) -> None:
-    """Load `model.safetensors` into a network; UsageError if it is missing or does not fit."""
-    path = run / WEIGHTS
-    try:
-        load_state(model, load_file(path))
-    except (ValueError, OSError, SafetensorError) as error:
-        raise UsageError(
-            f"{path}: weights of the best epoch expected: {error}; train again"
-        ) from error
 
 
 def save_bank(run: Path, bank: LabelBank) -> None:

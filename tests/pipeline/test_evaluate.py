@@ -126,6 +126,16 @@ def test_a_selection_of_nothing_or_everything_is_reported(cache: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
+    "word", ["train.validation_fraction=0.9", "train.seed=3", "loss.selection=1"]
+)
+def test_settings_that_the_training_decided_are_refused(
+    cache: Path, run: Path, tmp_path: Path, word: str
+) -> None:
+    with pytest.raises(UsageError, match=f"'{word}': the network in .* determines this"):
+        judge(run, cache, "--out", str(tmp_path), word)
+
+
+@pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"detector": {"weights": "random:1", "preset": "action-genome"}}, "random:0 against"),

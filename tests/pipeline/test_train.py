@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fit(cache: Path, run: Path, *words: str) -> int:
     config = ["--config", "configs/charades_oracle.yaml"]
     return train.main([*config, "--cache", str(cache), "--run", str(run), *SMALL, *words])
+
+
+@pytest.fixture(scope="module")
+def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("finished") / "run"
+    assert fit(cache, run, "train.epochs=2") == 0
+    return run
 
 
 def log_rows(run: Path) -> list[dict]:
@@ -247,10 +255,13 @@ def test_the_weights_are_those_of_the_best_epoch(
     assert (last["epoch"], last["best_epoch"], last["best_map"]) == (4, 2, 0.9)
     epochs = [row for row in log_rows(run) if row["kind"] == "epoch"]
     assert [row["best_epoch"] for row in epochs] == [1, 2, 2, 2]
+    # The checkpoint holds the best weights as well.
     (run / "model.safetensors").unlink()
+    (run / "model.safetensors").write_bytes(b"damaged")
     (run / "calibration.json").unlink()
-    with pytest.raises(UsageError, match="weights expected"):
-        fit(cache, run, "train.epochs=4", "train.validation_fraction=0.3")
+    assert fit(cache, run, "train.epochs=4", "train.validation_fraction=0.3") == 0
+    again = load_file(run / "model.safetensors")
+    assert all(torch.equal(best[name], again[name]) for name in best)
 
 
 def test_a_clip_that_validation_cannot_read_ends_the_training(tmp_path: Path) -> None:
@@ -269,23 +280,43 @@ def test_a_finished_training_repeats_its_warnings_and_misses_its_files(
     for _ in range(2):
         assert fit(cache, run, "train.epochs=1") == 0
         assert "WHOLE_SELECTION" in json.loads((run / "run.json").read_text())["warnings"]
-    (run / "label_bank.safetensors").unlink()
-    assert fit(cache, run, "train.epochs=1") == 0
-    assert (run / "label_bank.safetensors").is_file()
-    (run / "model.safetensors").unlink()
-    with pytest.raises(UsageError, match="weights expected"):
-        fit(cache, run, "train.epochs=1")
+    for name in ("label_bank.safetensors", "model.safetensors", "config.yaml"):
+        before = (run / name).read_bytes()
+        (run / name).unlink()
+        assert fit(cache, run, "train.epochs=1") == 0
+        assert (run / name).read_bytes() == before
 
 
 def test_a_checkpoint_of_an_earlier_version_is_resumed(cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert fit(cache, run, "train.epochs=2") == 0
     tree = torch.load(run / "state.pt")
-    for name in ("best_epoch", "best_map"):
+    for name in ("best_epoch", "best_map", "best"):
         del tree[name]
     torch.save(tree | {"epoch": 1, "step": tree["step"] // 2}, run / "state.pt")
     assert fit(cache, run, "train.epochs=2") == 0
     assert torch.load(run / "state.pt")["best_epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"epoch": -5}, "epoch: 0 to 2 expected, got -5"),
+        ({"epoch": 99}, "epoch: 0 to 2 expected, got 99"),
+        ({"epoch": 1.5}, "epoch: 0 to 2 expected, got 1.5"),
+        ({"step": 1}, "step: 4 expected, got 1"),
+        ({"best_epoch": 3}, "best_epoch: 0 to 2 expected, got 3"),
+        ({"best_map": 99.0}, "best_map: 0 to 1 expected, got 99.0"),
+        ({"best": {}}, "missing, the first is"),
+    ],
+)
+def test_an_odd_checkpoint_is_refused(
+    finished: Path, cache: Path, tmp_path: Path, change: dict, says: str
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    torch.save(torch.load(run / "state.pt") | change, run / "state.pt")
+    with pytest.raises(UsageError, match=rf"state\.pt: .*{says}"):
+        fit(cache, run, "train.epochs=2")
 
 
 def test_validation_gives_the_map_of_evaluate(tmp_path: Path) -> None:

@@ -64,6 +64,32 @@ def test_one_changed_bit_is_found_and_pruned_and_made_again(
     assert path.read_bytes() == (world.cache / path.name).read_bytes()
 
 
+def test_odd_manifest_lines_and_folders_do_no_harm(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = sorted(read_manifest(copied))[0]
+    append_manifest(copied, read_manifest(copied)[first] | {"frames": None, "boxes": [1]})
+    append_manifest(copied, {"id": "../outside", "sha256": "0"})
+    append_manifest(copied, {"id": "GONE", "sha256": "0", "bytes": 1})
+    (copied / "FOLDER.safetensors").mkdir()
+    (copied / "a\x1b[31m.safetensors").write_bytes(b"control characters")
+    (tmp_path / "outside.safetensors").write_bytes(b"mine")
+    assert cache.main(["ls", str(copied)]) == 0
+    out = capsys.readouterr().out
+    assert "12 clips" in out
+    assert "outside" not in out
+    assert cache.main(["verify", str(copied)]) == 1
+    out = capsys.readouterr().out
+    assert "13 clips, 2 bad" in out
+    assert "\x1b" not in out
+    assert cache.main(["prune", str(copied)]) == 0
+    out = capsys.readouterr().out
+    assert "removed GONE" not in out
+    assert (copied / "FOLDER.safetensors").is_dir()
+    assert (tmp_path / "outside.safetensors").read_bytes() == b"mine"
+    assert cache.main(["verify", str(copied)]) == 0
+
+
 def test_predicted_relations_are_added_without_videos(
     world: World, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -123,7 +123,11 @@ def test_a_training_that_ends_between_its_files_loses_no_line(
     ("change", "message"),
     [
         ({"schema": "laiar.state/1"}, "the state of another command .* give another --run"),
-        ({"progress": {"epoch": 3, "step": 9, "best": {}}}, "missing, the first is .*; delete"),
+        (
+            {"progress": {"epoch": 3, "step": 3, "best_epoch": 1}},
+            "missing, the first is .*; delete",
+        ),
+        ({"progress": {"epoch": -1, "step": 3, "best_epoch": 0}}, "epoch: 0 to .*, got -1"),
     ],
 )
 def test_states_that_cannot_be_taken_up_are_refused(

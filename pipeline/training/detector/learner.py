@@ -20,7 +20,7 @@ from pipeline.runtime.files import json_int
 from pipeline.training.detector.batches import ImageBatch
 from pipeline.training.detector.settings import Optimizer, Schedule, TrainingConfig
 from pipeline.training.optimizer import autocast, build_scaler, descend
-from pipeline.training.state import restore_state, save_state
+from pipeline.training.state import read_count, restore_state, save_state
 
 STATE_SCHEMA = "laiar.detector-state/1"
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -138,7 +138,7 @@ class DetectorLearner:
         self.detector.load_state_dict(tree["model"])
         self.optimizer.load_state_dict(tree["optimizer"])
         self.scaler.load_state_dict(tree["scaler"])
-        self.step_number = int(tree["step"])
+        self.step_number = read_count(tree, "step", self.total_steps)
 
 
 def freeze(detector: Detector, settings: TrainingConfig) -> list[nn.Module]:

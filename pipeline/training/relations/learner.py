@@ -1,4 +1,4 @@
-"""The step of a relation predictor's training, and the state it is taken up again from."""
+"""The training step of a relation predictor, and its resumable checkpoint."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from pipeline.training.optimizer import autocast, build_scaler, descend, learning_rate_factor
 from pipeline.training.relations.samples import RelationSample
 from pipeline.training.relations.settings import MultiLabel, Schedule, TrainingConfig
-from pipeline.training.state import restore_state, save_state
+from pipeline.training.state import read_count, restore_state, save_state
 from pipeline.weights.loading import load_state
 from relations.loss import MultiLabelLoss, loss_objects, relation_losses
 from relations.sttran import STTran
@@ -126,6 +126,9 @@ class RelationLearner:
 
     def _restore(self, tree: dict[str, Any]) -> None:
         progress = RelationProgress(**tree["progress"])
+        epoch = read_count(tree["progress"], "epoch", self.settings.epochs)
+        read_count(tree["progress"], "step", self.total_steps)
+        read_count(tree["progress"], "best_epoch", epoch)
         if progress.epoch:  # what is wrong with the best weights must not show at the end
             load_state(self.model, progress.best)
         load_state(self.model, tree["model"])

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from pipeline.cache.clip import CachedClip
 from pipeline.cache.listing import ClipEntry
 from pipeline.cache.reader import ClipReader
 from pipeline.errors import ItemError, StageError
 from pipeline.extraction.relation_prediction import clip_pairs
-from pipeline.samples.dataset import check_finite
+from pipeline.samples.dataset import check_finite, epoch_loader
 from relations.pair_batch import PairBatch, join_pairs
 
 GROUND_TRUTH = "ground-truth"
@@ -100,19 +100,8 @@ def epoch_batches(
     Raises:
         StageError: if a clip cannot be read.
     """
-    generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
-    order = torch.randperm(len(data), generator=generator).tolist()
-    loader = DataLoader(
-        data,
-        batch_size=batch_size,
-        sampler=order,
-        num_workers=workers,
-        collate_fn=_join_whole,
-        # The loader draws a base seed; it must not come from the generator that dropout uses.
-        generator=torch.Generator().manual_seed(0),
-        multiprocessing_context="spawn" if workers else None,
-    )
-    for batch in loader:
+    draw = (seed, epoch)
+    for batch in epoch_loader(data, batch_size, _join_whole, workers=workers, draw=draw):
         if isinstance(batch, ItemError):
             raise StageError(str(batch)) from batch
         yield batch

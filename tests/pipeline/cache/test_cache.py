@@ -15,7 +15,7 @@ from pipeline.cache.reader import ClipReader, load_clip
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extraction.job import check_cache
 from pipeline.runtime.files import file_sha256, json_sha256
-from tests.pipeline.cache_maker import forge, put
+from tests.pipeline.cache_maker import cache_info, forge, put
 from tests.pipeline.clips import random_clip
 
 
@@ -165,6 +165,36 @@ def test_the_order_of_predicate_groups_survives(tmp_path: Path) -> None:
     write_cache_info(tmp_path, info)
     assert read_cache_info(tmp_path) == info
     assert list(read_cache_info(tmp_path).predicate_groups) == ["spatial", "attention"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"settings": {"union": []}}, "union: str expected, got list"),
+        ({"settings": {"union": "nope"}}, "union: one of full, conv256, none expected"),
+        ({"settings": {"frames": "x"}}, "frames: int expected, got str"),
+        ({"settings": {"fps": -1}}, "fps: 0.01 to 1000000 expected"),
+        ({"settings": {"teapot": 1}}, r"settings\.teapot: no such field"),
+        ({"classes": [["a", "b"], ["a", "c"]]}, "classes: every name once expected"),
+        ({"classes": [["a"]]}, "classes: 2 items expected, got 1"),
+        ({"objects": None}, "objects: tuple expected"),
+        ({"schema": "laiar.cache/0"}, "laiar.cache/1 file expected: got schema laiar.cache/0"),
+    ],
+)
+def test_an_odd_description_of_a_cache_is_refused(tmp_path: Path, change: dict, says: str) -> None:
+    write_cache_info(tmp_path, cache_info())
+    tree = json.loads((tmp_path / "cache.json").read_text()) | change
+    del tree["sha256"]
+    (tmp_path / "cache.json").write_text(json.dumps(tree | {"sha256": json_sha256(tree)}))
+    with pytest.raises(UsageError, match=rf"cache\.json: .*{says}"):
+        read_cache_info(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", "[" * 100_000, "\xff"])
+def test_a_text_that_describes_no_cache_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cache.json").write_text(text, encoding="latin-1")
+    with pytest.raises(UsageError, match=r"cache\.json: a laiar\.cache/1 file expected"):
+        read_cache_info(tmp_path)
 
 
 def test_settings_that_an_earlier_version_did_not_store_have_their_default(tmp_path: Path) -> None:

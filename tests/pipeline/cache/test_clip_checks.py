@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,30 @@ def test_relations_of_other_pairs_are_a_bad_cache(tmp_path: Path) -> None:
         ClipReader(path).has_relations("ground-truth")
     with pytest.raises(ItemError, match="predicted"):
         ClipReader(path).has_relations("predicted")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"num_uniform": []}, "num_uniform: int expected, got list"),
+        ({"num_uniform": 0}, "num_uniform: at least 1 expected, got 0"),
+        ({"num_uniform": 4, "source": {}}, r"source\.num_frames: a whole number expected"),
+        ({"source": None}, "source: dict expected"),
+        ({"actions": [[-1, 0.0, 1.0]]}, "actions: classes of at least 0 expected"),
+        ({"actions": [[1, 0.0]]}, "actions: 3 items expected, got 2"),
+        ({"split": 3}, "split: str expected, got int"),
+        ({"teapot": 1}, "teapot: no such field"),
+        ({"schema": "laiar.clip/0"}, "schema: laiar.clip/1 expected, got laiar.clip/0"),
+    ],
+)
+def test_an_odd_header_is_a_bad_cache(tmp_path: Path, change: dict, says: str) -> None:
+    path = tmp_path / "clip.safetensors"
+    save_clip(path, random_clip([3, 2]))
+    arrays, header = load_file(path), ClipReader(path).header
+    save_file(arrays, path, metadata={"laiar": json.dumps(header.to_dict() | change)})
+    with pytest.raises(ItemError, match=says) as failed:
+        ClipReader(path)
+    assert failed.value.reason is FailureReason.BAD_CACHE
 
 
 def with_nan(clip: CachedClip) -> CachedClip:

@@ -31,11 +31,13 @@ def test_every_unusable_clip_is_named_and_the_others_are_listed(tmp_path: Path) 
     (tmp_path / "GONE1.safetensors").unlink()
     append_manifest(tmp_path, read_manifest(tmp_path)["OTHER1"] | {"fingerprint": "0" * 64})
     save_clip(tmp_path / "UNLISTED.safetensors", random_clip([2], video_id="UNLISTED"))
+    # Neither of these is a clip of the folder.
     append_manifest(tmp_path, {"id": "../../etc/passwd", "sha256": "0"})
+    (tmp_path / "FOLDER1.safetensors").mkdir()
     clips, bad = list_clips(tmp_path)
     # A byte that changes no size is found by `verify` alone.
     assert [c.video_id for c in clips] == ["FLIP1", "GOOD1", "GOOD2"]
-    assert sorted(bad) == ["../../etc/passwd", "CUT1", "GONE1", "OTHER1", "UNLISTED"]
+    assert sorted(bad) == ["CUT1", "GONE1", "OTHER1", "UNLISTED"]
     assert all(e.reason is FailureReason.BAD_CACHE for e in bad.values())
     assert "differs from its manifest" in str(bad["CUT1"])
     assert "another fingerprint" in str(bad["OTHER1"])

@@ -52,7 +52,7 @@ Place = tuple[str | int, ...]
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     write_card(tmp_path, MODEL)
-    save_weights(tmp_path, MODEL.build())
+    save_weights(tmp_path, MODEL.build().state_dict())
     return tmp_path
 
 
@@ -135,7 +135,7 @@ def test_a_card_names_each_group_once() -> None:
         with pytest.raises(ValueError, match="predicate groups attention, spatial, contacting"):
             PredictorCard.from_dict(tree | {"predicate_groups": others})
     for others in ([["spatial", []], *groups], [*groups, groups[0]]):
-        with pytest.raises(ValueError, match=r"card\.predicate_groups: every key once expected"):
+        with pytest.raises(ValueError, match=r"^predicate_groups: every key once expected"):
             PredictorCard.from_dict(tree | {"predicate_groups": others})
 
 
@@ -146,9 +146,8 @@ def test_values_of_another_type_are_refused_by_name(kind: type[Card], value: Any
     for place, before in places(tree):
         if not may_be_read(place, before, value):
             field = str([key for key in place if isinstance(key, str)][-1])
-            with pytest.raises(ValueError, match=f"{kind.SCHEMA}|cache.schema") as caught:
+            with pytest.raises(ValueError, match=field):
                 kind.from_dict(changed(tree, place, value))
-            assert field in str(caught.value), place
 
 
 @pytest.mark.parametrize("value", [None, "x", [1, 2], {"a": 1}, -1, 1e300, True], ids=repr)
@@ -168,7 +167,7 @@ def test_a_damaged_card_of_a_run_is_a_usage_error(run: Path, value: Any) -> None
 def test_missing_and_unknown_fields_are_named(kind: type[Card]) -> None:
     tree = TREES[kind]
     for key in tree.keys() - {"schema", "sha256", "details", "training", "multi_label"}:
-        with pytest.raises(ValueError, match=f"{kind.SCHEMA} expected: .*missing.*{key}"):
+        with pytest.raises(ValueError, match=f"^{key}: missing"):
             kind.from_dict({name: value for name, value in tree.items() if name != key})
     inner: list[Place] = [
         (*place, "teapot")
@@ -177,7 +176,7 @@ def test_missing_and_unknown_fields_are_named(kind: type[Card]) -> None:
     ]
     for place in [("teapot",), *inner]:
         field = ".".join(map(str, place))
-        with pytest.raises(ValueError, match=rf"{kind.SCHEMA} expected: card\.{field}: no such"):
+        with pytest.raises(ValueError, match=rf"^{field}: no such field"):
             kind.from_dict(changed(tree, place, 3))
 
 
@@ -193,8 +192,19 @@ def test_missing_and_unknown_fields_are_named(kind: type[Card]) -> None:
         ({"cache": {"classes": []}}, "expected, got"),
         ({"cache": {"predicate_groups": []}}, "expected, got"),
         ({"cache": {"schema": "laiar.cache/0"}}, r"cache\.schema: laiar\.cache/1 expected"),
-        ({"cache": {"settings": {"boxes": "detected", "union": "x"}}}, "full or conv256 or none"),
-        ({"training": {"seed": "x"}}, r"training\.seed: a number expected"),
+        (
+            {"cache": {"settings": {"boxes": "detected", "union": "x"}}},
+            "union: one of full, conv256, none expected",
+        ),
+        ({"cache": {"classes": [["c1", "Sit"], ["c1", "Stand"]]}}, "every name once expected"),
+        ({"cache": {"settings": {"boxes": "nope"}}}, "boxes: one of detected, ground-truth"),
+        ({"cache": {"settings": {"backend": "nope"}}}, "backend: one of pyav"),
+        ({"cache": {"settings": {"fps": -1}}}, "fps: 0.01 to 1000000 expected, got -1"),
+        ({"cache": {"settings": {"frames": 10**9}}}, r"frames\.num: 1 to 100000 expected"),
+        ({"training": {"seed": "x"}}, r"training\.seed: a number expected, got 'x'"),
+        ({"training": {"seed": True}}, r"training\.seed: a number expected, got True"),
+        ({"training": {"seed": -1}}, r"training\.seed: 0 to .* expected, got -1"),
+        ({"training": {"validation_fraction": 2}}, r"validation_fraction: 0 to 1 expected, got 2"),
     ],
 )
 def test_a_run_of_a_size_that_is_not_its_weights_is_refused(
@@ -213,22 +223,22 @@ def test_a_run_of_a_size_that_is_not_its_weights_is_refused(
     ("text", "message"),
     [
         ('{"schema": SCHEMA, "details": DEEP, "training": DEEP}', "less nesting expected"),
-        ('{"schema": SCHEMA, "origin": "LONG"}', "a card of at most 1048576 bytes expected"),
+        ('{"schema": SCHEMA, "origin": "LONG"}', "at most 1048576 bytes expected"),
         ('{"schema": SCHEMA', "Expecting"),
-        ("[]", "a card of schema SCHEMA expected"),
-        ("null", "a card of schema SCHEMA expected"),
-        ("{}", "a card of schema SCHEMA expected"),
-        ('{"schema": "laiar.teapot/1"}', "a card of schema SCHEMA expected"),
-        ('{"schema": [[[]]]}', "a card of schema SCHEMA expected"),
-        ('{"schema": SCHEMA}', "a card of schema SCHEMA expected: .*missing"),
+        ("[]", "a JSON object expected, got list"),
+        ("null", "a JSON object expected, got NoneType"),
+        ("{}", "schema: SCHEMA expected, got None"),
+        ('{"schema": "laiar.teapot/1"}', "schema: SCHEMA expected, got laiar.teapot/1"),
+        ('{"schema": [[[]]]}', "schema: SCHEMA expected, got .*"),
+        ('{"schema": SCHEMA}', "[a-z_]+: missing"),
     ],
 )
 def test_texts_that_are_no_card_are_refused(
     run: Path, kind: type[Card], text: str, message: str
 ) -> None:
-    text = text.replace("SCHEMA", f'"{kind.SCHEMA}"').replace("LONG", "a" * (1 << 20))
+    text = text.replace("SCHEMA", json.dumps(kind.SCHEMA)).replace("LONG", "a" * (1 << 20))
     text = text.replace("DEEP", "[" * 100_000 + "]" * 100_000)
-    message = message.replace("SCHEMA", kind.SCHEMA)
+    message = message.replace("SCHEMA", str(kind.SCHEMA))
     save_file({"a": torch.zeros(1)}, run / "w.safetensors", {"card": text})
     with pytest.raises(UsageError, match=rf"w: .*w\.safetensors: .*{message}"):
         kind.read_header(run / "w.safetensors", "w")

@@ -256,10 +256,23 @@ def test_detectron2_runs_behind_the_same_detector(tmp_path: Path) -> None:
 def test_damaged_descriptions_and_other_weights_are_refused(weights: Path, tmp_path: Path) -> None:
     files = settings(f"detection.weights={weights}")
     described = resolve_detector(files).to_dict()
-    for change in ({"preset": "nope"}, {"depth": 34}, {"width": "wide"}, {"teapot": 1}):
-        with pytest.raises(UsageError, match="description of the network's detector damaged"):
+    for change, says in (
+        ({"preset": "nope"}, "preset: one of"),
+        ({"depth": 34}, "depth: one of"),
+        ({"width": "wide"}, "width: int expected, got str"),
+        ({"max_boxes": 0}, "max_boxes: 1 to 100000 expected, got 0"),
+        ({"score_threshold": 5}, "score_threshold: 0 to 1 expected, got 5"),
+        ({"proposals": -3}, "proposals: 1 to"),
+        ({"mode": 7}, "mode: one of exact, folded, fast expected, got 7"),
+        ({"compile": "yes"}, "compile: bool expected"),
+        ({"short_side": None}, "short_side: int expected"),
+        ({"short_side": -1}, "short_side: 32 to"),
+        ({"weights": None}, "weights: text expected"),
+        ({"teapot": 1}, "teapot: no such field"),
+    ):
+        with pytest.raises(UsageError, match=rf"model\.json: cache\.detector: {says}"):
             find_described_detector(described | change, files)
-    with pytest.raises(UsageError, match="description of the network's detector damaged"):
+    with pytest.raises(UsageError, match=r"cache\.detector: [a-z_]+: missing"):
         find_described_detector({"weights": described["weights"]}, files)
     with pytest.raises(UsageError, match="the detector of the training"):
         find_described_detector(described | {"weights": "0" * 64}, files)

@@ -1,0 +1,138 @@
+"""Dataclasses that are stored as JSON, and the check of what is read back."""
+
+import functools
+import json
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from enum import Enum
+from types import UnionType
+from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+
+from pipeline.config.ranges import check_ranges
+from pipeline.errors import UsageError
+
+MAX_BYTES = 1 << 20
+_STORED: dict[Any, Any] = {tuple: list, float: int | float}
+TypedT = TypeVar("TypedT", bound="TypedJson")
+
+
+@dataclass(frozen=True)
+class TypedJson:
+    """Base of the dataclasses that are stored as JSON.
+
+    A field is stored according to its type: tuples as lists, enums by name, dataclasses and
+    `dict[str, Any]` as objects, other dicts as lists of [key, value], because files have the keys
+    of objects sorted.
+
+    Attributes:
+        SCHEMA: name and version of the format, stored as `schema`; None stores none.
+    """
+
+    SCHEMA: ClassVar[str | None] = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON."""
+        schema = {} if self.SCHEMA is None else {"schema": self.SCHEMA}
+        return schema | {f.name: _to_json(f.type, getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls: type[TypedT], tree: Any) -> TypedT:
+        """Make an instance from JSON; fields with a default may be absent.
+
+        Raises:
+            ValueError: if the schema is another, or a field is missing, unknown, of another type
+                or out of its range (`pipeline.config.ranges`).
+        """
+        made: TypedT = _from_json(cls, tree, "")
+        try:
+            check_ranges(made)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return made
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse a small JSON text.
+
+    Raises:
+        ValueError: if it is not JSON, longer than `MAX_BYTES` or nested too deeply.
+    """
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"at most {MAX_BYTES} bytes expected")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("less nesting expected") from error
+
+
+def _to_json(kind: Any, value: Any) -> Any:
+    if isinstance(value, TypedJson):
+        return value.to_dict()
+    if is_dataclass(kind):
+        return dict(vars(value))
+    if isinstance(value, Enum):
+        return value.name
+    if get_origin(kind) is dict and get_args(kind)[1] is not Any:
+        return [[key, list(names)] for key, names in value.items()]
+    return _as_lists(value)
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _from_json(kind: Any, tree: Any, name: str) -> Any:
+    """Make a value of a type; ValueError names the first field that is wrong."""
+    origin, args = get_origin(kind) or kind, get_args(kind)
+    if origin is Any:
+        return tree
+    if origin is UnionType:  # X | None
+        return None if tree is None else _from_json(args[0], tree, name)
+    if origin is dict and args[1] is not Any:
+        pairs = _from_json(tuple[tuple[args], ...], tree, name)  # type: ignore[valid-type]
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError(f"{name}: every key once expected")
+        return dict(pairs)
+    if is_dataclass(origin):
+        return _object_from_json(origin, tree, name)
+    if issubclass(origin, Enum):
+        if not isinstance(tree, str) or tree not in origin.__members__:
+            raise ValueError(f"{name}: one of {', '.join(origin.__members__)} expected, got {tree}")
+        return origin[tree]
+    stored: Any = _STORED.get(origin, origin)
+    if not isinstance(tree, stored) or (isinstance(tree, bool) and origin is not bool):
+        raise ValueError(f"{name}: {origin.__name__} expected, got {type(tree).__name__}")
+    if origin is tuple:
+        kinds = args[:1] * len(tree) if args[-1] is ... else args
+        if len(kinds) != len(tree):
+            raise ValueError(f"{name}: {len(kinds)} items expected, got {len(tree)}")
+        return tuple(_from_json(k, item, name) for k, item in zip(kinds, tree, strict=True))
+    return tree
+
+
+def _object_from_json(kind: Any, tree: Any, name: str) -> Any:
+    prefix = f"{name}." if name else ""
+    if not isinstance(tree, dict):
+        raise ValueError(f"{name or 'text'}: a JSON object expected, got {type(tree).__name__}")
+    schema = getattr(kind, "SCHEMA", None)
+    if schema is not None and tree.get("schema") != schema:
+        raise ValueError(f"{prefix}schema: {schema} expected, got {str(tree.get('schema'))[:80]}")
+    # Files hold the schema, and beside weights the SHA-256 of their bytes.
+    given = {k: v for k, v in tree.items() if not schema or k not in ("schema", "sha256")}
+    hints, required = _field_types(kind)
+    if missing := required - given.keys():
+        raise ValueError(f"{prefix}{min(missing)}: missing")
+    if unknown := given.keys() - hints.keys():
+        raise ValueError(f"{prefix}{min(unknown)}: no such field")
+    values = {key: _from_json(hints[key], value, f"{prefix}{key}") for key, value in given.items()}
+    try:
+        return kind(**values)
+    except (TypeError, ValueError, UsageError) as error:
+        raise ValueError(f"{name}: {error}" if name else str(error)) from error
+
+
+@functools.cache
+def _field_types(kind: Any) -> tuple[dict[str, Any], set[str]]:
+    """Field -> type, and the fields without a default."""
+    hints = get_type_hints(kind)
+    required = {f.name for f in fields(kind) if f.default is f.default_factory is MISSING}
+    return {f.name: hints[f.name] for f in fields(kind)}, required
