@@ -1,7 +1,7 @@
-# Builds the environment in .venv and works in it.
-#   make env    the environment alone
-#   make test   lint, types, spelling, reference numbers, tests
-#   make demo   the whole way on a small synthetic world, into runs/demo
+# Targets, all of which run in the virtual environment .venv.
+#   make env    create the environment
+#   make test   check format, lint, types, spelling and reference numbers; run the tests
+#   make demo   extract, train, evaluate and explain a small synthetic world in runs/demo
 PYTHON ?= python3
 BIN := .venv/bin
 

@@ -1,11 +1,19 @@
-"""Boxes and their features from image tensors; knows no disk, config or video.
+"""Faster R-CNN on image tensors, without access to files, configurations or videos.
 
-detections   the `Detections` of one frame
-detector     the stages in order: detect, describe given boxes, pool unions
-build        a detector of given sizes; seeded weights
-layouts      names of tensors in other projects' files, to ours
-presets      conventions of checkpoint families
-preprocess   frames to network input
-resnet       trunk and stages
-anchors, rpn, box_coder, roi_heads, postprocess  the parts of Faster R-CNN
+detections        boxes of one frame with labels, scores and features
+detector          Faster R-CNN: detection, features of given boxes, union features
+build             construction and initialisation of detectors
+presets           conventions of checkpoint families
+layouts           conversion of state dicts of other projects
+detectron2_parts  adapter for detectron2 models
+fast              faster inference
+preprocess        conversion of decoded frames to network input
+resnet            ResNet trunks
+anchors           anchor boxes
+rpn               region proposal network
+box_coder         conversion between boxes and box deltas
+roi_heads         box features, class scores and box deltas of regions
+postprocess       selection of the boxes of a frame
+matching          assignment of anchors and proposals to annotated boxes
+loss              training losses
 """

@@ -1,4 +1,4 @@
-"""Anchor boxes of the region proposal network, in the rounding of each family."""
+"""Anchor boxes of the region proposal network."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,27 @@ from torch import Tensor
 
 from detection.presets import Anchors
 
-#: Side of the box whose rounded shapes are multiplied in py-faster-rcnn.
+#: Side of the base box of py-faster-rcnn. Its rounded shapes are scaled to the anchor sizes.
 CAFFE_BASE = 16
 
 
 def cell_anchors(anchors: Anchors, level: int = 0) -> Float[Tensor, "A 4"]:
-    """Anchors of one cell, xyxy.
+    """Return the anchors of one cell.
 
-    caffe: ratio-major, around (7.5, 7.5); per ratio r, w = round(sqrt(16^2 / r)), h = round(w r),
-    then both times size / 16; widths count x2 - x1 + 1. detectron2: size-major, around 0,
-    w = size / sqrt(r), h = r w, not rounded. torchvision: ratio-major, around 0, corners rounded.
+    `anchors.style` determines order, centre and rounding, for a size s and a ratio r:
+
+    - `caffe`: ratio-major, centred at (7.5, 7.5). w = round(sqrt(16^2 / r)) and h = round(w r)
+      are multiplied by s / 16. A width is x2 - x1 + 1.
+    - `detectron2`: size-major, centred at 0. w = s / sqrt(r) and h = r w are not rounded.
+    - `torchvision`: ratio-major, centred at 0. w = s / sqrt(r), h = s sqrt(r), and the corners
+      are rounded.
+
+    Args:
+        anchors: sizes, ratios and style of the anchors.
+        level: index of the feature map.
+
+    Returns:
+        (A, 4) float32 boxes, xyxy in network pixels, relative to the cell.
     """
     sizes, ratios = anchors.sizes[level], anchors.ratios
     if anchors.style == "detectron2":
@@ -45,15 +56,18 @@ def cell_anchors(anchors: Anchors, level: int = 0) -> Float[Tensor, "A 4"]:
 def grid_anchors(
     anchors: Anchors, map_sizes: Sequence[tuple[int, int]], input_size: tuple[int, int]
 ) -> list[Float[Tensor, "_ 4"]]:
-    """Anchors of the maps of all levels, position-major; cell (y, x) is shifted by its stride.
+    """Return the anchors of every cell, per level.
+
+    The order is position-major. The anchors of cell (y, x) are shifted by (y, x) times the stride.
 
     Args:
-        anchors: sizes, ratios, strides.
-        map_sizes: (height, width) per level.
-        input_size: (height, width) of the padded network input; used where strides are measured.
+        anchors: sizes, ratios and strides of the anchors.
+        map_sizes: (height, width) of the feature map, per level.
+        input_size: (height, width) of the padded network input. It is used only if
+            `anchors.is_stride_measured`.
 
     Returns:
-        Per level (height width A, 4), xyxy in network pixels.
+        Per level (height * width * A, 4) float32 boxes, xyxy in network pixels.
     """
     levels = []
     for level, (height, width) in enumerate(map_sizes):

@@ -1,4 +1,4 @@
-"""Box deltas to boxes, and back."""
+"""Conversion between boxes and box deltas."""
 
 import math
 
@@ -13,17 +13,17 @@ def decode_boxes(
     offset: float,
     max_delta: float = math.inf,
 ) -> Float[Tensor, "N 4"]:
-    """Move boxes by (dx, dy, dw, dh): c' = c + d w, w' = w exp(dw).
+    """Apply deltas (dx, dy, dw, dh) to boxes: c' = c + d w, w' = w exp(dw).
 
     Args:
-        boxes: xyxy.
-        deltas: already multiplied by their standard deviations.
-        offset: 1 where a width is x2 - x1 + 1 (the result then is c' -+ w'/2, without -1, as in
-            py-faster-rcnn), else 0.
+        boxes: (N, 4) boxes, xyxy.
+        deltas: (N, 4) deltas, already multiplied by their standard deviations.
+        offset: 1 if a width is x2 - x1 + 1, else 0. The result is c' -+ w'/2 in both cases: as in
+            py-faster-rcnn, 1 is not subtracted.
         max_delta: upper bound of dw and dh.
 
     Returns:
-        xyxy, not clipped.
+        (N, 4) boxes, xyxy, not clipped.
     """
     size = boxes[:, 2:] - boxes[:, :2] + offset
     centre = boxes[:, :2] + 0.5 * size
@@ -35,10 +35,19 @@ def decode_boxes(
 def encode_boxes(
     boxes: Float[Tensor, "N 4"], targets: Float[Tensor, "N 4"], offset: float
 ) -> Float[Tensor, "N 4"]:
-    """Deltas that move boxes onto targets: (c' - c) / w, log(w' / w); not divided by deviations.
+    """Return the deltas that move boxes onto targets: (c' - c) / w, log(w' / w).
 
-    With offset 0 the inverse of `decode_boxes`; with offset 1 decoding comes out half a pixel to
-    each side larger, as in py-faster-rcnn. Sides of less than a thousandth count as that.
+    With offset 0, this is the inverse of `decode_boxes`. With offset 1, decoded boxes are one pixel
+    wider and higher than the targets, as in py-faster-rcnn. Sides shorter than 0.001 are treated
+    as 0.001.
+
+    Args:
+        boxes: (N, 4) boxes, xyxy.
+        targets: (N, 4) target boxes, xyxy.
+        offset: see `decode_boxes`.
+
+    Returns:
+        (N, 4) deltas, not divided by their standard deviations.
     """
     size = (boxes[:, 2:] - boxes[:, :2] + offset).clamp(min=1e-3)
     wanted = (targets[:, 2:] - targets[:, :2] + offset).clamp(min=1e-3)
@@ -50,17 +59,27 @@ def encode_boxes(
 def clip_boxes(
     boxes: Float[Tensor, "N 4"], width: int, height: int, offset: float
 ) -> Float[Tensor, "N 4"]:
-    """Clip to [0, width - offset] x [0, height - offset]; NaN and infinity become the border."""
+    """Clip boxes to [0, width - offset] x [0, height - offset].
+
+    NaN becomes 0. Infinity becomes the nearest border.
+    """
     limit = boxes.new_tensor([width - offset, height - offset] * 2)
     return boxes.nan_to_num(nan=0.0).clamp(min=0).minimum(limit)
 
 
 def with_offset(boxes: Float[Tensor, "N 4"], offset: float) -> Float[Tensor, "N 4"]:
-    """Boxes whose plain areas and overlaps are those of `boxes` counted with +offset widths."""
+    """Return boxes with `offset` added to x2 and y2.
+
+    Their areas and overlaps, computed with widths x2 - x1, equal those of `boxes`, computed with
+    widths x2 - x1 + offset.
+    """
     return torch.cat([boxes[:, :2], boxes[:, 2:] + offset], 1)
 
 
 def is_at_least(boxes: Float[Tensor, "N 4"], min_size: float) -> Tensor:
-    """(N,) bool: both sides reach `min_size`; with 0, both are longer than 0."""
+    """Return an (N,) bool mask of the boxes whose sides are both at least `min_size`.
+
+    If `min_size` is 0, both sides must be longer than 0.
+    """
     sides = boxes[:, 2:] - boxes[:, :2]
     return ((sides > 0) if min_size == 0 else (sides >= min_size)).all(1)

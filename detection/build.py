@@ -1,4 +1,4 @@
-"""Sizes live here, not in the modules."""
+"""Construction and initialisation of detectors."""
 
 import math
 import zlib
@@ -14,25 +14,28 @@ from detection.resnet import STAGES, PyramidTrunk, Trunk
 from detection.roi_heads import RoIHead, Stage4, TwoLayers
 from detection.rpn import RegionProposalNetwork
 
-#: Wider networks are mistakes.
+#: Largest width that is accepted.
 MAX_WIDTH = 65536
 
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """How large a network is; the defaults are the published ones.
+    """Sizes of a detector network.
+
+    The defaults are the published sizes. F is the width of the box features and Cu the number of
+    channels of the union features.
 
     Attributes:
-        depth: of the ResNet: 101, or another of `STAGES`.
-        width: channels of the stem. In a C4 network F = 32 width, Cu = 16 width.
-        fpn_channels: Cu of an FPN.
-        head_width: F of an FPN.
-        anchor_scale: multiplies the anchors' sizes and the box sizes at which FPN levels change;
-            less than 1 for networks that see smaller images.
+        depth: depth of the ResNet, a key of `STAGES`.
+        width: channels of the stem. A C4 network has F = 32 width and Cu = 16 width.
+        fpn_channels: channels of each FPN level, Cu of an FPN network.
+        head_width: width of the box head of an FPN network, its F.
+        anchor_scale: factor of the anchor sizes and of the box sizes at which FPN levels change.
+            Use a value below 1 for smaller input images.
 
     Raises:
-        ValueError: for a depth that is not there, a size that is no whole number from 1 to
-            `MAX_WIDTH`, or a scale outside 1/1000 to 1000.
+        ValueError: if the depth is not a key of `STAGES`, a size is not an integer from 1 to
+            `MAX_WIDTH`, or the scale is not in [0.001, 1000].
     """
 
     depth: int = 101
@@ -43,7 +46,7 @@ class NetworkSize:
 
     def __post_init__(self) -> None:
         if self.depth not in STAGES:
-            raise ValueError(f"depth in {sorted(STAGES)} expected, got {self.depth}")
+            raise ValueError(f"depth: one of {sorted(STAGES)} expected, got {self.depth}")
         for name in ("width", "fpn_channels", "head_width"):
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= MAX_WIDTH:
@@ -64,27 +67,29 @@ def build_detector(
     nms_threshold: float | None = None,
     max_boxes: int | None = None,
 ) -> Detector:
-    """Faster R-CNN without weights.
+    """Build a Faster R-CNN without trained weights.
+
+    If one of the last five arguments is None, the value of the preset is used.
 
     Args:
-        num_classes: O, person first, without background.
-        preset: conventions, a key of `PRESETS`; says whether the network is a C4 or an FPN.
-        size: of the network, the published one unless given.
-        short_side: frames are scaled until their short side has this many pixels.
-        proposals: per frame.
-        score_threshold: see `Selection`, as the next two.
-        nms_threshold: IoU.
-        max_boxes: per frame.
-        The last five keep the preset's number when None.
+        num_classes: number of object classes O, without background.
+        preset: conventions of the network, a key of `PRESETS`. It also determines whether the
+            network is a C4 or an FPN.
+        size: sizes of the network. Default: the published sizes.
+        short_side: length in pixels to which the short side of a frame is scaled.
+        proposals: maximum number of proposals per frame.
+        score_threshold: see `Selection`.
+        nms_threshold: see `Selection`.
+        max_boxes: see `Selection`.
 
     Returns:
-        A detector in eval mode.
+        Detector in eval mode.
 
     Raises:
-        ValueError: for a preset that is not there.
+        ValueError: if the preset does not exist.
     """
     if preset not in PRESETS:
-        raise ValueError(f"preset in {sorted(PRESETS)} expected, got {preset!r}")
+        raise ValueError(f"preset: one of {sorted(PRESETS)} expected, got {preset!r}")
     size = size or NetworkSize()
     rules = adapt(
         PRESETS[preset],
@@ -127,11 +132,17 @@ def _build_fpn(num_classes: int, preset: Preset, size: NetworkSize) -> Detector:
 
 
 def seed_weights(detector: nn.Module, seed: int) -> None:
-    """Fill with random numbers that depend on the seed and each tensor's name alone.
+    """Fill a detector with reproducible random weights.
 
-    Convolutions are He-normal, the stem by 1/80 where pixels are 0-255, the last norm of each
-    bottleneck by 1/4, so that activations neither vanish nor explode. The classifier's rows are
-    centred and wide enough that some classes pass the score threshold.
+    Each tensor depends only on the seed and on its name. Kernels are He-normal. The stem is scaled
+    by 1/80 for pixel values up to 255, and the last norm of each bottleneck has the weight 1/4, so
+    that activations neither vanish nor explode. The rows of the classification and box regression
+    layers are centred. The scale of the object classifier is large enough that some classes pass
+    the score threshold.
+
+    Args:
+        detector: detector built by `build_detector`, changed in place.
+        seed: seed of the random numbers.
     """
 
     def filled(name: str, value: Tensor) -> Tensor:
@@ -159,10 +170,14 @@ def _scaled(name: str, noise: Tensor) -> Tensor:
 
 
 def init_weights(detector: nn.Module, seed: int) -> None:
-    """Fill with what a training from scratch begins with.
+    """Initialise a detector for training from scratch.
 
-    He-normal kernels (the last two layers and the RPN's outputs narrow, as in detectron2), ones and
-    zeros for norms, zeros for biases.
+    Kernels are He-normal, except those of the classification and box regression layers, which have
+    small standard deviations as in detectron2. Norm weights are 1, and all biases are 0.
+
+    Args:
+        detector: detector built by `build_detector`, changed in place.
+        seed: seed of the random numbers.
     """
     generator = torch.Generator().manual_seed(seed)
 

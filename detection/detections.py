@@ -1,4 +1,4 @@
-"""What a detector says of one frame."""
+"""Detections of one frame."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,22 +11,42 @@ FeatureSource = Literal["proposal", "box"]
 
 @dataclass(frozen=True)
 class Detections:
-    """Parallel arrays over the N boxes of one frame, on one device.
+    """Boxes of one frame with labels, scores and features.
+
+    All tensors have one row per box and are on the same device.
 
     Attributes:
-        boxes: (N, 4) float32, xyxy, pixels of the decoded frame, inside it; x2 >= x1, y2 >= y1.
-        labels: (N,) int64 index into the O object classes of the vocabulary (0 is the person; no
-            background class).
-        scores: (N,) float32 in [0, 1]; 1 for boxes given by an annotation.
-        distribution: (N, O) float32 probabilities over the object classes.
+        boxes: (N, 4) float32, xyxy in pixels of the decoded frame, inside the frame, with x2 >= x1
+            and y2 >= y1.
+        labels: (N,) int64 indices into the O object classes of the vocabulary. 0 is the person.
+            There is no background class.
+        scores: (N,) float32 in [0, 1]. Annotated boxes have the score 1.
+        distribution: (N, O) float32 probabilities of the object classes.
         features: (N, F) float32 box features.
-        image_size: (height, width) of the decoded frame, pixels.
-        feature_source: what `features` were pooled on: the RPN `proposal` that became the box, or
-            the `box` itself.
+        image_size: (height, width) of the decoded frame in pixels.
+        feature_source: region from which `features` are pooled. `proposal` is the RPN proposal
+            that became the box, `box` is the box itself.
 
     Raises:
-        ValueError: if the lengths, shapes, dtypes or ranges above do not hold; the message names
-            the field and the first bad row.
+        ValueError: if a shape, dtype or value is not as described above. The message names the
+            field and, for a value, the first invalid row.
+
+    Example:
+        >>> import torch
+        >>> from detection.detections import Detections
+        >>> detections = Detections(
+        ...     boxes=torch.tensor([[0.0, 0.0, 4.0, 8.0], [2.0, 2.0, 6.0, 6.0]]),
+        ...     labels=torch.tensor([0, 2]),
+        ...     scores=torch.tensor([0.9, 0.4]),
+        ...     distribution=torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.2, 0.6]]),
+        ...     features=torch.zeros(2, 5),
+        ...     image_size=(10, 10),
+        ... )
+        >>> len(detections)
+        2
+        >>> confident = detections[detections.scores > 0.5]
+        >>> confident.labels
+        tensor([0])
     """
 
     boxes: Tensor
@@ -57,7 +77,7 @@ class Detections:
         return len(self.boxes)
 
     def __getitem__(self, rows: Tensor) -> "Detections":
-        """Select rows by a boolean mask or int64 indices."""
+        """Return the rows selected by a boolean mask or by int64 indices."""
         names = ("boxes", "labels", "scores", "distribution", "features")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
@@ -69,7 +89,7 @@ class Detections:
         feature_width: int,
         feature_source: FeatureSource = "box",
     ) -> "Detections":
-        """Detections of a frame in which nothing was found."""
+        """Return the detections of a frame without boxes."""
         return cls(
             torch.zeros(0, 4),
             torch.zeros(0, dtype=torch.int64),
@@ -82,10 +102,15 @@ class Detections:
 
 
 def check_boxes(boxes: Tensor, height: int, width: int) -> None:
-    """Refuse boxes that are inverted, not finite, or outside a frame.
+    """Check that boxes are finite, not inverted and inside the frame.
+
+    Args:
+        boxes: (N, 4) boxes, xyxy in frame pixels.
+        height: height of the frame in pixels.
+        width: width of the frame in pixels.
 
     Raises:
-        ValueError: names the first bad row and its values.
+        ValueError: if a box is invalid. The message has the first invalid row and its values.
     """
     x1, y1, x2, y2 = boxes.unbind(1)
     good = torch.isfinite(boxes).all(1) & (x1 <= x2) & (y1 <= y2)

@@ -1,4 +1,4 @@
-"""Faster R-CNN: frames in, boxes with features out, in stages."""
+"""Faster R-CNN detector that returns boxes with their features."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -18,14 +18,14 @@ from detection.rpn import RegionProposalNetwork
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """Maps of frames of one size, from which any box can be pooled.
+    """Feature maps of T frames of the same size.
 
     Attributes:
-        levels: per level (T, Cu, h, w) float32; a C4 network has one.
-        scale: (x, y), network pixels per frame pixel.
-        frame_size: (height, width) of the decoded frame.
-        size: (height, width) of the network's input without padding.
-        padded_size: (height, width) of the network's input.
+        levels: per level (T, Cu, h, w) float32. A C4 network has one level.
+        scale: (x, y) network pixels per frame pixel.
+        frame_size: (height, width) of the decoded frames.
+        size: (height, width) of the network input without padding.
+        padded_size: (height, width) of the network input with padding.
     """
 
     levels: tuple[Tensor, ...]
@@ -35,19 +35,24 @@ class FeatureMaps:
     padded_size: tuple[int, int]
 
     def to_network(self, boxes: Float[Tensor, "N 4"]) -> Float[Tensor, "N 4"]:
-        """Boxes in frame pixels as network pixels."""
+        """Convert boxes from frame pixels to network pixels."""
         return boxes * boxes.new_tensor([*self.scale, *self.scale])
 
 
 class Detector(nn.Module):
-    """Parts are handed in; `detect` and `describe` are the algorithm. Use in eval mode.
+    """Faster R-CNN made of a trunk, a region proposal network and a box head.
+
+    Use it in eval mode.
 
     Attributes:
-        trunk, rpn, roi_head: ours, or parts that answer alike (see `detectron2_parts`).
-        preset: conventions.
-        num_classes: O, without background.
-        feature_width: F.
-        union_channels: Cu.
+        trunk: `Trunk`, `PyramidTrunk`, or a module with the same interface (see
+            `detectron2_parts`).
+        rpn: `RegionProposalNetwork`, or a module with the same interface.
+        roi_head: `RoIHead`, or a module with the same interface.
+        preset: conventions of the checkpoint family.
+        num_classes: number of object classes O, without background.
+        feature_width: width F of the box features.
+        union_channels: channels Cu of the union features.
     """
 
     def __init__(
@@ -63,19 +68,33 @@ class Detector(nn.Module):
         self.union_channels = self.roi_head.union_channels
 
     def feature_maps(self, frames: UInt8[Tensor, "T C H W"]) -> FeatureMaps:
-        """One pass of the trunk; serves boxes and unions."""
+        """Compute the feature maps of frames in one pass of the trunk.
+
+        The maps are used to pool both boxes and union boxes.
+
+        Args:
+            frames: (T, C, H, W) uint8, see `detect`.
+
+        Raises:
+            ValueError: if C is not 1, 3 or 4, or H or W is 0.
+        """
         ready = preprocess(frames, self.preset.pixels)
         levels = tuple(level.float().contiguous() for level in self.trunk(ready.images))
         return FeatureMaps(levels, ready.scale, ready.frame_size, ready.size, ready.padded_size)
 
     def detect(self, frames: UInt8[Tensor, "T C H W"]) -> tuple[list[Detections], FeatureMaps]:
-        """Find the objects of frames of one size.
+        """Detect the objects in frames.
 
         Args:
-            frames: RGB; grey (C = 1) is repeated, an alpha channel (C = 4) is dropped.
+            frames: (T, C, H, W) uint8 RGB. Grey frames (C = 1) are repeated to three channels. An
+                alpha channel (C = 4) is dropped.
 
         Returns:
-            Detections per frame, features of the *proposal* each box came from; and the maps.
+            Detections per frame, and the feature maps. Box features are pooled from the *proposal*
+            of each box.
+
+        Raises:
+            ValueError: if C is not 1, 3 or 4, or H or W is 0.
         """
         maps = self.feature_maps(frames)
         if not len(frames):
@@ -107,19 +126,21 @@ class Detector(nn.Module):
         boxes: list[Float[Tensor, "_ 4"]],
         labels: list[Int64[Tensor, "_"]],
     ) -> tuple[list[Detections], FeatureMaps]:
-        """Features of given boxes; no proposals are made.
+        """Compute the features of given boxes, without running the proposal network.
 
         Args:
-            frames: RGB, of one size.
-            boxes: per frame, xyxy in frame pixels; clipped to the frame.
-            labels: per frame, object classes of the boxes.
+            frames: (T, C, H, W) uint8, see `detect`.
+            boxes: per frame (N, 4) float32 boxes, xyxy in frame pixels. They are clipped to the
+                frame.
+            labels: per frame (N,) int64 object classes of the boxes.
 
         Returns:
-            Detections per frame with score 1, features of the *box*; and the maps.
+            Detections per frame with score 1, and the feature maps. Box features are pooled from
+            the *box* itself.
 
         Raises:
-            ValueError: if there are not as many lists of boxes and labels as frames, or a box is
-                inverted or not finite.
+            ValueError: if the frames have an invalid shape, `boxes` or `labels` does not have one
+                tensor per frame, or a box is inverted or not finite.
         """
         for what, given in (("boxes", boxes), ("labels", labels)):
             _check_count(what, given, len(frames))
@@ -145,11 +166,18 @@ class Detector(nn.Module):
     def pool_union(
         self, maps: FeatureMaps, union_boxes: list[Float[Tensor, "_ 4"]]
     ) -> list[Float[Tensor, "_ Cu S S"]]:
-        """Pool union boxes (frame pixels) from maps that are there already.
+        """Pool union boxes from existing feature maps.
+
+        Args:
+            maps: feature maps of T frames.
+            union_boxes: per frame (N, 4) float32 boxes, xyxy in frame pixels.
+
+        Returns:
+            Per frame (N, Cu, 7, 7) float32 union features.
 
         Raises:
-            ValueError: if there are not as many lists of boxes as frames, or a box is inverted, not
-                finite or outside its frame.
+            ValueError: if `union_boxes` does not have one tensor per frame, or a box is inverted,
+                not finite or outside the frame.
         """
         _check_count("union_boxes", union_boxes, len(maps.levels[0]))
         for box in union_boxes:
@@ -161,7 +189,7 @@ class Detector(nn.Module):
 
 def _check_count(what: str, given: list[Tensor], num_frames: int) -> None:
     if len(given) != num_frames:
-        raise ValueError(f"{what}: one for each of {num_frames} frames expected, got {len(given)}")
+        raise ValueError(f"{what}: {num_frames} tensors expected (one per frame), got {len(given)}")
 
 
 def _inside(boxes: Tensor, frame_size: tuple[int, int]) -> Tensor:

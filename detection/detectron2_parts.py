@@ -1,6 +1,7 @@
-"""A detectron2 model as the parts of a `Detector`, staged so that features can be had.
+"""Adapter that runs a detectron2 model as a `Detector`.
 
-detectron2 is imported when it is used, never before: it is no dependency of ours.
+The stages of the model run separately, so that box features are available. detectron2 is an
+optional dependency and is imported only when it is used.
 """
 
 from collections.abc import Sequence
@@ -17,24 +18,24 @@ from detection.roi_heads import UNION_SIZE
 
 
 def detector_from_detectron2(model: Any, config: Any) -> Detector:
-    """Put a detectron2 `GeneralizedRCNN` behind our `Detector`.
+    """Wrap a detectron2 `GeneralizedRCNN` in a `Detector`.
 
     Args:
-        model: with an `RPN`, and `Res5ROIHeads` or `StandardROIHeads` of one stage.
-        config: the `CfgNode` it was built from.
+        model: model with an `RPN`, and with `Res5ROIHeads` or single-stage `StandardROIHeads`.
+        config: `CfgNode` from which the model was built.
 
     Returns:
-        A detector in eval mode. Its weights are the model's own, under detectron2's names.
+        Detector in eval mode. It shares the weights of the model and keeps detectron2's names.
 
     Raises:
-        ValueError: for heads of another kind (cascades, rotated boxes).
+        ValueError: if the heads are of another type, such as cascades or rotated boxes.
     """
     heads = model.roi_heads
     kind = type(heads).__name__
     if kind not in ("Res5ROIHeads", "StandardROIHeads"):
         raise ValueError(
             f"ROI_HEADS.NAME: Res5ROIHeads or StandardROIHeads expected, got {kind}; cascades and "
-            "rotated boxes are not Faster R-CNN"
+            "rotated boxes are not supported"
         )
     names = _level_names(model, heads)
     return Detector(
@@ -46,7 +47,7 @@ def detector_from_detectron2(model: Any, config: Any) -> Detector:
 
 
 def _level_names(model: Any, heads: Any) -> list[str]:
-    """Maps that the RPN or the heads read, in the order of the RPN."""
+    """Return the names of the maps that the RPN reads, then those that only the heads read."""
     names = list(model.proposal_generator.in_features)
     own = heads.in_features if hasattr(heads, "res5") else heads.box_in_features
     return names + [name for name in own if name not in names]
@@ -111,7 +112,7 @@ class _Proposer(nn.Module):
 
 
 class _Heads(nn.Module):
-    """detectron2's heads with background first, as `RoIHead`."""
+    """Heads of detectron2 with the interface of `RoIHead`, where background is class 0."""
 
     def __init__(self, heads: Any, config: Any, names: Sequence[str]) -> None:
         super().__init__()
@@ -168,6 +169,6 @@ class _Heads(nn.Module):
 
     def bbox_pred(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N L4"]:
         deltas: Tensor = self.heads.box_predictor.bbox_pred(features)
-        if deltas.shape[1] == 4:  # one regressor for all classes
+        if deltas.shape[1] == 4:  # one class-agnostic regressor
             deltas = deltas.repeat(1, self.num_classes)
         return torch.cat([deltas.new_zeros(len(deltas), 4), deltas], 1)

@@ -1,7 +1,7 @@
-"""A detector that trades exactness for speed: folded norms, channels last, bfloat16, compiled.
+"""Faster inference: folded norms, channels-last memory format, bfloat16 and torch.compile.
 
-Boxes are still pooled, decoded and suppressed in float32. What it costs in accuracy is printed by
-`python -m tools.benchmark detector`.
+Boxes are pooled, decoded and suppressed in float32. `python -m tools.benchmark detector` prints the
+effect on accuracy.
 """
 
 import torch
@@ -14,17 +14,18 @@ from detection.detector import Detector
 def make_fast(
     detector: Detector, *, dtype: torch.dtype = torch.bfloat16, compile_trunk: bool = False
 ) -> Detector:
-    """Change a detector of ours in place for inference.
+    """Optimise a detector for inference, in place.
 
     Args:
-        detector: in eval mode, with its weights, on its device.
-        dtype: of convolutions and box heads; float32 changes numbers by about 1e-6 alone, bfloat16
-            is for devices that compute in it.
-        compile_trunk: also run the trunk through torch.compile; it pays where many frames of few
-            sizes follow, since every new size costs tens of seconds.
+        detector: detector built by `build_detector`, in eval mode, with its weights loaded, on its
+            device.
+        dtype: dtype of the convolutions and of the box head's body. float32 changes results by
+            about 1e-6. Use bfloat16 on devices that compute in it.
+        compile_trunk: also compile the trunk with `torch.compile`. Each new frame size takes tens
+            of seconds to compile, so this is useful for many frames of few sizes.
 
     Returns:
-        The same detector.
+        The given detector.
     """
     for module in list(detector.modules()):
         fold_norms(module)
@@ -36,7 +37,7 @@ def make_fast(
 
 
 def fold_norms(module: nn.Module) -> None:
-    """Fold each batch normalisation of a block into the convolution before it."""
+    """Fold each batch normalisation of a block into the preceding convolution, in place."""
     children = dict(module.named_children())
     pairs = [(f"conv{i}", f"bn{i}") for i in (1, 2, 3)] + [("0", "1")]
     for first, second in pairs:

@@ -1,6 +1,7 @@
-"""State dicts of other families of Faster R-CNN under our names and in our order.
+"""Conversion of state dicts of other Faster R-CNN projects to the names and order of `Detector`.
 
-Ours: background is class 0 of both last layers; one objectness logit per anchor.
+In a `Detector`, background is class 0 of both output layers, and an anchor has one objectness
+logit.
 """
 
 import re
@@ -51,7 +52,7 @@ _DETECTRON2_FPN: _Rules = (
     (r"roi_heads\.box_head\.", "roi_head.body."),
     *_DETECTRON2_HEADS,
 )
-#: Within a bottleneck of detectron2: a convolution holds its norm.
+#: Names within a bottleneck of detectron2, where each convolution contains its norm.
 _DETECTRON2_BLOCKS: _Rules = (
     (r"\bshortcut\.norm\.", "downsample.1."),
     (r"\bshortcut\.", "downsample.0."),
@@ -67,18 +68,18 @@ _TORCHVISION_FPN: _Rules = (
     (r"roi_heads\.box_head\.fc7\.", "roi_head.body.fc2."),
     (r"roi_heads\.box_predictor\.", "roi_head."),
 )
-#: Constants that some files carry beside the weights; the presets have them.
+#: Constants that some files store besides the weights. The presets define them instead.
 _CONSTANTS = re.compile(r"pixel_(mean|std)|proposal_generator\.anchor_generator\.cell_anchors\.\d")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A family's names.
+    """Tensor names of a checkpoint family.
 
     Attributes:
-        preset: whose conventions the weights follow.
-        mark: a name that only this layout has.
-        convert: to our names and order.
+        preset: key in `PRESETS` of the conventions that the weights follow.
+        mark: tensor name that only this layout has.
+        convert: function that converts a state dict to the names and order of `Detector`.
     """
 
     preset: str
@@ -87,12 +88,13 @@ class Layout:
 
 
 def from_jwyang(state: Mapping[str, Tensor]) -> State:
-    """jwyang/faster-rcnn.pytorch, ResNet (`faster_rcnn_ag.pth`, key `model`).
+    """Convert a state dict of jwyang/faster-rcnn.pytorch with a ResNet.
 
-    The RPN's two outputs per anchor, [background x A, object x A], become their difference.
+    `faster_rcnn_ag.pth` has this layout, under the key `model`. Its RPN has two outputs per anchor,
+    [background x A, object x A]. They are converted to their difference, object - background.
 
     Raises:
-        ValueError: for a name of another layout.
+        ValueError: if a name belongs to another layout.
     """
     renamed = _rename(state, (_JWYANG,), "jwyang's Faster R-CNN (RCNN_base....)")
     for name in ("rpn.cls_score.weight", "rpn.cls_score.bias"):
@@ -103,19 +105,31 @@ def from_jwyang(state: Mapping[str, Tensor]) -> State:
 
 
 def from_detectron2_c4(state: Mapping[str, Tensor]) -> State:
-    """detectron2, ResNet C4 with `Res5ROIHeads`; ValueError for a name of another layout."""
+    """Convert a state dict of a detectron2 ResNet C4 with `Res5ROIHeads`.
+
+    Raises:
+        ValueError: if a name belongs to another layout.
+    """
     rules = (_DETECTRON2_C4, _DETECTRON2_BLOCKS)
     return _background_first(_rename(state, rules, "detectron2's R-CNN C4"))
 
 
 def from_detectron2_fpn(state: Mapping[str, Tensor]) -> State:
-    """detectron2, ResNet FPN with two linear layers; ValueError for a name of another layout."""
+    """Convert a state dict of a detectron2 ResNet FPN whose box head has two linear layers.
+
+    Raises:
+        ValueError: if a name belongs to another layout.
+    """
     rules = (_DETECTRON2_FPN, _DETECTRON2_BLOCKS)
     return _background_first(_rename(state, rules, "detectron2's R-CNN FPN"))
 
 
 def from_torchvision_fpn(state: Mapping[str, Tensor]) -> State:
-    """Torchvision `FasterRCNN(resnet_fpn_backbone(...))`; ValueError for another layout's name."""
+    """Convert a state dict of torchvision's `FasterRCNN(resnet_fpn_backbone(...))`.
+
+    Raises:
+        ValueError: if a name belongs to another layout.
+    """
     return _rename(state, (_TORCHVISION_FPN,), "torchvision's Faster R-CNN FPN")
 
 
@@ -128,7 +142,11 @@ LAYOUTS = (
 
 
 def recognise_layout(state: Mapping[str, Tensor]) -> Layout:
-    """The layout whose mark is among the names; ValueError if there is none."""
+    """Return the layout whose `mark` is a name in the state dict.
+
+    Raises:
+        ValueError: if no layout has its mark in the state dict.
+    """
     for layout in LAYOUTS:
         if layout.mark in state:
             return layout
@@ -136,15 +154,21 @@ def recognise_layout(state: Mapping[str, Tensor]) -> Layout:
     raise ValueError(
         "state dict: a Faster R-CNN of jwyang (RCNN_base.0.weight), detectron2 C4 or FPN "
         "(proposal_generator....) or torchvision FPN (roi_heads.box_head.fc6.weight) expected, "
-        f"got {len(state)} tensors such as {', '.join(map(repr, names)) or 'none'}"
+        f"got {len(state)} tensors; first names: {', '.join(map(repr, names)) or 'none'}"
     )
 
 
 def measure_network(state: Mapping[str, Tensor]) -> tuple[NetworkSize, int]:
-    """Sizes of a network, and O, from the shapes of a state under our names.
+    """Return the sizes of a network and its number of object classes, read from tensor shapes.
+
+    Args:
+        state: state dict with the names of `Detector`.
+
+    Returns:
+        Sizes of the network, and the number of object classes O without background.
 
     Raises:
-        ValueError: if there is no such network.
+        ValueError: if the shapes are not those of a supported network.
     """
     body = "trunk.body." if "trunk.body.conv1.weight" in state else "trunk."
     try:
@@ -166,9 +190,18 @@ def measure_network(state: Mapping[str, Tensor]) -> tuple[NetworkSize, int]:
 
 
 def shift_norm_epsilon(state: Mapping[str, Tensor], theirs: float, ours: float = 1e-5) -> State:
-    """Variances moved so that a norm with our epsilon gives what theirs gave.
+    """Shift running variances to compensate for another epsilon of the norms.
 
-    torchvision's own COCO weights of fasterrcnn_resnet50_fpn were made with epsilon 0.
+    With the shifted variances, a norm with the epsilon `ours` gives the same output as a norm with
+    the epsilon `theirs`. torchvision's COCO weights of fasterrcnn_resnet50_fpn use epsilon 0.
+
+    Args:
+        state: tensors by name.
+        theirs: epsilon of the network that the weights come from.
+        ours: epsilon of the network that the weights are loaded into.
+
+    Returns:
+        All tensors by name, with new values for `running_var`.
     """
     return {
         name: value + (theirs - ours) if name.endswith("running_var") else value
@@ -177,7 +210,10 @@ def shift_norm_epsilon(state: Mapping[str, Tensor], theirs: float, ours: float =
 
 
 def _rename(state: Mapping[str, Tensor], steps: Sequence[_Rules], whose: str) -> State:
-    """The first step must rename every tensor (one rule, at its start); others may."""
+    """Rename tensors in steps.
+
+    In the first step, one rule must match the start of each name. Later steps may match no rule.
+    """
     renamed: State = {}
     for name, value in state.items():
         if _CONSTANTS.fullmatch(name):
@@ -192,13 +228,15 @@ def _rename(state: Mapping[str, Tensor], steps: Sequence[_Rules], whose: str) ->
             for theirs, ours in rules:
                 new = re.sub(theirs, ours, new)
         if new in renamed:
-            raise ValueError(f"state dict: one tensor for {new!r} expected, {name!r} is a second")
+            raise ValueError(
+                f"state dict: one tensor for {new!r} expected, got a second one, {name!r}"
+            )
         renamed[new] = value
     return renamed
 
 
 def _background_first(state: State) -> State:
-    """Background from the last class to the first; its box deltas, which nothing reads, are 0."""
+    """Move the background from the last class to the first. Its unused box deltas are 0."""
     for name, value in state.items():
         if name.startswith("roi_head.cls_score."):
             state[name] = value.roll(1, 0)

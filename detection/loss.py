@@ -1,4 +1,4 @@
-"""The losses of Faster R-CNN (Ren et al. 2015, Eq. 1) on a `Detector`."""
+"""Training losses of Faster R-CNN (Ren et al. 2015, Eq. 1)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,21 @@ from detection.rpn import AnchorScores
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Which anchors and proposals are learned from; the defaults are detectron2's.
+    """Settings of the losses and of the sampling of anchors and proposals.
+
+    The defaults are those of detectron2.
 
     Attributes:
-        rpn_high, rpn_low: IoU from which an anchor is object, below which it is background.
-        rpn_batch, rpn_positive: anchors per image, and the largest share of objects among them.
-        pre_nms, post_nms: proposals in training, per level and per image.
-        roi_high: IoU from which a proposal belongs to an object; the rest is background.
-        roi_batch, roi_positive: proposals per image, and the largest share of objects.
-        beta: where smooth L1 turns from square to line.
+        rpn_high: an anchor with at least this IoU is an object.
+        rpn_low: an anchor whose IoU is below this value is background.
+        rpn_batch: number of sampled anchors per image.
+        rpn_positive: maximum share of objects among the sampled anchors.
+        pre_nms: maximum number of anchors per level before NMS, best scores first.
+        post_nms: maximum number of proposals per image after NMS.
+        roi_high: a proposal with at least this IoU is an object. All others are background.
+        roi_batch: number of sampled proposals per image.
+        roi_positive: maximum share of objects among the sampled proposals.
+        beta: error at which smooth L1 changes from quadratic to linear.
     """
 
     rpn_high: float = 0.7
@@ -39,9 +45,12 @@ class LossSettings:
 
 
 def check_loss(settings: LossSettings) -> None:
-    """ValueError for the first number out of range.
+    """Check that all loss settings are in range.
 
-    Not at the birth of the settings: config files fill them in one by one.
+    The dataclass does not check them itself, because config files set its fields one by one.
+
+    Raises:
+        ValueError: if a setting is out of range. The message names the first one.
     """
     for name in ("rpn_batch", "pre_nms", "post_nms", "roi_batch"):
         if getattr(settings, name) < 1:
@@ -52,7 +61,7 @@ def check_loss(settings: LossSettings) -> None:
     if settings.rpn_low > settings.rpn_high:
         raise ValueError(f"rpn_low: at most rpn_high expected, got {settings.rpn_low}")
     if not 0 <= settings.beta <= 1e6:
-        raise ValueError(f"beta: from 0 on expected, got {settings.beta}")
+        raise ValueError(f"beta: 0 to 1e6 expected, got {settings.beta}")
 
 
 @dataclass(frozen=True)
@@ -60,8 +69,8 @@ class Targets:
     """Annotated boxes of one image.
 
     Attributes:
-        boxes: (M, 4) float32, xyxy, *network* pixels.
-        labels: (M,) int64, 0 is the person (no background class).
+        boxes: (M, 4) float32, xyxy in *network* pixels.
+        labels: (M,) int64 object classes. 0 is the person. There is no background class.
     """
 
     boxes: Tensor
@@ -69,7 +78,12 @@ class Targets:
 
 
 class DetectionLoss(nn.Module):
-    """A detector, trained in place, with its four losses."""
+    """The four losses of a detector.
+
+    Args:
+        detector: detector to train, changed in place by the optimiser.
+        settings: settings of the losses. Default: `LossSettings()`.
+    """
 
     def __init__(self, detector: Detector, settings: LossSettings | None = None) -> None:
         super().__init__()
@@ -79,16 +93,16 @@ class DetectionLoss(nn.Module):
     def forward(
         self, images: Tensor, sizes: Sequence[tuple[int, int]], targets: Sequence[Targets]
     ) -> dict[str, Tensor]:
-        """Losses of a batch.
+        """Compute the losses of a batch.
 
         Args:
             images: (B, 3, h, w) float32 network input, padded to one size.
             sizes: (height, width) of each image without padding.
-            targets: per image.
+            targets: annotated boxes of each image.
 
         Returns:
-            `rpn_class`, `rpn_box`, `roi_class`, `roi_box`, scalars; their sum is what is minimised.
-            Of images without boxes the two box losses are exactly 0.
+            Scalars `rpn_class`, `rpn_box`, `roi_class` and `roi_box`. Training minimises their sum.
+            Images without boxes add exactly 0 to the two box losses.
         """
         maps = self.detector.trunk(images)
         scored = self.detector.rpn.score(maps, (images.shape[2], images.shape[3]))
@@ -149,7 +163,7 @@ class DetectionLoss(nn.Module):
         return {"roi_class": class_loss / count, "roi_box": box_loss / count}
 
     def _sample_rois(self, proposals: Tensor, target: Targets) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes, labels (0 is the background), and the target box of each."""
+        """Sample regions and return their boxes, labels (0 is background) and target boxes."""
         rules = self.settings
         boxes = torch.cat([proposals, target.boxes])
         match = match_boxes(

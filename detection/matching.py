@@ -1,4 +1,4 @@
-"""Which box an anchor or a proposal is trained towards."""
+"""Assignment of anchors and proposals to annotated boxes."""
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -19,19 +19,22 @@ def match_boxes(
     offset: float = 0.0,
     keep_best: bool = False,
 ) -> Int64[Tensor, "N"]:
-    """The target each box belongs to (Ren et al. 2015, section 3.1.2).
+    """Assign each box to a target (Ren et al. 2015, section 3.1.2).
+
+    The best target of a box is the one with the highest IoU.
 
     Args:
-        boxes: anchors or proposals, xyxy.
-        targets: annotated boxes, xyxy.
-        low: below this IoU with every target, a box is background.
-        high: from this IoU on, a box belongs to its best target; between the two it is ignored.
+        boxes: (N, 4) anchors or proposals, xyxy.
+        targets: (M, 4) annotated boxes, xyxy.
+        low: a box whose highest IoU is below this value is background.
+        high: a box whose highest IoU is at least this value is assigned to its best target. A box
+            between `low` and `high` is ignored.
         offset: see `decode_boxes`.
-        keep_best: every target also gets the boxes that overlap it most, however little (but at
-            all).
+        keep_best: also assign a box to its best target if no other box has a higher IoU with one of
+            the targets, and this IoU is above 0.
 
     Returns:
-        Row of `targets`, or NEGATIVE, or IGNORED.
+        (N,) int64 row in `targets`, NEGATIVE for background, or IGNORED.
     """
     found = boxes.new_full((len(boxes),), NEGATIVE, dtype=torch.int64)
     if not len(targets) or not len(boxes):
@@ -53,7 +56,17 @@ def sample_balanced(
     num: int,
     positive_fraction: float,
 ) -> tuple[Int64[Tensor, "p"], Int64[Tensor, "q"]]:
-    """Random rows: at most `positive_fraction` of `num` positives, negatives for the rest."""
+    """Sample positive and negative rows at random, without replacement.
+
+    Args:
+        is_positive: (N,) mask of the positive rows.
+        is_negative: (N,) mask of the negative rows.
+        num: maximum number of rows.
+        positive_fraction: maximum share of positive rows in `num`. Negative rows fill the rest.
+
+    Returns:
+        Indices of the positive rows, and of the negative rows.
+    """
     positives, negatives = is_positive.nonzero()[:, 0], is_negative.nonzero()[:, 0]
     num_positive = min(len(positives), int(num * positive_fraction))
     num_negative = min(len(negatives), num - num_positive)

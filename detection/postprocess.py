@@ -1,4 +1,4 @@
-"""From scored proposals to the boxes of a frame."""
+"""Selection of the boxes of a frame from scored proposals."""
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -20,20 +20,21 @@ def select_boxes(
     size: tuple[int, int],
     frame_size: tuple[int, int],
 ) -> tuple[Float[Tensor, "M 4"], Int64[Tensor, "M"], Float[Tensor, "M"], Int64[Tensor, "M"]]:
-    """Apply the thresholds of `preset.selection`.
+    """Decode scored proposals and select the boxes of a frame by the rules of `preset.selection`.
 
     Args:
-        proposals: xyxy, network pixels.
-        logits: over background (0) and the classes.
-        deltas: raw, class j in columns 4j to 4j + 3.
+        proposals: (N, 4) proposals, xyxy in network pixels.
+        logits: (N, L) logits of the L = O + 1 classes. Class 0 is the background.
+        deltas: (N, 4L) raw box deltas. Class j has the columns 4j to 4j + 3.
         preset: box conventions and thresholds.
-        scale: (x, y), network pixels per frame pixel.
-        size: (height, width) of the network's input without padding.
+        scale: (x, y) network pixels per frame pixel.
+        size: (height, width) of the network input without padding.
         frame_size: (height, width) of the decoded frame.
 
     Returns:
-        Boxes in frame pixels, inside the frame; labels (1 is the person); scores; the proposal row
-        of each. Their order is told in `Selection.by_class`.
+        Boxes (M, 4), xyxy in frame pixels and inside the frame; labels (M,), where 1 is the person;
+        scores (M,); and the row (M,) of each box in `proposals`. `Selection.by_class` determines
+        the order.
     """
     rules, offset = preset.selection, preset.pixel_offset
     probability = logits.softmax(1)
@@ -52,7 +53,7 @@ def select_boxes(
     people = kept[labels[kept] == PERSON]
     if rules.one_person and len(people) > 1:
         kept = kept[(labels[kept] != PERSON) | (kept == people[0])]
-    kept = kept[: rules.max_boxes]  # batched_nms returns falling scores
+    kept = kept[: rules.max_boxes]  # batched_nms sorts by descending score
     in_frame = clip_boxes(in_frame, frame_size[1], frame_size[0], 0)
     if rules.drop_empty:
         kept = kept[is_at_least(in_frame[kept], 0)]

@@ -1,4 +1,4 @@
-"""From decoded frames to the network's input."""
+"""Conversion of decoded frames to network input."""
 
 import math
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from torch import Tensor
 
 from detection.presets import Pixels
 
-#: A smaller input has no map left at the coarsest stage.
+#: Smallest side of the network input. The coarsest stage has no cell for a smaller input.
 MIN_SIDE = 32
 
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """Frames of one size as the network takes them.
+    """Network input of T frames of the same size.
 
     Attributes:
-        images: (T, 3, h, w) float32, padded.
-        scale: (x, y), network pixels per frame pixel.
-        frame_size: (height, width) of the decoded frame.
-        size: (height, width) of the part that is not padding.
+        images: (T, 3, h, w) float32, normalised and padded.
+        scale: (x, y) network pixels per frame pixel.
+        frame_size: (height, width) of the decoded frames.
+        size: (height, width) of the images without padding.
     """
 
     images: Tensor
@@ -32,19 +32,20 @@ class NetworkInput:
 
     @property
     def padded_size(self) -> tuple[int, int]:
-        """(height, width) with padding."""
+        """(height, width) of the images with padding."""
         return self.images.shape[2], self.images.shape[3]
 
 
 def preprocess(frames: UInt8[Tensor, "T C H W"], pixels: Pixels) -> NetworkInput:
-    """Normalise, scale and pad in the order and manner of a family.
+    """Normalise, scale and pad frames by the conventions of a checkpoint family.
 
     Args:
-        frames: RGB; grey (C = 1) is repeated, an alpha channel (C = 4) is dropped.
-        pixels: conventions.
+        frames: (T, C, H, W) uint8 RGB. Grey frames (C = 1) are repeated to three channels. An alpha
+            channel (C = 4) is dropped.
+        pixels: conventions of the family.
 
     Raises:
-        ValueError: for another number of channels, or frames without pixels.
+        ValueError: if C is not 1, 3 or 4, or H or W is 0.
     """
     frames = as_rgb(frames)
     height, width = frames.shape[-2:]
@@ -68,10 +69,10 @@ def preprocess(frames: UInt8[Tensor, "T C H W"], pixels: Pixels) -> NetworkInput
 
 
 def as_rgb(frames: UInt8[Tensor, "T C H W"]) -> UInt8[Tensor, "T 3 H W"]:
-    """Grey is repeated, alpha is dropped.
+    """Repeat grey frames to three channels and drop an alpha channel.
 
     Raises:
-        ValueError: for another number of channels, or frames without pixels.
+        ValueError: if C is not 1, 3 or 4, or H or W is 0.
     """
     channels = frames.shape[1]
     if channels not in (1, 3, 4) or 0 in frames.shape[2:]:
@@ -91,7 +92,10 @@ def _normalise(frames: Tensor, pixels: Pixels) -> Tensor:
 
 
 def _resize_uint8(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear with antialiasing on uint8, as Pillow; a GPU rounds a float result."""
+    """Resize uint8 frames as Pillow does: bilinear with antialiasing.
+
+    On a GPU, the frames are resized in float32 and rounded.
+    """
     if tuple(frames.shape[2:]) == size:
         return frames
     if frames.device.type == "cpu":
@@ -108,10 +112,10 @@ def _pad(images: Tensor, divisor: int) -> Tensor:
 
 
 def _resize_axis(images: Tensor, scale: float, axis: int) -> Tensor:
-    """Bilinear without antialiasing along one axis, as cv2.resize with a factor.
+    """Resize one axis as cv2.resize does with a factor: bilinear without antialiasing.
 
-    cv2 maps pixel centres with the factor itself, source = (x + 1/2) / scale - 1/2, not with the
-    ratio of the rounded sizes.
+    cv2 maps pixel centres by the factor itself, source = (x + 1/2) / scale - 1/2. It does not use
+    the ratio of the rounded sizes.
     """
     size = images.shape[axis]
     out = max(round(size * scale), 1)

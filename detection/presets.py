@@ -1,8 +1,8 @@
-"""The conventions in which detector families differ, as data.
+"""Conventions in which the checkpoint families of Faster R-CNN differ.
 
-Getting one wrong moves features by up to 8 % without an error, so they travel together. Sources:
-jwyang/faster-rcnn.pytorch and yrcong/STTran, facebookresearch/detectron2 (COCO-Detection configs),
-torchvision (`models.detection`).
+A wrong convention changes features by up to 8 % without raising an error. A `Preset` therefore
+contains all conventions of a family. Sources: jwyang/faster-rcnn.pytorch and yrcong/STTran,
+facebookresearch/detectron2 (COCO-Detection configs), torchvision (`models.detection`).
 """
 
 import math
@@ -10,25 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-#: exp() of a size delta is not let beyond this (1000 / 16), where a family clamps it.
+#: Upper bound of the size deltas dw and dh in families that clamp them.
 LOG_MAX_RATIO = math.log(1000 / 16)
-#: Beyond this a frame would not fit into any memory.
+#: Largest short side that is accepted. Larger frames do not fit into memory.
 MAX_SHORT_SIDE = 8192
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """From a decoded frame to the network's input.
+    """Conventions for the conversion of a decoded frame to network input.
 
     Attributes:
-        mean, std: in `order`, on values 0-255.
-        order: of the channels.
-        resize: `cv2` is bilinear on normalised floats with a factor, without antialiasing; `pil`
-            is antialiased on uint8, normalised afterwards; `torchvision` is bilinear on normalised
-            floats, sizes rounded down.
-        short_side, long_side: frames are scaled until the short side has so many pixels, less if
-            the long side would pass its limit.
-        divisor: the input is padded with zeros at the right and bottom to a multiple of it.
+        mean: mean of each channel in `order`, for pixel values from 0 to 255.
+        std: standard deviation of each channel in `order`, for pixel values from 0 to 255.
+        order: order of the channels.
+        resize: method of resizing. `cv2` is bilinear by a factor, without antialiasing, after
+            normalisation. `pil` is bilinear with antialiasing on uint8, before normalisation.
+            `torchvision` is bilinear after normalisation, with sizes rounded down.
+        short_side: length in pixels to which the short side is scaled.
+        long_side: maximum length of the long side in pixels. It takes precedence over `short_side`.
+        divisor: images are padded with zeros at the right and bottom to a multiple of this number.
     """
 
     mean: tuple[float, float, float]
@@ -42,14 +43,15 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Anchors:
-    """Of the region proposal network.
+    """Anchors of the region proposal network.
 
     Attributes:
-        style: rounding, order and centre: `caffe`, `detectron2` or `torchvision`.
-        sizes: per level, square roots of the areas, network pixels.
-        ratios: height / width.
+        style: rounding, order and centre of the anchors, see `detection.anchors.cell_anchors`.
+        sizes: per level, square roots of the anchor areas in network pixels.
+        ratios: ratios height / width.
         strides: per level, network pixels per cell.
-        is_stride_measured: cells are input size // map size apart (torchvision), not `strides`.
+        is_stride_measured: compute strides as input size // map size, as torchvision does, instead
+            of using `strides`.
     """
 
     style: Literal["caffe", "detectron2", "torchvision"]
@@ -61,13 +63,14 @@ class Anchors:
 
 @dataclass(frozen=True)
 class Proposals:
-    """From anchors to proposals.
+    """Selection of proposals from scored anchors.
 
     Attributes:
-        pre_nms: best anchors of each level that enter the suppression.
-        post_nms: proposals per frame.
-        iou: of the suppression.
-        min_size: shorter sides are dropped, network pixels; 0 drops empty ones, None none.
+        pre_nms: maximum number of anchors per level before NMS, best scores first.
+        post_nms: maximum number of proposals per frame after NMS.
+        iou: IoU threshold of NMS.
+        min_size: minimum side of a proposal in network pixels. With 0, only empty proposals are
+            dropped. With None, all are kept.
     """
 
     pre_nms: int
@@ -78,13 +81,14 @@ class Proposals:
 
 @dataclass(frozen=True)
 class Pooling:
-    """RoIAlign.
+    """Settings of RoIAlign.
 
     Attributes:
-        size: side of a pooled box.
-        sampling_ratio: points per bin and axis; 0 is adaptive.
-        aligned: shift by half a pixel.
-        level_epsilon: level = floor(4 + log2(sqrt(area) / 224 + first) + second), FPN alone.
+        size: number of bins along each side of a pooled box.
+        sampling_ratio: sampling points per bin and axis. With 0, the number is adaptive.
+        aligned: shift boxes by half a pixel.
+        level_epsilon: the two epsilons of the FPN level of a box,
+            floor(4 + log2(sqrt(area) / 224 + first) + second).
     """
 
     size: int
@@ -95,17 +99,18 @@ class Pooling:
 
 @dataclass(frozen=True)
 class Selection:
-    """From scored proposals to the boxes of a frame.
+    """Selection of the boxes of a frame from scored proposals.
 
     Attributes:
-        score_threshold: a class counts where its probability is higher.
-        nms_threshold: IoU above which the weaker box of a class goes.
-        max_boxes: most boxes kept, best scores first.
-        one_person: only the best person stays.
-        by_class: results are ordered by class, then by falling score; else by falling score alone.
-        in_frame_pixels: suppression happens after boxes are scaled back.
-        min_size: shorter sides are dropped before suppression, network pixels, or None.
-        drop_empty: boxes without area are dropped at the end.
+        score_threshold: a box is kept if the probability of its class is higher than this value.
+        nms_threshold: IoU above which NMS removes the box with the lower score, per class.
+        max_boxes: maximum number of boxes per frame, best scores first.
+        one_person: keep only the person box with the highest score.
+        by_class: sort by class, then by descending score. If False, sort by descending score.
+        in_frame_pixels: apply NMS to boxes in frame pixels instead of network pixels.
+        min_size: minimum side of a box in network pixels, applied before NMS. With None, all boxes
+            are kept.
+        drop_empty: drop boxes without area after NMS.
     """
 
     score_threshold: float
@@ -123,14 +128,21 @@ class Preset:
     """Conventions of a family of Faster R-CNN checkpoints.
 
     Attributes:
-        name: its key in `PRESETS`.
-        network: `c4` pools stride 16 maps and runs stage 4 on boxes; `fpn` pools a pyramid.
-        stride_on_conv1: a stage's stride sits on its first 1x1 convolution (caffe), not the 3x3.
-        stem_padding: of the 3x3 stride-2 max-pool; 0 goes with ceil mode.
-        rpn_hidden: channels of the RPN's convolution, relative to its input.
-        pixel_offset: 1 where a box's width is x2 - x1 + 1, else 0.
-        max_delta: bound of size deltas; infinity where the family has none.
-        box_stds: the box deltas are multiplied by these.
+        name: key in `PRESETS`.
+        network: type of the network. `c4` pools a map of stride 16 and runs stage 4 on the pooled
+            boxes. `fpn` pools a feature pyramid.
+        pixels: conversion of frames to network input.
+        anchors: anchors of the region proposal network.
+        proposals: selection of proposals.
+        pooling: settings of RoIAlign.
+        selection: selection of the boxes of a frame.
+        stride_on_conv1: the stride of a stage is in its first 1x1 convolution, as in Caffe, instead
+            of its first 3x3 convolution.
+        stem_padding: padding of the 3x3 max-pool of the stem. 0 enables ceil mode.
+        rpn_hidden: channels of the RPN's 3x3 convolution, relative to its input channels.
+        pixel_offset: 1 if the width of a box is x2 - x1 + 1, else 0.
+        max_delta: upper bound of the size deltas, infinity if the family has none.
+        box_stds: standard deviations by which the deltas of the box head are multiplied.
     """
 
     name: str
@@ -154,8 +166,8 @@ _STRIDES = (4, 8, 16, 32, 64)
 _DETECTRON2 = Pixels((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), "bgr", "pil", 800, 1333, 1)
 _STANDARD = Selection(0.05, 0.5, 100, False, False, False, None, True)
 
-#: jwyang/faster-rcnn.pytorch and STTran: `faster_rcnn_ag.pth`. The original has no limit for the
-#: long side; ours is reached beyond an aspect ratio of 4, where memory has no limit otherwise.
+#: jwyang/faster-rcnn.pytorch and STTran, `faster_rcnn_ag.pth`. The original has no limit for the
+#: long side. The limit here applies to aspect ratios above 4 and bounds the use of memory.
 ACTION_GENOME = Preset(
     name="action-genome",
     network="c4",
@@ -234,11 +246,20 @@ def adapt(
     max_boxes: int | None = None,
     anchor_scale: float = 1.0,
 ) -> Preset:
-    """A preset with some numbers replaced; None keeps the family's.
+    """Return a preset with some values replaced.
 
-    The long side's limit follows `short_side` in proportion. `anchor_scale` multiplies the
-    anchors' sizes (and in an FPN the box sizes at which levels change, see `RoIHead`), for networks
-    that see smaller images.
+    If an argument is None, the value of the preset is kept.
+
+    Args:
+        preset: preset to change.
+        short_side: short side of the network input in pixels. The limit of the long side is scaled
+            in proportion.
+        proposals: maximum number of proposals per frame.
+        score_threshold: see `Selection`.
+        nms_threshold: see `Selection`.
+        max_boxes: see `Selection`.
+        anchor_scale: factor of the anchor sizes, below 1 for smaller input images. `RoIHead` has an
+            argument of the same name for the box sizes at which FPN levels change.
     """
     pixels = preset.pixels
     if short_side is not None:
@@ -262,5 +283,5 @@ def adapt(
 
 
 def count_anchors(preset: Preset) -> Sequence[int]:
-    """Anchors per cell, by level."""
+    """Return the number of anchors per cell, by level."""
     return [len(level) * len(preset.anchors.ratios) for level in preset.anchors.sizes]

@@ -1,4 +1,4 @@
-"""ResNet bottleneck stages as trunks of a Faster R-CNN, from torchvision's blocks."""
+"""ResNet trunks of a Faster R-CNN, built from torchvision's bottleneck blocks."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,23 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from detection.presets import Preset
 
-#: Depth -> bottleneck blocks per stage; 26 is a small one for CPUs.
+#: Bottleneck blocks per stage, by depth. Depth 26 is a small network for CPUs.
 STAGES = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 def build_stage(
     channels: int, planes: int, *, blocks: int, stride: int, stride_on_conv1: bool
 ) -> nn.Sequential:
-    """One stage: `blocks` bottlenecks from `channels` to 4 * `planes` channels."""
+    """Build one stage of a ResNet.
+
+    Args:
+        channels: input channels.
+        planes: channels of the 3x3 convolutions. The stage has 4 * `planes` output channels.
+        blocks: number of bottleneck blocks.
+        stride: stride of the first block.
+        stride_on_conv1: put the stride into the first 1x1 convolution instead of the 3x3
+            convolution.
+    """
     downsample = nn.Sequential(
         nn.Conv2d(channels, 4 * planes, 1, stride, bias=False), nn.BatchNorm2d(4 * planes)
     )
@@ -29,12 +38,13 @@ def build_stage(
 
 
 class Trunk(nn.Module):
-    """Stem and the first stages.
+    """Stem and first stages of a ResNet.
 
     Args:
-        blocks: bottlenecks of each stage; three make the trunk of a C4 network.
-        width: channels of the stem; stage i (from 1) has 2 ** (i + 1) times as many.
-        preset: where the stride sits, padding of the stem.
+        blocks: bottleneck blocks of each stage. The trunk of a C4 network has three stages.
+        width: channels of the stem. Stage i, counted from 1, has width * 2 ** (i + 1) output
+            channels.
+        preset: conventions for the position of the stride and the padding of the stem.
     """
 
     def __init__(self, blocks: Sequence[int], width: int, *, preset: Preset) -> None:
@@ -59,13 +69,13 @@ class Trunk(nn.Module):
         self.num_stages = len(blocks)
 
     def stage(self, number: int) -> nn.Sequential:
-        """Stage 1 to 4."""
+        """Return the stage with the given number, from 1 to 4."""
         stage = getattr(self, f"layer{number}")
         assert isinstance(stage, nn.Sequential)
         return stage
 
     def stage_maps(self, images: Float[Tensor, "T 3 h w"]) -> list[Tensor]:
-        """Output of every stage, strides 4, 8, 16 and so on."""
+        """Return the output of every stage, with strides 4, 8, 16 and so on."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images.to(self.conv1.weight.dtype)))))
         maps = []
         for number in range(1, self.num_stages + 1):
@@ -74,17 +84,17 @@ class Trunk(nn.Module):
         return maps
 
     def forward(self, images: Float[Tensor, "T 3 h w"]) -> tuple[Tensor, ...]:
-        """The last stage's map, as the only level."""
+        """Return the map of the last stage as the only level."""
         return (self.stage_maps(images)[-1],)
 
 
 class PyramidTrunk(nn.Module):
-    """Four stages under a feature pyramid (Lin et al., CVPR 2017): levels P2 to P6.
+    """ResNet with a feature pyramid (Lin et al., CVPR 2017) of the levels P2 to P6.
 
     Args:
-        blocks: bottlenecks of the four stages.
+        blocks: bottleneck blocks of the four stages.
         width: channels of the stem.
-        channels: of every level.
+        channels: channels of every level.
         preset: see `Trunk`.
     """
 
@@ -95,6 +105,6 @@ class PyramidTrunk(nn.Module):
         self.fpn = FeaturePyramidNetwork(widths, channels, LastLevelMaxPool())
 
     def forward(self, images: Float[Tensor, "T 3 h w"]) -> tuple[Tensor, ...]:
-        """Levels of strides 4, 8, 16, 32 and 64."""
+        """Return the levels with strides 4, 8, 16, 32 and 64."""
         maps = self.body.stage_maps(images)
         return tuple(self.fpn({str(i): m for i, m in enumerate(maps)}).values())

@@ -1,4 +1,4 @@
-"""From regions of the maps to box features, class scores and box deltas."""
+"""Box heads: box features, class scores and box deltas of regions."""
 
 from collections.abc import Sequence
 
@@ -10,28 +10,25 @@ from torchvision.ops import roi_align
 from detection.presets import Preset
 from detection.resnet import build_stage
 
-#: Side of pooled union boxes.
+#: Number of bins along each side of a pooled union box.
 UNION_SIZE = 7
-#: A box whose square root of area is this, in network pixels, is pooled from level P4.
+#: Square root of the area, in network pixels, of a box that is pooled from level P4.
 CANONICAL_SIZE = 224
 FIRST_LEVEL, CANONICAL_LEVEL = 2, 4
 
 
 class RoIHead(nn.Module):
-    """RoIAlign, then what the family calls its head, then two linear layers.
+    """Box head: RoIAlign, a body, and two linear output layers.
 
-    Attributes:
-        num_classes: O.
-        feature_width: F.
-        union_channels: Cu, of the maps.
+    The output layers have O + 1 classes. Class 0 is the background.
 
     Args:
-        body: pooled regions (N, Cu, S, S) to features (N, F).
-        feature_width: F.
-        union_channels: Cu.
-        num_classes: O, without background; outputs have O + 1 classes, 0 is the background.
-        preset: pooling.
-        anchor_scale: multiplies the sizes at which FPN levels change.
+        body: module from pooled regions (N, Cu, S, S) to box features (N, F).
+        feature_width: width F of the box features.
+        union_channels: channels Cu of the feature maps.
+        num_classes: number of object classes O, without background.
+        preset: conventions of RoIAlign.
+        anchor_scale: factor of the box sizes at which FPN levels change.
     """
 
     def __init__(
@@ -55,12 +52,15 @@ class RoIHead(nn.Module):
     def pool(
         self, maps: Sequence[Tensor], boxes: Sequence[Float[Tensor, "_ 4"]], size: int | None = None
     ) -> Float[Tensor, "N Cu S S"]:
-        """RoIAlign of boxes in network pixels, float32.
+        """Pool boxes by RoIAlign.
 
         Args:
-            maps: per level (T, Cu, h, w); of a pyramid, P6 is not pooled from.
-            boxes: per frame.
-            size: S; the preset's unless given.
+            maps: per level (T, Cu, h, w) feature maps. Level P6 of a pyramid is not used.
+            boxes: per frame (_, 4) boxes, xyxy in network pixels.
+            size: number of bins S along each side. Default: that of the preset.
+
+        Returns:
+            (N, Cu, S, S) float32 for the N boxes of all frames.
         """
         size = self.preset.pooling.size if size is None else size
         if not boxes:
@@ -88,9 +88,9 @@ class RoIHead(nn.Module):
         )
 
     def _levels(self, boxes: Tensor) -> Tensor:
-        """Index of each box's level, 0 is P2: floor(4 + log2(sqrt(area) / 224)), Lin et al. Eq. 1.
+        """Return the pyramid level of each box, 0 for P2 (Lin et al., Eq. 1).
 
-        The canonical size is multiplied by `anchor_scale`.
+        The level is floor(4 + log2(sqrt(area) / (224 anchor_scale))), clamped to P2 to P5.
         """
         sides = boxes[:, 2:] - boxes[:, :2]
         relative = sides.prod(1).sqrt() / (CANONICAL_SIZE * self.anchor_scale)
@@ -101,11 +101,11 @@ class RoIHead(nn.Module):
     def pool_unions(
         self, maps: Sequence[Tensor], boxes: Sequence[Float[Tensor, "_ 4"]]
     ) -> Float[Tensor, "N Cu 7 7"]:
-        """RoIAlign of union boxes, always 7 x 7."""
+        """Pool union boxes by RoIAlign to 7 x 7 bins, see `pool`."""
         return self.pool(maps, boxes, UNION_SIZE)
 
     def features(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:
-        """Box features, float32."""
+        """Compute the float32 box features of pooled regions."""
         if not len(pooled):
             return pooled.new_zeros(0, self.feature_width)
         features: Tensor = self.body(pooled.to(next(self.body.parameters()).dtype))
@@ -113,7 +113,7 @@ class RoIHead(nn.Module):
 
 
 class Stage4(nn.Module):
-    """C4: stage 4 of the ResNet, then the mean over the region."""
+    """Body of the C4 box head: stage 4 of the ResNet and the mean over the region."""
 
     def __init__(self, channels: int, *, blocks: int, preset: Preset) -> None:
         super().__init__()
@@ -122,12 +122,12 @@ class Stage4(nn.Module):
         )
 
     def forward(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:
-        """Features."""
+        """Return the box features."""
         return self.layer4(pooled).mean((2, 3))
 
 
 class TwoLayers(nn.Module):
-    """FPN: two linear layers with ReLU."""
+    """Body of the FPN box head: two linear layers with ReLU."""
 
     def __init__(self, channels: int, size: int, width: int) -> None:
         super().__init__()
@@ -135,5 +135,5 @@ class TwoLayers(nn.Module):
         self.fc2 = nn.Linear(width, width)
 
     def forward(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:
-        """Features, after the second ReLU."""
+        """Return the box features, the output of the second ReLU."""
         return self.fc2(self.fc1(pooled.flatten(1)).relu()).relu()

@@ -15,12 +15,12 @@ from detection.presets import Preset, count_anchors
 
 @dataclass(frozen=True)
 class AnchorScores:
-    """What the network says of every anchor, by level.
+    """Scores and box deltas of every anchor, by level.
 
     Attributes:
-        logits: per level (T, M), object against background.
-        deltas: per level (T, M, 4).
-        anchors: per level (M, 4), xyxy in network pixels.
+        logits: per level (T, M) objectness logits.
+        deltas: per level (T, M, 4) box deltas.
+        anchors: per level (M, 4) anchors, xyxy in network pixels.
     """
 
     logits: list[Tensor]
@@ -29,10 +29,15 @@ class AnchorScores:
 
 
 class RegionProposalNetwork(nn.Module):
-    """Maps to class-agnostic proposals; one head for all levels.
+    """Region proposal network with one head for all levels.
 
-    Where a family has two outputs per anchor, background b and object f, ours is f - b: the softmax
-    probability rises with it alone.
+    The proposals are class-agnostic. If a family has two outputs per anchor, background b and
+    object f, this network has the output f - b, which ranks anchors in the
+    same order as the softmax probability.
+
+    Args:
+        channels: channels of the feature maps.
+        preset: conventions of anchors and proposals.
     """
 
     def __init__(self, channels: int, *, preset: Preset) -> None:
@@ -44,7 +49,7 @@ class RegionProposalNetwork(nn.Module):
         self.bbox_pred = nn.Conv2d(hidden, 4 * num_anchors, 1)
 
     def score(self, maps: Sequence[Tensor], padded_size: tuple[int, int]) -> AnchorScores:
-        """Logits and deltas of every anchor; for the arguments see `forward`."""
+        """Compute the logits and deltas of every anchor. See `forward` for the arguments."""
         logits, deltas = [], []
         for level in maps:
             hidden = self.conv(level.to(self.conv.weight.dtype)).relu()
@@ -58,15 +63,16 @@ class RegionProposalNetwork(nn.Module):
     def forward(
         self, maps: Sequence[Tensor], padded_size: tuple[int, int], sizes: Sequence[tuple[int, int]]
     ) -> list[Float[Tensor, "_ 4"]]:
-        """Propose.
+        """Compute the proposals of every frame.
 
         Args:
-            maps: per level (T, Cu, h, w).
-            padded_size: (height, width) of the network's input.
+            maps: per level (T, Cu, h, w) feature maps.
+            padded_size: (height, width) of the network input with padding.
             sizes: (height, width) of each image without padding.
 
         Returns:
-            Per frame at most `proposals.post_nms` boxes, xyxy in network pixels, best first.
+            Per frame at most `preset.proposals.post_nms` boxes, xyxy in network pixels, sorted by
+            descending score.
         """
         return self.propose(self.score(maps, padded_size), sizes)
 
@@ -78,7 +84,17 @@ class RegionProposalNetwork(nn.Module):
         pre_nms: int | None = None,
         post_nms: int | None = None,
     ) -> list[Float[Tensor, "_ 4"]]:
-        """Select from scored anchors; the preset's numbers unless others are given."""
+        """Select the proposals of every frame from scored anchors.
+
+        Args:
+            scored: scores of the anchors, see `score`.
+            sizes: (height, width) of each image without padding.
+            pre_nms: see `Proposals`. Default: the value of the preset.
+            post_nms: see `Proposals`. Default: the value of the preset.
+
+        Returns:
+            See `forward`.
+        """
         rules = self.preset.proposals
         pre_nms = rules.pre_nms if pre_nms is None else pre_nms
         post_nms = rules.post_nms if post_nms is None else post_nms

@@ -1,4 +1,4 @@
-"""Sizes live here, not in the modules."""
+"""Construction of LaIAR from its settings."""
 
 from model.dt_former import DTFormer
 from model.laiar import LaIAR
@@ -15,18 +15,18 @@ def build_laiar(
     union_channels: int,
     settings: LaIARSettings,
 ) -> LaIAR:
-    """LaIAR without weights.
+    """Build a LaIAR network with random weights.
 
     Args:
-        num_classes: C.
-        num_objects: O.
+        num_classes: number of action classes, C.
+        num_objects: number of object classes, O.
         group_sizes: predicate group -> number of predicates, in index order.
-        box_features: F.
-        union_channels: Cu.
-        settings: everything else.
+        box_features: width of the box features, F.
+        union_channels: channels of the union features, Cu.
+        settings: all other sizes and options.
 
     Returns:
-        The network, in training mode.
+        The network in training mode.
     """
     settings = settings.resolved()
     former = DTFormer(settings)

@@ -1,4 +1,4 @@
-"""Eq. 11: what LaIAR is trained on, weighted, term by term."""
+"""Training loss of LaIAR (Eq. 11): a weighted sum of five terms."""
 
 from dataclasses import dataclass
 
@@ -19,17 +19,21 @@ from model.tokens import TokenBatch
 
 @dataclass(frozen=True)
 class CriterionSettings:
-    """Weights of Eq. 11 and the readings of its terms.
+    """Weights and options of the terms of Eq. 11.
 
     Attributes:
-        multi_label: several actions per video (Charades) or one (CAD-120).
-        similarity: delta; selection: zeta; cross_modal: eta.
-        reduction: over classes, `mean` or `sum` (multi-label terms).
-        multi_positive: tokens that say the same triplet are no negatives of each other in L_sim.
-        softmax_cross_modal: Eq. 10 as printed, for several actions per video too.
+        multi_label: True if a video can have several actions (Charades), False if it has exactly
+            one (CAD-120).
+        similarity: weight delta of L_sim.
+        selection: weight zeta of L_tss.
+        cross_modal: weight eta of L_xm.
+        reduction: reduction of the multi-label terms over classes, `mean` or `sum`.
+        multi_positive: if True, tokens with the same triplet are not negatives of each other in
+            L_sim.
+        softmax_cross_modal: if True, L_xm uses the softmax of Eq. 10 even if `multi_label` is True.
 
     Raises:
-        ValueError: for a negative weight or another reduction.
+        ValueError: if a weight is negative or `reduction` is unknown.
     """
 
     multi_label: bool = True
@@ -49,7 +53,11 @@ class CriterionSettings:
 
 
 class LaIARCriterion(nn.Module):
-    """L = L_v + L_s + delta L_sim + zeta L_tss + eta L_xm."""
+    """Training loss L = L_v + L_s + delta L_sim + zeta L_tss + eta L_xm (Eq. 11).
+
+    Args:
+        settings: weights and options of the terms.
+    """
 
     def __init__(self, settings: CriterionSettings) -> None:
         super().__init__()
@@ -58,17 +66,18 @@ class LaIARCriterion(nn.Module):
     def forward(
         self, outputs: BranchOutputs, labels: Tensor, batch: TokenBatch, log_scale: Tensor
     ) -> dict[str, Tensor]:
-        """Weighted terms.
+        """Compute the weighted terms of the loss.
 
         Args:
-            outputs: of both branches; without the language side only `video` is there.
-            labels: (B, C) floating of 0 and 1, or (B,) int64 for one action per video.
-            batch: what the outputs were made from.
-            log_scale: the learnable temperature of Eq. 8.
+            outputs: outputs of both branches.
+            labels: (B, C) floating with values 0 and 1, or (B,) int64 class indices if
+                `multi_label` is False.
+            batch: batch from which `outputs` is computed.
+            log_scale: logarithm of the learnable scale t of Eq. 8.
 
         Returns:
-            `video`, `language`, `similarity`, `selection`, `cross_modal`: scalars that sum to the
-            loss.
+            Scalars `video`, `language`, `similarity`, `selection` and `cross_modal`. Their sum is
+            the loss. If `outputs.language` is None, `video` is the only term.
         """
         s, video, language = self.settings, outputs.video, outputs.language
         terms = {"video": self._action(video.logits, labels)}

@@ -1,4 +1,4 @@
-"""DT-Former: positions, token selection, transformer over [class] and what is kept."""
+"""DT-Former: position embeddings, token selection and transformer encoder."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,16 @@ from model.transformer import TransformerEncoder
 
 @dataclass(frozen=True)
 class Selection:
-    """Both maps and their product; gates carry gradient, `keep` is the product as bool."""
+    """Selection of one branch.
+
+    If the caller gives the tokens to keep, `gate` and `probability` both hold that mask.
+
+    Attributes:
+        temporal: (B, T) gates of the temporal selector, 0 or 1.
+        spatial: (B, T, K) gates of the spatial selector, 0 or 1.
+        gate: (B, T, K) product of both gates, zero for padding.
+        probability: (B, T, K) product of both keep probabilities, zero for padding.
+    """
 
     temporal: Tensor
     spatial: Tensor
@@ -23,12 +32,18 @@ class Selection:
 
     @property
     def keep(self) -> Tensor:
-        """(B, T, K) bool."""
+        """Kept tokens, (B, T, K) bool."""
         return self.gate.detach() > 0.5
 
 
 class DTFormer(nn.Module):
-    """Section 3.1.2; one serves both branches."""
+    """Token selection and transformer encoder of a branch (Section 3.1.2).
+
+    Both branches can share one DT-Former.
+
+    Args:
+        settings: resolved settings, see `LaIARSettings.resolved`.
+    """
 
     def __init__(self, settings: LaIARSettings) -> None:
         super().__init__()
@@ -49,15 +64,31 @@ class DTFormer(nn.Module):
         )
 
     def add_position(self, tokens: Float[Tensor, "B T K D"]) -> Float[Tensor, "B T K D"]:
-        """x^(0) = x + e; ValueError for more frames or slots than there are positions."""
+        """Add position embeddings: x^(0) = x + e.
+
+        Raises:
+            ValueError: if there are more frames or slots than position embeddings.
+        """
         _, T, K, _ = tokens.shape
         frames, slots, _ = self.position.shape
         if frames < T or (slots > 1 and slots < K):
-            raise ValueError(f"at most {frames} frames of {slots} slots expected, got {T} of {K}")
+            raise ValueError(
+                f"tokens: at most {frames} frames x {slots} slots expected (1 slot is shared by "
+                f"all pairs), got {T} frames x {K} slots"
+            )
         return tokens + self.position[:T, : K if slots > 1 else 1]
 
     def select(self, tokens: Float[Tensor, "B T K D"], mask: Bool[Tensor, "B T K"]) -> Selection:
-        """Eq. 3 on frames and on tokens; both see x^(0), the selection is their product."""
+        """Select frames and tokens with Eq. 3.
+
+        The temporal selector reads the mean token of each frame, and the spatial selector reads
+        each token. The selection is the product of their gates. A disabled selector keeps
+        everything.
+
+        Args:
+            tokens: x^(0), tokens with position embeddings.
+            mask: True for real tokens.
+        """
         real = mask.float()
         temporal = p_temporal = real.new_ones(real.shape[:2])
         spatial = p_spatial = torch.ones_like(real)
@@ -85,19 +116,19 @@ class DTFormer(nn.Module):
 
         Args:
             local: local representations of the tokens.
-            mask: True where a token is real.
-            encoder: encoder of this branch; computes the context.
-            keep: tokens to keep, or None to let the selectors decide.
-            gather: with discard=mask, remove discarded tokens from the transformer's sequence
-                instead of setting their gates to zero. The result is the same up to rounding;
-                gates of removed tokens get no gradient. No effect with discard=zero.
+            mask: True for real tokens.
+            encoder: encoder of this branch, which computes the context.
+            keep: tokens to keep. If None, the selectors decide.
+            gather: if True and discard=mask, remove discarded tokens from the transformer's
+                sequence instead of setting their gates to zero. The result is the same up to
+                rounding; gates of removed tokens get no gradient. No effect with discard=zero.
 
         Returns:
-            z of Eq. 6; embeddings of all real tokens in the joint space, zero where not real; the
-            selection.
+            A tuple of z of Eq. 6, the embeddings of all real tokens in the joint space (zero for
+            padding), and the selection.
 
         Raises:
-            ValueError: for more frames or slots than there are positions.
+            ValueError: if there are more frames or slots than position embeddings.
         """
         before = self.settings.context == "all"
         embedded = encoder.with_context(local, mask) if before else local

@@ -1,4 +1,4 @@
-"""f_v and f_s: relation features to the joint space, with context of the whole clip."""
+"""Encoders f_v and f_s from relation features to the joint space, with pooled context."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,7 +10,7 @@ from model.gpo import GPO
 def scatter_tokens(
     packed: Float[Tensor, "M D"], mask: Bool[Tensor, "B T K"]
 ) -> Float[Tensor, "B T K D"]:
-    """Packed tokens to their places, zero elsewhere."""
+    """Scatter packed tokens to the True positions of `mask`; all other positions are zero."""
     grid = packed.new_zeros(*mask.shape, packed.shape[1])
     return grid.masked_scatter(mask[..., None], packed)
 
@@ -18,7 +18,15 @@ def scatter_tokens(
 def left_align(
     tokens: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]
 ) -> tuple[Float[Tensor, "B L D"], Bool[Tensor, "B L"]]:
-    """Move the real tokens of each row to its front, in order; L is the most that a row has."""
+    """Move the real tokens of each row to its front, in their order.
+
+    Args:
+        tokens: padded rows of tokens.
+        mask: True for real tokens.
+
+    Returns:
+        The moved tokens and their mask. L is the largest number of real tokens in a row.
+    """
     longest = int(mask.sum(1).max()) if mask.numel() else 0
     order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
     moved = tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[2]))
@@ -26,11 +34,13 @@ def left_align(
 
 
 class RelationEncoder(nn.Module):
-    """Linear projection, then GPO's summary beside each token, then back to D.
+    """Encoder of relation features with a context vector pooled by GPO.
+
+        local = W_1 features,    embedding = W_2 [local, GPO(local)]
 
     Args:
-        width: of the relation features.
-        dim: D.
+        width: width of the relation features, W.
+        dim: width of the joint space, D.
     """
 
     def __init__(self, width: int, dim: int) -> None:
@@ -42,13 +52,18 @@ class RelationEncoder(nn.Module):
     def local(
         self, features: Float[Tensor, "M W"], mask: Bool[Tensor, "B T K"]
     ) -> Float[Tensor, "B T K D"]:
-        """Local representations, zero where not real."""
+        """Project packed relation features to local representations, zero for padding."""
         return scatter_tokens(self.project(features), mask)
 
     def with_context(
         self, local: Float[Tensor, "B T K D"], pooled: Bool[Tensor, "B T K"]
     ) -> Float[Tensor, "B T K D"]:
-        """Embeddings in the joint space; the context is GPO over the tokens in `pooled`."""
+        """Compute embeddings in the joint space from local representations and their context.
+
+        Args:
+            local: local representations.
+            pooled: True for the tokens over which GPO pools the context.
+        """
         B, T, K, D = local.shape
         tokens, real = left_align(local.reshape(B, T * K, D), pooled.reshape(B, T * K))
         context, _ = self.gpo(tokens, real.sum(1))

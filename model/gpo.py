@@ -1,10 +1,10 @@
-"""Generalised pooling operator (Chen et al., CVPR 2021), the context of LaIAR's encoders.
+"""Generalised pooling operator (GPO; Chen et al., CVPR 2021), the context of LaIAR's encoders.
 
     pooled_d = sum_k theta_k max_k({x_id}),    theta = softmax(W BiGRU(p_1 … p_n) / temperature)
 
-where max_k is the k-th largest of the n values of feature d and p the sinusoidal position code:
-the weights depend on n alone, so the result does not depend on the order of the inputs, and the
-GRU runs once per distinct n of a batch.
+max_k is the k-th largest of the n values of feature d, and p is a sinusoidal position code. The
+weights theta depend only on n. The result therefore does not depend on the order of the inputs,
+and the GRU runs once per distinct n of a batch.
 """
 
 import math
@@ -16,7 +16,14 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 def position_code(num: int, width: int) -> Float[Tensor, "num width"]:
-    """Sine at even, cosine at odd columns: p[k, 2i] = sin(k / 10000^(2i / width))."""
+    """Return sinusoidal position codes.
+
+        p[k, 2i] = sin(k / 10000^(2i / width)),    p[k, 2i + 1] = cos(k / 10000^(2i / width))
+
+    Args:
+        num: number of positions.
+        width: width of the codes, an even number.
+    """
     position = torch.arange(num, dtype=torch.float32)[:, None]
     rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
     code = torch.zeros(num, width)
@@ -26,12 +33,12 @@ def position_code(num: int, width: int) -> Float[Tensor, "num width"]:
 
 
 class GPO(nn.Module):
-    """Pools sets of different sizes.
+    """Generalised pooling of sets of different sizes.
 
     Args:
-        d_pe: width of the position code, even.
-        d_hidden: width of the GRU.
-        temperature: of the softmax over positions.
+        d_pe: width of the position code, an even number.
+        d_hidden: hidden width of the GRU.
+        temperature: temperature of the softmax over ranks.
     """
 
     def __init__(self, d_pe: int = 32, d_hidden: int = 32, temperature: float = 0.1) -> None:
@@ -43,15 +50,16 @@ class GPO(nn.Module):
     def forward(
         self, features: Float[Tensor, "B K D"], lengths: Int64[Tensor, "B"]
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B L 1"]]:
-        """Pool.
+        """Pool each set into one vector.
 
         Args:
-            features: the first `lengths[b]` rows of set b are real; the rest counts for nothing.
-            lengths: 0 to K.
+            features: B padded sets; the first `lengths[b]` rows of set b are real, all others are
+                ignored.
+            lengths: sizes of the sets, 0 to K.
 
         Returns:
-            Pooled features, zero for an empty set; and the weights, rank by rank, L the longest
-            length (at least 1), zero beyond a set's length.
+            A tuple of the pooled features, zero for an empty set, and the weights by rank, zero
+            beyond the size of a set. L is the largest size, at least 1.
         """
         B, K, D = features.shape
         longest = max(int(lengths.max()) if B else 0, 1)
@@ -65,7 +73,7 @@ class GPO(nn.Module):
         return (ranked * weights).sum(1), weights
 
     def _weights(self, lengths: Tensor, longest: int) -> Tensor:
-        """(B, L, 1) float32 weights, computed once per distinct length."""
+        """Return (B, L, 1) float32 weights, computed once per distinct length."""
         distinct, row = lengths.clamp(min=1).unique(return_inverse=True)  # (U,), (B,)
         code = position_code(longest, self.d_pe).to(lengths.device)
         packed = pack_padded_sequence(

@@ -1,4 +1,4 @@
-"""Words for tokens: the nearest semantic label in the joint space (Section 5 of the paper)."""
+"""Label bank: names of tokens from the nearest prototypes in the joint space (Section 5)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ class Names:
     """Names of M tokens within one group of predicates.
 
     Attributes:
-        predicate: (M,) int64, -1 where the bank has no label to offer.
-        cosine: (M,) similarity to the label named; 0 without one.
-        margin: (M,) lead over the runner-up; 0 where there is none to compare with.
-        object: (M,) int64, the object class of the label: the token's own where constrained.
+        predicate: (M,) int64 predicate of the nearest prototype, -1 without a candidate.
+        cosine: (M,) cosine similarity to that prototype, 0 without a candidate.
+        margin: (M,) best minus second-best cosine similarity, 0 with fewer than two candidates.
+        object: (M,) int64 object class of the nearest prototype, -1 without a candidate. Equals
+            the token's object class if the search is constrained.
     """
 
     predicate: Tensor
@@ -30,15 +31,21 @@ class Names:
 
 @dataclass(frozen=True)
 class LabelBank:
-    """One prototype per (object class, predicate): the mean language embedding of such tokens.
+    """E prototypes, one per (object class, predicate).
+
+    A prototype is the mean of the normalised language embeddings of all tokens with this object
+    class and predicate.
 
     Attributes:
         prototypes: (E, D) float32.
-        objects: (E,) int64; predicates: (E,) int64; counts: (E,) int64 tokens behind each.
+        objects: (E,) int64 object class of each prototype.
+        predicates: (E,) int64 predicate of each prototype.
+        counts: (E,) int64 number of tokens averaged in each prototype.
         group_sizes: number of predicates of each group, in index order.
 
     Raises:
-        ValueError: if lengths do not agree or a predicate is out of range.
+        ValueError: if the lengths differ, `prototypes` is not a matrix, or a predicate is out of
+            range.
     """
 
     prototypes: Tensor
@@ -50,14 +57,20 @@ class LabelBank:
     def __post_init__(self) -> None:
         lengths = {len(v) for v in (self.prototypes, self.objects, self.predicates, self.counts)}
         if len(lengths) != 1 or self.prototypes.ndim != 2:
-            raise ValueError("label bank: E prototypes, objects, predicates and counts expected")
+            raise ValueError(
+                "label bank: (E, D) prototypes with E objects, predicates and counts expected, got "
+                f"prototypes of shape {tuple(self.prototypes.shape)} and lengths {sorted(lengths)}"
+            )
         if len(self.predicates) and not (
             0 <= int(self.predicates.min()) <= int(self.predicates.max()) < sum(self.group_sizes)
         ):
-            raise ValueError(f"label bank: predicates below {sum(self.group_sizes)} expected")
+            raise ValueError(
+                f"label bank: predicates from 0 to {sum(self.group_sizes) - 1} expected, got "
+                f"{int(self.predicates.min())} to {int(self.predicates.max())}"
+            )
 
     def __len__(self) -> int:
-        """E."""
+        """Number of prototypes, E."""
         return len(self.objects)
 
     def name(
@@ -67,15 +80,15 @@ class LabelBank:
         *,
         constrained: bool = True,
     ) -> list[Names]:
-        """Nearest label of each token, per group of predicates.
+        """Find the nearest prototype of each token in each group of predicates.
 
         Args:
-            embeddings: of the tokens, in the joint space.
-            object_labels: what the detector or the annotation calls their objects.
-            constrained: only labels of the token's own object are looked at; otherwise all.
+            embeddings: embeddings of the tokens in the joint space.
+            object_labels: object class of each token, detected or annotated.
+            constrained: if True, only prototypes of the token's own object class are candidates.
 
         Returns:
-            One `Names` per group, in the order of the groups.
+            One `Names` per group, in the order of `group_sizes`.
         """
         prototypes = F.normalize(self.prototypes.to(embeddings), dim=1)
         cosine = F.normalize(embeddings.float(), dim=1) @ prototypes.T  # (M, E)
@@ -110,12 +123,12 @@ class LabelBank:
 
 
 class LabelBankBuilder:
-    """Collects language embeddings; `build` gives their means.
+    """Builder of a `LabelBank`: accumulates language embeddings and averages them.
 
     Args:
-        num_objects: O.
-        group_sizes: number of predicates of each group.
-        dim: D.
+        num_objects: number of object classes, O.
+        group_sizes: number of predicates of each group, in index order.
+        dim: width of the embeddings, D.
     """
 
     def __init__(self, num_objects: int, group_sizes: Sequence[int], dim: int) -> None:
@@ -125,7 +138,14 @@ class LabelBankBuilder:
         self._counts = torch.zeros(num_objects, R, dtype=torch.int64)
 
     def add(self, embeddings: Float[Tensor, "B T K D"], batch: TokenBatch) -> None:
-        """Add the real tokens of a batch; each counts for every predicate active in it."""
+        """Add the real tokens of a batch.
+
+        A token counts for each of its predicates with a score of at least 0.5.
+
+        Args:
+            embeddings: language embeddings of the batch.
+            batch: batch with predicates.
+        """
         assert batch.predicates is not None
         token, predicate = (batch.predicates >= 0.5).nonzero(as_tuple=True)
         place = (batch.object_labels[token].cpu(), predicate.cpu())
@@ -134,7 +154,7 @@ class LabelBankBuilder:
         self._counts.index_put_(place, torch.ones(len(token), dtype=torch.int64), accumulate=True)
 
     def build(self) -> LabelBank:
-        """The bank of every (object, predicate) that was met."""
+        """Return the bank with a prototype for each (object class, predicate) that occurs."""
         objects, predicates = self._counts.nonzero(as_tuple=True)
         counts = self._counts[objects, predicates]
         means = (self._sums[objects, predicates] / counts[:, None]).float()

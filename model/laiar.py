@@ -1,4 +1,4 @@
-"""LaIAR: a video branch and a language branch, of which inference needs the first."""
+"""LaIAR: a video branch and a language branch. Inference needs only the video branch."""
 
 import math
 from dataclasses import dataclass, replace
@@ -16,17 +16,32 @@ from model.tokens import ActionOutput, TokenBatch
 
 @dataclass(frozen=True)
 class BranchOutputs:
-    """Both branches; `language` is None where the batch carries no predicates."""
+    """Outputs of both branches.
+
+    Attributes:
+        video: output of the video branch.
+        language: output of the language branch, or None if the batch has no predicates.
+    """
 
     video: ActionOutput
     language: ActionOutput | None
 
 
 class LaIAR(nn.Module):
-    """Figure 2; parts are handed in (`model.build`).
+    """LaIAR network (Figure 2).
+
+    `model.build.build_laiar` builds it from settings.
+
+    Args:
+        visual: relation features of the video branch.
+        semantic: relation features of the language branch.
+        formers: DT-Formers of the video and the language branch; the same object twice if they
+            share one.
+        num_classes: number of action classes, C.
+        settings: resolved settings, see `LaIARSettings.resolved`.
 
     Attributes:
-        log_scale: learnable temperature of Eq. 8, exp(log_scale) = t; CLIP's start 1 / 0.07.
+        log_scale: logarithm of the learnable scale t of Eq. 8. t starts at 1 / 0.07 as in CLIP.
     """
 
     def __init__(
@@ -51,7 +66,18 @@ class LaIAR(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, batch: TokenBatch, *, select: bool = True) -> BranchOutputs:
-        """Both branches, for training; without `select` every real token is kept."""
+        """Run both branches, for training.
+
+        Args:
+            batch: B videos. Without predicates, the language branch does not run.
+            select: if False, keep every real token instead of running the selection.
+
+        Returns:
+            Outputs of both branches; `language` is None if the batch has no predicates.
+
+        Raises:
+            ValueError: if there are more frames or slots than position embeddings.
+        """
         keep = None if select else batch.mask
         video = self.recognize(batch, keep=keep)
         if batch.predicates is None:
@@ -69,31 +95,66 @@ class LaIAR(nn.Module):
         keep: Bool[Tensor, "B T K"] | None = None,
         gather: bool = False,
     ) -> ActionOutput:
-        """Run the video branch alone.
+        """Run only the video branch.
 
-        `gather` is meant for inference. It does one of three things:
+        The effect of `gather`, which is meant for inference, depends on the settings:
 
-        - `keep` is None and discard=mask: local representations of all tokens are computed once,
-          the selectors decide, and the transformer's sequence holds [class] and the kept tokens
-          alone. All fields of the result equal those without `gather` up to rounding; embeddings
-          are there for all real tokens.
-        - `keep` is given, context=kept and discard=mask: tokens outside `keep` are removed before
-          anything is computed. For one video their number and content change no bit of the logits.
-          Their embeddings are zero, and the selectors' maps come from the tokens in `keep` alone.
-          With context=all the context needs all tokens: they are removed from the sequence only.
-        - discard=zero: nothing. Zeroed tokens take attention there, so they stay in the sequence.
+        - With discard=mask and without `keep`, the selectors decide which tokens are kept. The
+          transformer's sequence holds only [class] and the kept tokens. Local representations are
+          computed once, for all real tokens. All outputs equal those without `gather` up to
+          rounding, including the embeddings of discarded tokens.
+        - With discard=mask, context=kept and `keep`, tokens outside `keep` are removed before any
+          computation. Their embeddings are zero, and the selectors see only the tokens in `keep`.
+          For a batch of one video, the logits are bitwise independent of the removed tokens.
+        - With discard=mask, context=all and `keep`, tokens outside `keep` are removed only from the
+          transformer's sequence, because the context is pooled over all tokens.
+        - With discard=zero, `gather` has no effect. Zeroed tokens take attention and stay in the
+          sequence.
 
         Args:
             batch: B videos; `predicates` is not read.
-            keep: (B, T, K) tokens to keep, or None to let the selectors decide.
-            gather: remove discarded tokens instead of masking them.
+            keep: (B, T, K) bool, tokens to keep. If None, the selectors decide.
+            gather: if True, remove discarded tokens instead of masking them.
 
         Returns:
-            Logits of the video branch and of its estimate of the language branch, the selection
+            Logits of the video branch, its estimate of the language branch's logits, the selection
             and the embeddings.
 
         Raises:
-            ValueError: for more frames or slots than the network has positions.
+            ValueError: if there are more frames or slots than position embeddings.
+
+        Example::
+
+            >>> import torch
+            >>> from model.build import build_laiar
+            >>> from model.settings import LaIARSettings
+            >>> from model.tokens import TokenBatch
+            >>> model = build_laiar(
+            ...     num_classes=7,
+            ...     num_objects=5,
+            ...     group_sizes={"attention": 2, "spatial": 3, "contacting": 4},
+            ...     box_features=8,
+            ...     union_channels=6,
+            ...     settings=LaIARSettings(dim=16, layers=1, heads=2, part_width=8, union_width=4),
+            ... ).eval()
+            >>> mask = torch.tensor([[[True, True], [True, False]]])  # 1 video, 2 frames, 3 tokens
+            >>> batch = TokenBatch(
+            ...     mask=mask,
+            ...     human_features=torch.randn(3, 8),
+            ...     object_features=torch.randn(3, 8),
+            ...     union_features=torch.randn(3, 6, 7, 7),
+            ...     spatial_masks=torch.rand(3, 2, 27, 27) - 0.5,
+            ...     human_labels=torch.tensor([0, 0, 0]),
+            ...     object_labels=torch.tensor([1, 4, 1]),
+            ... )
+            >>> with torch.no_grad():
+            ...     output = model.recognize(batch, gather=True)
+            >>> output.logits.shape
+            torch.Size([1, 7])
+            >>> output.keep.shape
+            torch.Size([1, 2, 2])
+            >>> output.embeddings.shape
+            torch.Size([1, 2, 2, 16])
         """
         s = self.settings
         if gather and keep is not None and (s.context, s.discard) == ("kept", "mask"):

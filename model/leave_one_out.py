@@ -1,4 +1,4 @@
-"""How much each kept token adds to each action: the score with it, less the score without it."""
+"""Leave-one-out contributions of kept tokens to the action logits."""
 
 import torch
 from jaxtyping import Float
@@ -11,23 +11,24 @@ _CHUNK = 32
 
 
 def leave_one_out(model: LaIAR, batch: TokenBatch, output: ActionOutput) -> Float[Tensor, "T K C"]:
-    """Contribution of each token of one video, given the selection that was made.
+    """Compute the contribution of each kept token of one video to each action.
 
-        contribution[t, k, c] = logit_c(kept) - logit_c(kept without (t, k))
+        contribution[t, k, c] = logit_c(kept tokens) - logit_c(kept tokens without (t, k))
 
-    The other tokens stay kept. With context=kept the context is pooled again without the token left
-    out. With discard=mask the transformer's sequence holds [class] and the tokens that remain.
+    All other kept tokens remain. With context=kept, the context is pooled again without the
+    left-out token. With discard=mask, the transformer's sequence holds [class] and the remaining
+    tokens.
 
     Args:
-        model: in eval mode.
-        batch: one video.
-        output: `model.recognize(batch)`.
+        model: network in eval mode.
+        batch: batch of one video.
+        output: result of `model.recognize(batch)`, which determines the kept tokens.
 
     Returns:
         Contributions in logits, zero for tokens that are not kept.
 
     Raises:
-        ValueError: for a batch of several videos.
+        ValueError: if the batch does not hold exactly one video.
     """
     if len(batch) != 1:
         raise ValueError(f"batch: one video expected, got {len(batch)}")

@@ -1,6 +1,6 @@
-"""The terms of Eq. 11, as pure functions.
+"""Terms of Eq. 11 as pure functions.
 
-Symbols: z logits, y labels, u keep gates, V and S the joint embeddings; sg stops the gradient.
+Notation: z are logits, y are labels, u are keep gates, and sg stops the gradient.
 """
 
 import torch
@@ -12,9 +12,17 @@ from torch import Tensor
 def loss_action_multi(
     logits: Float[Tensor, "B C"], labels: Float[Tensor, "B C"], reduction: str = "mean"
 ) -> Float[Tensor, ""]:
-    """L_v or L_s of Eq. 7 for several actions per video: binary cross-entropy.
+    """Compute L_v or L_s (Eq. 7) for several actions per video: binary cross-entropy.
 
-    Mean over videos; over classes the `mean` or the `sum`.
+        -mean_b sum_c [y_bc log sigmoid(z_bc) + (1 - y_bc) log(1 - sigmoid(z_bc))]
+
+    Args:
+        logits: action logits z.
+        labels: labels y, 0 or 1.
+        reduction: reduction over classes, `sum` as in the equation or `mean`.
+
+    Raises:
+        ValueError: if `reduction` is unknown.
     """
     per_class = F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
     return _over_classes(per_class, reduction).mean()
@@ -23,7 +31,15 @@ def loss_action_multi(
 def loss_action_single(
     logits: Float[Tensor, "B C"], labels: Int64[Tensor, "B"]
 ) -> Float[Tensor, ""]:
-    """L_v or L_s of Eq. 7 for one action per video: softmax cross-entropy, mean over videos."""
+    """Compute L_v or L_s (Eq. 7) for one action per video: softmax cross-entropy.
+
+    Args:
+        logits: action logits z.
+        labels: class index of each video.
+
+    Returns:
+        The mean over videos.
+    """
     return F.cross_entropy(logits.float(), labels)
 
 
@@ -34,21 +50,21 @@ def loss_similarity(
     *,
     triplets: Int64[Tensor, "M W"] | None = None,
 ) -> Float[Tensor, ""]:
-    """L_sim, Eq. 8: symmetric contrastive loss over the M real tokens of a batch.
+    """Compute L_sim (Eq. 8): the symmetric contrastive loss over the M real tokens of a batch.
 
-        -1/2M sum_i [log softmax_j(t x_i y_j)_i + log softmax_j(t x_j y_i)_i],   t = exp(log_scale)
+        -1/(2M) sum_i [log softmax_j(t v_i s_j)_i + log softmax_j(t v_j s_i)_i],  t = exp(log_scale)
 
-    with x, y the normalised embeddings.
+    v and s are the L2-normalised visual and semantic embeddings.
 
     Args:
-        visual: embeddings of the real tokens.
-        semantic: same tokens, same order.
-        log_scale: learnable; t is held below 100 as in CLIP.
-        triplets: with codes of what each token says; tokens of one code then are no negatives of
-            each other (the published loss counts them as such).
+        visual: video embeddings of the real tokens.
+        semantic: language embeddings of the same tokens, in the same order.
+        log_scale: learnable logarithm of t; t is clamped to at most 100 as in CLIP.
+        triplets: integer codes of each token's triplet. Tokens with equal codes are not negatives
+            of each other. If None, all other tokens are negatives, as in the published loss.
 
     Returns:
-        The loss; zero, with a graph, for fewer than two tokens.
+        The loss. With fewer than two tokens it is zero, with gradients of zero.
     """
     if len(visual) < 2:
         return (visual.sum() + semantic.sum() + log_scale) * 0.0
@@ -67,12 +83,17 @@ def loss_token_selection(
     language_gate: Float[Tensor, "B T K"],
     mask: Bool[Tensor, "B T K"],
 ) -> Float[Tensor, ""]:
-    """L_tss, Eq. 9: the language's selection guides the video's, and is sparse.
+    """Compute L_tss (Eq. 9), which aligns the video selection with a sparse language selection.
 
         mean over real tokens of (u^v - sg(u^s))^2 + |u^s|
 
-    The text says mean-squared, the formula an unsquared norm; the square is taken. Zero without a
-    real token.
+    The text of the paper describes a mean-squared error, but its formula has an unsquared norm.
+    This function uses the square. The loss is zero if there are no real tokens.
+
+    Args:
+        video_gate: u^v, gates of the video branch.
+        language_gate: u^s, gates of the language branch.
+        mask: True for real tokens.
     """
     aligned = (video_gate.float() - language_gate.detach().float()).square()
     terms = (aligned + language_gate.float().abs()).masked_fill(~mask, 0.0)
@@ -84,12 +105,20 @@ def loss_cross_modal_bernoulli(
     teacher_logits: Float[Tensor, "B C"],
     reduction: str = "mean",
 ) -> Float[Tensor, ""]:
-    """L_xm for several actions per video: KL(p || q) of each class's Bernoulli, p the teacher's.
+    """Compute L_xm for several actions per video: KL(p || q) between Bernoulli distributions.
 
-        sum or mean over c of p log(p/q) + (1-p) log((1-p)/(1-q)),   mean over videos
+        mean_b sum_c [p_bc log(p_bc / q_bc) + (1 - p_bc) log((1 - p_bc) / (1 - q_bc))]
 
-    The teacher (language) is detached. Eq. 10 prints a minus sign before the divergence; it is the
-    divergence that is minimised.
+    p and q are the class probabilities of the teacher and the mimic. Eq. 10 prints a minus sign
+    before the divergence. This function returns the divergence itself, to be minimised.
+
+    Args:
+        mimic_logits: logits of q, the video branch's estimate of the language branch.
+        teacher_logits: logits of p, from the language branch; they get no gradient.
+        reduction: reduction over classes, `sum` as in the equation or `mean`.
+
+    Raises:
+        ValueError: if `reduction` is unknown.
     """
     teacher, mimic = teacher_logits.detach().float(), mimic_logits.float()
     p = teacher.sigmoid()
@@ -101,7 +130,15 @@ def loss_cross_modal_bernoulli(
 def loss_cross_modal_softmax(
     mimic_logits: Float[Tensor, "B C"], teacher_logits: Float[Tensor, "B C"]
 ) -> Float[Tensor, ""]:
-    """L_xm, Eq. 10 as printed but for its sign: KL of the class distributions, mean over videos."""
+    """Compute L_xm (Eq. 10, without its minus sign): KL(p || q) between softmax distributions.
+
+    p and q are the class probabilities of the teacher and the mimic. The loss is the mean over
+    videos.
+
+    Args:
+        mimic_logits: logits of q, the video branch's estimate of the language branch.
+        teacher_logits: logits of p, from the language branch; they get no gradient.
+    """
     log_p = teacher_logits.detach().float().log_softmax(1)
     log_q = mimic_logits.float().log_softmax(1)
     return (log_p.exp() * (log_p - log_q)).sum(1).mean()

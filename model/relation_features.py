@@ -1,4 +1,4 @@
-"""What a token says, in pictures (Eq. 1) and in words (Eq. 2)."""
+"""Visual (Eq. 1) and semantic (Eq. 2) relation features of tokens."""
 
 import torch
 from jaxtyping import Float
@@ -6,23 +6,24 @@ from torch import Tensor, nn
 
 from model.tokens import TokenBatch
 
-#: Width of an embedding of a class, as in STTran.
+#: Width of a class embedding, as in STTran.
 CLASS_WIDTH = 200
 
 
 class VisualRelation(nn.Module):
-    """Eq. 1: [W_s v_i, W_o v_j, W_u flatten(u_ij + f_box(b_i, b_j))].
+    """Visual relation features (Eq. 1): [W_s v_i, W_o v_j, W_u flatten(u_ij + f_box(b_i, b_j))].
 
     Args:
-        box_features: F.
-        union_channels: Cu.
-        part_width: of each of the three parts.
+        box_features: width of the box features v, F.
+        union_channels: channels of the union features, Cu.
+        part_width: width of each of the three parts.
         union_width: channels of u and f_box.
-        num_objects: O, to append embeddings of both classes (STTran's and the text's "category
-            embedding"), or None for the equation as printed.
+        num_objects: number of object classes, O. If given, embeddings of both object classes are
+            appended, as in STTran and in the text of the paper ("category embedding"). If None, the
+            features follow Eq. 1 as printed.
 
     Attributes:
-        width: of the result.
+        width: width of the features, W.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class VisualRelation(nn.Module):
         self.width = 3 * part_width + (2 * CLASS_WIDTH if num_objects else 0)
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, "M W"]:
-        """Features of the packed tokens."""
+        """Compute the features of the packed tokens."""
         union = self.union(batch.union_features) + self.box(batch.spatial_masks)  # (M, U, 7, 7)
         parts = [
             self.human(batch.human_features),
@@ -58,9 +59,13 @@ class VisualRelation(nn.Module):
 
 
 class SpatialEncoder(nn.Module):
-    """f_box of Eq. 1: the two masks of a pair, 27x27, to `width` channels of 7x7, as in STTran.
+    """Encoder f_box of Eq. 1 for the two 27x27 masks of a pair, as in STTran.
 
-    Its norms see real tokens only. They keep running statistics when fewer than two are there.
+    Batch normalisation sees only real tokens. In training with fewer than two tokens, it uses its
+    running statistics and does not update them.
+
+    Args:
+        width: number of output channels, U.
     """
 
     def __init__(self, width: int) -> None:
@@ -72,7 +77,7 @@ class SpatialEncoder(nn.Module):
         self.second_norm = nn.BatchNorm2d(width, momentum=0.01)
 
     def forward(self, masks: Float[Tensor, "M 2 27 27"]) -> Float[Tensor, "M U 7 7"]:
-        """Encode masks in [-1/2, 1/2]."""
+        """Encode masks with values in [-1/2, 1/2]."""
         x = self.pool(_norm(self.first_norm, self.first(masks).relu()))  # (M, U/2, 7, 7)
         return _norm(self.second_norm, self.second(x).relu())
 
@@ -86,15 +91,24 @@ def _norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 
 class SemanticRelation(nn.Module):
-    """Eq. 2: [s_i, r_ij, s_j], r the mean embedding of the active predicates of each group.
+    """Semantic relation features (Eq. 2): [s_i, r_ij, s_j].
+
+    s are embeddings of the object classes. r holds one mean predicate embedding per group.
 
     Args:
-        num_objects: O.
-        group_sizes: group -> number of predicates; they follow each other in `predicates`.
-        width: of s; r has this width per group.
-        pooling: `active`: the mean over predicates of score >= threshold. `soft`: the mean weighted
-            by the scores. A group in which nothing is active is zero.
-        threshold: see `pooling`.
+        num_objects: number of object classes, O.
+        group_sizes: group -> number of predicates, in the column order of `predicates`.
+        width: width of s, and of r per group.
+        pooling: `active` averages the predicates with a score of at least `threshold`. `soft`
+            averages all predicates, weighted by their scores. A group with zero total weight gives
+            zeros.
+        threshold: minimum score of a predicate with pooling=active.
+
+    Attributes:
+        width: width of the features, W.
+
+    Raises:
+        ValueError: if `pooling` is unknown.
     """
 
     def __init__(
@@ -117,9 +131,15 @@ class SemanticRelation(nn.Module):
         self.width = (2 + len(self.group_sizes)) * width
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, "M W"]:
-        """Features of the packed tokens; ValueError if the batch carries no predicates."""
+        """Compute the features of the packed tokens.
+
+        Raises:
+            ValueError: if the batch has no predicates.
+        """
         if batch.predicates is None:
-            raise ValueError("predicates: the language side needs relations, the batch has none")
+            raise ValueError(
+                "predicates: the language branch needs relations, but the batch has none"
+            )
         weights = batch.predicates.to(self.predicate.weight.dtype)
         if self.pooling == "active":
             weights = (weights >= self.threshold).to(weights)

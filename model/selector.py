@@ -1,4 +1,4 @@
-"""Which tokens are kept: Eq. 3 and the two maps whose product is the selection."""
+"""Token selectors (Eq. 3)."""
 
 import math
 
@@ -9,21 +9,25 @@ from torch import Tensor, nn
 
 
 class TokenSelector(nn.Module):
-    """Eq. 3: u = GSM(MLP([W_1 x, W_2 x_class])), hard, straight-through.
+    """Hard selector of tokens or frames (Eq. 3): u = GSM(MLP([W_1 x, W_2 x_class])).
 
-    In training Gumbel noise is added and the hard choice carries the soft one's gradient; in eval
-    there is no noise: keep iff the keep logit exceeds the drop logit. Computed in float32.
+    GSM is the straight-through Gumbel-softmax. In training, Gumbel noise is added to the logits,
+    and the hard choice has the gradient of the soft one. In eval mode there is no noise: a token is
+    kept if its keep logit exceeds its drop logit. The choice is computed in float32.
 
     Args:
-        dim: D of tokens and [class].
-        initial_keep: probability of keeping before training; sets the last bias.
-        temperature: of the Gumbel-softmax.
+        dim: width of tokens and [class], D.
+        initial_keep: initial probability of keeping a token; sets the bias of the last layer.
+        temperature: temperature of the Gumbel-softmax.
+
+    Raises:
+        ValueError: if `initial_keep` is not between 0 and 1.
     """
 
     def __init__(self, dim: int, *, initial_keep: float = 0.9, temperature: float = 1.0) -> None:
         super().__init__()
         if not 0 < initial_keep < 1:
-            raise ValueError(f"initial_keep: in (0, 1) expected, got {initial_keep}")
+            raise ValueError(f"initial_keep: a probability in (0, 1) expected, got {initial_keep}")
         half = max(dim // 2, 1)
         self.token = nn.Linear(dim, half)  # W_1
         self.class_token = nn.Linear(dim, half)  # W_2
@@ -40,14 +44,15 @@ class TokenSelector(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "*N D"], class_token: Float[Tensor, "D"]
     ) -> tuple[Float[Tensor, "*N"], Float[Tensor, "*N"]]:
-        """Select.
+        """Select tokens.
 
         Args:
             tokens: x^(0).
-            class_token: x_class, the same for all.
+            class_token: x_class, shared by all tokens.
 
         Returns:
-            Gates, 0 or 1 with gradient; and the probabilities of keeping (without noise).
+            A tuple of gates, 0 or 1 (with gradient in training), and keep probabilities without
+            noise.
         """
         shared = self.class_token(class_token).expand(*tokens.shape[:-1], -1)
         logits = self.mlp(torch.cat([self.token(tokens), shared], -1)).float()  # keep, drop
@@ -62,6 +67,6 @@ class TokenSelector(nn.Module):
 def frame_means(
     tokens: Float[Tensor, "B T K D"], mask: Bool[Tensor, "B T K"]
 ) -> Float[Tensor, "B T D"]:
-    """Mean over the real tokens of each frame, zero for a frame without."""
+    """Return the mean of the real tokens of each frame, zero for a frame without tokens."""
     total = tokens.masked_fill(~mask[..., None], 0.0).sum(2)
     return total / mask.sum(2).clamp(min=1)[..., None]

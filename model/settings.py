@@ -1,33 +1,46 @@
-"""Every choice the paper leaves open, and the two presets."""
+"""Settings of LaIAR: sizes, options that the paper leaves open, and two presets."""
 
 from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class LaIARSettings:
-    """Sizes and readings of LaIAR.
+    """Sizes and options of LaIAR.
 
-    `strict`: select first, pool context over kept tokens alone (`context=kept`), drop the rest
-    (`discard=mask`), positions of time alone: what is discarded cannot move the score. `paper`: the
-    network as published (`all`, `zero`, `time-slot`): GPO pools all tokens into every token before
-    selection, and zeroed tokens still take attention.
+    The preset sets `context`, `discard` and `positions`:
+
+    - `strict` sets `kept`, `mask` and `time`. Tokens are selected first, the context is pooled over
+      the kept tokens only, and discarded tokens are excluded from attention. For a given selection,
+      discarded tokens cannot change the logits.
+    - `paper` sets `all`, `zero` and `time-slot`, the network as published. GPO pools all tokens
+      into every token before selection, and zeroed tokens still take attention.
 
     Attributes:
-        preset: `strict` or `paper`; decides the three that follow where they are None.
-        context: `kept` or `all`.
-        discard: `mask` or `zero`.
-        positions: `time` or `time-slot`.
-        num_frames: T, positions in time.
-        max_pairs: K, positions of slots (time-slot only).
-        dim: D; layers, heads, mlp_ratio, dropout: of the transformer.
-        part_width, union_width, class_embeddings: of Eq. 1 (None: no class embeddings).
-        predicate_pooling, predicate_threshold: of Eq. 2.
-        temporal_selection, spatial_selection: off means that map keeps everything.
-        initial_keep, gumbel_temperature: of the selectors.
-        shared_transformer: one DT-Former for both branches.
+        preset: `strict` or `paper`; sets the next three options where they are None.
+        context: tokens over which the context is pooled, `kept` or `all`.
+        discard: treatment of discarded tokens, `mask` (excluded from attention) or `zero` (set to
+            zero).
+        positions: position embeddings per frame (`time`) or per frame and slot (`time-slot`).
+        num_frames: maximum number of frames, T.
+        max_pairs: maximum number of slots per frame, K; used only with positions=time-slot.
+        dim: width of the joint space and the transformer, D; a multiple of `heads`.
+        layers: number of transformer blocks.
+        heads: number of attention heads.
+        mlp_ratio: hidden width of the transformer's MLPs, as a multiple of `dim`.
+        dropout: dropout probability of the transformer.
+        part_width: width of each part of Eq. 1.
+        union_width: channels of u and f_box in Eq. 1.
+        class_embeddings: if True, append class embeddings to Eq. 1. None has the effect of False.
+        predicate_pooling: pooling of Eq. 2, see `SemanticRelation`.
+        predicate_threshold: threshold of Eq. 2, see `SemanticRelation`.
+        temporal_selection: if False, the temporal selector keeps every frame.
+        spatial_selection: if False, the spatial selector keeps every token.
+        initial_keep: initial probability that a selector keeps a token.
+        gumbel_temperature: temperature of the selectors' Gumbel-softmax.
+        shared_transformer: if True, both branches share one DT-Former.
 
     Raises:
-        ValueError: for a word that is none of the above.
+        ValueError: if a value is unknown or out of range.
     """
 
     preset: str = "strict"
@@ -75,7 +88,7 @@ class LaIARSettings:
             raise ValueError(f"dim: a multiple of heads={self.heads} expected, got {self.dim}")
 
     def resolved(self) -> "LaIARSettings":
-        """The same with the preset's readings written out."""
+        """Return a copy in which the preset replaces the options that are None."""
         column = 0 if self.preset == "strict" else 1
         return replace(
             self,
@@ -85,7 +98,7 @@ class LaIARSettings:
         )
 
 
-#: Of the readings the first is that of `strict`, the second that of `paper`.
+#: Values of each option. The preset `strict` selects the first value, `paper` the second.
 _CHOICES = {
     "preset": ("strict", "paper"),
     "context": ("kept", "all"),

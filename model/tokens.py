@@ -1,4 +1,4 @@
-"""Input and output of LaIAR: `TokenBatch` and `ActionOutput`."""
+"""Input and output types of LaIAR: `TokenBatch` and `ActionOutput`."""
 
 from dataclasses import dataclass, replace
 
@@ -8,23 +8,24 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Human-object pairs of B videos, T frames each, at most K pairs per frame.
+    """Tokens of B videos with T frames each and at most K tokens per frame.
 
-    A token is one pair in one frame. Its arrays are packed: row m of every (M, …) array belongs to
-    the m-th True of `mask` in row-major order, so padding costs no memory.
+    A token is one human-object pair in one frame. The tokens are packed: row m of every (M, …)
+    tensor belongs to the m-th True of `mask` in row-major order, so padding uses no memory.
 
     Attributes:
-        mask: (B, T, K) bool, True where a token is real. K = 0 and frames without tokens are fine.
+        mask: (B, T, K) bool, True for real tokens. K may be 0, and frames may have no tokens.
         human_features: (M, F) floating box features of the human.
         object_features: (M, F) floating box features of the object.
         union_features: (M, Cu, 7, 7) floating features of the union box.
-        spatial_masks: (M, 2, 27, 27) floating in [-0.5, 0.5], human then object.
+        spatial_masks: (M, 2, 27, 27) floating in [-0.5, 0.5]; channel 0 is the human, channel 1
+            the object.
         human_labels: (M,) int64 object class of the human.
         object_labels: (M,) int64 object class of the object.
-        predicates: (M, R) floating in [0, 1], or None when no relation source is at hand.
+        predicates: (M, R) floating in [0, 1], or None without a relation source.
 
     Raises:
-        ValueError: if the lengths or shapes above do not agree.
+        ValueError: if a shape does not match those above.
     """
 
     mask: Tensor
@@ -63,7 +64,11 @@ class TokenBatch:
         return len(self.mask)
 
     def only(self, keep: Tensor) -> "TokenBatch":
-        """The same grid with the tokens outside `keep` (B, T, K) taken out."""
+        """Return a batch with the same grid and only the tokens in `keep`.
+
+        Args:
+            keep: (B, T, K) bool.
+        """
         rows = keep[self.mask]
         packed = {
             name: value[rows]
@@ -73,7 +78,7 @@ class TokenBatch:
         return replace(self, mask=self.mask & keep, **packed)
 
     def to(self, device: torch.device | str) -> "TokenBatch":
-        """Copy to a device."""
+        """Return a copy on a device."""
         moved = {
             name: value.to(device, non_blocking=True)
             for name, value in vars(self).items()
@@ -90,12 +95,14 @@ class ActionOutput:
         logits: (B, C) action logits.
         keep_temporal: (B, T) bool, frames that the temporal selector keeps.
         keep_spatial: (B, T, K) bool, real tokens that the spatial selector keeps.
-        keep: (B, T, K) bool, real tokens that both selectors keep, or that the caller of
-            `LaIAR.recognize` gave; the transformer attends to these.
-        keep_gate: (B, T, K) floating, `keep` with gradient (straight-through).
-        keep_probability: (B, T, K) floating, product of both selectors' keep probabilities.
-        embeddings: (B, T, K, D) tokens in the joint space, zero where not real.
-        mimic_logits: (B, C) the video branch's estimate of the language branch (P^{v2s}), or None.
+        keep: (B, T, K) bool, kept tokens: the real tokens that both selectors keep, or those given
+            to `LaIAR.recognize`.
+        keep_gate: (B, T, K) floating, `keep` with a straight-through gradient.
+        keep_probability: (B, T, K) floating, product of both selectors' keep probabilities. If the
+            caller gave the tokens to keep, it equals `keep_gate`.
+        embeddings: (B, T, K, D) embeddings in the joint space, zero for padding.
+        mimic_logits: (B, C) estimate of the language branch's logits by the video branch (P^{v2s}),
+            or None in the output of the language branch.
     """
 
     logits: Tensor
@@ -109,5 +116,5 @@ class ActionOutput:
 
     @property
     def num_kept(self) -> Tensor:
-        """(B,) int64 tokens kept per video, `Num` of Table 1 before the mean over videos."""
+        """Kept tokens per video, (B,) int64; their mean over videos is `Num` of Table 1."""
         return self.keep.sum((1, 2))

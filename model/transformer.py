@@ -1,17 +1,23 @@
-"""Pre-norm transformer blocks whose attention can leave tokens out and still learn (Eqs. 4-6)."""
+"""Pre-norm transformer with gated attention (Eqs. 4 to 6)."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 
 class GatedAttention(nn.Module):
-    """Multi-head self-attention in which every key carries a gate.
+    """Multi-head self-attention with a gate per key.
 
         a_ij = g_j exp(q_i k_j / sqrt(d)) / sum_l g_l exp(q_i k_l / sqrt(d))
 
-    A key of gate 0 is as good as absent, and the gate has a gradient (DynamicViT). Where an absent
-    key would outweigh every present one, that gradient is taken as if it were their equal: else it
-    grows with the exponential of the difference, and training ends. Computed in float32.
+    A key with gate 0 has no effect on the output, but its gate has a gradient, as in DynamicViT.
+    If the score of such a key exceeds the largest score of the keys with positive gates, the
+    gradient is computed as if both scores were equal. The exact gradient grows exponentially with
+    their difference and makes training diverge. The weights are computed in float32.
+
+    Args:
+        dim: width of the tokens, D; a multiple of `heads`.
+        heads: number of attention heads.
+        dropout: dropout probability of the attention weights.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -26,7 +32,12 @@ class GatedAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "B S D"], gate: Float[Tensor, "B S"]
     ) -> Float[Tensor, "B S D"]:
-        """Attend; at least one key of each sequence must have a gate above 0."""
+        """Apply attention.
+
+        Args:
+            x: sequences of tokens.
+            gate: gates of the keys in [0, 1]; each sequence needs at least one above 0.
+        """
         B, S, D = x.shape
         q, k, v = self.qkv(x).view(B, S, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         scores = (q @ k.transpose(2, 3)).float() * (D // self.heads) ** -0.5  # (B, heads, S, S)
@@ -39,7 +50,7 @@ class GatedAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Eqs. 4 and 5: y = MSA(LN(y)) + y; y = MLP(LN(y)) + y."""
+    """Transformer block (Eqs. 4 and 5): y = MSA(LN(y)) + y, then y = MLP(LN(y)) + y."""
 
     def __init__(self, dim: int, heads: int, *, mlp_ratio: float, dropout: float) -> None:
         super().__init__()
@@ -55,13 +66,13 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "B S D"], gate: Float[Tensor, "B S"]
     ) -> Float[Tensor, "B S D"]:
-        """One block; gates are of keys."""
+        """Apply the block; `gate` holds the gates of the keys."""
         x = x + self.dropout(self.attention(self.norm1(x), gate))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
 class TransformerEncoder(nn.Module):
-    """Eqs. 4 to 6: blocks, then z = LN of the first ([class]) token."""
+    """Transformer encoder (Eqs. 4 to 6): blocks, then z = LN of the [class] token at position 0."""
 
     def __init__(
         self, dim: int, heads: int, *, layers: int, mlp_ratio: float, dropout: float
@@ -75,7 +86,7 @@ class TransformerEncoder(nn.Module):
     def forward(
         self, x: Float[Tensor, "B S D"], gate: Float[Tensor, "B S"]
     ) -> Float[Tensor, "B D"]:
-        """Video-level representation z; token 0 is [class], with gate 1."""
+        """Return the video representation z; token 0 is [class] and must have gate 1."""
         for block in self.blocks:
             x = block(x, gate)
         return self.norm(x[:, 0])

@@ -1,4 +1,4 @@
-"""Disk, config, command line and the order of things: extract, train, evaluate, predict."""
+"""The commands extract, train, evaluate and predict, and all access to files and settings."""
 
 import importlib.util
 from pathlib import Path
@@ -8,6 +8,6 @@ for _name in ("detection", "relations", "model"):
     _spec = importlib.util.find_spec(_name)
     if _spec is None or _spec.origin is None or Path(_spec.origin).resolve().parent.parent != _ROOT:
         raise ImportError(
-            f"the folder {_name}/ beside pipeline/ is expected, found "
-            f"{_spec.origin if _spec else 'nothing'}; run from the repository root: cd {_ROOT}"
+            f"the folder {_name}/ next to pipeline/ expected, found "
+            f"{_spec.origin if _spec else 'no package'}; run from the repository root: cd {_ROOT}"
         )

@@ -1,10 +1,10 @@
-"""What can go wrong, with a closed list of reasons."""
+"""Errors of the commands, and the closed list of reasons why a video fails."""
 
 from enum import StrEnum
 
 
 class FailureReason(StrEnum):
-    """Why one video has no result; the only values of `reason` in `failures.jsonl`."""
+    """Reason why a video failed; the possible values of `reason` in `failures.jsonl`."""
 
     MISSING_VIDEO = "missing-video"
     UNREADABLE_VIDEO = "unreadable-video"
@@ -29,7 +29,7 @@ class FailureReason(StrEnum):
     INTERNAL_ERROR = "internal-error"
 
 
-#: Reasons that may vanish when the same bytes are tried again.
+#: Reasons for which a second attempt with the same file may succeed.
 RETRYABLE = frozenset(
     {
         FailureReason.CHANGED_VIDEO,
@@ -45,10 +45,10 @@ RETRYABLE = frozenset(
 
 
 class ItemError(Exception):
-    """One video cannot be processed; the others go on.
+    """Failure of one video; the command continues with the other videos.
 
     Attributes:
-        reason: one of `FailureReason`.
+        reason: reason of the failure.
     """
 
     def __init__(self, reason: FailureReason, message: str) -> None:
@@ -60,8 +60,14 @@ class ItemError(Exception):
 
 
 class StageError(Exception):
-    """A stage cannot go on: one sentence for standard error, exit code 1."""
+    """Failure of a whole stage.
+
+    The command prints the message to standard error and exits with code 1.
+    """
 
 
 class UsageError(Exception):
-    """The command cannot start: one sentence for standard error, exit code 2."""
+    """Invalid arguments, settings or input files.
+
+    The command prints the message to standard error and exits with code 2.
+    """

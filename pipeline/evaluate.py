@@ -1,4 +1,4 @@
-"""`python -m pipeline.evaluate`: Charades mAP, kept tokens and a table per class."""
+"""`python -m pipeline.evaluate`: compute Charades mAP, kept tokens and the AP of each class."""
 
 import io
 import logging
@@ -29,18 +29,18 @@ from pipeline.weights.run_folder import SETTINGS, WEIGHTS, load_model
 LOGGER = logging.getLogger("evaluate")
 METRICS_SCHEMA = "laiar.metrics/1"
 SPLITS = ("test", "train", "validation")
-#: Settings of `train` that change how fast scores are computed, and nothing else.
+#: Settings of `train` that change only the speed of the evaluation.
 _NOT_OF_TRAINING = ("train.batch_size", "train.workers", "train.threads")
 EXAMPLE = "python -m pipeline.evaluate --run runs/oracle --cache cache/oracle"
 
 
 def main(argv: list[str]) -> int:
-    """Run the stage; returns its exit code."""
+    """Run the stage and return its exit code."""
     parser = common_parser("python -m pipeline.evaluate", __doc__ or "", EXAMPLE)
-    parser.add_argument("--run", type=Path, required=True, help="folder of pipeline.train")
-    parser.add_argument("--cache", type=Path, required=True, help="folder of pipeline.extract")
+    parser.add_argument("--run", type=Path, required=True, help="run folder of pipeline.train")
+    parser.add_argument("--cache", type=Path, required=True, help="cache of pipeline.extract")
     parser.add_argument("--split", choices=SPLITS, default="test")
-    parser.add_argument("--out", type=Path, help="folder to write (default: --run)")
+    parser.add_argument("--out", type=Path, help="output folder (default: --run)")
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
     args, words = parse_words(parser, argv)
     config = run_config(args.run, words)
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     clips, bad = split_clips(args.cache, args.split, fraction, verify=args.verify)
     if not clips:
         raise UsageError(
-            f"--cache: labelled videos of the split {args.split!r} expected, {args.cache} has none"
+            f"--cache: labelled videos of the split {args.split!r} expected, none in {args.cache}"
         )
     make_folder(out, "--out")
     seed = int(card.training.get("seed", 0))
@@ -81,56 +81,72 @@ def main(argv: list[str]) -> int:
 
 
 def run_config(run: Path, words: Sequence[str]) -> Config:
-    """The configuration a network was trained with, and what the command line changes.
+    """Load the settings of a training and apply `key=value` words.
+
+    Args:
+        run: run folder of the training.
+        words: `key=value` words of the command line.
 
     Raises:
-        UsageError: if the run has none, or for a setting that the network determines.
+        UsageError: if the folder has no settings, or a word names a setting that the network
+            determines.
     """
     path = run / SETTINGS
     if not path.is_file():
         raise UsageError(
             f"--run: a folder written by pipeline.train expected, {run} has no {SETTINGS}; "
-            "run: python -m pipeline.train --cache DIR --run DIR"
+            "create one with: python -m pipeline.train --cache DIR --run DIR"
         )
     for word in words:
         key = word.partition("=")[0]
         if key.startswith(("model.", "loss.", "vocabulary")) or (
             key.startswith("train.") and key not in _NOT_OF_TRAINING
         ):
-            raise UsageError(f"{word!r}: the network in {run} determines this; train another")
+            raise UsageError(
+                f"{word!r}: the network in {run} determines this setting; train another one"
+            )
     return load_config(path, words)
 
 
 def check_fits(card: ModelCard, info: CacheInfo, cache: Path) -> None:
-    """Refuse a cache of other classes, words, boxes or features than the network's.
+    """Check that a cache has the classes, vocabulary, boxes and features of the training.
+
+    Args:
+        card: card of the network.
+        info: description of the cache.
+        cache: cache folder, used in error messages.
 
     Raises:
-        UsageError: naming the first that differs.
+        UsageError: if they differ; the message names the first difference.
     """
     wanted, there = card.cache.to_dict(), info.to_dict()
     for part in ("objects", "predicate_groups", "classes", "detector"):
         if wanted[part] != there[part]:
             raise UsageError(
-                f"--cache: the {part} the network was trained on expected, {cache} has others "
-                f"({_first_difference(wanted[part], there[part])}); extract with the same"
+                f"--cache: {part!r} of {cache} differs from that of the training "
+                f"({_first_difference(wanted[part], there[part])}); extract with the same {part}"
             )
     for key in ("boxes", "union"):
         trained, found = (getattr(each.settings, key) for each in (card.cache, info))
         if trained != found:
             raise UsageError(
-                f"--cache: {key}={trained} expected, as in training, {cache} has {key}={found}"
+                f"--cache: {key}={trained} expected as in training, {cache} has {key}={found}"
             )
 
 
 def split_clips(
     cache: Path, split: str, fraction: float, *, verify: bool = False
 ) -> tuple[list[ClipEntry], dict[str, ItemError]]:
-    """List the labelled clips of a split; `verify` compares every byte with the manifest.
+    """List the labelled clips of a split.
 
-    `fraction` of the training videos is held out: they are the split `validation`, not `train`.
+    Args:
+        cache: cache folder.
+        split: `test`, `train` or `validation`.
+        fraction: fraction of the training videos that form the split `validation`.
+        verify: compare every byte with the manifest.
 
     Returns:
-        The clips, and for each other id of the split why it cannot be used.
+        The clips, and the error of each unusable clip by video id.
     """
 
     def belongs(video_id: str) -> bool:
@@ -142,7 +158,13 @@ def split_clips(
 
 
 def metrics_dict(found: Scores, card: ModelCard, split: str) -> dict[str, Any]:
-    """All metrics as JSON; a mean over nothing is None."""
+    """Return the metrics as JSON; a mean over no value is None.
+
+    Args:
+        found: scores of the evaluated clips.
+        card: card of the network.
+        split: name of the evaluated split.
+    """
     official = charades_map(found.scores, found.labels)
     grouped = tie_grouped_map(found.scores, found.labels)
     return {
@@ -183,17 +205,17 @@ def _report(tree: dict[str, Any], out: Path) -> None:
     for name in ("map_official", "map_tie_grouped", "wap_official", "num", "num_all"):
         value = tree[name]
         print(f"{name:16} {'none' if value is None else f'{value:.4f}'}")
-    print(f"per class: {out / 'per_class_ap.csv'}")
+    print(f"AP per class: {out / 'per_class_ap.csv'}")
 
 
 def _first_difference(wanted: Any, there: Any) -> str:
     if isinstance(wanted, dict) and isinstance(there, dict):
         key = next(k for k in (wanted | there) if wanted.get(k) != there.get(k))
-        return f"{key}: {str(wanted.get(key))[:40]} against {str(there.get(key))[:40]}"
+        return f"{key}: {str(wanted.get(key))[:40]} expected, got {str(there.get(key))[:40]}"
     if len(wanted) != len(there):
-        return f"{len(wanted)} against {len(there)}"
+        return f"{len(wanted)} entries expected, got {len(there)}"
     pair = next((a, b) for a, b in zip(wanted, there, strict=True) if a != b)
-    return f"{pair[0]} against {pair[1]}"
+    return f"{pair[0]} expected, got {pair[1]}"
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -1,4 +1,4 @@
-"""`python -m pipeline.extract`: a folder of raw videos becomes a cache, one file per video."""
+"""`python -m pipeline.extract`: extract a folder of raw videos into a cache, one file per video."""
 
 import argparse
 import logging
@@ -42,7 +42,7 @@ EXAMPLE = (
 
 
 def main(argv: list[str]) -> int:
-    """Run the stage; returns its exit code."""
+    """Run the stage and return its exit code."""
     args, words = parse_words(_parser(), argv)
     config = load_config(args.config, words)
     if args.max_failures is not None:
@@ -87,19 +87,39 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--config", type=Path, default=Path("configs/charades.yaml"))
     add("--videos", type=Path, required=True, help="folder of raw videos")
-    add("--annotations", type=Path, action="append", default=[], help="folder; repeatable")
-    add("--cache", type=Path, required=True, help="folder to write")
-    add("--max-failures", type=int, help="exit 3 beyond this many (default: none)")
-    add("--retry-failed", action="store_true", help="try known failures again")
-    add("--verify", action="store_true", help="compare every byte of the clips that are there")
-    add("--limit", type=int, help="take the first so many videos alone")
-    add("--checksums", type=Path, help="output of sha256sum: a video of other bytes fails")
-    add("--shard", help="i/N: the i-th of N parts, for N commands on one cache; or slurm")
-    add("--dry-run", action="store_true", help="say what there is to do, how long and how much")
+    add("--annotations", type=Path, action="append", default=[], help="folder (repeatable)")
+    add("--cache", type=Path, required=True, help="output folder")
+    add(
+        "--max-failures",
+        type=int,
+        help="stop with exit code 3 after more failures than this (default: no limit)",
+    )
+    add("--retry-failed", action="store_true", help="extract previously failed videos again")
+    add(
+        "--verify",
+        action="store_true",
+        help="compare every byte of existing clips with the manifest; extract damaged ones again",
+    )
+    add("--limit", type=int, help="extract only the first LIMIT videos")
+    add(
+        "--checksums",
+        type=Path,
+        help="output file of sha256sum; videos with a different SHA-256 fail",
+    )
+    add(
+        "--shard",
+        help="i/N: extract part i of N, for N commands on one cache; slurm: take i and N from the "
+        "SLURM job array",
+    )
+    add(
+        "--dry-run",
+        action="store_true",
+        help="print the number of videos, the disk space and the time, and extract nothing",
+    )
     add("--engine", choices=("local", "ray"), default="local", help="default: %(default)s")
-    add("--address", help="of a running Ray cluster (ray); without, one on this machine")
-    add("--actors", type=int, help="processes that extract (ray); default: as many as fit")
-    add("--time-limit", type=float, help="seconds for a video (ray); default: 3600")
+    add("--address", help="address of a running Ray cluster (default: start Ray on this machine)")
+    add("--actors", type=int, help="number of Ray actors (default: as many as fit)")
+    add("--time-limit", type=float, help="seconds per video with Ray (default: 3600)")
     return parser
 
 
@@ -113,7 +133,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--max-failures: 0 or more expected, got {args.max_failures}")
     if args.engine != "ray" and (args.address or args.actors or args.time_limit):
         raise UsageError(
-            "--address, --actors, --time-limit: --engine ray expected with them, got local"
+            "--address, --actors, --time-limit: --engine ray expected, got --engine local"
         )
 
 
@@ -130,13 +150,13 @@ def _chosen(job: ExtractionJob, shard: Shard, limit: int | None) -> list[VideoFi
 
 
 def _look_around(cache: Path, *, is_shared: bool) -> None:
-    """Sweep what dead writers left, and say who else writes."""
+    """Remove leftover temporary files and warn about other processes that write to the cache."""
     for path in sweep_temporary_files(cache):
-        LOGGER.info("removed %s, left by a run that was killed", path.name)
+        LOGGER.info("removed %s, a leftover file of a killed run", path.name)
     others = living_writers(cache)
     if others and not is_shared:
         LOGGER.warning(
-            "%d more processes write to %s (%s); without --shard they may extract a video twice",
+            "%d other processes write to %s (%s); without --shard, a video may be extracted twice",
             len(others),
             cache,
             ", ".join(others),
@@ -145,18 +165,25 @@ def _look_around(cache: Path, *, is_shared: bool) -> None:
 
 @contextmanager
 def _disk_errors(cache: Path) -> Iterator[None]:
-    """StageError where the folder itself can no longer be written, not one video's file."""
+    """Convert an OSError into a StageError, around work on the cache folder as a whole."""
     try:
         yield
     except OSError as error:
         raise StageError(
-            f"{cache} cannot be written: {error.strerror or error}; make room, then the same "
-            "command again finishes what is missing"
+            f"{cache} cannot be written: {error.strerror or error}; free disk space and run the "
+            "same command again to resume"
         ) from error
 
 
 class Extraction:
-    """One run over some videos: what an engine does with each is counted and written down."""
+    """One extraction run, which counts outcomes and records failures.
+
+    Args:
+        job: the extraction.
+        steps: steps of each video.
+        run: record of the run; its counts are updated.
+        videos: videos to extract, a subset of the job's videos.
+    """
 
     def __init__(
         self, job: ExtractionJob, steps: Steps, run: RunRecord, videos: list[VideoFile]
@@ -167,12 +194,18 @@ class Extraction:
     def run(
         self, engine: LocalEngine | RayEngine, *, retry: bool, checksums: dict[str, str]
     ) -> None:
-        """Go through the videos; stops early beyond `max_failures`."""
+        """Extract the videos; stop after more than `max_failures` failures.
+
+        Args:
+            engine: extracts the tasks.
+            retry: whether to extract previously failed videos again.
+            checksums: file name -> expected SHA-256.
+        """
         counts, budget = self.run_record.counts, self.job.config.max_failures
         unlisted = [v for v in self.videos if v.path.name not in checksums]
         if checksums and unlisted:
             LOGGER.warning(
-                "--checksums: %d of %d videos are not in the list and go unchecked, %s first",
+                "--checksums: %d of %d videos are not in the list and are not checked; first: %s",
                 len(unlisted),
                 len(self.videos),
                 unlisted[0].path.name,
@@ -220,10 +253,10 @@ def _report(run: RunRecord, cache: Path) -> None:
     if counts.found and counts.done == counts.failed == 0 and run.exit_code == EXIT_OK:
         print(f"nothing to do: all {counts.found} videos are in {cache}")
     elif counts.done == 0 and counts.skipped + counts.failed == counts.found:
-        print(f"nothing new: {counts}")
+        print(f"no new clips: {counts}")
     print(f"extract: {counts}")
     if counts.failed:
-        print(f"why they failed: {cache / 'failures.jsonl'}; to try them again: --retry-failed")
+        print(f"failures: {cache / 'failures.jsonl'}; use --retry-failed to try them again")
 
 
 if __name__ == "__main__":

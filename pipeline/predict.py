@@ -1,4 +1,4 @@
-"""`python -m pipeline.predict`: the actions of new videos, with reasons."""
+"""`python -m pipeline.predict`: recognize the actions of new videos and explain them."""
 
 import json
 import logging
@@ -45,14 +45,14 @@ EXAMPLE = (
 
 
 def main(argv: list[str]) -> int:
-    """Run the stage; returns its exit code."""
+    """Run the stage and return its exit code."""
     parser = common_parser("python -m pipeline.predict", __doc__ or "", EXAMPLE)
     add = parser.add_argument
-    add("--run", type=Path, required=True, help="folder of pipeline.train")
-    add("videos", type=Path, nargs="+", help="files, or folders of them")
-    add("--out", type=Path, required=True, help="folder to write")
-    add("--config", type=Path, help="YAML that names detection.weights")
-    add("--annotations", type=Path, action="append", default=[], help="folder; repeatable")
+    add("--run", type=Path, required=True, help="run folder of pipeline.train")
+    add("videos", type=Path, nargs="+", help="video files, or folders of video files")
+    add("--out", type=Path, required=True, help="output folder")
+    add("--config", type=Path, help="YAML file that sets detection.weights")
+    add("--annotations", type=Path, action="append", default=[], help="folder (repeatable)")
     args, words = parse_words(parser, argv)
     card = read_card(args.run)
     config = predict_config(args.run, card, args.config, words)
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
     )
     with record as run:
         if detector.is_random:
-            LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; boxes mean nothing")
+            LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; its boxes mean nothing")
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]
         run.counts.found = len(videos)
         decode = config.decode
@@ -80,17 +80,21 @@ def main(argv: list[str]) -> int:
             Prediction(explainer, annotations, args.out, run, pool).run(videos)
     print(f"predict: {run.counts}")
     if run.counts.failed:
-        print(f"why they failed: {args.out / 'failures.jsonl'}")
+        print(f"failures: {args.out / 'failures.jsonl'}")
     return run.exit_code
 
 
 def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequence[str]) -> Config:
-    """The configuration of a run, with what may be set for a prediction.
+    """Load the settings of a training for prediction and apply `key=value` words.
 
-    `path` is a YAML file that names `detection.weights`, or None.
+    Args:
+        run: run folder of the training.
+        card: card of the network.
+        path: YAML file from which only `detection.weights` is read, or None.
+        words: `key=value` words of the command line; they override `path`.
 
     Raises:
-        UsageError: for a setting that the network determines.
+        UsageError: if a word names a setting that the network determines.
     """
     for word in words:
         key = word.partition("=")[0]
@@ -98,7 +102,9 @@ def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequenc
             key.startswith("detection.")
             and key not in ("detection.weights", "detection.batch_size", "detection.config")
         ):
-            raise UsageError(f"{word!r}: the network in {run} determines this; leave it out")
+            raise UsageError(
+                f"{word!r}: the network in {run} determines this setting; leave it out"
+            )
     config = run_config(run, words)
     if path is not None and not any(word.startswith("detection.weights=") for word in words):
         config.detection.weights = load_config(path).detection.weights
@@ -108,7 +114,15 @@ def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequenc
 
 
 def find_videos(paths: Sequence[Path], *, dumped: bool) -> list[VideoFile]:
-    """Files as they are named, and the videos (`dumped`: folders of frames) of folders."""
+    """List videos, sorted by id.
+
+    Args:
+        paths: video files, and folders that are searched for videos.
+        dumped: whether the videos in those folders are folders of dumped frames.
+
+    Raises:
+        UsageError: if a folder holds no video.
+    """
     files: list[VideoFile] = []
     for path in paths:
         if path.is_dir():
@@ -119,7 +133,18 @@ def find_videos(paths: Sequence[Path], *, dumped: bool) -> list[VideoFile]:
 
 
 class Prediction:
-    """The loop over videos: skip, try, count."""
+    """Prediction of several videos.
+
+    A video is skipped if its explanation exists and has the same fingerprint. A video that fails
+    is recorded in `failures.jsonl`.
+
+    Args:
+        explainer: the network and what its explanations need.
+        annotations: annotations of the videos, or None.
+        out: output folder.
+        run: record of the run; its counts are updated.
+        pool: decodes the videos.
+    """
 
     def __init__(
         self,
@@ -136,7 +161,7 @@ class Prediction:
         self._extractors: dict[str, ClipExtractor] = {}
 
     def run(self, videos: list[VideoFile]) -> None:
-        """Go through all videos."""
+        """Predict the videos; stop after more than `max_failures` failures."""
         counts, seen = self.run_record.counts, set[str]()
         for video in tqdm(videos, desc="predict", unit="video", disable=None):
             item = video.video_id
@@ -145,7 +170,8 @@ class Prediction:
                     if item in seen:
                         item = f"{item} ({video.path})"
                         raise ItemError(
-                            FailureReason.DUPLICATE_ID, f"{item}: one file per id expected"
+                            FailureReason.DUPLICATE_ID,
+                            f"{item}: one file per id expected; rename it",
                         )
                     seen.add(item)
                     outcome = self._one(video)
@@ -198,7 +224,10 @@ class Prediction:
         return "done"
 
     def _annotation(self, video_id: str) -> tuple[ClipAnnotation | None, str]:
-        """The annotation and which boxes to take: annotated ones where the network expects them."""
+        """Return the annotation to use, or None, and the source of the boxes.
+
+        Annotated boxes are used if the network was trained on them and the video has any.
+        """
         annotation = self.annotations.of_video(video_id) if self.annotations else None
         trained = self.explainer.card.cache.settings.boxes
         if trained == "ground-truth" and annotation is not None and annotation.frames:

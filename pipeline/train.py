@@ -1,4 +1,4 @@
-"""`python -m pipeline.train`: fit LaIAR to the training videos of a cache."""
+"""`python -m pipeline.train`: train LaIAR on the training videos of a cache."""
 
 import logging
 from pathlib import Path
@@ -28,15 +28,15 @@ EXAMPLE = (
 
 
 def main(argv: list[str]) -> int:
-    """Run the stage; returns its exit code."""
+    """Run the stage and return its exit code."""
     parser = common_parser("python -m pipeline.train", __doc__ or "", EXAMPLE)
     parser.add_argument("--config", type=Path, default=Path("configs/charades_oracle.yaml"))
-    parser.add_argument("--cache", type=Path, required=True, help="folder of pipeline.extract")
-    parser.add_argument("--run", type=Path, required=True, help="folder to write")
+    parser.add_argument("--cache", type=Path, required=True, help="cache of pipeline.extract")
+    parser.add_argument("--run", type=Path, required=True, help="output folder")
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="require a training in --run (the same command resumes it in any case)",
+        help="fail if --run holds no checkpoint (an existing checkpoint is always resumed)",
     )
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
     args, words = parse_words(parser, argv)
@@ -45,7 +45,9 @@ def main(argv: list[str]) -> int:
     check_cache(config, info)
     device = pick_device(config.device)
     if args.resume and not (args.run / STATE_FILE).is_file():
-        raise UsageError(f"--resume: a training in {args.run} expected, {STATE_FILE} not found")
+        raise UsageError(
+            f"--resume: {STATE_FILE} not found in {args.run}; omit --resume to start a training"
+        )
     clips, bad = training_clips(config, args.cache, verify=args.verify)
     job = prepare_training(config, info, clips, args.cache)
     open_run(args.run, job, config)
@@ -66,7 +68,7 @@ def main(argv: list[str]) -> int:
         if warnings:
             run.extra["warnings"] = warnings
     print(f"train: {run.counts}")
-    print(f"evaluate it: python -m pipeline.evaluate --run {args.run} --cache {args.cache}")
+    print(f"evaluate with: python -m pipeline.evaluate --run {args.run} --cache {args.cache}")
     return run.exit_code
 
 

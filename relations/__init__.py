@@ -1,15 +1,19 @@
 """Human-object pairs, their geometry and their predicates.
 
-graph              the `RelationGraph` of one frame
-pairs              which boxes form a pair
-boxes              union boxes
-spatial_masks      the two 27x27 images of a pair
-carry              annotated relations on detected boxes
-sttran             the predictor; its parts: object_classifier, spatio_temporal over windows
-settings, measure  its sizes, given or read off weights
-pair_batch         what it takes
-loss               what it learns from
-scene_objects      which boxes a scene graph has, and what they are called
+boxes              union boxes of pairs
+carry              transfer of annotated relations to detected boxes
+frequency          frequency baseline (class-conditional predicate prior)
+graph              `RelationGraph`: the pairs of one frame with their predicates
+loss               training losses of the relation predictor
+measure            sizes of a relation predictor, read from its weights
+object_classifier  object classifier of STTran
+pair_batch         `PairBatch`: the input of the relation predictor
+pairs              human-object pairs of a frame
 recall             R@K of scene graphs
-frequency          the baseline that looks at nothing
+scene_objects      objects of a scene graph by STTran's test-time rules
+settings           sizes of the relation predictor
+spatial_masks      27x27 masks of the boxes of a pair
+spatio_temporal    transformer of STTran
+sttran             STTran, the relation predictor
+windows            attention windows over the pairs of one or two frames
 """

@@ -1,4 +1,4 @@
-"""Boxes that enclose pairs."""
+"""Union boxes of pairs."""
 
 import torch
 from jaxtyping import Float
@@ -8,17 +8,17 @@ from torch import Tensor
 def union_boxes(
     subject_boxes: Float[Tensor, "P 4"], object_boxes: Float[Tensor, "P 4"]
 ) -> Float[Tensor, "P 4"]:
-    """Smallest box that encloses both members of each pair.
+    """Compute the smallest box that encloses both boxes of each pair.
 
     Args:
-        subject_boxes: xyxy, pixels of the decoded frame.
-        object_boxes: same frame, same order; row p is the partner of subject row p.
+        subject_boxes: subject boxes, xyxy, pixels of the decoded frame.
+        object_boxes: object boxes of the same frame; row p forms a pair with subject row p.
 
     Returns:
-        Union boxes, xyxy; shape (0, 4) when a frame has no pair.
+        Union boxes, xyxy; shape (0, 4) for a frame without pairs.
 
     Raises:
-        ValueError: if a box has x2 < x1 or y2 < y1; the message names its row and its values.
+        ValueError: if a box has x2 < x1 or y2 < y1; the message gives its row and its values.
     """
     for name, boxes in (("subject", subject_boxes), ("object", object_boxes)):
         inverted = (boxes[:, 2:] < boxes[:, :2]).any(1)

@@ -1,4 +1,4 @@
-"""Annotated relations on detected boxes."""
+"""Transfer of annotated relations to detected boxes."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -13,17 +13,19 @@ def match_to_annotation(
     annotated_labels: Int64[Tensor, "M"],
     min_iou: float = 0.5,
 ) -> Int64[Tensor, "N"]:
-    """Annotated box of each detected one: one to one, same class, largest overlap first.
+    """Match detected boxes to annotated boxes of the same class, one to one.
+
+    Matches are assigned greedily in order of decreasing IoU.
 
     Args:
-        boxes: detected, xyxy, pixels of the frame.
-        labels: their classes.
-        annotated_boxes: xyxy, same frame.
-        annotated_labels: their classes.
-        min_iou: least overlap.
+        boxes: detected boxes, xyxy, pixels of the decoded frame.
+        labels: classes of the detected boxes.
+        annotated_boxes: annotated boxes of the same frame, xyxy.
+        annotated_labels: classes of the annotated boxes.
+        min_iou: minimum IoU of a match.
 
     Returns:
-        Row of the annotation, or -1.
+        Row of the matching annotated box for each detected box, -1 without a match.
     """
     found = labels.new_full((len(boxes),), -1)
     if not len(boxes) or not len(annotated_boxes):
@@ -42,15 +44,16 @@ def match_to_annotation(
 def carry_predicates(
     pairs: Int64[Tensor, "P 2"], match: Int64[Tensor, "N"], predicates: Float[Tensor, "M R"]
 ) -> Float[Tensor, "P R"]:
-    """Predicates of detected pairs.
+    """Transfer annotated predicates to detected pairs.
 
     Args:
-        pairs: (human row, object row) of the detections.
-        match: annotated row of each detection, or -1; see `match_to_annotation`.
-        predicates: of each annotated object with the person.
+        pairs: (human row, object row) of the detected boxes.
+        match: annotated row of each detected box, or -1; see `match_to_annotation`.
+        predicates: predicates between the person and each annotated box.
 
     Returns:
-        Zeros for a pair of which a member is not annotated: its relation is not known.
+        Predicates of the detected pairs. They are zeros, which means unknown, if a box of the pair
+        has no match.
     """
     human, object_ = match[pairs].unbind(1)
     known = (human >= 0) & (object_ >= 0)

@@ -1,4 +1,4 @@
-"""The human-object pairs of one frame with their predicates."""
+"""Human-object pairs of one frame with their predicates."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,17 +11,41 @@ PredicateSource = Literal["predicted", "ground-truth", "none"]
 
 @dataclass(frozen=True)
 class RelationGraph:
-    """Parallel arrays over the P pairs of one frame, on one device.
+    """P human-object pairs of one frame with union features and predicates.
+
+    All tensors have one row per pair and are on the same device.
 
     Attributes:
         pairs: (P, 2) int64 rows of the frame's detections, human first.
-        union_boxes: (P, 4) float32 xyxy, pixels of the decoded frame.
-        union_features: (P, Cu, 7, 7) float32, pooled on the union boxes.
-        predicates: (P, R) float32 in [0, 1]; R = 0 where no relation source was asked for.
-        source: where the predicates come from.
+        union_boxes: (P, 4) float32, xyxy, pixels of the decoded frame.
+        union_features: (P, Cu, 7, 7) float32 features pooled on the union boxes.
+        predicates: (P, R) float32 in [0, 1]; R = 0 without a relation source.
+        source: relation source of the predicates, `predicted`, `ground-truth` or `none`.
 
     Raises:
-        ValueError: if a shape, dtype or range above does not hold, or a pair joins a box to itself.
+        ValueError: if a shape, dtype or range differs from those above, or if a box is paired with
+            itself.
+
+    Example::
+
+        >>> import torch
+        >>> from relations.boxes import union_boxes
+        >>> from relations.graph import RelationGraph
+        >>> boxes = torch.tensor([[10.0, 0.0, 40.0, 90.0], [30.0, 50.0, 60.0, 70.0]])
+        >>> pairs = torch.tensor([[0, 1]])  # the human in row 0 and the object in row 1
+        >>> graph = RelationGraph(
+        ...     pairs=pairs,
+        ...     union_boxes=union_boxes(boxes[pairs[:, 0]], boxes[pairs[:, 1]]),
+        ...     union_features=torch.zeros(1, 16, 7, 7),
+        ...     predicates=torch.tensor([[0.25, 0.75]]),
+        ...     source="predicted",
+        ... )
+        >>> len(graph)
+        1
+        >>> graph.union_boxes
+        tensor([[10.,  0., 60., 90.]])
+        >>> len(RelationGraph.empty(union_channels=16))
+        0
     """
 
     pairs: Tensor
@@ -51,7 +75,7 @@ class RelationGraph:
                 )
         if P and bool((self.pairs[:, 0] == self.pairs[:, 1]).any()):
             raise ValueError(
-                "pairs: a human and another box expected, got a box paired with itself"
+                "pairs: a human and a different box expected, got a box paired with itself"
             )
         if bool(((self.predicates < 0) | (self.predicates > 1)).any()):
             raise ValueError("predicates: probabilities in [0, 1] expected; apply a sigmoid first")
@@ -61,7 +85,12 @@ class RelationGraph:
 
     @classmethod
     def empty(cls, union_channels: int, num_predicates: int = 0) -> "RelationGraph":
-        """Graph of a frame without a human-object pair."""
+        """Return the graph of a frame without human-object pairs.
+
+        Args:
+            union_channels: channels of the union features, Cu.
+            num_predicates: number of predicates, R.
+        """
         return cls(
             torch.zeros(0, 2, dtype=torch.int64),
             torch.zeros(0, 4),

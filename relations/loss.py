@@ -1,4 +1,4 @@
-"""What the relation predictor learns from (Cong et al., Sec. 3.4)."""
+"""Training losses of the relation predictor (Cong et al., Sec. 3.4)."""
 
 from typing import Literal
 
@@ -14,18 +14,21 @@ MultiLabelLoss = Literal["margin", "bce"]
 def relation_losses(
     logits: RelationLogits, predicates: Float[Tensor, "P R"], *, multi_label: MultiLabelLoss
 ) -> dict[str, Tensor]:
-    """A term per group of predicates.
+    """Compute one loss per group of predicates.
+
+    Pairs without an annotated predicate in a group are ignored in that group, because annotations
+    cannot state that no predicate holds.
 
     Args:
-        logits: of P pairs.
-        predicates: annotated, 0 or 1, attention first. Pairs without any in a group do not count
-            there: nobody annotates that none holds.
-        multi_label: of the spatial and the contacting group. `margin`: the published loss,
-            `multi_label_margin` on probabilities; `bce`: binary cross-entropy.
+        logits: output of the relation predictor for P pairs.
+        predicates: annotated predicates, 0 or 1, ordered attention, spatial, contacting.
+        multi_label: loss of the spatial and contacting groups. `margin` is the published
+            `multi_label_margin` on probabilities, and `bce` is binary cross-entropy.
 
     Returns:
-        `attention`: cross-entropy, mean over pairs; `spatial`, `contacting`: mean over pairs (bce:
-        and predicates). A group without any annotation gives 0.
+        Scalars `attention`, `spatial` and `contacting`. The attention loss is cross-entropy. All
+        losses are averaged over pairs, and `bce` also over predicates. The loss of a group without
+        annotations is 0.
     """
     sizes = [part.shape[1] for part in (logits.attention, logits.spatial, logits.contacting)]
     attention, spatial, contacting = predicates.split(sizes, 1)
@@ -37,16 +40,28 @@ def relation_losses(
 
 
 def loss_objects(logits: Float[Tensor, "N L"], labels: Int64[Tensor, "N"]) -> Tensor:
-    """Cross-entropy of the object classifier, mean over boxes; its class 0 is background."""
+    """Compute the cross-entropy of the object classifier, averaged over boxes; 0 without boxes.
+
+    Args:
+        logits: logits over background and the object classes, L = O + 1.
+        labels: object classes, without background.
+    """
     return F.cross_entropy(logits, labels + 1) if len(labels) else logits.sum()
 
 
 def multi_label_margin(
     scores: Float[Tensor, "P S"], is_true: Float[Tensor, "P S"]
 ) -> Float[Tensor, ""]:
-    """Mean over pairs of sum_(t true, f false) max(0, 1 - (s_t - s_f)) / S.
+    """Compute the multi-label margin loss, averaged over pairs.
 
-    `torch.nn.MultiLabelMarginLoss` of the original, with 0-1 targets instead of padded lists.
+        mean_p sum_(t true, f false) max(0, 1 - (s_t - s_f)) / S
+
+    Equals `torch.nn.MultiLabelMarginLoss`, which the original uses, but takes 0-1 targets instead
+    of padded index lists.
+
+    Args:
+        scores: s, scores of S predicates.
+        is_true: 1 for predicates that hold, 0 for the others.
     """
     gap = (1 - (scores[:, :, None] - scores[:, None, :])).clamp(min=0)
     counts = is_true[:, :, None] * (1 - is_true[:, None, :])

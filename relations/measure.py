@@ -1,4 +1,4 @@
-"""Sizes of a relation predictor, read off its weights."""
+"""Sizes of a relation predictor, read from its weights."""
 
 from collections.abc import Mapping
 
@@ -6,19 +6,22 @@ from torch import Tensor
 
 from relations.settings import PredictorSettings
 
-#: A name that only a relation predictor has.
+#: Name of a tensor that only a relation predictor has.
 MARK = "glocal_transformer.position_embedding.weight"
 
 
 def measure_predictor(state: Mapping[str, Tensor], heads: int = 8) -> PredictorSettings:
-    """The network whose weights these are.
+    """Read the settings of a relation predictor from its state dict.
 
     Args:
-        state: named as in STTran's published checkpoints, or by `STTran` itself.
-        heads: of the attention, which leave no trace in the shapes; 8 as published.
+        state: state dict of `STTran` or of a published checkpoint, which has the same names.
+        heads: number of attention heads, which the shapes do not determine; 8 as published.
+
+    Returns:
+        The settings. `dropout` and `single_frame` have their defaults.
 
     Raises:
-        ValueError: if a part is missing, or the sizes contradict each other.
+        ValueError: if a tensor is missing or the sizes contradict each other.
     """
     try:
         return PredictorSettings(
@@ -39,7 +42,9 @@ def measure_predictor(state: Mapping[str, Tensor], heads: int = 8) -> PredictorS
             feedforward=_feedforward(state),
         )
     except (KeyError, IndexError, TypeError, StopIteration) as error:
-        raise ValueError(f"state dict: the parts of STTran expected, {error!r} is not") from error
+        raise ValueError(
+            f"state dict: weights of STTran expected, but reading the sizes raised {error!r}"
+        ) from error
 
 
 def _count(state: Mapping[str, Tensor], part: str) -> int:

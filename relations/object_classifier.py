@@ -1,4 +1,4 @@
-"""STTran's object classifier: what a box shows, from its features, its place and the detector."""
+"""Object classifier of STTran."""
 
 import torch
 from jaxtyping import Float
@@ -8,11 +8,14 @@ from relations.settings import PredictorSettings
 
 
 class ObjectClassifier(nn.Module):
-    """Logits over background and the object classes.
+    """Classifier of boxes into background and the object classes.
 
-    Its input is the feature, the mean class embedding under the detector's distribution, and an
-    encoding of the box as centre and size. Only SGCLS uses what it says. In training its norms need
-    two boxes.
+    Its input consists of the box feature, the mean class embedding under the detector's class
+    distribution, and an encoding of the box's centre and size. Only SGCLS uses its output. In
+    training mode, batch normalisation needs at least two boxes.
+
+    Args:
+        settings: sizes of the relation predictor.
     """
 
     def __init__(self, settings: PredictorSettings) -> None:
@@ -38,15 +41,15 @@ class ObjectClassifier(nn.Module):
         distribution: Float[Tensor, "N O"],
         boxes: Float[Tensor, "N 4"],
     ) -> Float[Tensor, "N L"]:
-        """Classify.
+        """Classify boxes.
 
         Args:
-            features: of the boxes.
-            distribution: the detector's, over the object classes.
+            features: features of the boxes.
+            distribution: class distribution of the detector, without background.
             boxes: xyxy, pixels of the decoded frame.
 
         Returns:
-            Logits, background first.
+            Logits, background first; L = O + 1.
         """
         size = boxes[:, 2:] - boxes[:, :2] + 1
         place = torch.cat([boxes[:, :2] + size / 2, size], 1)

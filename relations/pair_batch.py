@@ -1,4 +1,4 @@
-"""The pairs of several videos, as the relation predictor takes them."""
+"""Input of the relation predictor: the pairs of several videos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,19 +13,21 @@ _PER_PAIR = ("union_features", "spatial_masks")
 
 @dataclass(frozen=True)
 class PairBatch:
-    """P pairs over N boxes, in T frames of B videos; pairs are sorted by frame, frames by video.
+    """P pairs of N boxes in T frames of B videos.
+
+    Pairs are sorted by frame, and frames by video and time.
 
     Attributes:
         features: (N, F) float32 box features.
-        labels: (N,) int64 object classes, 0 is the person.
+        labels: (N,) int64 object classes; 0 is the person.
         pairs: (P, 2) int64 rows of the boxes, human first.
-        union_features: (P, Cu, 7, 7) float32.
-        spatial_masks: (P, 2, 27, 27) float32 in [-1/2, 1/2], the human first.
-        pairs_per_frame: (T,) int64; a frame may have none.
-        frames_per_video: (B,) int64; they follow each other in the order of the windows.
+        union_features: (P, Cu, 7, 7) float32 union features.
+        spatial_masks: (P, 2, 27, 27) float32 in [-1/2, 1/2], human first.
+        pairs_per_frame: (T,) int64 number of pairs of each frame, which may be 0.
+        frames_per_video: (B,) int64 number of frames of each video.
 
     Raises:
-        ValueError: if the lengths do not agree, or a pair names a box that is not there.
+        ValueError: if the lengths do not match or a pair refers to a box that does not exist.
     """
 
     features: Tensor
@@ -48,30 +50,37 @@ class PairBatch:
             if bool((counts < 0).any()) or int(counts.sum()) != total:
                 raise ValueError(f"{name}: counts that sum to {total} expected, got {counts}")
         if P and not 0 <= int(self.pairs.min()) <= int(self.pairs.max()) < N:
-            raise ValueError(f"pairs: rows below {N} expected, got {self.pairs.max()}")
+            raise ValueError(
+                f"pairs: rows from 0 to {N - 1} expected, got {int(self.pairs.min())} to "
+                f"{int(self.pairs.max())}"
+            )
 
     def __len__(self) -> int:
-        """B."""
+        """Number of videos, B."""
         return len(self.frames_per_video)
 
     @property
     def pair_frame(self) -> Tensor:
-        """(P,) int64 frame of each pair, counted through the whole batch."""
+        """Frame index of each pair, (P,) int64, counted over the whole batch."""
         return torch.repeat_interleave(self.pairs_per_frame)
 
     def keep(self, mask: Tensor) -> "PairBatch":
-        """The same boxes and frames with some of the pairs; `mask` is (P,) bool."""
+        """Return a batch with the same boxes and frames and only the pairs in `mask`.
+
+        Args:
+            mask: (P,) bool.
+        """
         counts = torch.bincount(self.pair_frame[mask], minlength=len(self.pairs_per_frame))
         some = {name: getattr(self, name)[mask] for name in ("pairs", *_PER_PAIR)}
         return replace(self, pairs_per_frame=counts, **some)
 
     def to(self, device: torch.device | str) -> "PairBatch":
-        """The same on a device."""
+        """Return a copy on a device."""
         return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
 
 
 def join_pairs(batches: Sequence[PairBatch]) -> PairBatch:
-    """One batch of several, video after video."""
+    """Concatenate several batches to one, video after video."""
     shifts = accumulate((len(batch.features) for batch in batches), initial=0)
     pairs = [batch.pairs + shift for batch, shift in zip(batches, shifts, strict=False)]
     joined = {

@@ -1,4 +1,4 @@
-"""Which boxes of a frame form a human-object pair."""
+"""Human-object pairs of a frame."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,15 +10,17 @@ PERSON = 0
 def human_object_pairs(
     labels: Int64[Tensor, "N"], scores: Float[Tensor, "N"]
 ) -> Int64[Tensor, "P 2"]:
-    """Pair the top-scored human with every box that is no human.
+    """Pair the human with the highest score with every non-human box.
+
+    All other humans are left out.
 
     Args:
-        labels: object classes; 0 is the person.
-        scores: of the boxes; among humans of equal score the first counts.
+        labels: object classes of the boxes; 0 is the person.
+        scores: scores of the boxes. Of several humans with the highest score, the first is used.
 
     Returns:
-        (human row, object row) in the order of the object rows; (0, 2) without a human or an
-        object. Other humans form no pair.
+        (human row, object row) in the order of the object rows; shape (0, 2) without a human or
+        without an object.
     """
     is_human = labels == PERSON
     objects = (~is_human).nonzero()[:, 0]

@@ -1,8 +1,10 @@
-"""Recall of scene graphs: R@K as STTran counts it.
+"""Recall of scene graphs, R@K, computed as in STTran.
 
-`lib/evaluation_recall.py`, `BasicSceneGraphEvaluator`. Per frame, every pair gives three rows: its
-attention, its spatial relation (of the object to the person, so reversed), its contact. A
-relation is found if one of the K best has its three classes and both boxes at IoU >= 0.5.
+The definitions follow `BasicSceneGraphEvaluator` in STTran's `lib/evaluation_recall.py`. A pair has
+attention, spatial and contacting relations. Spatial relations run from the object to the person.
+All other relations run from the person to the object. An annotated relation is found if one of the
+K best predictions has the same subject class, predicate and object class, and both of its boxes
+have an IoU of at least 0.5 with the annotated boxes.
 """
 
 from collections.abc import Sequence
@@ -16,21 +18,22 @@ CONSTRAINTS: tuple[Constraint, ...] = ("with", "semi", "no")
 K = (10, 20, 50, 100)
 SEMI_THRESHOLD = 0.9
 IOU = 0.5
-#: Rows that count without a constraint.
+#: Number of predictions ranked without a constraint.
 _MOST = 100
 
 
 @dataclass(frozen=True)
 class SceneGraph:
-    """The relations of one frame, annotated or predicted.
+    """Relations of one frame, annotated or predicted.
 
     Attributes:
         boxes: (M, 4) float, xyxy, pixels.
-        labels: (M,) int; scores: (M,) float, 1 where annotated.
+        labels: (M,) int object classes.
+        scores: (M,) float scores of the boxes, 1 if annotated.
         pairs: (P, 2) int rows of the boxes, person first.
-        predicates: (P, R) float probabilities, or 0 and 1 where annotated; attention, spatial and
-            contacting follow each other.
-        group_sizes: predicates of each of the three.
+        predicates: (P, R) float probabilities, or 0 and 1 if annotated; columns are ordered
+            attention, spatial, contacting.
+        group_sizes: number of predicates of each of these three groups.
     """
 
     boxes: np.ndarray
@@ -41,14 +44,21 @@ class SceneGraph:
     group_sizes: tuple[int, int, int]
 
     def group_spans(self) -> list[slice]:
-        """Columns of each group."""
+        """Return the columns of each group."""
         ends = np.cumsum(self.group_sizes)
         return [slice(int(e) - s, int(e)) for e, s in zip(ends, self.group_sizes, strict=True)]
 
 
 @dataclass(frozen=True)
 class Triplets:
-    """Q relations: (Q,) subject and object rows of the boxes, predicate, probability of it."""
+    """Q relations of one frame.
+
+    Attributes:
+        subject: (Q,) int row of the subject's box.
+        object: (Q,) int row of the object's box.
+        predicate: (Q,) int predicate.
+        score: (Q,) float probability of the predicate.
+    """
 
     subject: np.ndarray
     object: np.ndarray
@@ -61,37 +71,56 @@ class Triplets:
 
 @dataclass(frozen=True)
 class FrameRecall:
-    """What was found of a frame's G annotated relations.
+    """Ranks at which predictions find the G annotated relations of a frame.
 
     Attributes:
-        predicate: (G,) int.
-        rank: (G,) int: the best prediction that finds it, 0-based; -1 if none does.
+        predicate: (G,) int predicate of each annotated relation.
+        rank: (G,) int 0-based rank of the first prediction that finds it, -1 if none does.
     """
 
     predicate: np.ndarray
     rank: np.ndarray
 
     def recall(self, k: int) -> float:
-        """Share of the relations among the first `k` predictions."""
+        """Return the fraction of annotated relations found by the first `k` predictions."""
         return float(((self.rank >= 0) & (self.rank < k)).sum() / len(self.rank))
 
 
 def frame_recall(truth: SceneGraph, predicted: SceneGraph, constraint: Constraint) -> FrameRecall:
-    """Look for every annotated relation among the ranked predictions.
+    """Find every annotated relation of a frame among its ranked predictions.
 
     Args:
-        truth: annotated.
-        predicted: of the same frame.
-        constraint: `with`: one predicate per pair and group. `semi`: the best attention, and every
-            spatial and contacting predicate of probability above 0.9. `no`: all, the 100 best by
-            subject, object and predicate score.
+        truth: annotated relations.
+        predicted: predicted relations of the same frame.
+        constraint: predictions to rank, see `rank_triplets`.
+
+    Returns:
+        The rank of each annotated relation. `FrameRecall.recall` computes R@K of the frame from it,
+        and `recall_table` averages R@K over frames.
 
     Raises:
-        ValueError: if nothing is annotated: recall has no meaning there.
+        ValueError: if the frame has no annotated relation, because its recall is undefined.
+
+    Example::
+
+        >>> import numpy as np
+        >>> from relations.recall import SceneGraph, frame_recall, recall_table
+        >>> boxes = np.array([[10.0, 0.0, 40.0, 90.0], [30.0, 50.0, 60.0, 70.0]])
+        >>> labels, pairs = np.array([0, 3]), np.array([[0, 1]])  # a person and an object
+        >>> sizes = (2, 1, 2)  # attention, spatial, contacting
+        >>> annotated = np.array([[1.0, 0.0, 1.0, 0.0, 0.0]])
+        >>> probabilities = np.array([[0.6, 0.4, 0.7, 0.8, 0.1]])
+        >>> truth = SceneGraph(boxes, labels, np.ones(2), pairs, annotated, sizes)
+        >>> predicted = SceneGraph(boxes, labels, np.ones(2), pairs, probabilities, sizes)
+        >>> frame = frame_recall(truth, predicted, "with")
+        >>> frame.rank.tolist()  # predicates 0 and 2 are third and second after predicate 3
+        [2, 1]
+        >>> recall_table([frame], ks=(2, 10))
+        {2: 0.5, 10: 1.0}
     """
     wanted = annotated_triplets(truth)
     if not len(wanted):
-        raise ValueError("truth: at least one annotated relation expected, the frame has none")
+        raise ValueError("truth: at least one annotated relation expected, got a frame without any")
     found = rank_triplets(predicted, constraint)
     same = wanted.predicate[:, None] == found.predicate[None]
     for side in ("subject", "object"):
@@ -103,12 +132,19 @@ def frame_recall(truth: SceneGraph, predicted: SceneGraph, constraint: Constrain
 
 
 def annotated_triplets(truth: SceneGraph) -> Triplets:
-    """Every annotated relation; spatial ones run from the object to the person."""
+    """Return all annotated relations; spatial ones run from the object to the person."""
     return _select(truth, truth.predicates > 0)
 
 
 def rank_triplets(graph: SceneGraph, constraint: Constraint) -> Triplets:
-    """Predicted relations, best first by subject, object and predicate score."""
+    """Return predicted relations, ordered by decreasing subject x object x predicate score.
+
+    Args:
+        graph: predicted relations.
+        constraint: `with` takes the best predicate of each pair and group. `semi` takes the best
+            attention predicate and every spatial and contacting predicate with a probability above
+            0.9. `no` takes the 100 best of all predicates.
+    """
     chosen = np.zeros(graph.predicates.shape, dtype=bool)
     for index, span in enumerate(graph.group_spans()):
         part = graph.predicates[:, span]
@@ -126,18 +162,25 @@ def rank_triplets(graph: SceneGraph, constraint: Constraint) -> Triplets:
 
 
 def recall_table(frames: Sequence[FrameRecall], ks: Sequence[int] = K) -> dict[int, float]:
-    """R@K: the mean over frames of each frame's recall."""
+    """Return R@K for each K: the mean over frames of each frame's recall."""
     return {k: float(np.mean([frame.recall(k) for frame in frames])) for k in ks}
 
 
 def predicate_recall(
     frames: Sequence[FrameRecall], num_predicates: int, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Recall by predicate: relations found in all frames over all there are (TEMPURA's mR@K).
+    """Compute the recall of each predicate over all frames, as in TEMPURA's mR@K.
+
+    The recall of a predicate is the fraction of its annotated relations that are found.
+
+    Args:
+        frames: ranks of the annotated relations of each frame.
+        num_predicates: number of predicates, R.
+        k: number of predictions per frame, K.
 
     Returns:
-        (R,) recall, NaN where a predicate does not occur, and (R,) how often it does. The mean of
-        the first without NaN is mR@K.
+        A tuple of (R,) recalls, NaN for predicates that do not occur, and (R,) numbers of annotated
+        relations. mR@K is the mean of the recalls that are not NaN.
     """
     predicate = np.concatenate([f.predicate for f in frames] or [np.zeros(0, dtype=int)])
     rank = np.concatenate([f.rank for f in frames] or [np.zeros(0, dtype=int)])
@@ -148,7 +191,7 @@ def predicate_recall(
 
 
 def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N, M) IoU of boxes whose widths are x2 - x1 + 1."""
+    """Return the (N, M) IoU of boxes, with widths x2 - x1 + 1 and heights y2 - y1 + 1."""
     a, b = boxes[:, None].astype(np.float64), others[None].astype(np.float64)
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]) + 1
     shared = sides.clip(min=0).prod(2)
@@ -157,7 +200,7 @@ def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _select(graph: SceneGraph, chosen: np.ndarray) -> Triplets:
-    """Chosen (pair, predicate) as triplets, group after group."""
+    """Convert the chosen (pair, predicate) entries to triplets, ordered by group."""
     spans = graph.group_spans()
     parts = [np.add(np.argwhere(chosen[:, span]), (0, span.start)) for span in spans]
     pair, predicate = np.concatenate(parts).T

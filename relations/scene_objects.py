@@ -1,7 +1,8 @@
-"""Which boxes a scene graph has, and what they are called: STTran's rules at test time.
+"""Objects of a scene graph: boxes and classes by STTran's test-time rules.
 
-`lib/sttran.py`, `ObjectClassifier.forward`. In both modes a frame's person is its box of largest
-person probability, whatever that is, and every other box takes the best of the other classes.
+The rules are those of `ObjectClassifier.forward` in STTran's `lib/sttran.py`. In SGDET and SGCLS,
+the person of a frame is the box with the largest person probability, even if that probability is
+small. Every other box gets its most probable class other than person.
 """
 
 from dataclasses import dataclass
@@ -14,22 +15,24 @@ from torchvision.ops import batched_nms
 from detection.box_coder import with_offset
 from relations.pairs import PERSON
 
-#: book, chair, food (of Action Genome, person 0): such boxes also count as their next-best class.
+#: Book, chair and food of Action Genome. SGDET also adds their boxes under the next-best class.
 CONFUSED = (4, 7, 16)
 NMS_THRESHOLD = 0.6
-#: Widths are x2 - x1 + 1 in the original.
+#: The original computes widths as x2 - x1 + 1.
 _OFFSET = 1.0
 
 
 @dataclass(frozen=True)
 class SceneObjects:
-    """M objects in frames 0 to T - 1.
+    """M objects in T frames.
 
     Attributes:
-        source: (M,) int64 row of the box among those given; one may occur twice.
-        frame: (M,) int64, rising.
-        labels: (M,) int64; scores: (M,) float32; distribution: (M, O) float32.
-        person: (T,) int64 row of each frame's person, -1 in a frame without boxes.
+        source: (M,) int64 row of each object's box in the input; a box can occur twice.
+        frame: (M,) int64 frame index, non-decreasing.
+        labels: (M,) int64 object class.
+        scores: (M,) float32 probability of the object class.
+        distribution: (M, O) float32 class distribution.
+        person: (T,) int64 row of each frame's person, -1 for a frame without boxes.
     """
 
     source: Tensor
@@ -40,7 +43,7 @@ class SceneObjects:
     person: Tensor
 
     def pairs(self) -> Int64[Tensor, "P 2"]:
-        """(person, object) rows: each frame's person with every object of another class."""
+        """Return (person row, object row) of each frame's person and all its other objects."""
         objects = (self.labels != PERSON).nonzero()[:, 0]
         return torch.stack([self.person[self.frame[objects]], objects], 1)
 
@@ -51,19 +54,19 @@ def refine_detections(
     frame: Int64[Tensor, "N"],
     num_frames: int,
 ) -> SceneObjects:
-    """SGDET: detected boxes become objects.
+    """Convert detected boxes to objects (SGDET).
 
-    Boxes of easily confused classes are doubled with their next-best class, then those of one class
-    in one frame suppress each other.
+    Boxes of the classes in `CONFUSED` are added a second time under their next-best class. Then
+    non-maximum suppression runs per frame and class.
 
     Args:
-        boxes: xyxy, pixels of the decoded frame.
-        distribution: the detector's, over the object classes.
-        frame: of each box, rising.
-        num_frames: T.
+        boxes: detected boxes, xyxy, pixels of the decoded frame.
+        distribution: class distribution of the detector, without background.
+        frame: frame index of each box, non-decreasing.
+        num_frames: number of frames, T.
 
     Returns:
-        Objects ordered by frame, class and falling probability.
+        Objects ordered by frame, class and decreasing probability.
     """
     labels, source = distribution.argmax(1), torch.arange(len(boxes), device=boxes.device)
     for confused in CONFUSED:
@@ -75,7 +78,7 @@ def refine_detections(
         source = torch.cat([source, source[again]])
     best = distribution.gather(1, labels[:, None])[:, 0]
     place = frame[source] * distribution.shape[1] + labels
-    # Groups are numbered densely and boxes are doubles: batched_nms moves groups apart by adding.
+    # batched_nms adds an offset per group: dense group numbers and float64 keep it exact.
     group = place.unique(return_inverse=True)[1]
     apart = with_offset(boxes[source], _OFFSET).double()
     kept = batched_nms(apart, best.double(), group, NMS_THRESHOLD)
@@ -86,18 +89,18 @@ def refine_detections(
 def classify_objects(
     logits: Float[Tensor, "N L"], frame: Int64[Tensor, "N"], num_frames: int
 ) -> SceneObjects:
-    """SGCLS: given boxes get classes.
+    """Assign classes to given boxes (SGCLS).
 
-    Of the class that a frame shows most often (of several such, the first) only the best box keeps
-    it; the others take their next best.
+    Only the most probable box of a frame's most frequent class keeps this class. All other boxes of
+    the class get their next-best class. If several classes are most frequent, the first is used.
 
     Args:
-        logits: of the object classifier, background first.
-        frame: of each box, rising.
-        num_frames: T.
+        logits: logits of the object classifier, background first.
+        frame: frame index of each box, non-decreasing.
+        num_frames: number of frames, T.
 
     Returns:
-        As many objects as boxes, in their order.
+        One object per box, in the order of the boxes.
     """
     rows = torch.arange(len(logits), device=logits.device)
     named = _name(rows, frame, logits[:, 1:].softmax(1), num_frames)
@@ -116,7 +119,7 @@ def classify_objects(
 
 
 def _name(source: Tensor, frame: Tensor, distribution: Tensor, num_frames: int) -> SceneObjects:
-    """The person of each frame, and the best other class of every other box."""
+    """Choose the person of each frame and the best other class of every other box."""
     scores, labels = distribution[:, 1:].max(1)
     labels = labels + 1
     person = _first_of_frame(distribution[:, PERSON], frame, num_frames)
@@ -127,7 +130,7 @@ def _name(source: Tensor, frame: Tensor, distribution: Tensor, num_frames: int) 
 
 
 def _first_of_frame(values: Tensor, frame: Tensor, num_frames: int) -> Tensor:
-    """(T,) row of the largest value of each frame, the first of equal ones; -1 without rows."""
+    """Return the (T,) row of each frame's largest value, first on ties; -1 without rows."""
     order = values.argsort(descending=True, stable=True)
     order = order[frame[order].argsort(stable=True)]
     counts = torch.bincount(frame, minlength=num_frames)

@@ -3,33 +3,39 @@
 from dataclasses import dataclass
 
 SINGLE_FRAME = ("self", "original")
-#: Larger networks are mistakes.
+#: Upper limits that reject implausible sizes.
 MAX_SIZE, MAX_LAYERS = 65536, 256
 _NO_COUNT = ("dropout", "single_frame")
 
 
 @dataclass(frozen=True)
 class PredictorSettings:
-    """Sizes of STTran (Cong et al., ICCV 2021); the defaults are the published ones.
+    """Sizes of STTran (Cong et al., ICCV 2021). The defaults are the published sizes.
 
     Attributes:
-        num_objects: O, person first, without background.
-        attention, spatial, contacting: predicates of each group; R is their sum.
-        feature_width: F of a box; union_channels: Cu of a pair.
-        part_width: of the human, the object and the union, each.
-        union_width: channels in which union features and spatial masks are added.
-        class_width: of an embedding of an object class.
-        position_width: of the object classifier's encoding of a box; object_width: of its hidden
-            layer.
-        encoder_layers: of the spatial encoder, over the pairs of a frame.
-        decoder_layers: of the temporal decoder, over the pairs of two frames in a row.
-        heads, feedforward, dropout: of both.
-        single_frame: `self`: the only frame of a video is its own window. `original`: as the
-            original, which leaves zeros there, so that its heads answer with their bias.
+        num_objects: number of object classes, O, with the person first and without background.
+        attention: number of attention predicates, A.
+        spatial: number of spatial predicates, S.
+        contacting: number of contacting predicates, C.
+        feature_width: width of the box features, F.
+        union_channels: channels of the union features, Cu.
+        part_width: width of each projection: human, object and union.
+        union_width: channels of the sum of union features and spatial masks, an even number.
+        class_width: width of an object class embedding.
+        position_width: width of the box encoding in the object classifier.
+        object_width: width of the hidden layer in the object classifier.
+        encoder_layers: layers of the spatial encoder over the pairs of one frame.
+        decoder_layers: layers of the temporal decoder over the pairs of two consecutive frames.
+        heads: number of attention heads in encoder and decoder; a divisor of `width`.
+        feedforward: hidden width of the feed-forward networks in encoder and decoder.
+        dropout: dropout probability.
+        single_frame: treatment of a video in which only the first frame has pairs. `self` uses this
+            frame as its own window. `original` sets the decoder's output to zero as the original
+            code does, so the heads return their biases.
 
     Raises:
-        ValueError: for a size that is no whole number from 1 to `MAX_SIZE` (layers: 0 to
-            `MAX_LAYERS`), heads that do not divide the width, or another value out of range.
+        ValueError: if a size is not an integer from 1 to `MAX_SIZE` (layers: 0 to `MAX_LAYERS`),
+            `heads` does not divide `width`, or another value is out of range.
     """
 
     num_objects: int = 36
@@ -54,7 +60,7 @@ class PredictorSettings:
         for name, value in vars(self).items():
             low, high = (0, MAX_LAYERS) if name.endswith("layers") else (1, MAX_SIZE)
             if name not in _NO_COUNT and not (type(value) is int and low <= value <= high):
-                raise ValueError(f"{name}: {low} to {high} expected, got {value!r}")
+                raise ValueError(f"{name}: an integer from {low} to {high} expected, got {value!r}")
         if self.union_width % 2:
             raise ValueError(f"union_width: an even number expected, got {self.union_width}")
         if self.width % self.heads:
@@ -69,10 +75,10 @@ class PredictorSettings:
 
     @property
     def width(self) -> int:
-        """D of a pair in the transformer; 1936 as published."""
+        """Width of a pair in the transformer, D; 1936 as published."""
         return 3 * self.part_width + 2 * self.class_width
 
     @property
     def num_predicates(self) -> int:
-        """R."""
+        """Number of predicates of all groups, R."""
         return self.attention + self.spatial + self.contacting

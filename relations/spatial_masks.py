@@ -1,7 +1,7 @@
-"""Where the two boxes of a pair lie in their union, as two small images.
+"""Spatial masks: the positions of a pair's boxes within their union box.
 
-STTran, `draw_union_boxes`: with box coordinates mapped to [0, 27] relative to the union box, cell
-(j, k) holds the share of it that the box covers, minus 1/2.
+As in STTran's `draw_union_boxes`, box coordinates are mapped to [0, 27] relative to the union box.
+Cell (j, k) of a mask holds the fraction of the cell that the box covers, minus 1/2.
 """
 
 import torch
@@ -16,15 +16,18 @@ SIZE = 27
 def spatial_masks(
     subject_boxes: Float[Tensor, "P 4"], object_boxes: Float[Tensor, "P 4"]
 ) -> Float[Tensor, "P 2 27 27"]:
-    """Rasterise pairs.
+    """Rasterise the boxes of each pair.
 
     Args:
-        subject_boxes: xyxy, pixels.
-        object_boxes: same order.
+        subject_boxes: subject boxes, xyxy, pixels.
+        object_boxes: object boxes; row p forms a pair with subject row p.
 
     Returns:
-        Values in [-1/2, 1/2]; channel 0 the subject, 1 the object. A union of zero width or height
-        (the original divides by zero) counts as one of one pixel, so that nothing is covered.
+        Masks with values in [-1/2, 1/2]; channel 0 is the subject, channel 1 the object. If a union
+        box has zero width or height, no cell is covered. The original divides by zero there.
+
+    Raises:
+        ValueError: if a box has x2 < x1 or y2 < y1.
     """
     union = union_boxes(subject_boxes, object_boxes)
     size = union[:, 2:] - union[:, :2]

@@ -1,4 +1,7 @@
-"""STTran's transformer: pairs look at the pairs of their frame, then at those of two frames.
+"""Transformer of STTran: a spatial encoder and a temporal decoder.
+
+The spatial encoder attends over the pairs of one frame. The temporal decoder attends over the pairs
+of two consecutive frames.
 
 Cong et al., "Spatial-Temporal Transformer for Dynamic Scene Graph Generation", ICCV 2021, Sec. 3.
 """
@@ -14,10 +17,18 @@ from relations.windows import Windows, frame_windows, pairs_of_first_frames, two
 
 
 class TemporalLayer(nn.Module):
-    """Attention over a window, then a feed-forward part without a norm after it.
+    """Layer of the temporal decoder: attention over a window, then a feed-forward network.
 
-    Frame encodings are added to queries and keys alone, in every layer:
-    x' = norm(x + attend(x + e, x + e, x)); x'' = x' + W2 relu(W1 x'). `width` is D.
+        x' = norm(x + attend(x + e, x + e, x)),    x'' = x' + W2 relu(W1 x')
+
+    The frame encodings e are added only to queries and keys, in every layer. There is no layer norm
+    after the feed-forward network.
+
+    Args:
+        width: width of a pair, D.
+        heads: number of attention heads.
+        feedforward: hidden width of the feed-forward network.
+        dropout: dropout probability.
     """
 
     def __init__(self, width: int, *, heads: int, feedforward: int, dropout: float) -> None:
@@ -31,7 +42,13 @@ class TemporalLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "W L D"], encoding: Float[Tensor, "W L D"], padding: Tensor
     ) -> Float[Tensor, "W L D"]:
-        """One layer; `padding` (W, L) is True where there is no pair."""
+        """Apply the layer.
+
+        Args:
+            x: pairs of each window.
+            encoding: frame encodings e.
+            padding: (W, L) bool, True for padding.
+        """
         key = x + encoding
         seen = self.multihead2(key, key, x, key_padding_mask=padding, need_weights=False)[0]
         x = self.norm3(x + self.dropout(seen))
@@ -40,7 +57,7 @@ class TemporalLayer(nn.Module):
 
 
 class Layers(nn.Module):
-    """Layers under the name that the published checkpoints give them."""
+    """List of layers under the attribute name that the published checkpoints use."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -48,7 +65,11 @@ class Layers(nn.Module):
 
 
 class SpatioTemporalTransformer(nn.Module):
-    """Spatial encoder and temporal decoder."""
+    """Spatial encoder followed by the temporal decoder.
+
+    Args:
+        settings: sizes of the relation predictor.
+    """
 
     def __init__(self, settings: PredictorSettings) -> None:
         super().__init__()
@@ -77,12 +98,12 @@ class SpatioTemporalTransformer(nn.Module):
         """Encode pairs.
 
         Args:
-            x: sorted by frame.
-            pairs_per_frame: (T,) int64.
-            frames_per_video: (B,) int64.
+            x: features of the pairs, sorted by frame.
+            pairs_per_frame: (T,) int64 number of pairs of each frame.
+            frames_per_video: (B,) int64 number of frames of each video.
 
         Returns:
-            What the temporal decoder gives for each pair, and what the spatial encoder gave.
+            A tuple of the temporal decoder's and the spatial encoder's output for each pair.
         """
         if not len(x):
             return x, x

@@ -1,7 +1,7 @@
-"""STTran: from pairs of boxes to predicates.
+"""STTran, the relation predictor: from pairs of boxes to predicates.
 
-Cong et al., "Spatial-Temporal Transformer for Dynamic Scene Graph Generation", ICCV 2021. Parts are
-named as in the published checkpoints, so that those load as they are.
+Cong et al., "Spatial-Temporal Transformer for Dynamic Scene Graph Generation", ICCV 2021. Modules
+have the names of the published checkpoints, so these load without renaming.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,15 @@ from relations.spatio_temporal import SpatioTemporalTransformer
 
 @dataclass(frozen=True)
 class RelationLogits:
-    """What the predictor says of P pairs.
+    """Output of the relation predictor for P pairs.
 
     Attributes:
-        attention: (P, A) logits of exclusive predicates; spatial: (P, S), contacting: (P, C) logits
-            of predicates that may hold together.
-        features: (P, D) what the transformer was given; spatial_features: (P, D) after its spatial
-            encoder; temporal_features: (P, D) at its end.
+        attention: (P, A) logits of the attention predicates, which are mutually exclusive.
+        spatial: (P, S) logits of the spatial predicates, several of which can hold.
+        contacting: (P, C) logits of the contacting predicates, several of which can hold.
+        features: (P, D) input of the transformer.
+        spatial_features: (P, D) output of the spatial encoder.
+        temporal_features: (P, D) output of the temporal decoder.
     """
 
     attention: Tensor
@@ -35,7 +37,7 @@ class RelationLogits:
     temporal_features: Tensor
 
     def probabilities(self) -> Float[Tensor, "P R"]:
-        """Softmax over attention, sigmoid of the others, in the order of the predicates."""
+        """Return probabilities: softmax of attention, then sigmoid of spatial and contacting."""
         attention = self.attention.float().softmax(1)
         return torch.cat(
             [attention, self.spatial.float().sigmoid(), self.contacting.float().sigmoid()], 1
@@ -43,9 +45,12 @@ class RelationLogits:
 
 
 class STTran(nn.Module):
-    """The relation predictor, of the published sizes unless others are given.
+    """Relation predictor STTran.
 
-    Class embeddings have a row 0 for background, which nothing here reads.
+    Row 0 of the class embeddings belongs to background and is not used.
+
+    Args:
+        settings: sizes of the network. If None, the published sizes are used.
     """
 
     def __init__(self, settings: PredictorSettings | None = None) -> None:
@@ -73,7 +78,7 @@ class STTran(nn.Module):
         self.c_rel_compress = nn.Linear(s.width, s.contacting)
 
     def pair_features(self, batch: PairBatch) -> Float[Tensor, "P D"]:
-        """[human, object, union with masks, human's class, object's class] of each pair."""
+        """Return [human, object, union and masks, human class, object class] of each pair."""
         human, object_ = batch.pairs.unbind(1)
         union = self.union_func1(batch.union_features) + self.conv(batch.spatial_masks)
         parts = [

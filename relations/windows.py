@@ -1,6 +1,6 @@
-"""Which pairs attend to each other: those of a frame, and those of two frames in a row.
+"""Attention windows over the pairs of one frame or of two consecutive frames.
 
-Pairs are sorted by frame, so that every window is a span of rows; all are cut out at once.
+Pairs are sorted by frame, so every window is a range of rows. All windows are built at once.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Windows:
-    """W spans of pairs, padded to the longest.
+    """W windows of consecutive pairs, padded to the longest window.
 
     Attributes:
-        rows: (W, L) int64 rows of pairs; 0 where padded.
-        mask: (W, L) bool, True where real; every window has at least one.
-        is_latter: (W, L) bool: the pair is of the window's second frame.
-        window, slot: (P,) int64 place from which the result of each pair is taken.
+        rows: (W, L) int64 rows of the pairs, 0 for padding.
+        mask: (W, L) bool, False for padding; every window has at least one pair.
+        is_latter: (W, L) bool, True for pairs of the window's second frame.
+        window: (P,) int64 window from which the result of each pair is taken.
+        slot: (P,) int64 position of each pair in that window.
     """
 
     rows: Int64[Tensor, "W L"]
@@ -29,7 +30,7 @@ class Windows:
 
 
 def frame_windows(pairs_per_frame: Int64[Tensor, "T"]) -> Windows:
-    """A window per frame that has pairs."""
+    """Return one window per frame with pairs."""
     end = pairs_per_frame.cumsum(0)
     return _cut(end - pairs_per_frame, end, end, torch.repeat_interleave(pairs_per_frame))
 
@@ -37,19 +38,23 @@ def frame_windows(pairs_per_frame: Int64[Tensor, "T"]) -> Windows:
 def two_frame_windows(
     pairs_per_frame: Int64[Tensor, "T"], frames_per_video: Int64[Tensor, "B"]
 ) -> Windows:
-    """Windows of two frames in a row, one frame apart, within each video (STTran, Sec. 3.3).
+    """Return sliding windows of two consecutive frames of a video (STTran, Sec. 3.3).
 
-    A pair's result comes from the window in which its frame is the second; the first frame of a
-    video takes it from the window in which it is the first. A frame without pairs is an empty
-    neighbour; the only frame of a video is its own window.
+    A pair takes its result from the window in which its frame is the second one. Pairs of the first
+    frame of a video take it from the window in which their frame is the first one. A frame without
+    pairs adds no rows to its windows. The only frame of a video is its own window.
+
+    Args:
+        pairs_per_frame: number of pairs of each frame.
+        frames_per_video: number of frames of each video.
     """
     T = len(pairs_per_frame)
     frames = torch.arange(T, device=pairs_per_frame.device)
     is_first = torch.zeros(T + 1, dtype=torch.bool, device=frames.device)
     last = frames_per_video.cumsum(0)
-    is_first[last - frames_per_video] = True  # a video without frames marks its successor's start
+    is_first[last - frames_per_video] = True  # an empty video marks the next video's start
     is_first[last[-1:]] = True
-    # Windows are named by their second frame; a video's only frame is second to nothing.
+    # A window has the index of its second frame, or of the only frame of its video.
     latter = torch.where(is_first[:-1] & ~is_first[1:], frames + 1, frames)
     end = pairs_per_frame.cumsum(0)
     start = end - pairs_per_frame
@@ -61,7 +66,7 @@ def two_frame_windows(
 def pairs_of_first_frames(
     pairs_per_frame: Int64[Tensor, "T"], frames_per_video: Int64[Tensor, "B"]
 ) -> Bool[Tensor, "P"]:
-    """Pairs of videos in which no frame but the first has any."""
+    """Return a mask of the pairs of videos in which only the first frame has pairs."""
     B = len(frames_per_video)
     video = torch.repeat_interleave(frames_per_video)
     total = pairs_per_frame.new_zeros(B).index_add(0, video, pairs_per_frame)
@@ -73,9 +78,13 @@ def pairs_of_first_frames(
 
 
 def _cut(start: Tensor, middle: Tensor, end: Tensor, name_of_pair: Tensor) -> Windows:
-    """Windows by name: rows [start, end), of which those from `middle` on are of the second frame.
+    """Build the windows from which at least one pair takes its result.
 
-    Only windows that give some pair its result are made.
+    Args:
+        start: first row of each window.
+        middle: first row of the second frame of each window.
+        end: row after the last one of each window.
+        name_of_pair: index of the window from which each pair takes its result.
     """
     names, window = name_of_pair.unique(return_inverse=True)
     low, cut, high = start[names, None], middle[names, None], end[names, None]

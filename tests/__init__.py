@@ -1,4 +1,4 @@
-"""Tests; `check` is the checker of shapes and types while testing: an int passes for a float."""
+"""Tests of all packages; `check` verifies types at run time and accepts an int as a float."""
 
 from beartype import BeartypeConf, beartype
 

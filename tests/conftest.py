@@ -1,4 +1,4 @@
-"""A small synthetic world and its cache, made once."""
+"""Fixture of a small synthetic world and its cache, created once per session."""
 
 import csv
 import os
@@ -12,12 +12,12 @@ from pipeline import extract
 from tools import synthesize
 from tools.demo import WORLD
 
-# Tensors in tests are so small that several threads take longer than one (docs/training.md).
+# One thread is faster for the small tensors of the tests (docs/training.md).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 CONFIG = "configs/world.yaml"
-#: Annotated boxes under an untrained detector, smaller still than the demo's.
+#: Annotated boxes and an untrained detector that is smaller than the one of the demo.
 SMALL = (
     "boxes=ground-truth", "relations=ground-truth",
     "detection.weights=random", "detection.preset=action-genome",
@@ -28,7 +28,7 @@ SMALL = (
 
 @dataclass(frozen=True)
 class World:
-    """Folders of a world of eight training and three test videos."""
+    """Folders of a world with eight training and three test videos."""
 
     videos: Path
     annotations: Path

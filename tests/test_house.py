@@ -1,4 +1,4 @@
-"""The house is kept: imports point one way, files stay small, nothing names a machine."""
+"""Rules of the repository: import directions, file sizes, no names of machines."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ ALLOWED = {
     "pipeline": {"pipeline", "model", "relations", "detection"},
     "tools": {"tools", "pipeline", "model", "relations", "detection"},
 }
-#: Packages of pipeline/, lowest first: each imports only those before it.
+#: Packages of pipeline/ from low to high; each imports only packages before it.
 LAYERS = (
     "errors",
     "runtime",
@@ -67,7 +67,7 @@ def _python(room: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("room", sorted(ALLOWED))
-def test_imports_point_one_way(room: str) -> None:
+def test_top_level_packages_import_in_one_direction(room: str) -> None:
     files = _python(room)
     assert files
     for path in files:
@@ -75,13 +75,13 @@ def test_imports_point_one_way(room: str) -> None:
         assert not foreign, f"{path.relative_to(ROOT)} imports {sorted(foreign)}"
 
 
-def test_pipeline_holds_commands_and_packages_alone() -> None:
+def test_pipeline_contains_only_commands_and_packages() -> None:
     there = {p.name.removesuffix(".py") for p in (ROOT / "pipeline").iterdir() if p.name[0] != "_"}
     assert there == {*LAYERS, *COMMANDS}
 
 
 @pytest.mark.parametrize("package", LAYERS)
-def test_imports_between_packages_of_pipeline_point_one_way(package: str) -> None:
+def test_packages_of_pipeline_import_in_one_direction(package: str) -> None:
     place = ROOT / "pipeline" / package
     files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
     assert files
@@ -103,13 +103,13 @@ def test_each_package_of_pipeline_describes_its_modules() -> None:
 
 
 @pytest.mark.parametrize("room", ["detection", "relations", "model"])
-def test_lower_rooms_know_no_disk_config_or_video(room: str) -> None:
+def test_network_packages_import_no_disk_config_or_video_modules(room: str) -> None:
     for path in _python(room):
         known = _imports(path) & NO_DISK
         assert not known, f"{path.relative_to(ROOT)} imports {sorted(known)}"
 
 
-def test_top_level_is_fixed() -> None:
+def test_top_level_folders_are_fixed() -> None:
     folders = {p.relative_to(ROOT).parts[0] for p in _tracked() if p.parent != ROOT}
     assert folders <= ROOMS | {"configs", "docs", "examples", ".ci", ".github"}
 
@@ -125,7 +125,7 @@ def test_files_and_functions_stay_small() -> None:
                 assert lines <= 60, f"{path.relative_to(ROOT)}: {node.name} has {lines} lines"
 
 
-def test_nothing_names_a_machine_or_a_registry() -> None:
+def test_no_file_names_a_machine_or_a_registry() -> None:
     forbidden = re.compile(
         r"(?<![\w.])/(?:work|root|home)/|pypi\.(?:org|python)|pythonhosted|npmjs"
     )
@@ -139,7 +139,7 @@ def test_nothing_names_a_machine_or_a_registry() -> None:
             assert not hit, f"{path.relative_to(ROOT)} names the folder beside the checkout"
 
 
-def test_no_bare_except_and_no_unfinished_mark() -> None:
+def test_code_has_no_bare_except_and_no_unfinished_marks() -> None:
     mark = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b|NotImplemented" + "Error")
     for path in (p for p in _tracked() if p.suffix == ".py"):
         text = path.read_text(encoding="utf-8")
@@ -149,8 +149,8 @@ def test_no_bare_except_and_no_unfinished_mark() -> None:
                 assert node.type is not None, f"{path.relative_to(ROOT)}:{node.lineno}"
 
 
-def test_no_literal_is_unpacked_in_place() -> None:
-    """`*("a", "b")` among other items is `"a", "b"`; `# fmt: skip` keeps a table's layout."""
+def test_no_literal_is_unpacked_in_another_literal() -> None:
+    """Write `"a", "b"` instead of `*("a", "b")`; `# fmt: skip` keeps the layout of a table."""
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)[:60]}"
         for path in (p for p in _tracked() if p.suffix == ".py")

@@ -1,4 +1,4 @@
-"""Every command of the README runs, in its order, on small data of ours."""
+"""Run every command of the README, in its order, on small synthetic data."""
 
 import re
 import shlex
@@ -49,7 +49,7 @@ EXTRA = {
     "tools.evaluate_scores": (),
     "tools.study_world": (),
 }
-#: Proved by tests of their own: minutes of work, or a checkpoint that cannot be had here.
+#: Tested elsewhere: these commands take minutes or need a checkpoint that is not available.
 ELSEWHERE = (
     "tools.check_reference",
     "tools.convert_weights",
@@ -60,7 +60,7 @@ ELSEWHERE = (
 )
 
 
-def test_the_readme_has_its_commands_and_make_its_targets() -> None:
+def test_readme_commands_and_make_targets_are_complete() -> None:
     modules = [shlex.split(command)[2] for command in COMMANDS]
     assert {*EXTRA, *ELSEWHERE} == set(modules)
     makefile = (ROOT / "Makefile").read_text()
@@ -96,7 +96,7 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 def _placed(word: str, places: dict[str, Path]) -> str:
-    """A word whose path, or the beginning of it, is one of the places."""
+    """Replace the path in a word, or its first folders, by the test's own path."""
     key, equals, value = word.rpartition("=")
     for name, place in places.items():
         if value == name or value.startswith(f"{name}/"):
@@ -105,9 +105,9 @@ def _placed(word: str, places: dict[str, Path]) -> str:
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not any(e in c for e in ELSEWHERE)])
-def test_a_command_of_the_readme_runs(places: dict[str, Path], command: str) -> None:
+def test_readme_command_runs(places: dict[str, Path], command: str) -> None:
     module = shlex.split(command)[2]
-    # The world's own detector and relation predictor ship; others are random here.
+    # The repository contains the detector and relation predictor of the world; others are random.
     ships = module == "pipeline.extract" and "configs/world.yaml" in command
     words = [_placed(word, places) for word in shlex.split(command)[1:]]
     words = [w for w in words if not w.startswith("detection.weights")]

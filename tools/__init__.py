@@ -1,1 +1,1 @@
-"""Programs around the pipeline, run as `python -m tools.NAME`; nothing imports from here."""
+"""Commands around the pipeline, run as `python -m tools.NAME`; no other package imports them."""

@@ -1,4 +1,4 @@
-"""`python -m tools.benchmark NAME`: speeds that are ratios within one run."""
+"""`python -m tools.benchmark NAME`: compare the speed of variants within one run."""
 
 import platform
 from collections.abc import Callable
@@ -28,39 +28,45 @@ EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
 
 
 def main(argv: list[str]) -> int:
-    """Run a benchmark; returns the exit code."""
+    """Run a benchmark and return the exit code."""
     parser = common_parser("python -m tools.benchmark", __doc__ or "", EXAMPLE, has_settings=False)
     parser.add_argument("name", choices=list(BENCHMARKS))
-    parser.add_argument("--video", type=Path, help="frames of this video (default: smooth noise)")
-    parser.add_argument("--num-frames", type=int, default=10, help="of a video, for relations")
-    parser.add_argument("--num-videos", type=int, default=4, help="for relations, train, cache")
     parser.add_argument(
-        "--max-pairs", type=int, default=6, help="in a frame, for relations and cache"
+        "--video", type=Path, help="video to take frames from (default: smooth noise)"
+    )
+    parser.add_argument("--num-frames", type=int, default=10, help="number of frames per video")
+    parser.add_argument(
+        "--num-videos", type=int, default=4, help="number, for relations, train, cache"
+    )
+    parser.add_argument(
+        "--max-pairs", type=int, default=6, help="most pairs per frame, for relations and cache"
     )
     parser.add_argument("--frame-size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"))
     parser.add_argument("--short-side", type=int, default=600)
     parser.add_argument("--depth", type=int, default=101)
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256], help="for train")
-    parser.add_argument("--batch-size", type=int, help="of ours (default: 1, on a GPU 16)")
-    parser.add_argument("--videos", type=Path, help="folder, for extract")
-    parser.add_argument("--preset", help="of the detector, for extract")
-    parser.add_argument("--proposals", type=int, help="of the detector, for extract")
-    parser.add_argument("--decode-workers", type=int, help="for extract")
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=[64, 128, 256], help="network widths, for train"
+    )
+    parser.add_argument("--batch-size", type=int, help="of our detector (default: 1; 16 on a GPU)")
+    parser.add_argument("--videos", type=Path, help="folder of videos, for extract")
+    parser.add_argument("--preset", help="preset of the detector, for extract")
+    parser.add_argument("--proposals", type=int, help="proposals per frame, for extract")
+    parser.add_argument("--decode-workers", type=int, help="decode processes, for extract")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile", action="store_true", help="also measure the compiled trunk")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path, help="also write the results here")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     args, _ = parse_words(parser, argv)
     if args.depth not in STAGES:
         raise UsageError(f"--depth: one of {', '.join(map(str, STAGES))} expected")
     counts = (args.num_videos, args.max_pairs, args.num_frames, args.rounds)
     if min(*counts, args.width, args.short_side, *args.frame_size, *args.widths) < 1:
-        raise UsageError("--num-frames, --rounds, --width, ...: numbers from 1 on expected")
+        raise UsageError("--num-frames, --rounds, --width, ...: numbers of at least 1 expected")
     if args.batch_size is not None and args.batch_size < 1:
         raise UsageError(f"--batch-size: at least 1 expected, got {args.batch_size}")
     if args.json and not args.json.resolve().parent.is_dir():
-        raise UsageError(f"--json: a file in a folder that is there expected, got {args.json}")
+        raise UsageError(f"--json: a file in an existing folder expected, got {args.json}")
     device = pick_device(args.device)
     args.batch_size = args.batch_size or (16 if device.type == "cuda" else 1)
     measure, show = BENCHMARKS[args.name]
@@ -87,7 +93,7 @@ def _train(args: Any, _device: torch.device) -> dict[str, Any]:
 
 def _extract(args: Any, device: torch.device) -> dict[str, Any]:
     if args.videos is None:
-        raise UsageError("--videos: a folder of videos expected with extract")
+        raise UsageError("extract requires --videos DIR")
     settings = {
         "detection.preset": args.preset,
         "detection.proposals": args.proposals,
@@ -145,7 +151,7 @@ def _machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-#: Name -> (what measures it, what prints the result).
+#: Name -> (function that measures, function that prints the result).
 BENCHMARKS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "detector": (_detector, print_detector),
     "relations": (_relations, print_relations),

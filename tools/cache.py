@@ -1,4 +1,4 @@
-"""`python -m tools.cache ls|show|verify|prune|add`: look at a cache, check it, add to it."""
+"""`python -m tools.cache ls|show|verify|prune|add`: list, check, clean or extend a cache."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -38,23 +38,25 @@ EXAMPLE = "python -m tools.cache verify cache/oracle"
 
 
 def main(argv: list[str]) -> int:
-    """Run a command on a cache; returns its exit code."""
+    """Run a command on a cache and return the exit code."""
     parser = common_parser("python -m tools.cache", __doc__ or "", EXAMPLE)
     parser.add_argument("command", choices=sorted(COMMANDS))
-    parser.add_argument("cache", type=Path, help="folder of pipeline.extract")
-    parser.add_argument("video", nargs="?", help="id of a video, for show")
-    parser.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
+    parser.add_argument("cache", type=Path, help="folder written by pipeline.extract")
+    parser.add_argument("video", nargs="?", help="id of the video to show")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="prune: only list the files to remove"
+    )
     args, words = parse_words(parser, argv)
     if (args.video is None) == (args.command == "show"):
-        raise UsageError(f"{args.command}: an id of a video is for show, and expected there alone")
+        raise UsageError(f"{args.command}: show requires a video id, the other commands take none")
     if words and args.command != "add":
-        raise UsageError(f"settings are for add, got {words[0]!r}")
+        raise UsageError(f"only add takes settings, got {words[0]!r}")
     read_cache_info(args.cache)
     return COMMANDS[args.command](args, words)
 
 
 def ls(args: Any, _words: list[str]) -> int:
-    """A line per clip."""
+    """Print one line per clip."""
     manifest, total = read_manifest(args.cache), 0
     print(f"{'id':24}{'split':>6}{'frames':>8}{'boxes':>8}{'pairs':>8}{'MB':>9}  relations")
     for video_id, row in sorted(manifest.items()):
@@ -74,10 +76,10 @@ def ls(args: Any, _words: list[str]) -> int:
 
 
 def show(args: Any, _words: list[str]) -> int:
-    """The header of one clip and the shapes of its arrays."""
+    """Print the header of one clip and the shapes of its arrays."""
     if args.video not in read_manifest(args.cache):
         raise UsageError(
-            f"show: an id of a clip in {args.cache} expected, got {args.video!r}; see ls"
+            f"show: id of a clip in {args.cache} expected, got {args.video!r}; ls lists the ids"
         )
     try:
         clip = load_clip(clip_path(args.cache, args.video))
@@ -93,7 +95,7 @@ def show(args: Any, _words: list[str]) -> int:
 
 
 def verify(args: Any, _words: list[str]) -> int:
-    """Compare every byte with the manifest, and look for numbers that are none."""
+    """Compare every byte with the manifest, and check that all numbers are finite."""
     clips, bad = list_clips(args.cache, verify=True)
     for entry in tqdm(clips, desc="verify", unit="clip", disable=None):
         try:
@@ -107,7 +109,7 @@ def verify(args: Any, _words: list[str]) -> int:
 
 
 def prune(args: Any, _words: list[str]) -> int:
-    """Remove damaged, unlisted and leftover temporary files, and lines of missing files."""
+    """Remove damaged, unlisted and leftover temporary files, and manifest lines without a file."""
     _, bad = list_clips(args.cache, verify=True)
     manifest = read_manifest(args.cache)
     doomed = [clip_path(args.cache, video_id) for video_id in bad]
@@ -119,21 +121,27 @@ def prune(args: Any, _words: list[str]) -> int:
         write_manifest(args.cache, {k: v for k, v in manifest.items() if k not in bad})
         for path in sweep_temporary_files(args.cache):
             print(f"removed {path.name}")
-    print(f"prune: {len(doomed)} clips; pipeline.extract makes them again")
+    print(f"prune: {len(doomed)} clips; run pipeline.extract to make them again")
     return EXIT_OK
 
 
 def add(args: Any, words: list[str]) -> int:
-    """Add predicted relations where they lack; takes neither videos nor a detector."""
+    """Add missing predicted relations; requires neither videos nor a detector.
+
+    Raises:
+        UsageError: if settings are missing or unknown, or the predictor does not fit the cache.
+    """
     others = [word for word in words if not word.startswith(_FOR_ADD)]
     if others:
         raise UsageError(
-            f"add: no settings but relations, relation_predictor and device expected, got "
-            f"{others[0]!r}, which pipeline.extract alone takes"
+            f"add: only the settings relations, relation_predictor and device expected, got "
+            f"{others[0]!r}; use pipeline.extract for other settings"
         )
     config = load_config(None, words)
     if config.relations is not Relations.predicted:
-        raise UsageError("add: relations=predicted relation_predictor.weights=FILE expected")
+        raise UsageError(
+            "add: the settings relations=predicted relation_predictor.weights=FILE expected"
+        )
     file = find_predictor(config.relation_predictor)
     info = read_cache_info(args.cache)
     clips, bad = list_clips(args.cache, verify=True)
@@ -161,7 +169,11 @@ def add(args: Any, words: list[str]) -> int:
 
 
 def _check_first(file: PredictorFile, info: CacheInfo, clips: Sequence[ClipEntry]) -> None:
-    """UsageError if a predictor does not fit a cache, by its first clip that can be read."""
+    """Check that a predictor fits a cache, by the first readable clip.
+
+    Raises:
+        UsageError: if it does not fit.
+    """
     for entry in clips:
         with suppress(ItemError):
             check_predictor_on_cache(file, info, entry.path)

@@ -1,7 +1,7 @@
-"""`python -m tools.check_reference DIR`: our numbers against those of the original code.
+"""`python -m tools.check_reference DIR`: compare our numbers with those of the original code.
 
-DIR is a folder of the reference's layout, whatever its numbers: weights follow the seed that each
-file carries.
+DIR is a folder of files in the layout of tests/reference. The numbers may differ from those of
+tests/reference, because the weights are generated from the seed stored in each file.
 """
 
 import json
@@ -50,12 +50,12 @@ CHECKS: dict[str, Check] = {
 
 
 def main(argv: list[str]) -> int:
-    """Run the checks; returns 0 if all hold, 1 otherwise."""
+    """Run the checks and return the exit code: 0 if all hold, 1 otherwise."""
     prog = "python -m tools.check_reference"
     example = f"{prog} tests/reference --json"
     parser = common_parser(prog, __doc__ or "", example, has_settings=False)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--json", action="store_true", help="one JSON object and nothing after it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     args, _ = parse_words(parser, argv)
     if not args.folder.is_dir() or not list(args.folder.glob("*.npz")):
         raise UsageError(f"DIR: a folder with .npz files expected, got {args.folder}")
@@ -70,10 +70,16 @@ def main(argv: list[str]) -> int:
 
 
 def run_checks(folder: Path) -> dict[str, dict[str, Any]]:
-    """Every check of every file: `STEM/CHECK` -> holds, error, tolerance, worst.
+    """Run every check of every file.
+
+    Args:
+        folder: folder of the reference files.
+
+    Returns:
+        `STEM/CHECK` -> `holds`, `error`, `tolerance`, `worst`.
 
     Raises:
-        UsageError: if a file cannot be read or lacks an array.
+        UsageError: if a file is unreadable or lacks an array, or no file has a check.
     """
     states = _read_states(folder / "state_dicts.json")
     report: dict[str, dict[str, Any]] = {}
@@ -92,7 +98,9 @@ def run_checks(folder: Path) -> dict[str, dict[str, Any]]:
             raise UsageError(f"{path}: a reference file expected: {error!r}") from error
         report |= {f"{path.stem}/{name}": _row(result) for name, result in results.items()}
     if not report:
-        raise UsageError(f"DIR: files with a check ({', '.join(CHECKS)}) expected in {folder}")
+        raise UsageError(
+            f"DIR: files with a check ({', '.join(CHECKS)}) expected in {folder}, found none"
+        )
     return report
 
 

@@ -1,10 +1,10 @@
-"""`python -m tools.convert_weights`: published weights become safetensors with a card.
+"""`python -m tools.convert_weights`: convert published weights to safetensors with a card.
 
 Detectors: Action Genome's `faster_rcnn_ag.pth` (jwyang), detectron2's `.pkl` and `.pth`,
-torchvision's `.pth`. Relation predictors: STTran's `.tar`. Nothing of a file is run
-(`weights_only=True`, a restricted unpickler). The layout is recognised by its names, sizes by their
-shapes. The optimiser is left out, a detector's tensors are renamed to ours, and all must fill the
-network exactly.
+torchvision's `.pth`. Relation predictors: STTran's `.tar`. Code inside a file is never run
+(`weights_only=True`, a restricted unpickler). The layout is recognised by the tensor names,
+the sizes by the tensor shapes. The state of the optimiser is left out, and a detector's tensors are
+renamed. The tensors must fill the network exactly.
 """
 
 import json
@@ -34,20 +34,23 @@ State = dict[str, torch.Tensor]
 
 
 def main(argv: list[str]) -> int:
-    """Run the conversion; returns the exit code."""
+    """Run the conversion and return the exit code."""
     prog = "python -m tools.convert_weights"
     parser = common_parser(prog, __doc__ or "", EXAMPLE, has_settings=False)
-    parser.add_argument("checkpoint", type=Path, help="FILE.pth, FILE.pkl or FILE.tar")
-    parser.add_argument("out", type=Path, help="FILE.safetensors; FILE.json is its card")
-    parser.add_argument("--vocabulary", default="action_genome", help="classes, in their order")
+    parser.add_argument("checkpoint", type=Path, help="FILE.pth, FILE.pkl or FILE.tar to convert")
+    parser.add_argument("out", type=Path, help="FILE.safetensors to write; its card is FILE.json")
     parser.add_argument(
-        "--classes", type=Path, help="or a text file with a class per line, without background"
+        "--vocabulary", default="action_genome", help="vocabulary of the classes, in order"
+    )
+    parser.add_argument(
+        "--classes", type=Path, help="text file of class names, one per line, without background"
     )
     parser.add_argument(
         "--norm-epsilon",
         type=float,
         default=NORM_EPSILON,
-        help="of the batch normalisation; 0 for torchvision's fasterrcnn_resnet50_fpn COCO weights",
+        help="epsilon of batch normalisation; 0 for torchvision's fasterrcnn_resnet50_fpn COCO "
+        "weights",
     )
     parser.add_argument(
         "--heads", type=int, default=8, help="attention heads of a relation predictor"
@@ -70,9 +73,7 @@ def main(argv: list[str]) -> int:
     except (ValueError, TypeError, IndexError, RuntimeError) as error:
         raise UsageError(f"{args.checkpoint}: weights of a network expected: {error}") from error
     except OSError as error:
-        raise UsageError(
-            f"OUT: a file that can be written expected, {args.out}: {error}"
-        ) from error
+        raise UsageError(f"OUT: a writable file expected, {args.out}: {error}") from error
     told |= {"sha256": sha256, "tensors": len(converted), "out": str(args.out)}
     print(json.dumps(told, indent=2))
     return EXIT_OK
@@ -91,11 +92,19 @@ def _describe_predictor(state: State, args: Any) -> tuple[PredictorCard, State, 
 
 
 def describe_predictor(state: State, vocabulary: Vocabulary, heads: int) -> PredictorCard:
-    """What a relation predictor is.
+    """Describe a relation predictor in STTran's layout.
+
+    Args:
+        state: tensors of the predictor.
+        vocabulary: names of the object classes and predicates.
+        heads: number of attention heads.
+
+    Returns:
+        Card of the predictor.
 
     Raises:
-        ValueError: if it knows other numbers of classes or predicates than the vocabulary, or its
-            tensors do not fill the network with finite numbers.
+        ValueError: if the numbers of classes or predicates differ from those of the vocabulary, or
+            the tensors do not fill the network with finite numbers.
     """
     settings = measure_predictor(state, heads)
     found = (settings.num_objects, settings.attention, settings.spatial, settings.contacting)
@@ -103,7 +112,7 @@ def describe_predictor(state: State, vocabulary: Vocabulary, heads: int) -> Pred
     if found != wanted:
         raise ValueError(
             f"object classes and predicates by group {wanted} of the vocabulary expected, got "
-            f"{found}; name another with --vocabulary NAME"
+            f"{found}; use another --vocabulary NAME"
         )
     with torch.device("meta"):
         model = STTran(settings)
@@ -120,10 +129,18 @@ def describe_predictor(state: State, vocabulary: Vocabulary, heads: int) -> Pred
 def convert(
     state: State, classes: tuple[str, ...], norm_epsilon: float
 ) -> tuple[DetectorCard, State]:
-    """Our names, and what the network is.
+    """Rename a detector's tensors and describe its network.
+
+    Args:
+        state: tensors in the layout of another project.
+        classes: names of the object classes, without background.
+        norm_epsilon: epsilon of batch normalisation in the network of the checkpoint.
+
+    Returns:
+        Card of the detector, and the renamed tensors.
 
     Raises:
-        ValueError: if the layout is unknown, the classes are not as many as expected, or the
+        ValueError: if the layout is unknown, the number of classes differs from `classes`, or the
             tensors do not fill the network exactly with finite numbers.
     """
     layout = recognise_layout(state)
@@ -158,7 +175,9 @@ def _classes(path: Path | None, vocabulary: str) -> tuple[str, ...]:
         raise UsageError(f"--classes: a text file expected: {error}") from error
     classes = tuple(line for line in lines if line)
     if len(set(classes)) < len(classes) or classes[:1] != ("person",):
-        raise UsageError(f"--classes: every name once expected, person first, got {path}")
+        raise UsageError(
+            f"--classes: unique names with person first expected, got other names in {path}"
+        )
     return classes
 
 

@@ -1,7 +1,7 @@
-"""`python -m tools.demo`: the whole way on a small synthetic world, by the commands a user types.
+"""`python -m tools.demo`: run every stage on a small synthetic world, with the usual commands.
 
-Writes videos, extracts them, trains, evaluates before and after, explains; all in `runs/demo/`,
-built anew at every call.
+Draws videos, extracts them, trains a network, evaluates it before and after training, and explains
+four test videos. Every call deletes and rewrites `runs/demo/`.
 """
 
 import json
@@ -21,7 +21,7 @@ from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, r
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = "python -m tools.demo --train 64 --test 24 --seed 0"
 CONFIG = "configs/world.yaml"
-#: A part of the world that little data can teach: 12 classes, six of them inverse pairs.
+#: Part of the world that is learnable from few videos: 12 classes, among them inverse pairs.
 WORLD = (
     "min_s=4",
     "max_s=6",
@@ -32,16 +32,20 @@ WORLD = (
 
 
 def main(argv: list[str]) -> int:
-    """Run the demo; returns the exit code of the first command that failed, or 0."""
+    """Run the demo and return the exit code of the first command that fails, or 0."""
     parser = common_parser("python -m tools.demo", __doc__ or "", EXAMPLE)
-    parser.add_argument("--out", default="runs/demo", help="folder below the repository's runs/")
+    parser.add_argument(
+        "--out",
+        default="runs/demo",
+        help="folder below the repository's runs/; it is deleted first",
+    )
     parser.add_argument("--train", type=int, default=64, help="training videos")
     parser.add_argument("--test", type=int, default=24, help="test videos")
     parser.add_argument("--seed", type=int, default=0)
     args, words = parse_words(parser, argv)
     out = (ROOT / args.out).resolve()
     if not out.is_relative_to(ROOT / "runs") or out == ROOT / "runs":
-        raise UsageError(f"--out: a folder below runs/ expected (it is built anew), got {args.out}")
+        raise UsageError(f"--out: a folder below runs/ expected (it is deleted), got {args.out}")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     start, folder = time.time(), out.relative_to(ROOT)
@@ -55,7 +59,10 @@ def main(argv: list[str]) -> int:
 
 
 def commands(out: Path, args: Any, words: list[str]) -> Iterator[list[str]]:
-    """Every command of the demo, in order; the last one is made when the cache is there."""
+    """Yield the commands of the demo in order.
+
+    The last command explains videos of the cache, so it is made after the cache exists.
+    """
     world, cache, before, after = (
         f"{out}/{name}" for name in ("world", "cache", "untrained", "trained")
     )
@@ -76,13 +83,13 @@ def commands(out: Path, args: Any, words: list[str]) -> Iterator[list[str]]:
 
 
 def report(out: Path, seconds: float) -> None:
-    """Print what came of it and which files to open."""
+    """Print the results and the files to open."""
     before, after = (_map(ROOT / out / run / "metrics.json") for run in ("untrained", "trained"))
     print(f"\nmAP on the test split before training {before:.4f}, after {after:.4f}")
-    print(f"the whole way took {seconds:.0f} s")
+    print(f"all commands took {seconds:.0f} s")
     for path in sorted((ROOT / out / "explained").glob("*/explanation.json"))[:2]:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        print(f"\nwhy {tree['video']['id']} got its actions:")
+        print(f"\nexplanation of {tree['video']['id']}:")
         for prediction in tree["predictions"][:3]:
             print(f"  {prediction['sentence']}")
     print("\nopen:")

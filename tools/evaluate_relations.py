@@ -1,9 +1,9 @@
-"""`python -m tools.evaluate_relations`: recall of predicted relations on a cache.
+"""`python -m tools.evaluate_relations`: measure the recall of a relation predictor on a cache.
 
-A cache of annotated boxes gives PredCLS and SGCLS; one of detected boxes gives SGDET, for which
---annotations names Action Genome's files. Beside the predictor stand the most frequent predicates
-of each object class in the training videos (null without any), and the best that one predicate per
-group can do.
+PredCLS and SGCLS require a cache of annotated boxes. SGDET requires a cache of detected boxes, and
+Action Genome's files (--annotations). The results are compared with a frequency baseline
+(the predicate frequencies of each object class in the training videos; null without annotated
+training videos) and with a ceiling (the best result of one predicate per group).
 """
 
 import logging
@@ -58,14 +58,24 @@ EXAMPLE = (
     "--cache cache/oracle --mode predcls"
 )
 MIN_SIDE_HELP = (
-    "leave out annotated objects with a shorter side, pixels (published SGCLS and SGDET: 16)"
+    "leave out annotated objects with a side shorter than this, in pixels (published SGCLS and "
+    "SGDET: 16)"
 )
 OURS, FREQUENCY, CEILING = "predictor", "frequency", "ceiling"
 
 
 @dataclass(frozen=True)
 class RelationEvaluation:
-    """What is measured."""
+    """Inputs of an evaluation.
+
+    Attributes:
+        mode: `predcls`, `sgcls` or `sgdet`, see `build_scene`.
+        model: relation predictor.
+        baseline: frequency baseline; None without annotated training videos.
+        group_sizes: number of predicates in each group.
+        min_side: annotated objects with a side shorter than this are left out, pixels.
+        frames: video id -> frame index -> annotated frame; empty unless the mode is `sgdet`.
+    """
 
     mode: Mode
     model: STTran
@@ -76,23 +86,29 @@ class RelationEvaluation:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return the exit code."""
     prog = "python -m tools.evaluate_relations"
     parser = common_parser(prog, __doc__ or "", EXAMPLE, has_settings=False)
-    parser.add_argument("--weights", required=True, help="predictor.safetensors")
-    parser.add_argument("--cache", type=Path, required=True, help="folder of pipeline.extract")
+    parser.add_argument("--weights", required=True, help="weights of the relation predictor")
+    parser.add_argument(
+        "--cache", type=Path, required=True, help="folder written by pipeline.extract"
+    )
     parser.add_argument("--mode", choices=[m.value for m in Mode], required=True)
     parser.add_argument(
-        "--annotations", type=Path, action="append", default=[], help="folder, for sgdet"
+        "--annotations",
+        type=Path,
+        action="append",
+        default=[],
+        help="folder of annotations, for sgdet",
     )
     parser.add_argument("--split", choices=["train", "test"], default="test")
     parser.add_argument("--min-side", type=float, default=0.0, help=MIN_SIDE_HELP)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
-    parser.add_argument("--json", type=Path, help="also write the results here")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     args, _ = parse_words(parser, argv)
     if not 0 <= args.min_side < math.inf:
-        raise UsageError(f"--min-side: pixels from 0 on expected, got {args.min_side}")
+        raise UsageError(f"--min-side: pixels of at least 0 expected, got {args.min_side}")
     check_writable(args.json)
     device = pick_device(args.device)
     info = read_cache_info(args.cache)
@@ -103,8 +119,8 @@ def main(argv: list[str]) -> int:
     clips = [c for c in listed if GROUND_TRUTH in c.relations]
     if not clips:
         raise UsageError(
-            f"--cache: annotated videos of the {args.split} split expected, {args.cache} has none "
-            f"among {len(listed)} clips ({len(bad)} damaged)"
+            f"--cache: annotated videos of the {args.split} split expected, {args.cache} has "
+            f"{len(listed)} clips of it, none of them annotated ({len(bad)} damaged)"
         )
     check_predictor_on_cache(file, info, clips[0].path)
     for item, error in bad.items():
@@ -132,12 +148,16 @@ def main(argv: list[str]) -> int:
 
 
 def check_writable(path: Path | None) -> None:
-    """UsageError for a path of --json that cannot be written, before anything is measured."""
+    """Check that the file of --json is writable.
+
+    Raises:
+        UsageError: if it is not writable.
+    """
     if path is None:
         return
     expected = "--json: a file in a writable folder expected"
     if path.is_dir():
-        raise UsageError(f"{expected}, {path}: it is a folder")
+        raise UsageError(f"{expected}, {path} is a folder")
     try:
         write_temporary(path, b"").unlink()
     except OSError as error:
@@ -145,7 +165,11 @@ def check_writable(path: Path | None) -> None:
 
 
 def check_mode(mode: Mode, info: CacheInfo, annotations: Sequence[Path]) -> None:
-    """UsageError for a mode that the cache's boxes cannot give, or that takes no annotations."""
+    """Check that the boxes of the cache and the annotations fit the mode.
+
+    Raises:
+        UsageError: for the first mismatch.
+    """
     boxes = info.settings.boxes
     if mode is Mode.sgcls and boxes != "ground-truth":
         raise UsageError(f"--mode sgcls: a cache of boxes=ground-truth expected, got boxes={boxes}")
@@ -153,20 +177,21 @@ def check_mode(mode: Mode, info: CacheInfo, annotations: Sequence[Path]) -> None
         raise UsageError(f"--mode sgdet: a cache of boxes=detected expected, got boxes={boxes}")
     if mode is Mode.sgdet and not annotations:
         raise UsageError(
-            "--mode sgdet: --annotations DIR with Action Genome's pickles expected, a cache of "
-            "detected boxes does not hold the annotated ones"
+            "--mode sgdet: --annotations DIR with Action Genome's pickles expected, because a "
+            "cache of detected boxes does not hold the annotated boxes"
         )
     if mode is not Mode.sgdet and annotations:
         raise UsageError(
-            f"--mode {mode.value}: no --annotations expected, the cache holds what is annotated, "
-            f"got {annotations[0]}; leave it out"
+            f"--mode {mode.value}: no --annotations expected, because the cache holds the "
+            f"annotated relations, got {annotations[0]}; omit it"
         )
 
 
 def count_frequencies(clips: Sequence[ClipEntry], info: CacheInfo) -> FrequencyBaseline | None:
-    """How often each predicate holds for an object class in the training videos of a cache.
+    """Count how often each predicate holds for each object class in a cache's training videos.
 
-    None if it has no annotated ones.
+    Returns:
+        Frequency baseline; None without annotated training videos.
     """
     baseline = FrequencyBaseline(len(info.objects), sum(group_sizes(info)))
     for entry in clips:
@@ -177,10 +202,18 @@ def count_frequencies(clips: Sequence[ClipEntry], info: CacheInfo) -> FrequencyB
 
 
 def measure(job: RelationEvaluation, clips: Sequence[ClipEntry], info: CacheInfo) -> dict[str, Any]:
-    """Recall of the predictor, the baseline and the ceiling, as JSON; null for no baseline.
+    """Measure the predictor, the frequency baseline and the ceiling.
+
+    Args:
+        job: inputs of the evaluation.
+        clips: annotated clips of the evaluated split.
+        info: description of the cache.
+
+    Returns:
+        Results as JSON; those of the frequency baseline are None if there is no baseline.
 
     Raises:
-        StageError: if the relations of no frame are known.
+        StageError: if no frame has annotated relations of objects that are large enough.
     """
     tallies = {name: Tally() for name in (OURS, FREQUENCY, CEILING)}
     absent, lost, pairs = 0, 0, 0
@@ -216,10 +249,10 @@ def measure(job: RelationEvaluation, clips: Sequence[ClipEntry], info: CacheInfo
 
 
 def _truth(job: RelationEvaluation, entry: ClipEntry) -> tuple[CachedClip, list[SceneGraph], int]:
-    """The frames that count, what is annotated in them, and how many the cache has not.
+    """Return the evaluated frames, their annotated graphs, and how many frames the cache lacks.
 
-    As in training, only frames count of which relations are known; the predictor's windows do not
-    see the others.
+    As in training, only frames with annotated relations are evaluated. Other frames are not part of
+    the predictor's windows.
     """
     if job.mode is not Mode.sgdet:
         clip = read_annotated(entry)

@@ -1,6 +1,6 @@
-"""`python -m tools.evaluate_scores FILE.npz`: Charades mAP of anyone's predictions.
+"""`python -m tools.evaluate_scores FILE.npz`: compute the Charades mAP of any predictions.
 
-FILE.npz holds `scores` (V, C), `labels` (V, C) of 0 and 1, and may hold `ids` (V,).
+FILE.npz holds `scores` (V, C), `labels` (V, C) of 0 and 1, and optionally `ids` (V,).
 """
 
 import json
@@ -16,11 +16,13 @@ from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, r
 
 
 def main(argv: list[str]) -> int:
-    """Print the metrics; returns the exit code."""
+    """Print the metrics and return the exit code."""
     prog = "python -m tools.evaluate_scores"
     parser = common_parser(prog, __doc__ or "", f"{prog} a.npz", has_settings=False)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of a table"
+    )
     args, _ = parse_words(parser, argv)
     scores, labels = read_scores(args.file)
     try:
@@ -32,9 +34,16 @@ def main(argv: list[str]) -> int:
 
 
 def read_scores(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Scores as float64 and labels as bool; UsageError if the file is no such file."""
+    """Read scores and labels from an .npz file.
+
+    Returns:
+        (V, C) float64 scores and (V, C) bool labels.
+
+    Raises:
+        UsageError: if the file is missing or unreadable, or an array is missing or invalid.
+    """
     if not path.is_file():
-        raise UsageError(f"FILE.npz: a file expected, {path} is none")
+        raise UsageError(f"FILE.npz: file not found: {path}")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -52,12 +61,16 @@ def read_scores(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UsageError(f"{path}: real scores and labels of 0 and 1 expected")
     ids = arrays.get("ids")
     if ids is not None and (ids.shape != (len(scores),) or len(np.unique(ids)) < len(ids)):
-        raise UsageError(f"{path}: one id per row, each once, expected, got {ids.shape}")
+        raise UsageError(f"{path}: ids: one unique id per row expected, got shape {ids.shape}")
     return scores.astype(np.float64), labels.astype(bool)
 
 
 def metrics_dict(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """All metrics as JSON; ValueError for NaN scores."""
+    """Compute all metrics, as JSON.
+
+    Raises:
+        ValueError: if a score is NaN.
+    """
     official, grouped = charades_map(scores, labels), tie_grouped_map(scores, labels)
     rows = zip(official.num_positives, official.ap, grouped.ap, strict=True)
     return {

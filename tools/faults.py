@@ -1,4 +1,4 @@
-"""`python -m tools.faults`: break extraction in many ways, and count how often it held."""
+"""`python -m tools.faults`: inject faults into extraction and count the trials that hold."""
 
 import tempfile
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tools.proofs.faults import hostile, memory, stops, storage, videos, writers
 from tools.proofs.faults.lab import Lab, Tally
 
 EXAMPLE = "python -m tools.faults --scale 0.05 --seed 0"
-#: Family -> (what tries it, how often at scale 1).
+#: Family -> (function that runs its trials, number of trials at scale 1).
 FAMILIES: dict[str, tuple[Callable[[Lab, int], Tally], int]] = {
     "kill": (stops.kills, 200),
     "interrupt": (stops.interrupts, 50),
@@ -38,16 +38,16 @@ FAMILIES: dict[str, tuple[Callable[[Lab, int], Tally], int]] = {
 
 
 def main(argv: list[str]) -> int:
-    """Run the families; 1 if anything did not hold."""
+    """Run the families of trials and return the exit code: 0 if all trials hold, 1 otherwise."""
     parser = common_parser("python -m tools.faults", __doc__ or "", EXAMPLE, has_settings=False)
     parser.add_argument("--only", nargs="+", choices=list(FAMILIES), default=list(FAMILIES))
-    parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of trials")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of trials")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="also write the results here")
-    parser.add_argument("--keep", type=Path, help="empty folder for what did not hold")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--keep", type=Path, help="empty folder to keep the files in")
     args, _ = parse_words(parser, argv)
     if not 0 < args.scale <= 100:
-        raise UsageError(f"--scale: above 0, at most 100 expected, got {args.scale}")
+        raise UsageError(f"--scale: a number above 0 and at most 100 expected, got {args.scale}")
     tallies = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)

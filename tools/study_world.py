@@ -1,8 +1,8 @@
-"""`python -m tools.study_world`: what the synthetic world is worth, measured on its annotations.
+"""`python -m tools.study_world`: measure properties of the synthetic world on its annotations.
 
-Order: a classifier that counts the relations of a video against one that sees their changes, on
-videos in which exactly one class of an inverse pair happens. Distributions: classes, objects,
-predicates and durations beside what is known of Charades and Action Genome.
+Order: compares a classifier on the relations of a video with a classifier on their changes, on
+videos with exactly one class of an inverse pair. Distributions: prints statistics of classes,
+objects, predicates and durations, to compare with Charades and Action Genome.
 """
 
 from collections import Counter
@@ -27,10 +27,12 @@ _LEAST_VIDEOS = 20
 
 @dataclass(frozen=True)
 class Told:
-    """A video's annotations without its pixels.
+    """Annotations of a video, without its pixels.
 
     Attributes:
-        frames: per annotated frame, object class -> predicates that hold.
+        script: script of the video.
+        actions: actions in the video.
+        frames: one dict per annotated frame, object class -> predicates that hold.
     """
 
     script: Script
@@ -39,20 +41,20 @@ class Told:
 
     @property
     def classes(self) -> set[str]:
-        """Ids of the actions."""
+        """Ids of the action classes in the video."""
         return {action.id for action in self.actions}
 
 
 def main(argv: list[str]) -> int:
-    """Print the tables; returns the exit code."""
+    """Print the tables and return the exit code."""
     prog = "python -m tools.study_world"
     parser = common_parser(prog, __doc__ or "", EXAMPLE, has_settings=False)
-    parser.add_argument("--train", type=int, default=4000, help="videos to learn from")
-    parser.add_argument("--test", type=int, default=2000, help="videos to judge on")
+    parser.add_argument("--train", type=int, default=4000, help="number of training videos")
+    parser.add_argument("--test", type=int, default=2000, help="number of test videos")
     parser.add_argument("--seed", type=int, default=0)
     args, _ = parse_words(parser, argv)
     if min(args.train, args.test) < 1 or args.seed < 0:
-        raise UsageError("--train, --test from 1 and --seed from 0 expected")
+        raise UsageError("--train and --test of at least 1, and --seed of at least 0 expected")
     rules, settings = load_rules(), Settings(seed=args.seed)
     train, test = (
         [tell(rules, write_script(rules, settings, split, i)) for i in range(num)]
@@ -64,7 +66,7 @@ def main(argv: list[str]) -> int:
 
 
 def tell(rules: Rules, script: Script) -> Told:
-    """Annotate a script at the frames that a release would name."""
+    """Annotate a script at the frames that a release annotates."""
     actions = find_actions(rules, script)
     ticks = frame_ticks(script)
     times = [ticks[o] / script.film.rate[0] for o in annotated_ordinals(script, actions)]
@@ -76,13 +78,13 @@ def tell(rules: Rules, script: Script) -> Told:
 
 
 def bag(told: Told) -> Counter[str]:
-    """Share of the frames in which each (object, predicate) holds: blind to order."""
+    """Return the share of frames in which each (object, predicate) holds, regardless of order."""
     counts = Counter(f"{o} {p}" for frame in told.frames for o, says in frame.items() for p in says)
     return Counter({key: n / len(told.frames) for key, n in counts.items()})
 
 
 def changes(told: Told) -> Counter[str]:
-    """How often each predicate of an object gives way to another from frame to frame."""
+    """Count how often one predicate of an object replaces another from frame to frame."""
     found: Counter[str] = Counter()
     for before, after in zip(told.frames, told.frames[1:], strict=False):
         for name in before:
@@ -92,7 +94,7 @@ def changes(told: Told) -> Counter[str]:
 
 
 def print_order(rules: Rules, train: list[Told], test: list[Told]) -> None:
-    """A row per inverse pair, and the means."""
+    """Print the balanced accuracy of both classifiers per inverse pair, and the means."""
     print("inverse pair (class ids)  train  test  balanced accuracy: bag of relations  with order")
     rows = []
     for pair in rules.inverse_pairs:
@@ -122,7 +124,7 @@ def _accuracy(
 
 
 def print_distributions(rules: Rules, videos: list[Told]) -> None:
-    """The world's figures, to be read beside those of docs/world.md."""
+    """Print statistics of the world, to compare with those in docs/world.md."""
     per_class = Counter(c for told in videos for c in told.classes)
     ordered = [n for _, n in per_class.most_common()]
     objects = Counter(o for told in videos for frame in told.frames for o in frame)
@@ -137,10 +139,10 @@ def print_distributions(rules: Rules, videos: list[Told]) -> None:
     print(f"classes per video: mean {np.mean([len(t.classes) for t in videos]):.2f}")
     print(f"classes with a video: {len(per_class)} of {len(rules.actions)}")
     middle = np.median(ordered)
-    print(f"videos of a class: most {ordered[0]}, median {middle:.0f}, least {ordered[-1]}")
+    print(f"videos per class: most {ordered[0]}, median {middle:.0f}, least {ordered[-1]}")
     tenth = sum(ordered[: max(len(ordered) // 10, 1)])
-    print(f"labels in the largest tenth of classes: {tenth / sum(ordered):.3f}")
-    print(f"actions: mean {np.mean(lasts):.2f} s, median {np.median(lasts):.2f} s")
+    print(f"share of labels in the most frequent tenth of classes: {tenth / sum(ordered):.3f}")
+    print(f"duration of an action: mean {np.mean(lasts):.2f} s, median {np.median(lasts):.2f} s")
     print(f"annotated frames per video: {num_frames / len(videos):.1f}")
     print(f"objects per frame: {objects.total() / num_frames:.2f}")
     print(f"relations per frame: {predicates.total() / num_frames:.2f}")

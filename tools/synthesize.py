@@ -1,6 +1,7 @@
-"""`python -m tools.synthesize`: a synthetic world in the formats of Charades and Action Genome.
+"""`python -m tools.synthesize`: draw a synthetic world, as files of Charades and Action Genome.
 
-Settings: see tools/world/script.py, Settings; `workers` is the number of processes.
+The settings are the fields of `Settings` in tools/world/script.py, and `workers`, the number of
+processes.
 """
 
 import json
@@ -31,7 +32,7 @@ _PARTS, _MADE_FROM = ".parts", "made_from.json"
 
 @dataclass(frozen=True)
 class Words:
-    """What may be set as key=value."""
+    """Settings that the command takes as key=value."""
 
     shift: float = 1.0
     relation_noise: float = 0.0
@@ -44,11 +45,13 @@ class Words:
 
 
 def main(argv: list[str]) -> int:
-    """Write `OUT/videos/ID.mp4` and `OUT/annotations/`; returns the exit code."""
+    """Write `OUT/videos/ID.mp4` and `OUT/annotations/`, and return the exit code."""
     parser = common_parser("python -m tools.synthesize", __doc__ or "", EXAMPLE)
-    parser.add_argument("--out", type=Path, help="folder to write; an interrupted run continues")
+    parser.add_argument("--out", type=Path, help="folder to write; an interrupted run resumes")
     parser.add_argument("--train", type=int, default=400, help="training videos")
-    parser.add_argument("--test", type=int, default=100, help="test videos, of unseen actors")
+    parser.add_argument(
+        "--test", type=int, default=100, help="test videos, of actors in no training video"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--preview",
@@ -59,9 +62,11 @@ def main(argv: list[str]) -> int:
     given = _settings(words)
     settings, sizes = _checked(given, args.seed), {"train": args.train, "test": args.test}
     if min(args.train, args.test, args.seed) < 0 or args.train + args.test == 0:
-        raise UsageError("--train, --test, --seed: numbers from 0 on expected, and some video")
+        raise UsageError(
+            "--train, --test, --seed: numbers of at least 0 and at least one video expected"
+        )
     if (args.out is None) == (args.preview is None):
-        raise UsageError("one of --out DIR (write a world) and --preview DIR (look at it) expected")
+        raise UsageError("one of --out DIR (world) and --preview DIR (contact sheets) required")
     try:
         if args.preview is not None:
             for path in write_previews(settings, min(args.train, 12), args.preview):
@@ -73,7 +78,7 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         where = args.out or args.preview
         raise UsageError(
-            f"{where}: {error.strerror or error}; the same command goes on once this is mended"
+            f"{where}: {error.strerror or error}; fix this and run the same command again to resume"
         ) from error
     print(f"{args.train + args.test} videos in {args.out / 'videos'}")
     print(f"annotations in {args.out / 'annotations'}")
@@ -81,21 +86,29 @@ def main(argv: list[str]) -> int:
 
 
 def write_world(out: Path, sizes: dict[str, int], settings: Settings, workers: int) -> None:
-    """Write a world; what an interrupted run left is gone on with.
+    """Write a world, or resume an interrupted run.
+
+    Args:
+        out: folder of the world.
+        sizes: split -> number of videos.
+        settings: settings of the world.
+        workers: number of processes.
 
     Raises:
-        UsageError: if the folder holds anything but this world or a part of it.
+        UsageError: if the folder holds another world or other files.
     """
     tree = {"version": VERSION, "settings": asdict(settings), "sizes": sizes}
     made_from, known = json.loads(json.dumps(tree)), out / _MADE_FROM
     if known.is_file():
         found = json.loads(known.read_text(encoding="utf-8"))
         if found != made_from:
-            raise UsageError(f"--out: {out} holds a world of {_difference(found, made_from)}")
+            raise UsageError(
+                f"--out: {out} holds another world, with {_difference(found, made_from)}"
+            )
         if (out / "annotations" / "world.json").is_file():
             return
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out: a new or empty folder expected, {out} is none")
+        raise UsageError(f"--out: a new or empty folder expected, got {out}")
     videos, parts = out / "videos", out / _PARTS
     videos.mkdir(parents=True, exist_ok=True)
     parts.mkdir(exist_ok=True)
@@ -135,7 +148,9 @@ def _settings(words: list[str]) -> Words:
     except Exception as error:
         known = ", ".join(f.name for f in fields(Words))
         first = str(error).splitlines()[0]
-        raise UsageError(f"key=value with a key of {known} expected: {first}") from error
+        raise UsageError(
+            f"a setting key=value with one of the keys {known} expected: {first}"
+        ) from error
     assert isinstance(made, Words)
     return made
 
@@ -168,8 +183,8 @@ def _difference(found: dict[str, object], wanted: dict[str, object]) -> str:
         old, new = found.get(key), wanted[key]
         if old != new and isinstance(old, dict) and isinstance(new, dict):
             name = next(k for k in new if old.get(k) != new[k])
-            return f"{name}={old.get(name)}, not {name}={new[name]}; name another folder"
-    return f"version {found.get('version')}, not {wanted['version']}; name another folder"
+            return f"{name}={old.get(name)}, not {name}={new[name]}; use another folder"
+    return f"version {found.get('version')}, not {wanted['version']}; use another folder"
 
 
 if __name__ == "__main__":

@@ -57,7 +57,13 @@ WEIGHTS, METRICS, SCORES = "detector.safetensors", "metrics.json", "scores.json"
 
 @dataclass(frozen=True)
 class Process:
-    """One process among those that torchrun started."""
+    """One process of the command; torchrun starts several.
+
+    Attributes:
+        rank: index of this process.
+        world_size: number of processes.
+        device: device of this process.
+    """
 
     rank: int
     world_size: int
@@ -65,13 +71,20 @@ class Process:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes."""
+        """Whether this process writes the files."""
         return self.rank == 0
 
 
 @dataclass(frozen=True)
 class DetectorJob:
-    """What is trained or scored, and by which process; `args` are the command's."""
+    """Training or scoring of a detector in one process.
+
+    Attributes:
+        config: settings of the training.
+        vocabulary: names of the object classes.
+        args: parsed arguments of the command.
+        process: process that runs the job.
+    """
 
     config: DetectorTraining
     vocabulary: Vocabulary
@@ -80,12 +93,14 @@ class DetectorJob:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return the exit code."""
     parser = common_parser("python -m tools.train_detector", __doc__ or "", EXAMPLE)
     parser.add_argument("--config", type=Path, default=Path("configs/detector/world.yaml"))
-    parser.add_argument("--annotations", type=Path, required=True, help="COCO files or pickles")
+    parser.add_argument(
+        "--annotations", type=Path, required=True, help="folder of COCO files or pickles"
+    )
     parser.add_argument("--frames", type=Path, required=True, help="folder of ID.mp4/NNNNNN.png")
-    parser.add_argument("--videos", type=Path, help="dump frames that are missing from these")
+    parser.add_argument("--videos", type=Path, help="folder of videos to dump missing frames from")
     parser.add_argument("--run", type=Path, required=True, help="folder to write")
     parser.add_argument("--score", action="store_true", help="only score detection.weights")
     args, words = parse_words(parser, argv)
@@ -121,7 +136,9 @@ def _run(job: DetectorJob, record: RunRecord) -> int:
         detector = resolve_detector(config.detection).load(classes, process.device)
     else:
         if not splits["train"]:
-            raise UsageError("--annotations: frames to train on expected, none could be read")
+            raise UsageError(
+                "--annotations: readable training frames expected, found none; see failures.jsonl"
+            )
         detector = _train(job, splits["train"])
     if process.is_first:
         path, test = args.run / (SCORES if args.score else METRICS), splits["test"]
@@ -135,7 +152,7 @@ def _run(job: DetectorJob, record: RunRecord) -> int:
 
 
 def _record(run: Path, record: RunRecord, videos: set[str], failed: dict[str, str]) -> None:
-    """Count videos; those whose frames could not be read are left out."""
+    """Record unreadable videos as failures, and count the others as done."""
     errors = {i: ItemError(FailureReason.UNREADABLE_VIDEO, why) for i, why in failed.items()}
     Failures(run).replace(errors, stage="train_detector", logger=LOGGER)
     record.counts.found, record.counts.failed = len(videos), len(failed)
@@ -158,8 +175,8 @@ def _train(job: DetectorJob, samples: Sequence[Sample]) -> Detector:
     )
     if not len(sampler):
         raise UsageError(
-            f"training.batch_size: {t.batch_size} a process and {process.world_size} processes "
-            f"want more upright or wide frames than there are among {len(samples)}; lower it"
+            f"training.batch_size: too few wide or upright frames among {len(samples)} for batches "
+            f"of {t.batch_size} on {process.world_size} processes; lower it"
         )
     learner = DetectorLearner(
         detector,
@@ -195,7 +212,7 @@ def _train(job: DetectorJob, samples: Sequence[Sample]) -> Detector:
 
 
 def _fingerprint(config: DetectorTraining, samples: Sequence[Sample], world_size: int) -> str:
-    """SHA-256 of everything the weights depend on; annotations and weights by their bytes."""
+    """Return the SHA-256 of everything that determines the weights; files count by their bytes."""
     tree = config_as_dict(config)
     for name in ("workers", "save_every", "log_every", "tensorboard", "half"):
         del tree["training"][name]
@@ -212,7 +229,11 @@ def _fingerprint(config: DetectorTraining, samples: Sequence[Sample], world_size
 
 
 def initial_detector(config: DetectorTraining, vocabulary: Vocabulary) -> Detector:
-    """The detector a training begins with; UsageError if given weights do not fit."""
+    """Build the detector with its initial weights.
+
+    Raises:
+        UsageError: if `detection.weights` do not fit the detector.
+    """
     weights = config.detection.weights
     detector = resolve_network(config.detection).build(len(vocabulary.objects))
     init_weights(detector, config.training.seed)
@@ -232,7 +253,7 @@ def initial_detector(config: DetectorTraining, vocabulary: Vocabulary) -> Detect
 
 
 def _join(config: DetectorTraining) -> Process:
-    """Join the process group if torchrun started this process."""
+    """Join the process group if torchrun started several processes."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         return Process(0, 1, pick_device(config.device))

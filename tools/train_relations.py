@@ -1,4 +1,4 @@
-"""`python -m tools.train_relations`: train the relation predictor on a cache; no detector runs."""
+"""`python -m tools.train_relations`: train a relation predictor on a cache, without a detector."""
 
 import logging
 import time
@@ -64,7 +64,16 @@ WEIGHTS, RUN = "predictor.safetensors", "run.json"
 
 @dataclass(frozen=True)
 class RelationTrainingJob:
-    """What there is to learn, checked before any network is built."""
+    """Checked inputs of a training, before any network is built.
+
+    Attributes:
+        config: settings of the training.
+        settings: sizes of the predictor.
+        info: description of the first cache.
+        training: clips to train on.
+        validation: held-out clips.
+        fingerprint: SHA-256 over everything that determines the weights.
+    """
 
     config: RelationTraining
     settings: PredictorSettings
@@ -75,7 +84,7 @@ class RelationTrainingJob:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return the exit code."""
     parser = common_parser("python -m tools.train_relations", __doc__ or "", EXAMPLE)
     parser.add_argument("--config", type=Path, default=Path("configs/relations/sttran.yaml"))
     parser.add_argument(
@@ -83,7 +92,7 @@ def main(argv: list[str]) -> int:
         type=Path,
         required=True,
         action="append",
-        help="folder of pipeline.extract; repeatable, for annotated and detected boxes",
+        help="folder written by pipeline.extract; repeatable, for annotated and detected boxes",
     )
     parser.add_argument("--run", type=Path, required=True, help="folder to write")
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
@@ -93,7 +102,7 @@ def main(argv: list[str]) -> int:
     job = prepare_relation_training(config, args.cache, verify=args.verify)
     torch.manual_seed(config.training.seed)
     model = _new_model(job)
-    # A run that ends before its first state leaves no more than these; it begins anew.
+    # A run that ended before its first checkpoint holds only these files and starts again.
     begun = {RUN, LOG_FILE, "tensorboard"}
     open_run_folder(args.run, lambda names: STATE_FILE in names or names <= begun)
     tree, seed = config_as_dict(config), config.training.seed
@@ -106,7 +115,7 @@ def main(argv: list[str]) -> int:
         run.extra["weights_sha256"] = _write(job, args.run, learner)
     print(f"train_relations: {run.counts}; best epoch {learner.progress.best_epoch}")
     print(
-        f"measure it: python -m tools.evaluate_relations --weights {args.run / WEIGHTS} "
+        f"to evaluate it: python -m tools.evaluate_relations --weights {args.run / WEIGHTS} "
         f"--cache {args.cache[0]} --mode predcls"
     )
     return EXIT_OK
@@ -115,11 +124,16 @@ def main(argv: list[str]) -> int:
 def prepare_relation_training(
     config: RelationTraining, caches: Sequence[Path], *, verify: bool = False
 ) -> RelationTrainingJob:
-    """Gather annotated training clips and settle sizes.
+    """Collect the annotated training clips, and determine the sizes of the network.
+
+    Args:
+        config: settings of the training.
+        caches: folders of the caches.
+        verify: whether to compare every byte with the manifests.
 
     Raises:
-        UsageError: if the caches do not fit each other or the vocabulary, a clip is damaged, or
-            there is nothing to learn from.
+        UsageError: if the caches do not fit each other or the vocabulary, a clip is damaged, or no
+            annotated clip is left to train on.
     """
     infos = [read_cache_info(cache) for cache in caches]
     clips: list[ClipEntry] = []
@@ -130,7 +144,7 @@ def prepare_relation_training(
         if info.detector != infos[0].detector:
             raise UsageError(
                 f"--cache: features of one detector expected, {cache} and {caches[0]} were made "
-                "with different ones"
+                "with different detectors"
             )
         found = _training_clips(cache, verify=verify)
         manifest = read_manifest(cache)
@@ -139,13 +153,13 @@ def prepare_relation_training(
     _check_distinct(files)
     fraction = config.training.validation_fraction
     training, held_out = split_held_out(clips, fraction)
-    # With detected boxes the relations of most pairs are unknown, so recall says less there.
+    # Validate on annotated boxes if possible: most pairs of detected boxes have unknown relations.
     given = [c for c in held_out if c.header.feature_source == "box"]
     validation = given or held_out
     if not training:
         raise UsageError(
-            f"training.validation_fraction={fraction}: videos to train on expected, none of "
-            f"{len(clips)} is left"
+            f"training.validation_fraction={fraction}: videos to train on expected, all "
+            f"{len(clips)} are held out; lower it"
         )
     attention, spatial, contacting = group_sizes(infos[0])
     feature_width, union_channels = _widths(clips, attention + spatial + contacting)
@@ -166,10 +180,11 @@ def prepare_relation_training(
 
 
 def _widths(clips: Sequence[ClipEntry], num_predicates: int) -> tuple[int, int]:
-    """Channels of box features and of union features, the same in all clips.
+    """Return the number of channels of box features and of union features.
 
     Raises:
-        UsageError: if a clip has others than the first, or other predicates.
+        UsageError: if the channels differ between clips, or a clip has another number of
+            predicates.
         ItemError: BAD_CACHE if a clip is damaged.
     """
     wanted = None
@@ -180,25 +195,29 @@ def _widths(clips: Sequence[ClipEntry], num_predicates: int) -> tuple[int, int]:
         wanted = wanted or (*found[:2], num_predicates)
         if found != wanted:
             raise UsageError(
-                f"--cache: box features, union features and predicates {wanted} wide expected, "
-                f"those of {entry.path} are {found} wide; extract it again"
+                "--cache: box features, union features and predicates of widths "
+                f"{wanted} expected, {entry.path} has widths {found}; extract it again"
             )
     assert wanted is not None
     return wanted[0], wanted[1]
 
 
 def _check_distinct(files: Sequence[Sequence[str]]) -> None:
-    """UsageError for a clip that two caches hold, or one given twice: it would count twice."""
+    """Check that no clip is given twice.
+
+    Raises:
+        UsageError: if two caches hold the same clip, or a cache is given twice.
+    """
     twice = [video_id for (video_id, _), n in Counter(map(tuple, files)).items() if n > 1]
     if twice:
         raise UsageError(
-            f"--cache: each cache once expected, {len(twice)} clips come twice, {twice[0]} first; "
-            "leave one of the folders out"
+            f"--cache: different clips expected, {len(twice)} are given twice, the first is "
+            f"{twice[0]}; omit one of the folders"
         )
 
 
 def _what_counts(config: RelationTraining) -> dict[str, Any]:
-    """Settings that determine the weights; no path: word vectors count by their bytes."""
+    """Return the settings that determine the weights; word vectors count by their bytes."""
     tree = config_as_dict(config)
     for name in ("workers", "tensorboard"):
         del tree["training"][name]
@@ -206,24 +225,29 @@ def _what_counts(config: RelationTraining) -> dict[str, Any]:
     if vectors is not None:
         path = Path(vectors)
         if not path.is_file():
-            raise UsageError(f"training.word_vectors: a text file expected, {path} is none")
+            raise UsageError(f"training.word_vectors: file not found: {path}")
         tree["training"]["word_vectors"] = file_sha256(path)
     del tree["device"]
     return tree
 
 
 def _training_clips(cache: Path, *, verify: bool) -> list[ClipEntry]:
-    """Clips of the training split that hold annotated relations."""
+    """List the clips of the training split that hold annotated relations.
+
+    Raises:
+        UsageError: if a clip is damaged, or none has annotated relations.
+    """
     clips, bad = list_clips(cache, split="train", verify=verify)
     if bad:
         raise UsageError(
-            f"--cache: whole clips expected, {len(bad)} are not: {min(bad.items())[1]}"
+            f"--cache: undamaged clips expected, {len(bad)} damaged: {min(bad.items())[1]}"
         )
     listed, clips = clips, [c for c in clips if GROUND_TRUTH in c.relations]
     if not clips:
         raise UsageError(
-            f"--cache: annotated relations of the training split expected, {cache} has none in "
-            f"{len(listed)} clips; extract with --annotations that hold Action Genome's pickles"
+            f"--cache: annotated relations of the training split expected, {cache} has none in its "
+            f"{len(listed)} training clips; extract again with --annotations that hold Action "
+            "Genome's pickles"
         )
     known = [c for c in clips if bool(ClipReader(c.path).has_relations(GROUND_TRUTH).any())]
     if not known:
@@ -234,14 +258,14 @@ def _training_clips(cache: Path, *, verify: bool) -> list[ClipEntry]:
 def train(
     job: RelationTrainingJob, run: Path, model: STTran, device: torch.device
 ) -> RelationLearner:
-    """Train what is missing; returns the learner at its last epoch."""
+    """Train the remaining epochs, and return the learner after the last epoch."""
     t = job.config.training
     data = RelationClips(job.training)
     learner = RelationLearner(model, t, device, -(-len(data) // t.batch_size))
     if (run / STATE_FILE).is_file():
         learner.load(run, job.fingerprint)
         LOGGER.info("resuming after epoch %d of %d", learner.progress.epoch, t.epochs)
-    else:  # first of all files, so that the folder is known as this training's from now on
+    else:  # written first: it marks the folder as a run of this training
         learner.save(run, job.fingerprint)
     log = TrainingLog(run, tensorboard=t.tensorboard)
     log.rewind(learner.progress.step, learner.progress.epoch)
@@ -262,7 +286,7 @@ def train(
         learner.end_epoch(validation["recall_20"])
         loss, seconds = sum(losses) / len(losses), round(time.time() - start, 3)
         step = learner.progress.step
-        # Before the state: a line that has none is dropped when the training goes on.
+        # The line precedes the checkpoint: a resumed training drops lines after its checkpoint.
         log.add("epoch", epoch=epoch + 1, step=step, loss=loss, seconds=seconds, **validation)
         learner.save(run, job.fingerprint)
         shown = {k: round(v, 4) for k, v in validation.items() if v is not None}
@@ -272,7 +296,7 @@ def train(
 
 
 def validate(job: RelationTrainingJob, model: STTran) -> dict[str, float | None]:
-    """R@20 (PredCLS, with constraint) and accuracy by group on the held-out videos."""
+    """Return R@20 (PredCLS, with constraint) and accuracy by group on the held-out videos."""
     tally, sizes = Tally(), group_sizes(job.info)
     model.eval()
     for entry in job.validation:
@@ -295,7 +319,7 @@ def _new_model(job: RelationTrainingJob) -> STTran:
 
 
 def _write(job: RelationTrainingJob, run: Path, learner: RelationLearner) -> str:
-    """The weights of the best epoch, with their card; returns their SHA-256."""
+    """Write the weights of the best epoch with their card, and return their SHA-256."""
     progress = learner.progress
     card = PredictorCard(
         settings=job.settings,

@@ -1,11 +1,11 @@
 """The cache on disk: one safetensors file per video.
 
-clip            `CachedClip`, its header, and how it is written
-reader          `ClipReader`: a cached clip, whole or some of its frames
-clip_checks     shapes and ranges of a clip's arrays
-tensor_rows     some rows of a safetensors file
-folder          `cache.json`, and writing of clips
-manifest        one line per clip
-listing         the clips that can be used, and why the others cannot
-union_features  how much of the union features is stored
+clip            `CachedClip`, its header, and the writer of clip files
+reader          `ClipReader`, which reads a cached clip or some of its frames
+clip_checks     checks of the shapes and values of a clip's arrays
+tensor_rows     reader of single rows of a safetensors file
+folder          `cache.json`, and the functions that add clips to a cache
+manifest        `manifest.jsonl`: one line per clip
+listing         usable clips of a cache, and the reasons why others are unusable
+union_features  reduction of the union features before they are stored
 """

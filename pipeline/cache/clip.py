@@ -1,8 +1,9 @@
-"""One safetensors file per video: what the detector saw, with its provenance.
+"""Cached clips: boxes, pairs, features and provenance of one video in one safetensors file.
 
-Rows of boxes and pairs are sorted by frame; frame t owns rows `box_offsets[t]:box_offsets[t+1]` and
-`pair_offsets[t]:pair_offsets[t+1]`, so a reader maps only the frames it samples. Union boxes and
-spatial masks follow from the boxes and are not stored.
+Rows of boxes and pairs are sorted by frame. Frame t owns the box rows
+`box_offsets[t]:box_offsets[t+1]` and the pair rows `pair_offsets[t]:pair_offsets[t+1]`, so a reader
+loads only the frames that it samples. Union boxes and spatial masks are computed from the boxes and
+are not stored.
 """
 
 import hashlib
@@ -38,27 +39,32 @@ HALF_ARRAYS = ("distribution", "box_features", "union_features")
 
 @dataclass(frozen=True)
 class ClipHeader(TypedJson):
-    """What is known of a cached clip besides its arrays; plain JSON, no path, no time.
+    """Provenance and labels of a cached clip, stored as JSON without paths and times.
 
     Attributes:
-        video_id: file name without suffix (made safe).
+        video_id: file name of the video without suffix; an unsafe name is replaced by a safe one.
         fingerprint: SHA-256 over everything that determines the arrays.
-        source: of the video: sha256, fps, num_frames, width, height, duration_s, rotation,
-            edit_lists, is_degraded.
-        detector: `ResolvedDetector.to_dict`: SHA-256 of the weights or `random:SEED`, and settings.
+        source: properties of the video: sha256, fps, num_frames, width, height, duration_s,
+            rotation, edit_lists, is_degraded.
+        detector: `ResolvedDetector.to_dict`: the settings, and the SHA-256 of the weights or
+            `random:SEED`.
         boxes: `detected` or `ground-truth`.
-        feature_source: `proposal` or `box`, see `detection.Detections`.
-        num_uniform: uniform frames asked for (`frames.num`); None where annotated frames alone
-            were taken.
-        split, subject, scene: of the dataset, or None.
-        length_s: the dataset's length of the video, or None.
-        predictor: `PredictorFile.to_dict` of what predicted relations, where the clip holds some.
-        actions: (class index, start_s, end_s) per annotated interval; None where unlabelled.
+        feature_source: `proposal` or `box`, see `detection.detections.Detections`.
+        num_uniform: number of uniform frames requested (`frames.num`); None if only annotated
+            frames were extracted.
+        split: split of the dataset, or None.
+        subject: id of the person in the dataset, or None.
+        scene: scene in the dataset, or None.
+        length_s: length of the video according to the dataset, seconds, or None.
+        predictor: `PredictorFile.to_dict` of the relation predictor; None if the clip holds no
+            predicted relations.
+        actions: (class index, start_s, end_s) of each annotated interval; None if the video is
+            unlabelled.
         warnings: codes such as RANDOM_WEIGHTS, DECODE_DEGRADED.
 
     Raises:
-        ValueError: if uniform frames were taken of a source without `num_frames`, or an action has
-            a negative class.
+        ValueError: if `num_uniform` is set but `source` has no integer `num_frames`, or an action
+            has a negative class index.
     """
 
     SCHEMA: ClassVar[str] = SCHEMA
@@ -80,39 +86,75 @@ class ClipHeader(TypedJson):
 
     def __post_init__(self) -> None:
         if self.num_uniform is not None and type(self.source.get("num_frames")) is not int:
-            raise ValueError("source.num_frames: a whole number expected")
+            raise ValueError("source.num_frames: an integer expected")
         if any(index < 0 for index, _, _ in self.actions or ()):
-            raise ValueError("actions: classes of at least 0 expected")
+            raise ValueError("actions: class indices of at least 0 expected")
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no white space."""
+        """Return canonical JSON: sorted keys, no white space."""
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "ClipHeader":
-        """Inverse of `to_json`; ValueError if it is not such a header or of another schema."""
+        """Parse the output of `to_json`.
+
+        Raises:
+            ValueError: if the text is not a clip header, or has another schema.
+        """
         return cls.from_dict(parse_json(text))
 
 
 @dataclass(frozen=True)
 class CachedClip:
-    """T frames of one video with their N boxes and P human-object pairs, flat, sorted by frame.
+    """T frames of one video with N boxes and P human-object pairs in flat arrays, sorted by frame.
+
+    `distribution` and the features are float32, or float16 if `ClipReader.read` gets `half=True`.
 
     Attributes:
         header: provenance and labels.
-        frame_index: (T,) int64, 0-based, increasing.
-        timestamps_s: (T,) float64.
-        box_offsets: (T + 1,) int64; pair_offsets: (T + 1,) int64.
+        frame_index: (T,) int64 frame numbers in the video, 0-based, increasing.
+        timestamps_s: (T,) float64 times of the frames, seconds.
+        box_offsets: (T + 1,) int64; the boxes of frame t are rows
+            `box_offsets[t]:box_offsets[t+1]`.
+        pair_offsets: (T + 1,) int64; the pairs of frame t are rows
+            `pair_offsets[t]:pair_offsets[t+1]`.
         boxes: (N, 4) float32 xyxy, pixels of the decoded frame.
-        labels: (N,) int64; scores: (N,) float32; distribution: (N, O); box_features: (N, F).
+        labels: (N,) int64 object classes.
+        scores: (N,) float32 scores of the detector; 1 for annotated boxes.
+        distribution: (N, O) probabilities of the object classes.
+        box_features: (N, F) features of the boxes.
         pairs: (P, 2) int64 rows *within the frame's boxes*, human first.
-        union_features: (P, Cu, 7, 7).
-        predicates: relation source (`ground-truth`, `predicted`) -> (P, R) float32 in [0, 1].
+        union_features: (P, Cu, 7, 7) feature maps of the union boxes.
+        predicates: maps each relation source (`ground-truth`, `predicted`) to (P, R) float32
+            values in [0, 1].
 
     Raises:
-        ValueError: if lengths and offsets do not agree, or arrays are of other shapes; if a pair
-            points outside its frame or twice at one box, a box is inverted, a label is no column
-            of `distribution`, or a predicate is not from 0 to 1.
+        ValueError: if array lengths and offsets disagree, an array has a wrong shape, a pair
+            points outside its frame or joins a box to itself, a box is inverted, a label is not a
+            column of `distribution`, or a predicate is not in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from pipeline.cache.clip import CachedClip, ClipHeader
+        >>> header = ClipHeader("V1", "0" * 64, {}, {}, boxes="detected", feature_source="proposal")
+        >>> clip = CachedClip(
+        ...     header=header,
+        ...     frame_index=torch.tensor([0, 25]),
+        ...     timestamps_s=torch.tensor([0.0, 1.0], dtype=torch.float64),
+        ...     box_offsets=torch.tensor([0, 1, 3]),  # one box in frame 0, two in frame 25
+        ...     pair_offsets=torch.tensor([0, 0, 1]),  # one pair in frame 25
+        ...     boxes=torch.tensor([[0.0, 0, 4, 8], [1, 0, 5, 8], [3, 3, 7, 6]]),
+        ...     labels=torch.tensor([0, 0, 1]),
+        ...     scores=torch.ones(3),
+        ...     distribution=torch.eye(2)[[0, 0, 1]],
+        ...     box_features=torch.zeros(3, 16),
+        ...     pairs=torch.tensor([[0, 1]]),
+        ...     union_features=torch.zeros(1, 4, 7, 7),
+        ... )
+        >>> clip.pair_rows
+        tensor([[1, 2]])
+        >>> clip.select([0]).boxes
+        tensor([[0., 0., 4., 8.]])
     """
 
     header: ClipHeader
@@ -156,9 +198,15 @@ class CachedClip:
         detections: Sequence[Detections],
         graphs: Sequence[RelationGraph],
     ) -> "CachedClip":
-        """Join the detections and the relation graphs of T frames, at least one.
+        """Build a clip from the detections and relation graphs of T >= 1 frames.
 
-        Predicates are stored under the source of the graphs, unless it is `none`.
+        Args:
+            header: provenance and labels.
+            frame_index: (T,) int64 frame numbers in the video.
+            timestamps_s: (T,) float64 times of the frames, seconds.
+            detections: boxes of each frame.
+            graphs: pairs of each frame, all of one relation source. The predicates are stored
+                under this source; source `none` stores no predicates.
         """
 
         def join(name: str, parts: Sequence[Detections] | Sequence[RelationGraph]) -> Tensor:
@@ -188,7 +236,7 @@ class CachedClip:
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """Number of frames T."""
         return len(self.frame_index)
 
     @property
@@ -202,7 +250,11 @@ class CachedClip:
         return self.pairs + self.box_offsets[:-1][self.pair_frame][:, None]
 
     def select(self, rows: Sequence[int]) -> "CachedClip":
-        """The clip of some of its frames; `rows` increase."""
+        """Return the clip of some of its frames.
+
+        Args:
+            rows: increasing frame rows in [0, T).
+        """
         boxes = _rows_of(self.box_offsets, rows)
         pairs = _rows_of(self.pair_offsets, rows)
         index = torch.tensor(rows, dtype=torch.int64)
@@ -217,7 +269,7 @@ class CachedClip:
         )
 
     def rounded(self) -> "CachedClip":
-        """The clip as it comes back from disk: features pass through float16."""
+        """Return the clip in float32 with the features rounded to float16, as after storing."""
         return replace(self, **{name: getattr(self, name).half().float() for name in HALF_ARRAYS})
 
 
@@ -227,7 +279,7 @@ FRAME_ARRAYS = ("frame_index", "timestamps_s")
 
 
 def clip_bytes(clip: CachedClip) -> bytes:
-    """Serialise a clip; the same clip gives the same bytes.
+    """Return the bytes of a clip's safetensors file; equal clips give equal bytes.
 
     Raises:
         ItemError: INTERNAL_ERROR if a feature or a predicate is not finite in float16.
@@ -240,21 +292,22 @@ def clip_bytes(clip: CachedClip) -> bytes:
         if not bool(torch.isfinite(arrays[name]).all()):
             raise ItemError(
                 FailureReason.INTERNAL_ERROR,
-                f"{clip.video_id}: {name} within float16 expected, got values beyond; "
-                "check the weights it comes from",
+                f"{clip.video_id}: finite float16 values of {name} expected, got NaN or values out "
+                "of range; check the weights of the network",
             )
     arrays = {name: value.cpu().contiguous() for name, value in arrays.items()}
     return save(arrays, metadata={"laiar": clip.header.to_json()})
 
 
 def save_clip(path: Path, clip: CachedClip) -> str:
-    """Write a clip under a temporary name, fsync, rename.
+    """Write a clip file atomically: write and fsync a temporary file, then rename it.
 
     Returns:
-        SHA-256 of the file, hex.
+        SHA-256 of the file as hexadecimal digits.
 
     Raises:
-        OSError: if the disk is full or the folder is not writable; no file is left then.
+        OSError: if the disk is full or the folder is not writable. The temporary file is removed.
+        ItemError: INTERNAL_ERROR, see `clip_bytes`.
     """
     data = clip_bytes(clip)
     write_atomically(path, data)
@@ -267,5 +320,5 @@ def _rows_of(offsets: Tensor, frames: Sequence[int]) -> Tensor:
 
 
 def offsets_of(counts: Tensor) -> Tensor:
-    """(n + 1,) start of each of n groups of these sizes, and the end of the last."""
+    """Return the (n + 1,) offsets of n consecutive groups from their (n,) sizes."""
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])

@@ -1,7 +1,7 @@
-"""What the arrays of a cached clip must be, whoever wrote them.
+"""Checks of the shapes and values of a cached clip's arrays.
 
-By numpy, and offsets by plain loops: a clip has many small arrays, and a call of torch costs
-several times as much.
+The checks use numpy, and Python loops for offsets. A clip has many small arrays, for which a torch
+call costs several times as much.
 """
 
 from collections.abc import Mapping
@@ -25,19 +25,32 @@ _INDICES = ("labels", "pairs")
 
 
 def check_offsets(name: str, offsets: Tensor | np.ndarray, frames: int, rows: int) -> None:
-    """ValueError unless offsets rise from 0 to `rows`, one for each frame and one more."""
+    """Check that offsets are `frames + 1` non-decreasing int64 values from 0 to `rows`.
+
+    Args:
+        name: name of the array, used in the error message.
+        offsets: the offsets.
+        frames: number of frames.
+        rows: number of boxes or pairs.
+
+    Raises:
+        ValueError: if the offsets are invalid.
+    """
     wanted = torch.int64 if isinstance(offsets, Tensor) else np.dtype(np.int64)
     values = offsets.tolist() if offsets.ndim == 1 and offsets.dtype == wanted else []
     ends = (values[0], values[-1]) if len(values) == frames + 1 else None
     if ends != (0, rows) or any(after < before for before, after in pairwise(values)):
-        raise ValueError(f"{name}: {frames + 1} rising int64 from 0 to {rows} expected")
+        raise ValueError(f"{name}: {frames + 1} non-decreasing int64 from 0 to {rows} expected")
 
 
 def check_shapes(arrays: Mapping[str, Tensor]) -> None:
-    """ValueError for an array of a clip with other axes, or indices that are no whole numbers.
+    """Check the shapes of a clip's arrays and the dtype of its indices.
 
     Args:
-        arrays: by their names in the file, relations as `predicates/SOURCE`.
+        arrays: arrays by name as in the file; the predicates of a source are `predicates/SOURCE`.
+
+    Raises:
+        ValueError: if a shape is wrong, or `labels` or `pairs` are not int64.
     """
     for name, value in arrays.items():
         shape = (None, None) if name.startswith(PREDICATES) else _SHAPES[name]
@@ -54,28 +67,45 @@ def _fits(wanted: int | None, found: int) -> bool:
 
 
 def check_pairs(pairs: Tensor, box_offsets: Tensor, pair_offsets: Tensor) -> None:
-    """ValueError unless each pair names two boxes of its frame; for the arrays see `CachedClip`."""
+    """Check that each pair joins two different boxes of its frame.
+
+    Args:
+        pairs: (P, 2) int64, see `CachedClip`.
+        box_offsets: (T + 1,) int64.
+        pair_offsets: (T + 1,) int64.
+
+    Raises:
+        ValueError: if a pair points outside its frame or joins a box to itself.
+    """
     rows = pairs.numpy()
     of_boxes, of_pairs = box_offsets.numpy(), pair_offsets.numpy()
     num_boxes = np.repeat(of_boxes[1:] - of_boxes[:-1], of_pairs[1:] - of_pairs[:-1])
-    # Below zero is beyond every number without a sign.
+    # As uint64, a negative index is larger than every number of boxes.
     if (rows.view(np.uint64) >= num_boxes.view(np.uint64)[:, None]).any():
-        raise ValueError("pairs: rows of their frame's boxes expected, got one outside")
+        raise ValueError("pairs: box rows of the same frame expected, got a row out of range")
     if (rows[:, 0] == rows[:, 1]).any():
-        raise ValueError("pairs: two boxes expected, got one with itself")
+        raise ValueError("pairs: two different boxes expected, got a box paired with itself")
 
 
 def check_values(arrays: Mapping[str, Tensor]) -> None:
-    """ValueError for an inverted box, a label without a class, or a predicate not from 0 to 1."""
+    """Check the values of boxes, labels and predicates.
+
+    Args:
+        arrays: arrays by name, see `check_shapes`.
+
+    Raises:
+        ValueError: if a box is inverted, a label is not a column of `distribution`, or a predicate
+            is not in [0, 1].
+    """
     boxes, labels = arrays["boxes"].numpy(), arrays["labels"].numpy()
     if (boxes[:, 2:] < boxes[:, :2]).any():
-        raise ValueError("boxes: x1 <= x2 and y1 <= y2 expected, got one that is inverted")
+        raise ValueError("boxes: x1 <= x2 and y1 <= y2 expected, got an inverted box")
     classes = arrays["distribution"].shape[1]
     if (labels.view(np.uint64) >= classes).any():
-        raise ValueError(f"labels: 0 to {classes - 1} expected, got one outside")
+        raise ValueError(f"labels: 0 to {classes - 1} expected, got a label out of range")
     for name, value in arrays.items():
         if not name.startswith(PREDICATES):
             continue
         shares = value.numpy()
         if not ((shares >= 0) & (shares <= 1)).all():
-            raise ValueError(f"{name}: numbers from 0 to 1 expected, got others or NaN")
+            raise ValueError(f"{name}: values from 0 to 1 expected, got NaN or values out of range")

@@ -1,8 +1,8 @@
 """A folder of cached clips.
 
-cache.json        what all clips share: settings, detector, vocabulary, action classes
+cache.json        properties of all clips: settings, detector, vocabulary, action classes
 manifest.jsonl    one line per clip (`pipeline.cache.manifest`)
-ID.safetensors    the clips
+ID.safetensors    one clip
 """
 
 import hashlib
@@ -29,14 +29,17 @@ from pipeline.runtime.writers import folder_lock
 
 @dataclass(frozen=True)
 class ExtractionSettings(TypedJson):
-    """Settings that determine what is extracted, besides the detector.
+    """Settings, except those of the detector, that determine the content of clips.
 
     Attributes:
         boxes: `detected` or `ground-truth`.
-        union: `full`, `conv256` or `none`: how much of the union features is stored.
-        backend, fps, tolerant: of the decoder.
-        frames: uniform frames per video with detected boxes.
-        vocabulary: its name; objects: SHA-256 of its object classes.
+        union: stored part of the union features, `full`, `conv256` or `none`.
+        backend: video decoder (`decode.backend`).
+        fps: frame rate of dumped frames (`decode.fps`), or None.
+        tolerant: whether damaged videos are accepted (`decode.tolerant`).
+        frames: number of uniform frames per video (`frames.num`), used with detected boxes.
+        vocabulary: name of the vocabulary.
+        objects: SHA-256 of the object classes of the vocabulary.
     """
 
     boxes: str = one_of("detected", Boxes.__members__)
@@ -55,13 +58,14 @@ class ExtractionSettings(TypedJson):
 
 @dataclass(frozen=True)
 class CacheInfo(TypedJson):
-    """What all clips of a cache share.
+    """Properties that all clips of a cache share, stored in `cache.json`.
 
     Attributes:
-        settings: of the extraction.
+        settings: settings of the extraction.
         detector: `ResolvedDetector.to_dict` of the detector.
-        objects: O object class names; predicate_groups: group -> names.
-        classes: (id, name) of the C actions; empty when no annotations were given.
+        objects: names of the O object classes.
+        predicate_groups: maps each predicate group to the names of its predicates.
+        classes: (id, name) of the C actions; empty if no annotations were given.
 
     Raises:
         ValueError: if an object class or the id of an action is listed twice.
@@ -79,11 +83,11 @@ class CacheInfo(TypedJson):
         ids = [class_id for class_id, _ in self.classes]
         for name, names in (("objects", self.objects), ("classes", ids)):
             if len(set(names)) < len(names):
-                raise ValueError(f"{name}: every name once expected")
+                raise ValueError(f"{name}: unique names expected, got a duplicate")
 
 
 def clip_path(folder: Path, video_id: str) -> Path:
-    """Where a clip of that id lies."""
+    """Return the path of the clip of a video."""
     return folder / f"{video_id}.safetensors"
 
 
@@ -91,7 +95,7 @@ def read_cache_info(folder: Path) -> CacheInfo:
     """Read `cache.json`.
 
     Raises:
-        UsageError: if the folder is no cache, or of another schema.
+        UsageError: if the folder has no valid `cache.json` of this schema.
     """
     tree = read_cache_json(folder)
     try:
@@ -101,12 +105,16 @@ def read_cache_info(folder: Path) -> CacheInfo:
 
 
 def read_cache_json(folder: Path) -> dict[str, Any]:
-    """Read `cache.json` as it is stored; raises as `read_cache_info`."""
+    """Read `cache.json` as a JSON object.
+
+    Raises:
+        UsageError: if the file is missing, damaged, changed by hand, or has another schema.
+    """
     path = folder / "cache.json"
     if not path.is_file():
         raise UsageError(
-            f"--cache: a folder written by pipeline.extract expected, {folder} has no cache.json; "
-            "run: python -m pipeline.extract --videos DIR --cache DIR"
+            f"--cache: cache.json not found in {folder}. Create a cache with: "
+            "python -m pipeline.extract --videos DIR --cache DIR"
         )
     try:
         tree = parse_json(path.read_bytes())
@@ -116,8 +124,8 @@ def read_cache_json(folder: Path) -> dict[str, Any]:
             raise ValueError(f"got schema {str(tree.get('schema'))[:80]}")
         if tree.pop("sha256", None) != json_sha256(tree):
             raise UsageError(
-                f"{path}: what pipeline.extract wrote expected, it changed since; "
-                "restore it, or extract again into an empty folder"
+                f"{path}: the content does not match the checksum in the file. "
+                "Restore it, or extract again into an empty folder"
             )
         return tree
     except (OSError, ValueError) as error:
@@ -125,18 +133,21 @@ def read_cache_json(folder: Path) -> dict[str, Any]:
 
 
 def write_cache_info(folder: Path, info: CacheInfo) -> None:
-    """Write `cache.json`, with a checksum of its own: no manifest covers it."""
+    """Write `cache.json` with a checksum of its content, because no manifest covers it."""
     tree = info.to_dict()
     write_json(folder / "cache.json", tree | {"sha256": json_sha256(tree)})
 
 
 def store_clip(folder: Path, clip: CachedClip) -> Row:
-    """Write a clip and its line, which is returned.
+    """Write a clip file and append its manifest line.
+
+    Returns:
+        The manifest line.
 
     Raises:
-        OSError: if the disk is full or the folder is not writable; the clip that was there, if
-            any, still is.
-        ItemError: if the clip holds numbers that cannot be stored (`clip_bytes`).
+        OSError: if the disk is full or the folder is not writable. An existing clip file of the
+            video is kept.
+        ItemError: INTERNAL_ERROR if the clip holds values that float16 cannot store (`clip_bytes`).
     """
     data = clip_bytes(clip)
     row = {
@@ -154,25 +165,25 @@ def store_clip(folder: Path, clip: CachedClip) -> Row:
     with folder_lock(folder):
         try:
             publish(temporary, path)
-        except FileNotFoundError:  # removed as the leftover of a dead writer
+        except FileNotFoundError:  # another process removed it as a leftover
             write_atomically(path, data)
         append_row(folder, row)
     return row
 
 
 def replace_clip(folder: Path, clip: CachedClip, row: Row) -> Row:
-    """Replace a cached clip.
+    """Replace a cached clip by another clip of the same video.
 
-    The line comes first and names both files, so that whenever the writer is killed a whole clip
-    remains that the manifest knows.
+    The manifest line is written before the clip file and holds the SHA-256 of both files. If the
+    writer is killed in between, the old file remains and still matches the line.
 
     Args:
-        folder: the cache.
-        clip: the same video's, with more in it.
-        row: current manifest line of the clip that is replaced.
+        folder: folder of the cache.
+        clip: the new clip.
+        row: current manifest line of the clip.
 
     Returns:
-        The new line.
+        The new manifest line.
     """
     data = clip_bytes(clip)
     path = clip_path(folder, clip.video_id)

@@ -1,4 +1,4 @@
-"""The clips of a cache that can be used, and why the others cannot."""
+"""Usable clips of a cache, and the reasons why others are unusable."""
 
 import hashlib
 import os
@@ -23,7 +23,13 @@ _THREADS = min(8, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class ClipEntry:
-    """A clip of a cache: its file, its header, and the relation sources it holds."""
+    """A usable clip of a cache.
+
+    Attributes:
+        path: path of the clip file.
+        header: header of the clip.
+        relations: relation sources in the file.
+    """
 
     path: Path
     header: ClipHeader
@@ -41,15 +47,15 @@ def list_clips(
     """List the clips of a cache, sorted by id.
 
     Args:
-        cache: folder.
+        cache: folder of the cache.
         split: `train`, `test`, or None for all clips.
-        verify: compare every byte of those clips with the manifest, in threads; otherwise size and
-            header.
+        verify: compare every byte of the clips with the manifest, in threads. Otherwise only the
+            size and the header are compared.
 
     Returns:
-        The clips, and for each other id why it cannot be used: BAD_CACHE if the file is missing,
-        changed, of another schema, or not in the manifest. With `split` an unusable clip is listed
-        if it is of that split, or if its split is unknown.
+        The usable clips, and a dict from the id of each unusable clip to its error: BAD_CACHE if
+        the file is missing, changed, of another schema, or not listed in the manifest. With
+        `split`, the dict holds the unusable clips of this split and those of unknown split.
     """
     manifest = read_manifest(cache)
     files = [path for path in cache.glob("*.safetensors") if path.stem not in manifest]
@@ -80,14 +86,20 @@ def list_clips(
 
 
 def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> ClipReader:
-    """Open a clip after comparing its file with its line of the manifest.
+    """Open a clip file that matches its manifest line.
 
-    The size and the header are compared always. A file of another size is accepted if its bytes are
-    those of the file that it was to replace: the writer was killed. With `verify` every byte is
-    compared. `row` is empty for a clip that the manifest does not list.
+    The size and the header are always compared. A file of another size is accepted if its SHA-256
+    is the `before` of the line: the writer was killed before it replaced this file.
+
+    Args:
+        cache: folder of the cache.
+        video_id: id of the video.
+        row: manifest line of the clip; empty if the manifest does not list it.
+        verify: compare the SHA-256 of the file as well.
 
     Raises:
-        ItemError: BAD_CACHE.
+        ItemError: BAD_CACHE if the clip is not listed, missing or damaged, or differs from its
+            manifest line.
     """
     path = clip_path(cache, video_id)
     if "sha256" not in row:
@@ -95,7 +107,7 @@ def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> 
     elif not path.is_file():
         problem = f"file not found: {path}"
     elif (verify or path.stat().st_size != row.get("bytes")) and not is_known_file(path, row):
-        problem = f"{path} differs from its manifest"
+        problem = f"{path} differs from its manifest line"
     else:
         reader = ClipReader(path)
         header = reader.header
@@ -104,13 +116,20 @@ def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> 
         other = [name for name, value in found.items() if known[name] != value]
         if not other and header.split in _SPLITS:
             return reader
-        problem = f"{path} has another {other[0] if other else 'split'} than its manifest"
+        problem = f"{path} has another {other[0] if other else 'split'} than its manifest line"
     shown = video_id if is_safe_id(video_id) else repr(video_id[:128])
     raise ItemError(FailureReason.BAD_CACHE, f"{shown}: {problem}; extract it again")
 
 
 def is_held_out(video_id: str, fraction: float) -> bool:
-    """Whether a training video belongs to the validation split: by the SHA-256 of its id."""
+    """Return whether a training video belongs to the validation split.
+
+    The result depends only on the SHA-256 of the id.
+
+    Args:
+        video_id: id of the video.
+        fraction: expected fraction of validation videos, in [0, 1].
+    """
     number = int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8], "big")
     return number < fraction * 2**64
 
@@ -118,13 +137,16 @@ def is_held_out(video_id: str, fraction: float) -> bool:
 def split_held_out(
     clips: Sequence[ClipEntry], fraction: float
 ) -> tuple[list[ClipEntry], list[ClipEntry]]:
-    """Divide training clips into those to train on and those of the validation split."""
+    """Split training clips into (clips to train on, clips of the validation split)."""
     held_out = [clip for clip in clips if is_held_out(clip.video_id, fraction)]
     return [clip for clip in clips if not is_held_out(clip.video_id, fraction)], held_out
 
 
 def _split_of(cache: Path, video_id: str, manifest: dict[str, Row]) -> str | None:
-    """The split of an unusable clip, by its manifest or else its header; `unknown` without both."""
+    """Return the split of an unusable clip.
+
+    It is read from the manifest, or else from the header; `unknown` if neither has it.
+    """
     split = manifest.get(video_id, {}).get("split", "unknown")
     if split == "unknown" and is_safe_id(video_id):
         with suppress(ItemError):

@@ -1,9 +1,10 @@
 """The manifest of a cache: one line per clip.
 
-Each line of `manifest.jsonl` holds the clip's id, sha256, fingerprint, split and counts; the last
-line of an id is the valid one. `line` is the SHA-256 of the rest of the line: a line that was
-damaged is ignored. `before` is the SHA-256 of the file that this clip replaces: a writer that is
-killed leaves one of the two.
+Each line of `manifest.jsonl` holds the id, sha256, fingerprint, split and counts of a clip. The
+last line of an id is the valid one. The field `line` is the SHA-256 of the other fields; a line
+that does not match it is damaged and ignored. The optional field `before` is the SHA-256 of the
+file that the clip replaces. If the writer is killed before the replacement, that file is still
+valid.
 """
 
 import json
@@ -21,26 +22,30 @@ Row = dict[str, Any]
 
 
 def append_manifest(folder: Path, row: Row) -> None:
-    """Add the line of one finished clip."""
+    """Append the line of one clip."""
     with folder_lock(folder):
         append_row(folder, row)
 
 
 def append_row(folder: Path, row: Row) -> None:
-    """Add a line while the folder's lock is held."""
+    """Append a line; the caller holds the lock of the folder."""
     append_line(folder / MANIFEST, _line(row))
 
 
 def is_known_file(path: Path, row: Row) -> bool:
-    """Whether a file has the bytes of its line, or those of the file that it was to replace."""
+    """Return whether the SHA-256 of a file is `sha256` or `before` of its manifest line."""
     return file_sha256(path) in (row.get("sha256"), row.get("before"))
 
 
 def settle_manifest(folder: Path, rows: dict[str, Row]) -> None:
-    """Finish a run: add lines that are missing; the last writer sorts the manifest.
+    """Append missing lines at the end of a run, and sort the manifest if no other writer runs.
 
-    Lines can be lost where two writers rewrite the file at once on a file system without locks.
-    `rows` are the lines of what this run wrote, by id.
+    Lines can be missing if two writers replaced the manifest at the same time on a file system
+    without locks.
+
+    Args:
+        folder: folder of the cache.
+        rows: manifest lines of the clips that this run wrote, by id.
     """
     for video_id in rows.keys() - read_manifest(folder).keys():
         append_manifest(folder, rows[video_id])
@@ -50,7 +55,7 @@ def settle_manifest(folder: Path, rows: dict[str, Row]) -> None:
 
 
 def write_manifest(folder: Path, rows: dict[str, Row]) -> None:
-    """Replace the manifest by one line per id, sorted."""
+    """Replace the manifest by one line per id, sorted by id."""
     path = folder / MANIFEST
     data = "".join(_line(rows[video_id]) + "\n" for video_id in sorted(rows)).encode()
     if not path.is_file() or path.read_bytes() != data:
@@ -58,12 +63,15 @@ def write_manifest(folder: Path, rows: dict[str, Row]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Row]:
-    """Id -> its last line; damaged lines and unsafe ids are ignored."""
+    """Return the last line of each id, without damaged lines and unsafe ids."""
     return Manifest(folder).rows()
 
 
 class Manifest:
-    """The manifest of a folder to which others may write; reads only what was added."""
+    """Manifest of a folder to which other processes may write.
+
+    Repeated reads load only the lines appended since the last one.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / MANIFEST
@@ -71,7 +79,7 @@ class Manifest:
         self._file, self._read = (0, 0), 0
 
     def rows(self) -> dict[str, Row]:
-        """Id -> its last line, as of now."""
+        """Read the manifest and return the last line of each id."""
         try:
             with open(self._path, "rb") as file:
                 found = os.fstat(file.fileno())
@@ -83,11 +91,11 @@ class Manifest:
             return {}
         whole = data.rfind(b"\n") + 1
         self._read += whole
-        # A last line without its end counts, and is read again: it may be cut off just now.
+        # A line without a line feed may be incomplete. It is used if valid, and read again later.
         for line in data.decode("utf-8", "replace").splitlines():
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 row = json.loads(line)
-                # A manifest from elsewhere could name a file outside the folder.
+                # A manifest from another source could name a file outside the folder.
                 if row.pop("line") == json_sha256(row) and is_safe_id(row["id"]):
                     self._rows[row["id"]] = row
         return self._rows

@@ -1,4 +1,4 @@
-"""Reading of cached clips: whole, or some of their frames."""
+"""Reader of cached clips that loads all or some of their frames."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -25,15 +25,59 @@ from pipeline.cache.clip_checks import PREDICATES, check_offsets
 from pipeline.cache.tensor_rows import TensorRows
 from pipeline.errors import FailureReason, ItemError
 
-#: What reading a damaged or foreign file raises.
+#: Errors that a damaged file, or a file of another format, raises.
 _DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError)
 
 
 class ClipReader:
-    """Reads a cached clip, or only some of its frames.
+    """Reader of a cached clip, or only of some of its frames.
+
+    The constructor reads the header and the offsets; `read` loads the frames.
+
+    Args:
+        path: path of the clip file.
+
+    Attributes:
+        path: path of the clip file.
+        header: header of the clip.
 
     Raises:
         ItemError: BAD_CACHE if the file is missing, damaged, or of another schema.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from detection.detections import Detections
+        >>> from pipeline.cache.clip import CachedClip, ClipHeader, save_clip
+        >>> from pipeline.cache.reader import ClipReader
+        >>> from relations.graph import RelationGraph
+        >>> frame = Detections(
+        ...     boxes=torch.tensor([[0.0, 0, 4, 8], [3, 3, 7, 6]]),
+        ...     labels=torch.tensor([0, 1]),
+        ...     scores=torch.ones(2),
+        ...     distribution=torch.eye(2),
+        ...     features=torch.zeros(2, 16),
+        ...     image_size=(48, 64),
+        ... )
+        >>> clip = CachedClip.of_frames(
+        ...     ClipHeader("V1", "0" * 64, {}, {}, boxes="ground-truth", feature_source="box"),
+        ...     frame_index=torch.tensor([0, 25, 50]),
+        ...     timestamps_s=torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64),
+        ...     detections=[frame] * 3,
+        ...     graphs=[RelationGraph.empty(union_channels=4)] * 3,
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "V1.safetensors"
+        ...     sha256 = save_clip(path, clip)
+        ...     reader = ClipReader(path)
+        ...     part = reader.read([0, 2])
+        >>> reader.num_frames
+        3
+        >>> part.frame_index
+        tensor([ 0, 50])
+        >>> part.boxes.shape
+        torch.Size([4, 4])
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,12 +99,12 @@ class ClipReader:
 
     @property
     def num_frames(self) -> int:
-        """T, all frames in the file."""
+        """Number of frames T in the file."""
         return len(self._small["frame_index"])
 
     @property
     def frame_index(self) -> Tensor:
-        """(T,) int64 frame numbers in the video."""
+        """(T,) int64 frame numbers in the video, 0-based."""
         return torch.from_numpy(self._small["frame_index"].copy())
 
     @property
@@ -70,10 +114,16 @@ class ClipReader:
         return tuple(n.removeprefix(PREDICATES) for n in names if n.startswith(PREDICATES))
 
     def has_relations(self, source: str) -> Tensor:
-        """(T,) bool: frames in which some pair has a predicate from this source.
+        """Return a mask of the frames that have predicates of a relation source.
+
+        Args:
+            source: relation source.
+
+        Returns:
+            (T,) bool; True for frames in which a pair has a predicate above 0.
 
         Raises:
-            ItemError: BAD_CACHE if the file is damaged or has no such source.
+            ItemError: BAD_CACHE if the file is damaged or does not hold this source.
         """
         name = f"{PREDICATES}{source}"
         with _as_bad_cache(self.path):
@@ -86,20 +136,23 @@ class ClipReader:
         """Load frames.
 
         Args:
-            rows: increasing frame rows in [0, T), or None for all.
-            half: leave features float16 as they are stored.
+            rows: increasing frame rows in [0, T), or None for all frames.
+            half: keep features in float16, as stored. Otherwise they are converted to float32.
 
         Returns:
-            The clip of those frames, features as float32.
+            The clip of these frames.
 
         Raises:
             ItemError: BAD_CACHE if the file is damaged.
+            ValueError: if `rows` do not increase, or are out of range.
         """
         picked = list(range(self.num_frames)) if rows is None else list(rows)
         if picked != sorted(set(picked)) or (
             picked and not 0 <= picked[0] <= picked[-1] < self.num_frames
         ):
-            raise ValueError(f"rows: increasing, in [0, {self.num_frames}) expected, got {picked}")
+            raise ValueError(
+                f"rows: increasing rows in [0, {self.num_frames}) expected, got {picked}"
+            )
         with _as_bad_cache(self.path):
             return CachedClip(self.header, **self._read_arrays(picked, half))
 
@@ -132,7 +185,11 @@ class ClipReader:
 
 
 def load_clip(path: Path) -> CachedClip:
-    """Read a whole clip; ItemError BAD_CACHE if it is damaged."""
+    """Read all frames of a clip.
+
+    Raises:
+        ItemError: BAD_CACHE if the file is missing, damaged, or of another schema.
+    """
     return ClipReader(path).read()
 
 

@@ -1,9 +1,9 @@
-"""Some rows of the arrays of a safetensors file, read without touching the rest.
+"""Reader of single rows of the arrays in a safetensors file.
 
-The library maps a file to check its header and copies each slice twice: several times what reading
-a clip from the system's cache costs (`python -m tools.benchmark cache`). So the header is checked
-here, by the library's rules (`tests/pipeline/cache/test_tensor_rows.py` damages headers and asks
-both), and rows are read straight into the tensors that are returned.
+The safetensors library maps the file to check its header and copies each slice twice. This takes
+several times as long as reading a clip from the page cache (`python -m tools.benchmark cache`).
+This module checks the header by the same rules and reads rows directly into the returned tensors.
+`tests/pipeline/cache/test_tensor_rows.py` compares both on damaged headers.
 """
 
 import json
@@ -25,9 +25,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "I64": np.dtype("int64"),
 }
 _MAX_HEADER_BYTES = 100_000_000
-#: Read when a file is opened: its header, and the small arrays, which safetensors puts first.
+#: Bytes read when a file is opened: the header and the small arrays, which safetensors puts first.
 _HEAD_BYTES = 1 << 16
-#: Arrays up to this size are read whole: one call costs less than one per span.
+#: Arrays up to this size are read whole, because one call costs less than one per span.
 _SMALL_BYTES = 1 << 16
 
 
@@ -41,28 +41,30 @@ class _Array(NamedTuple):
 
 
 class TensorRows:
-    """The arrays of a file, which is held open as long as this lives.
+    """Arrays of a safetensors file, which stays open until `close` or garbage collection.
 
     Args:
-        path: a safetensors file of float16, float32, float64 and int64 arrays.
+        path: path of a safetensors file with float16, float32, float64 and int64 arrays.
 
     Attributes:
-        metadata: of its header.
-        names: of its arrays.
+        metadata: metadata in the header.
+        names: names of the arrays.
+        close: function that closes the file.
 
     Raises:
-        OSError: if it cannot be read.
-        ValueError: if it is no such file, or cut off.
+        OSError: if the file cannot be read.
+        ValueError: if it is truncated, or not a safetensors file with these dtypes. A malformed
+            header may raise TypeError, KeyError or RecursionError instead.
     """
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        #: Closes the file; what is not closed by hand is when nobody holds this any more.
+        #: Closes the file, when called or on garbage collection.
         self.close = weakref.finalize(self, os.close, self._descriptor)
         try:
             self._read_header()
         except BaseException:
-            self.close()  # an error that is kept keeps this as well, by its traceback
+            self.close()  # a stored error would keep the file open through its traceback
             raise
 
     def _read_header(self) -> None:
@@ -77,11 +79,21 @@ class TensorRows:
         self.names = tuple(self._arrays)
 
     def num_rows(self, name: str) -> int:
-        """Rows of an array; KeyError if there is no such array."""
+        """Return the number of rows of an array; 0 for a scalar.
+
+        Raises:
+            KeyError: if the file has no such array.
+        """
         return self._arrays[name].num_rows
 
     def whole(self, name: str) -> np.ndarray:
-        """A whole array, not to be written to; raises as `read`."""
+        """Return a whole array, possibly read-only.
+
+        Raises:
+            KeyError: if the file has no such array.
+            OSError: if the file cannot be read.
+            ValueError: if the file is truncated.
+        """
         array = self._arrays[name]
         if array.offset + array.num_bytes > len(self._head):
             return _read_spans(self._descriptor, name, array, [(0, array.num_rows)])
@@ -92,15 +104,15 @@ class TensorRows:
         """Load rows.
 
         Args:
-            wanted: array -> spans [start, end) of its rows, in order; None for all rows.
+            wanted: maps names of arrays to spans [start, end) of rows, or to None for all rows.
 
         Returns:
-            array -> those rows, one after another.
+            Maps each name to the rows of its spans, concatenated in the given order.
 
         Raises:
-            KeyError: if there is no such array.
+            KeyError: if the file has no such array.
             OSError: if the file cannot be read.
-            ValueError: if rows are missing.
+            ValueError: if a span is out of range, or the file is truncated.
         """
         return {name: torch.from_numpy(self._read_array(name, s)) for name, s in wanted.items()}
 
@@ -110,7 +122,7 @@ class TensorRows:
         picked = [(0, rows)] if spans is None else spans
         for start, end in picked:
             if not 0 <= start <= end <= rows:
-                raise ValueError(f"{name}: spans of {rows} rows expected, got {picked}")
+                raise ValueError(f"{name}: row spans within [0, {rows}] expected, got {picked}")
         if array.num_bytes > _SMALL_BYTES:
             return _read_spans(self._descriptor, name, array, picked)
         whole = self.whole(name)
@@ -120,7 +132,7 @@ class TensorRows:
 def _read_spans(
     descriptor: int, name: str, array: _Array, spans: Sequence[tuple[int, int]]
 ) -> np.ndarray:
-    # numpy asks for huge pages, torch does not: fresh memory is touched faster.
+    # numpy requests huge pages and torch does not, so the first write to the memory is faster.
     count = sum(end - start for start, end in spans)
     values = np.empty((count, *array.shape[1:]), array.dtype)
     if values.size == 0:
@@ -139,12 +151,12 @@ def _read_into(descriptor: int, view: memoryview, offset: int, name: str) -> Non
     while done < size:
         count = os.preadv(descriptor, [view[done:] if done else view], offset + done)
         if count == 0:
-            raise ValueError(f"{name}: {size} bytes expected, the file ends before")
+            raise ValueError(f"{name}: {size} bytes expected, got the end of the file after {done}")
         done += count
 
 
 def _read_head(descriptor: int) -> bytes:
-    """The length of the header, the header, and what follows within `_HEAD_BYTES`."""
+    """Read the first `_HEAD_BYTES` of a file, and more if its header is longer."""
     head = os.pread(descriptor, _HEAD_BYTES, 0)
     size = int.from_bytes(head[:8], "little")
     if len(head) < 8 or size > _MAX_HEADER_BYTES:
@@ -152,27 +164,39 @@ def _read_head(descriptor: int) -> bytes:
     while len(head) < 8 + size:
         more = os.pread(descriptor, 8 + size - len(head), len(head))
         if not more:
-            raise ValueError(f"a header of {size} bytes expected, the file ends before")
+            raise ValueError(f"a header of {size} bytes expected, got the end of the file")
         head += more
     return head
 
 
 def _arrays(header: Any, start: int) -> tuple[dict[str, str], dict[str, _Array], int]:
-    """Metadata, arrays by rising offset and without gaps, and where the last one ends."""
+    """Parse a header.
+
+    Args:
+        header: parsed JSON of the header.
+        start: offset in the file at which the header ends, bytes.
+
+    Returns:
+        Metadata, arrays by name in the order of their offsets, and the end of the last array in the
+        file, bytes.
+
+    Raises:
+        ValueError: if the header is malformed, or the arrays overlap or have gaps between them.
+    """
     if not isinstance(header, dict):
         raise ValueError(f"a safetensors header expected, got {type(header).__name__}")
     metadata = header.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise ValueError("__metadata__: an object of texts expected")
+        raise ValueError("__metadata__: an object of strings expected")
     rows = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
     arrays, at = {}, 0
     for name, row in rows:
         shape, kind = row["shape"], row["dtype"]
         if kind not in _DTYPES:
-            raise ValueError(f"{name}: one of {', '.join(_DTYPES)} expected, got {kind}")
+            raise ValueError(f"{name}: dtype {' or '.join(_DTYPES)} expected, got {kind}")
         for size in shape:
             if type(size) is not int or size < 0:
-                raise ValueError(f"{name}: a shape of whole numbers expected, got {shape}")
+                raise ValueError(f"{name}: a shape of integers >= 0 expected, got {shape}")
         dtype, num_rows = _DTYPES[kind], shape[0] if shape else 0
         row_bytes = dtype.itemsize * math.prod(shape[1:])
         num_bytes = num_rows * row_bytes

@@ -1,9 +1,10 @@
-"""How much of the union features a cache stores: `union=full|conv256|none`.
+"""Reduction of the union features before they are stored: `union=full|conv256|none`.
 
-`conv256` is a frozen 1x1 convolution Cu -> 256 without bias: 256 rows of a Hadamard matrix whose
-columns have random signs (a subsampled randomised Hadamard transform; Ailon and Chazelle 2009,
-Tropp 2011). Its rows are orthonormal where Cu is a power of two, its entries are +-2^(-k/2), and
-signs and rows follow from SHA-256, so that every machine has the same.
+`conv256` is a frozen 1x1 convolution Cu -> 256 without bias. Its weights are 256 rows of a Hadamard
+matrix whose columns have random signs (a subsampled randomised Hadamard transform; Ailon and
+Chazelle 2009, Tropp 2011). The rows are orthonormal if Cu is a power of two. The entries are
++-2^(-k/2), where 2^k is the smallest power of two that is at least Cu. Signs and rows are chosen by
+SHA-256, so that every machine computes the same weights.
 """
 
 import hashlib
@@ -22,14 +23,14 @@ _NAME = "laiar.union/1"
 
 
 def reduce_union(clip: CachedClip, kind: str) -> CachedClip:
-    """What is stored of a clip.
+    """Reduce the union features of a clip to the stored part.
 
     Args:
-        clip: with union features (P, Cu, 7, 7).
+        clip: clip with union features (P, Cu, 7, 7).
         kind: `full`, `conv256` or `none`.
 
     Returns:
-        The clip with (P, Cu, 7, 7), (P, 256, 7, 7) or (P, 0, 7, 7).
+        The clip with union features (P, Cu, 7, 7), (P, 256, 7, 7) or (P, 0, 7, 7).
     """
     features = clip.union_features
     if kind == "full":
@@ -42,13 +43,22 @@ def reduce_union(clip: CachedClip, kind: str) -> CachedClip:
 
 
 def stored_channels(kind: str, channels: int) -> int:
-    """Channels of a stored union feature, of `channels` that the detector gives."""
+    """Return the number of stored union channels.
+
+    Args:
+        kind: `full`, `conv256` or `none`.
+        channels: union channels Cu of the detector.
+    """
     return {"full": channels, "conv256": CHANNELS, "none": 0}[kind]
 
 
 @cache
 def frozen_projection(channels: int) -> Tensor:
-    """Weights of the frozen convolution, (256, `channels`) float32; ValueError below 256."""
+    """Return the weights of the frozen convolution, (256, `channels`) float32.
+
+    Raises:
+        ValueError: if `channels` is below 256.
+    """
     if channels < CHANNELS:
         raise ValueError(f"at least {CHANNELS} union channels expected, got {channels}")
     size = 1 << (channels - 1).bit_length()
@@ -61,22 +71,38 @@ def frozen_projection(channels: int) -> Tensor:
 
 
 def check_union(kind: str, widths: tuple[int, int] | None) -> None:
-    """UsageError if a detector of these widths (F, Cu), where known, cannot be stored that way."""
+    """Check that the union features of a detector can be reduced.
+
+    Args:
+        kind: `full`, `conv256` or `none`.
+        widths: feature widths (F, Cu) of the detector, or None if unknown (no check).
+
+    Raises:
+        UsageError: if `conv256` is requested and Cu is below 256.
+    """
     if kind == "conv256" and widths is not None and widths[1] < CHANNELS:
         raise UsageError(
-            f"union=conv256: a detector of at least {CHANNELS} union channels expected, this one "
-            f"has {widths[1]}; use union=full"
+            f"union=conv256: a detector with at least {CHANNELS} union channels expected, got "
+            f"{widths[1]}; use union=full"
         )
 
 
 def check_full_union(info: CacheInfo, what: str) -> None:
-    """UsageError, which names `what` reads them, unless a cache holds all union channels."""
+    """Check that a cache holds all union channels, as relation predictors need.
+
+    Args:
+        info: description of the cache.
+        what: option or setting that needs the channels, used in the error message.
+
+    Raises:
+        UsageError: if the cache was made with another setting than `union=full`.
+    """
     kind = info.settings.union
     if kind != "full":
         raise UsageError(
-            f"{what}: a cache made with union=full expected, this one was made with union={kind}; "
-            "predictors read all channels: run pipeline.extract with relations=predicted, which "
-            "predicts before it stores"
+            f"{what}: a cache with union=full expected, got union={kind}. Relation predictors need "
+            "all union channels. Run pipeline.extract with relations=predicted: it predicts "
+            "relations before it reduces the union features"
         )
 
 

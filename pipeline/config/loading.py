@@ -1,4 +1,4 @@
-"""Loading of settings: from defaults, a YAML file and `key=value` words of the command line."""
+"""Loading of settings from defaults, a YAML file and `key=value` words of the command line."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -17,35 +17,37 @@ Settings = TypeVar("Settings")
 
 @runtime_checkable
 class Checked(Protocol):
-    """Settings of which some depend on others."""
+    """Settings with constraints between them."""
 
     def check(self) -> None:
-        """Raise UsageError for settings that contradict each other."""
+        """Raise UsageError if settings contradict each other."""
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Load the configuration of the stages; for arguments and errors see `load_settings`."""
+    """Load the configuration of the stages; see `load_settings` for arguments and errors."""
     return load_settings(Config, path, overrides)
 
 
 def load_settings(
     schema: type[Settings], path: Path | None = None, overrides: Sequence[str] = ()
 ) -> Settings:
-    """Load and check settings: defaults, then a YAML file, then `key=value` words.
+    """Load and check settings.
+
+    `key=value` words override the YAML file, which overrides the defaults.
 
     Args:
-        schema: dataclass with a default for every field; its method `check` is called if it has
+        schema: dataclass with a default for every field. Its method `check` is called if it has
             one.
-        path: YAML file, or None for the defaults alone.
+        path: YAML file, or None.
         overrides: words such as `train.epochs=3`.
 
     Returns:
         An instance of `schema`.
 
     Raises:
-        UsageError: for an unknown key (names the nearest one), a value of the wrong type or out of
-            its range, settings that contradict each other, a word that is not `key=value`, or a
-            file that cannot be read.
+        UsageError: if a key is unknown (the message suggests the most similar one), a value has the
+            wrong type or is out of its range, settings contradict each other, a word is not
+            `key=value`, or the file cannot be read.
     """
     tree = OmegaConf.structured(schema)
     if path is not None:
@@ -54,9 +56,9 @@ def load_settings(
         try:
             loaded = OmegaConf.load(path)
         except Exception as error:
-            raise UsageError(f"{path}: valid YAML expected, {_first_line(error)}") from error
+            raise UsageError(f"{path}: valid YAML expected: {_first_line(error)}") from error
         if not isinstance(loaded, DictConfig):
-            raise UsageError(f"{path}: a mapping of settings expected")
+            raise UsageError(f"{path}: a mapping of settings expected, got a list")
         tree = _merge(tree, loaded, str(path))
     for word in overrides:
         key, equals, _ = word.partition("=")
@@ -65,7 +67,7 @@ def load_settings(
         try:
             patch = OmegaConf.from_dotlist([word])
         except Exception as error:
-            raise UsageError(f"{word!r}: key=value expected, {_first_line(error)}") from error
+            raise UsageError(f"{word!r}: key=value expected: {_first_line(error)}") from error
         tree = _merge(tree, patch, "command line")
     try:
         config = OmegaConf.to_object(tree)
@@ -79,7 +81,7 @@ def load_settings(
 
 
 def config_as_dict(config: Any) -> dict[str, Any]:
-    """Plain nested dict (enums by name), ready for JSON."""
+    """Return settings as a nested dict for JSON, with enums as their names."""
     tree = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}

@@ -1,4 +1,4 @@
-"""Ranges of settings, declared with the field they belong to, and the check of all of them."""
+"""Ranges of settings, declared as metadata of dataclass fields, and their check."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -13,16 +13,16 @@ Value = TypeVar("Value")
 def in_range(
     low: float, high: float = math.inf, *, above: bool = False, zero: bool = False
 ) -> dict[str, Any]:
-    """Metadata of a field that holds a number, or a list of numbers, in a range.
+    """Return the metadata of a field that holds a number, or a list of numbers, in a range.
 
     Args:
-        low: smallest number accepted.
-        high: largest number accepted. Without it, every finite number from `low` on is.
+        low: smallest accepted number.
+        high: largest accepted number. The default accepts every finite number from `low` on.
         above: refuse `low` itself.
         zero: accept 0 as well.
 
     Returns:
-        `accepts`, a function of a number, and `says`, the range in words.
+        A dict of `accepts`, a function that checks one number, and `says`, the range in words.
     """
     if high == math.inf:
         says = f"{'above' if above else 'at least'} {low}"
@@ -39,41 +39,41 @@ def in_range(
 def ranged(
     default: Value, low: float, high: float = math.inf, *, above: bool = False, zero: bool = False
 ) -> Value:
-    """A field of a dataclass with a default and a range; for the other arguments see `in_range`."""
+    """Return a dataclass field with a default and a range; see `in_range` for the range."""
     return field(default=default, metadata=in_range(low, high, above=above, zero=zero))
 
 
 def one_of(default: Value, choices: Collection[Any]) -> Value:
-    """A field of a dataclass that holds one of the choices."""
+    """Return a dataclass field with a default that accepts only the given choices."""
     says = f"one of {', '.join(map(str, choices))}"
     return field(default=default, metadata={"accepts": choices.__contains__, "says": says})
 
 
 def check_ranges(settings: Any, prefix: str = "") -> None:
-    """Check every field of a dataclass, and of the dataclasses in it, against its range.
+    """Check all fields of a dataclass, and of dataclasses nested in it, against their ranges.
 
     Args:
         settings: instance of a dataclass.
-        prefix: precedes names of fields in the message, such as `train.`.
+        prefix: text before field names in the message, such as `train.`.
 
     Raises:
-        UsageError: for the first value out of its range.
+        UsageError: if a value is out of its range; the message names the first one.
     """
     check_values(type(settings), vars(settings), prefix)
 
 
 def check_values(kind: Any, values: Mapping[str, Any], prefix: str = "") -> None:
-    """Check values against the ranges of the fields of a dataclass that have their names.
+    """Check values against the ranges of the dataclass fields with the same names.
 
-    None is in every range. NaN is refused everywhere, also where no range is declared.
+    None is in every range. NaN is refused for every field, even if no range is declared.
 
     Args:
         kind: dataclass that declares the ranges.
-        values: name -> value; names that are no field of `kind` are not checked.
-        prefix: precedes names in the message.
+        values: name -> value. Names that are not fields of `kind` are not checked.
+        prefix: text before names in the message.
 
     Raises:
-        UsageError: for the first value out of its range.
+        UsageError: if a value is out of its range; the message names the first one.
     """
     for item in fields(kind):
         if item.name not in values:

@@ -1,7 +1,7 @@
-"""Every setting of every stage, with its default in sight.
+"""Settings of all stages, with their defaults and ranges.
 
-`loading` fills the dataclasses, checks every number against its range and calls `check`, which
-compares settings with each other.
+`pipeline.config.loading` fills the dataclasses, checks every value against its range, and calls
+`check`, which tests constraints between settings.
 """
 
 from dataclasses import dataclass, field
@@ -32,176 +32,207 @@ Amp = Enum("Amp", {"auto": "auto", "bf16": "bf16", "none": "none"})
 
 @dataclass
 class DecodeConfig:
-    """How videos are read."""
+    """Settings of video decoding."""
 
+    #: Decoder. `opencv` and `decord` decode undamaged files only; `frames` reads folders of dumped
+    #: frames.
     backend: Backend = Backend.pyav
-    #: Frames per second of dumped frames (`backend=frames`) without a file fps.txt of their own;
-    #: None takes the dataset's length of the video.
+    #: Frames per second of dumped frames (`backend=frames`) whose folder has no file fps.txt. None
+    #: divides the number of frames by the length of the video in the dataset's annotations.
     fps: float | None = ranged(None, 0.01, 1_000_000)
-    #: Accept truncated and damaged files, marked DECODE_DEGRADED, instead of failing them.
+    #: Accept truncated and damaged files, and mark them with the warning DECODE_DEGRADED. By
+    #: default they fail. Requires `backend=pyav` or `backend=frames`.
     tolerant: bool = False
-    #: Largest frame accepted, in pixels, checked before anything is converted.
+    #: Largest accepted frame size in pixels (width times height). A video with larger frames fails
+    #: before any frame is converted.
     max_pixels: int = 3840 * 2160
-    #: Most frames a video may have.
+    #: Largest accepted number of frames of a video.
     max_frames: int = 200_000
-    #: Wall-clock limit, seconds: without a frame of a video, and for decord on a whole one.
+    #: Wall-clock limit in seconds: the longest time without a frame, and with `backend=decord` the
+    #: longest time for a whole video.
     timeout_s: float = ranged(120.0, 0, 1_000_000, above=True)
-    #: Processes that decode beside the detector; None is one per four cores (1 to 8), 0 decodes in
-    #: the main process, which a video that crashes FFmpeg takes with it.
+    #: Number of decode processes. None starts one per four cores (1 to 8). 0 decodes in the main
+    #: process, so that a video that crashes FFmpeg ends the command.
     workers: int | None = ranged(None, 0)
-    #: Memory that each of them may allocate, GB (10^9 bytes); 0 for no limit.
+    #: Memory that each decode process may allocate, in GB (10^9 bytes); 0 for no limit.
     memory_gb: float = ranged(4.0, 0.1, 10_000, zero=True)
 
     def check(self) -> None:
-        """Raise UsageError for a setting that the backend does not have."""
+        """Raise UsageError if the backend does not support a setting."""
         if self.fps is not None and self.backend is not Backend.frames:
-            raise UsageError("decode.fps: decode.backend=frames expected with it, videos tell")
+            raise UsageError(
+                "decode.fps: decode.backend=frames expected; leave the setting out, because videos "
+                "contain their frame rate"
+            )
         if self.tolerant and self.backend not in (Backend.pyav, Backend.frames):
             raise UsageError(
                 "decode.tolerant=true: decode.backend=pyav or frames expected, got "
-                f"{self.backend.value}, which says nothing of damage"
+                f"{self.backend.value}, which does not detect corrupt frames"
             )
 
 
 @dataclass
 class FramesConfig:
-    """Which frames of a video are taken."""
+    """Settings of frame sampling."""
 
-    #: Uniform frames with detected boxes; annotated frames are always added.
+    #: Number of uniformly spaced frames with `boxes=detected`. Annotated frames are always added.
     num: int = ranged(32, 1, 100_000)
 
 
 @dataclass
 class DetectionConfig:
-    """The detector. `weights` is a safetensors file, or `random` (seeded by `seed`)."""
+    """Settings of the detector."""
 
+    #: Path of a safetensors file, or `random` for untrained weights.
     weights: str | None = None
-    #: `detectron2` runs any Faster R-CNN of detectron2, described by `config` (its YAML file);
-    #: `weights` is then detectron2's own .pkl or .pth, and the network's sizes are its own.
+    #: `detectron2` runs a Faster R-CNN of the package detectron2. `config` is then its YAML file,
+    #: which also determines the sizes of the network, and `weights` is its .pkl or .pth file.
     backend: DetectorBackend = DetectorBackend.ours
     config: str | None = None
-    #: `exact` is float32, operation by operation as the originals; `folded`, what None is, the same
-    #: with norms folded and channels last, equal to about 1e-6; `fast` is folded in bfloat16, for
-    #: devices that compute in it (a CPU without is slower).
+    #: `exact` computes in float32 with the same operations as the original networks. `folded`,
+    #: which None selects, folds norms and uses the channels-last layout; its results agree with
+    #: `exact` to about 1e-6. `fast` is `folded` in bfloat16; it is slower on CPUs without bfloat16
+    #: units.
     mode: Mode | None = None
-    #: Run the trunk through torch.compile: pays for many frames of one size, not with `exact`.
+    #: Compile the trunk with torch.compile, which is worthwhile for many frames of one size. Not
+    #: available with `mode=exact`.
     compile: bool = False
-    #: The network: None is what the weights' card says, without one the published network of
-    #: `action-genome`. Keys: detection/presets.py.
+    #: Key of `PRESETS` in detection/presets.py. If this or one of the next five settings is None,
+    #: the card of the weights determines it. Without a card, it is that of the published
+    #: `action-genome` network.
     preset: str | None = one_of(None, PRESETS)
+    #: Depth of the ResNet.
     depth: int | None = one_of(None, STAGES)
-    #: Channels of the stem; 64 is the published network.
+    #: Channels of the stem; 64 in the published network.
     width: int | None = ranged(None, 1, MAX_WIDTH)
-    #: Of an FPN alone: channels of its levels (256), features of a box (1024).
+    #: Channels of the FPN levels; 256 in the published network. Only for FPN presets.
     fpn_channels: int | None = ranged(None, 1, MAX_WIDTH)
+    #: Channels of the box features; 1024 in the published network. Only for FPN presets.
     head_width: int | None = ranged(None, 1, MAX_WIDTH)
-    #: Multiplies the anchors' sizes, for networks that see smaller images.
+    #: Factor of the anchor sizes; less than 1 for networks with smaller images.
     anchor_scale: float | None = ranged(None, 0.001, 1000)
-    #: Frames are scaled until their short side has this many pixels; None as the card says, else
-    #: as the preset. The same holds for the next four.
+    #: Pixels to which the short side of a frame is scaled. None takes the value of the weights'
+    #: card, or else of the preset.
     short_side: int | None = ranged(None, 32, MAX_SHORT_SIDE)
+    #: Largest number of proposals per frame. If this or one of the next three settings is None, the
+    #: preset determines it.
     proposals: int | None = ranged(None, 1, 100_000)
+    #: Detections with a score up to this value are dropped.
     score_threshold: float | None = ranged(None, 0, 1)
+    #: IoU above which NMS drops the box with the lower score.
     nms_threshold: float | None = ranged(None, 0, 1)
-    #: Most boxes kept per frame, best scores first.
+    #: Largest number of boxes per frame; those with the highest scores are kept.
     max_boxes: int | None = ranged(None, 1, 100_000)
+    #: Seed of `weights=random`.
     seed: int = ranged(0, 0, 2**63 - 1)
     #: Frames per forward pass.
     batch_size: int = ranged(1, 1, 4096)
 
     def check(self) -> None:
-        """Raise UsageError for a setting that the backend or the mode does not have."""
+        """Raise UsageError if the backend or the mode does not support a setting."""
         foreign = self.backend is DetectorBackend.detectron2
         if foreign != bool(self.config):
             raise UsageError(
-                "detection.config: detectron2's YAML file expected with detection.backend="
-                f"detectron2, and only then, got backend={self.backend.value} and "
+                "detection.config: detectron2's YAML file expected if and only if "
+                f"detection.backend=detectron2, got backend={self.backend.value} and "
                 f"config={self.config}"
             )
         if self.compile and self.mode is Mode.exact:
             raise UsageError(
                 "detection.compile: detection.mode=folded or fast expected, got exact, whose "
-                "numbers do not depend on a compiler"
+                "results must not depend on a compiler"
             )
         if foreign and self.compile:
             raise UsageError(
-                "detection.compile: not with detection.backend=detectron2; leave it out"
+                "detection.compile: not supported by detection.backend=detectron2; leave it out"
             )
         own = ("preset", "depth", "width", "fpn_channels", "head_width", "anchor_scale")
         given = [name for name in own if getattr(self, name) is not None]
         if foreign and (given or self.mode not in (None, Mode.exact)):
             raise UsageError(
-                f"detection.{given[0] if given else 'mode'}: not with detection.backend="
+                f"detection.{given[0] if given else 'mode'}: not supported by detection.backend="
                 "detectron2, whose YAML file describes the network; leave it out"
             )
 
 
 @dataclass
 class RelationPredictorConfig:
-    """The predictor of relations=predicted. `weights` is a safetensors file with a card."""
+    """Settings of the relation predictor, which `relations=predicted` uses."""
 
+    #: Path of a safetensors file with a card.
     weights: str | None = None
-    #: A video of one frame: `self` is its own window, `original` gives the heads' bias as STTran
-    #: does; None as the weights' card says.
+    #: Rule for videos of a single frame. `self`: the temporal window is the frame itself.
+    #: `original`: the heads return their bias, as in STTran. None takes the rule of the weights'
+    #: card.
     single_frame: SingleFrame | None = None
 
 
 @dataclass
 class TrainConfig:
-    """How the network is trained."""
+    """Settings of the training of LaIAR."""
 
     epochs: int = ranged(40, 0)
     #: Videos per step.
     batch_size: int = ranged(32, 1)
+    #: Peak learning rate of AdamW.
     lr: float = ranged(1e-4, 0, 1)
     weight_decay: float = ranged(1e-2, 0, 1)
-    #: Share of all steps in which the learning rate rises; a cosine to zero follows.
+    #: Fraction of the steps in which the learning rate rises linearly. It then decays to zero along
+    #: a cosine.
     warmup: float = ranged(0.05, 0, 1)
-    #: Share of all steps in which every token is kept: selectors that choose before the features
-    #: mean anything learn to drop all of them, and stay there.
+    #: Fraction of the steps, at the beginning, in which every token is kept. Selectors that are
+    #: used before the features are trained learn to drop all tokens and do not recover.
     selection_warmup: float = ranged(0.3, 0, 1)
-    #: Learning rate of the token selectors, relative to `lr`.
+    #: Learning rate of the token selectors as a multiple of `lr`.
     selector_lr: float = ranged(0.1, 0, 1)
-    #: Largest norm of the gradient.
+    #: Largest norm of the gradient; a larger gradient is scaled down.
     clip_norm: float = ranged(1.0, 0, above=True)
-    #: Share of the training videos held out by the hash of their id: never trained on; they give
-    #: the live mAP and the calibration of names.
+    #: Fraction of the training videos that form the validation split, selected by the hash of their
+    #: ids. These videos are not trained on. They are used for the mAP after each epoch, the choice
+    #: of the best epoch and the calibration of names.
     validation_fraction: float = ranged(0.1, 0, 1)
-    #: `auto`: bfloat16 where there is a GPU that has it.
+    #: Mixed precision: `bf16`, `none`, or `auto` for bfloat16 on GPUs that support it.
     amp: Amp = Amp.auto
-    #: Processes that read the cache; 0 reads in the main one.
+    #: Number of processes that read the cache; 0 reads in the main process.
     workers: int = ranged(0, 0)
-    #: Threads that compute on a CPU; None chooses by the network's width.
+    #: Number of CPU threads; None selects it by the width of the network.
     threads: int | None = ranged(None, 1, 1024)
-    #: Every epoch draws from a seed that follows from this one and fits 64 bits.
+    #: Random seed. The range ensures that the seeds of the epochs, which are derived from it, fit
+    #: into 64 bits.
     seed: int = ranged(0, 0, 2**32 - 1)
-    #: Also write TensorBoard files (needs the package tensorboard).
+    #: Also write TensorBoard files; requires the package tensorboard.
     tensorboard: bool = False
 
 
 @dataclass
 class PredictConfig:
-    """What is said of a video."""
+    """Settings of predictions."""
 
-    #: Actions explained, best first.
+    #: Number of actions to explain; those with the highest scores are chosen.
     top: int = ranged(5, 1)
-    #: A score from which an action is called present.
+    #: Smallest score of an action that is reported as present.
     threshold: float = ranged(0.5, 0, 1)
 
 
 @dataclass
 class Config:
-    """All of it."""
+    """Settings of all stages."""
 
+    #: Dataset whose annotation files are read.
     dataset: Dataset = Dataset.charades
+    #: Name of the object classes and predicates: a file of configs/vocabularies/, without suffix.
     vocabulary: str = "action_genome"
+    #: Box source: `detected` (uniform and annotated frames) or `ground-truth` (annotated frames).
     boxes: Boxes = Boxes.detected
+    #: Relation source: `predicted`, `ground-truth` (annotated) or `none`.
     relations: Relations = Relations.none
-    #: Union features stored: all channels, 256 by a frozen 1x1 convolution, or none.
+    #: Stored union features: `full` (all channels), `conv256` (256 channels of a frozen 1x1
+    #: convolution) or `none`.
     union: UnionKind = UnionKind.full
-    #: `auto`, `cpu`, `cuda`, `cuda:1`, …; several for an extraction: `cuda:0,cuda:1`.
+    #: `auto`, `cpu`, `cuda`, `cuda:1`, …; an extraction accepts several, such as `cuda:0,cuda:1`.
     device: str = "auto"
-    #: Failed videos tolerated; None means no budget: any failure ends with exit code 1, never 3.
+    #: Largest number of failed videos; a command with more failures stops with exit code 3. None
+    #: sets no limit: a command with failures ends with exit code 1.
     max_failures: int | None = ranged(None, 0)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
@@ -213,6 +244,6 @@ class Config:
     predict: PredictConfig = field(default_factory=PredictConfig)
 
     def check(self) -> None:
-        """Raise UsageError for settings that contradict each other."""
+        """Raise UsageError if settings contradict each other."""
         self.decode.check()
         self.detection.check()

@@ -1,4 +1,4 @@
-"""Dataclasses that are stored as JSON, and the check of what is read back."""
+"""Dataclasses that are stored as JSON and validated when they are read."""
 
 import functools
 import json
@@ -19,12 +19,12 @@ TypedT = TypeVar("TypedT", bound="TypedJson")
 class TypedJson:
     """Base of the dataclasses that are stored as JSON.
 
-    A field is stored according to its type: tuples as lists, enums by name, dataclasses and
-    `dict[str, Any]` as objects, other dicts as lists of [key, value], because files have the keys
-    of objects sorted.
+    The type of a field determines how it is stored: tuples as lists, enums as their names,
+    dataclasses and `dict[str, Any]` as objects. Other dicts are stored as lists of [key, value]
+    to keep their order, because the keys of objects are sorted in files.
 
     Attributes:
-        SCHEMA: name and version of the format, stored as `schema`; None stores none.
+        SCHEMA: name and version of the format, stored as `schema`. None for no schema.
     """
 
     SCHEMA: ClassVar[str | None] = None
@@ -36,11 +36,11 @@ class TypedJson:
 
     @classmethod
     def from_dict(cls: type[TypedT], tree: Any) -> TypedT:
-        """Make an instance from JSON; fields with a default may be absent.
+        """Create an instance from JSON; fields with a default may be missing.
 
         Raises:
-            ValueError: if the schema is another, or a field is missing, unknown, of another type
-                or out of its range (`pipeline.config.ranges`).
+            ValueError: if the schema differs, or a field is missing, unknown, of the wrong type or
+                out of its range (`pipeline.config.ranges`).
         """
         made: TypedT = _from_json(cls, tree, "")
         try:
@@ -54,14 +54,14 @@ def parse_json(text: str | bytes) -> Any:
     """Parse a small JSON text.
 
     Raises:
-        ValueError: if it is not JSON, longer than `MAX_BYTES` or nested too deeply.
+        ValueError: if the text is not JSON, is longer than `MAX_BYTES` or is nested too deeply.
     """
     if len(text) > MAX_BYTES:
         raise ValueError(f"at most {MAX_BYTES} bytes expected")
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise ValueError("less nesting expected") from error
+        raise ValueError("JSON is nested too deeply") from error
 
 
 def _to_json(kind: Any, value: Any) -> Any:
@@ -81,7 +81,7 @@ def _as_lists(value: Any) -> Any:
 
 
 def _from_json(kind: Any, tree: Any, name: str) -> Any:
-    """Make a value of a type; ValueError names the first field that is wrong."""
+    """Convert JSON to a value of a type; the ValueError names the first invalid field."""
     origin, args = get_origin(kind) or kind, get_args(kind)
     if origin is Any:
         return tree
@@ -90,7 +90,7 @@ def _from_json(kind: Any, tree: Any, name: str) -> Any:
     if origin is dict and args[1] is not Any:
         pairs = _from_json(tuple[tuple[args], ...], tree, name)  # type: ignore[valid-type]
         if len(dict(pairs)) < len(pairs):
-            raise ValueError(f"{name}: every key once expected")
+            raise ValueError(f"{name}: unique keys expected")
         return dict(pairs)
     if is_dataclass(origin):
         return _object_from_json(origin, tree, name)
@@ -116,7 +116,7 @@ def _object_from_json(kind: Any, tree: Any, name: str) -> Any:
     schema = getattr(kind, "SCHEMA", None)
     if schema is not None and tree.get("schema") != schema:
         raise ValueError(f"{prefix}schema: {schema} expected, got {str(tree.get('schema'))[:80]}")
-    # Files hold the schema, and beside weights the SHA-256 of their bytes.
+    # Files also hold the schema; cards of weights hold the SHA-256 of the weights file.
     given = {k: v for k, v in tree.items() if not schema or k not in ("schema", "sha256")}
     hints, required = _field_types(kind)
     if missing := required - given.keys():
@@ -132,7 +132,7 @@ def _object_from_json(kind: Any, tree: Any, name: str) -> Any:
 
 @functools.cache
 def _field_types(kind: Any) -> tuple[dict[str, Any], set[str]]:
-    """Field -> type, and the fields without a default."""
+    """Return the type of each field, and the names of the fields without a default."""
     hints = get_type_hints(kind)
     required = {f.name for f in fields(kind) if f.default is f.default_factory is MISSING}
     return {f.name: hints[f.name] for f in fields(kind)}, required

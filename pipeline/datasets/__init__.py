@@ -1,14 +1,14 @@
-"""Datasets as they are released: videos, labels, boxes, relations.
+"""Readers of datasets in their released form: videos, labels, boxes, relations.
 
-annotations        labels and annotated frames of a video, from all files together
-charades           Charades' CSV and class files
-action_genome      Action Genome's two pickles
-locate             annotation files, found by their release names
-restricted_pickle  pickles that cannot run code
-vocabulary         names of objects and predicates
-video_files        the videos of a folder and their ids
-ids                ids that are safe as file names
-checksums          lists of known SHA-256
+annotations        labels and annotated frames of each video, merged from all files
+charades           reader of Charades' CSV and class files
+action_genome      reader of Action Genome's two pickles
+locate             search for annotation files by their release names
+restricted_pickle  unpickler that cannot run code
+vocabulary         names of the object classes and predicates
+video_files        videos of a folder and their ids
+ids                check that an id is safe as a file name
+checksums          reader of lists of SHA-256 sums
 """
 
 from pipeline.datasets.action_genome import FrameAnnotation

@@ -1,4 +1,4 @@
-"""Action Genome's two pickles: boxes and relations on annotated frames."""
+"""Reader of Action Genome's two pickles: boxes and relations of annotated frames."""
 
 import re
 from dataclasses import dataclass
@@ -25,17 +25,18 @@ _GROUPS = {
 
 @dataclass(frozen=True)
 class FrameAnnotation:
-    """Boxes and relations of one frame.
+    """Annotated boxes and relations of one frame.
 
     Attributes:
-        frame_index: 0-based number in ffmpeg's dump (the release counts from 1).
-        boxes: (N, 4) float32 xyxy, as released: they may leave the frame a little; the person
-            first where there is one.
-        labels: (N,) int64 object classes, 0 is the person.
-        predicates: (N, R) bool, person -> object for attention and contacting, object -> person
-            for spatial ones; all False in the person's row.
-        image_size: (height, width) the boxes were drawn on, or None.
-        split: `train` or `test`, or None.
+        frame_index: 0-based frame index in ffmpeg's dump (the release counts from 1).
+        boxes: (N, 4) float32 boxes (x1, y1, x2, y2) in pixels, as released. They may extend
+            slightly beyond the frame. The person's box, if there is one, comes first.
+        labels: (N,) int64 indices of the object classes; 0 is the person.
+        predicates: (N, R) bool. Entry (n, r) is True if predicate r holds between the person and
+            object n: from person to object for attention and contacting predicates, from object
+            to person for spatial ones. The person's row is False.
+        image_size: (height, width) of the annotated image, or None if unknown.
+        split: `train`, `test` or None if unknown.
     """
 
     frame_index: int
@@ -48,17 +49,30 @@ class FrameAnnotation:
 
 @dataclass(frozen=True)
 class ActionGenome:
-    """All annotated videos: id -> frames by rising index; errors: id -> what is wrong."""
+    """Annotated frames of all videos.
+
+    Attributes:
+        videos: mapping from video id to its annotated frames, by increasing index.
+        errors: mapping from video id to the reason why its annotation cannot be used.
+    """
 
     videos: dict[str, tuple[FrameAnnotation, ...]]
     errors: dict[str, str]
 
 
 def read_action_genome(files: dict[str, Path], vocabulary: Vocabulary) -> ActionGenome:
-    """Read both pickles; every video of theirs is kept, also with one or two frames.
+    """Read both pickles. Videos with only one or two annotated frames are kept.
+
+    Args:
+        files: mapping from release name to path, as returned by `locate`.
+        vocabulary: names of the object classes and predicates.
+
+    Returns:
+        Annotated frames of all videos; empty if neither pickle is in `files`.
 
     Raises:
-        UsageError: if one of the pair is missing, is no such pickle, or asks for code to run.
+        UsageError: if only one of the pickles exists, or one is damaged, is not a dict, or refers
+            to code.
     """
     there = [name for name in (OBJECTS_PKL, PERSONS_PKL) if name in files]
     if not there:
@@ -92,9 +106,9 @@ def read_action_genome(files: dict[str, Path], vocabulary: Vocabulary) -> Action
 def _parse_key(key: Any) -> tuple[str, int]:
     match = _KEY.fullmatch(key) if isinstance(key, str) else None
     if match is None or int(match[2]) < 1:
-        raise ValueError("a key 'ID.mp4/000001.png' counted from 1 expected")
+        raise ValueError("key of the form 'ID.mp4/000001.png', counted from 1, expected")
     if not is_safe_id(match[1]):
-        raise ValueError("an id of letters, digits, '_', '-' expected")
+        raise ValueError("id of letters, digits, '.', '_' and '-' expected")
     return match[1], int(match[2]) - 1
 
 
@@ -135,7 +149,7 @@ def _frame(index: int, objects: Any, person: Any, vocabulary: Vocabulary) -> Fra
 def _checked(box: list[float]) -> list[float]:
     x1, y1, x2, y2 = box
     if not (np.isfinite(box).all() and x1 <= x2 and y1 <= y2 and max(map(abs, box)) < 1e6):
-        raise ValueError(f"a finite box with x1 <= x2, y1 <= y2 expected, got {box}")
+        raise ValueError(f"finite box with x1 <= x2 and y1 <= y2 expected, got {box}")
     return box
 
 

@@ -1,4 +1,4 @@
-"""Everything annotated about one video."""
+"""Labels and annotated frames of each video, merged from all files of a dataset."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,7 +15,17 @@ from pipeline.runtime.files import json_sha256
 
 @dataclass(frozen=True)
 class ClipAnnotation:
-    """Labels and annotated frames of one video; None where a dataset does not say."""
+    """Labels and annotated frames of one video. A field is None if the dataset does not give it.
+
+    Attributes:
+        video_id: id of the video.
+        split: `train` or `test`.
+        subject: id of the filmed person.
+        scene: name of the place.
+        length_s: length of the video, in seconds.
+        actions: (class index, start_s, end_s) of each action.
+        frames: annotated frames, by increasing index.
+    """
 
     video_id: str
     split: str | None = None
@@ -26,7 +36,7 @@ class ClipAnnotation:
     frames: tuple[FrameAnnotation, ...] = ()
 
     def fingerprint(self) -> str:
-        """SHA-256 over the content; the same in any folder."""
+        """Return the SHA-256 of the content, which does not depend on the folder."""
         frames = hashlib.sha256()
         for frame in self.frames:
             frames.update(f"{frame.frame_index} {frame.image_size} {frame.split}\n".encode())
@@ -38,12 +48,12 @@ class ClipAnnotation:
 
 @dataclass(frozen=True)
 class Annotations:
-    """All annotated videos.
+    """Annotations of all videos of a dataset.
 
     Attributes:
-        classes: (id, name) of the C actions; empty without Charades' files.
-        videos: id -> annotation.
-        errors: id -> why its annotation cannot be used.
+        classes: (id, name) of the C action classes; empty without Charades' files.
+        videos: mapping from video id to annotation.
+        errors: mapping from video id to the reason why its annotation cannot be used.
     """
 
     classes: tuple[tuple[str, str], ...]
@@ -51,22 +61,68 @@ class Annotations:
     errors: dict[str, str]
 
     def of_video(self, video_id: str) -> ClipAnnotation | None:
-        """The annotation of a video, or None; ItemError BAD_ANNOTATION if it cannot be used."""
+        """Return the annotation of a video, or None if it has none.
+
+        Raises:
+            ItemError: BAD_ANNOTATION if the annotation cannot be used.
+        """
         if video_id in self.errors:
             raise ItemError(FailureReason.BAD_ANNOTATION, self.errors[video_id])
         return self.videos.get(video_id)
 
 
 def read_dataset(name: str, folders: Sequence[Path], vocabulary: Vocabulary) -> Annotations:
-    """Read all annotation files of a dataset, a key of `READERS`; UsageError as its reader."""
+    """Read all annotation files of a dataset.
+
+    Args:
+        name: name of the dataset, a key of `READERS`.
+        folders: folders that hold the files, also in subfolders.
+        vocabulary: names of the object classes and predicates.
+
+    Returns:
+        Annotations of all videos.
+
+    Raises:
+        UsageError: if the dataset's reader rejects the files; see `read_annotations`.
+    """
     return READERS[name](folders, vocabulary)
 
 
 def read_annotations(folders: Sequence[Path], vocabulary: Vocabulary) -> Annotations:
-    """Read Charades' and Action Genome's annotation files below some folders.
+    r"""Read the annotation files of Charades and Action Genome.
+
+    Args:
+        folders: folders that hold the files under their release names, also in subfolders.
+        vocabulary: names of the object classes and predicates.
+
+    Returns:
+        Annotations of all videos. A video with a malformed annotation is listed in `errors`.
 
     Raises:
-        UsageError: if files are missing, doubled, malformed as a whole, or unsafe.
+        UsageError: if a file is missing, occurs twice, has the wrong format, or is a pickle that
+            refers to code.
+
+    Example::
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pipeline.datasets import read_annotations
+        >>> from pipeline.datasets.charades import COLUMNS
+        >>> from pipeline.datasets.vocabulary import load_vocabulary
+        >>> temporary = tempfile.TemporaryDirectory()
+        >>> folder = Path(temporary.name)
+        >>> classes = "c000 Holding some clothes\nc001 Putting clothes somewhere\n"
+        >>> _ = (folder / "Charades_v1_classes.txt").write_text(classes)
+        >>> row = "A0001,S1,Kitchen,5,6,Yes,script,clothes,description,c001 0.5 2.0,10.0"
+        >>> table = f"{','.join(COLUMNS)}\n{row}\n"
+        >>> _ = (folder / "Charades_v1_train.csv").write_text(table)
+        >>> annotations = read_annotations([folder], load_vocabulary("action_genome"))
+        >>> annotations.classes
+        (('c000', 'Holding some clothes'), ('c001', 'Putting clothes somewhere'))
+        >>> clip = annotations.of_video("A0001")
+        >>> clip.split, clip.length_s, clip.actions
+        ('train', 10.0, ((1, 0.5, 2.0),))
+        >>> temporary.cleanup()
     """
     files = locate(folders)
     charades = read_charades(files)
@@ -83,5 +139,5 @@ def read_annotations(folders: Sequence[Path], vocabulary: Vocabulary) -> Annotat
     return Annotations(charades.classes, videos, errors)
 
 
-#: Dataset -> its reader.
+#: Mapping from dataset name to reader.
 READERS = {"charades": read_annotations}

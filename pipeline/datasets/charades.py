@@ -1,4 +1,4 @@
-"""Charades' CSV and class files, with their documented oddities."""
+"""Reader of Charades' CSV and class files, which handles their known irregularities."""
 
 import csv
 import re
@@ -19,13 +19,16 @@ _CLASS_LINE = re.compile(r"(c\d{3}) (.+)")
 
 @dataclass(frozen=True)
 class CharadesVideo:
-    """A row of the CSV.
+    """Row of a CSV file: labels of one video.
 
     Attributes:
         split: `train` or `test`.
-        length_s: seconds.
-        actions: (class index, start_s, end_s) with start <= end <= length; several of one class
-            may occur. An interval that ends before it starts is kept with its ends swapped.
+        subject: id of the filmed person.
+        scene: name of the place.
+        length_s: length of the video, in seconds.
+        actions: (class index, start_s, end_s) of each action, with start <= end <= length. One
+            class may occur several times. If an interval ends before it starts, its ends are
+            swapped. Times beyond the length are clipped to it.
     """
 
     split: str
@@ -37,12 +40,12 @@ class CharadesVideo:
 
 @dataclass(frozen=True)
 class Charades:
-    """Both splits.
+    """Action classes and videos of both splits.
 
     Attributes:
-        classes: (id, name) of the C actions in order.
-        videos: id -> row.
-        errors: id -> what is wrong with its row.
+        classes: (id, name) of the C action classes, in order.
+        videos: mapping from video id to row.
+        errors: mapping from video id to the reason why its row cannot be used.
     """
 
     classes: tuple[tuple[str, str], ...] = ()
@@ -51,10 +54,17 @@ class Charades:
 
 
 def read_charades(files: dict[str, Path]) -> Charades:
-    """Read what there is of the CSVs and the class file.
+    """Read the CSV files of the splits and the class file.
+
+    Args:
+        files: mapping from release name to path, as returned by `locate`.
+
+    Returns:
+        Classes and videos; empty if no CSV file is in `files`.
 
     Raises:
-        UsageError: if a CSV comes without the class file, or a header or class line is wrong.
+        UsageError: if a CSV file comes without the class file, or a header or a class line is
+            malformed.
     """
     tables = {split: files[n] for split, n in (("train", TRAIN), ("test", TEST)) if n in files}
     if not tables:
@@ -71,7 +81,9 @@ def read_charades(files: dict[str, Path]) -> Charades:
             video_id = row["id"]
             if video_id in found.videos or video_id in found.errors:
                 found.videos.pop(video_id, None)
-                found.errors[video_id] = f"{path.name}:{number}: one row per id expected"
+                found.errors[video_id] = (
+                    f"{path.name}:{number}: one row per id expected, got a second one"
+                )
                 continue
             try:
                 found.videos[video_id] = _video(row, split, index)
@@ -81,12 +93,21 @@ def read_charades(files: dict[str, Path]) -> Charades:
 
 
 def read_classes(path: Path) -> tuple[tuple[str, str], ...]:
-    """Lines `cNNN name` with rising ids, all 157 or some; UsageError for any other line."""
+    """Read a class file: lines `cNNN NAME` with increasing ids, all 157 classes or some of them.
+
+    Returns:
+        (id, name) of each class.
+
+    Raises:
+        UsageError: if a line has another form or the file is empty.
+    """
     rows: list[tuple[str, str]] = []
     for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
         match = _CLASS_LINE.fullmatch(line.strip())
         if match is None or (rows and match[1] <= rows[-1][0]):
-            raise UsageError(f"{path}:{number}: 'cNNN NAME', ids rising, expected, got {line!r}")
+            raise UsageError(
+                f"{path}:{number}: 'cNNN NAME' with increasing ids expected, got {line!r}"
+            )
         rows.append((match[1], match[2]))
     if not rows:
         raise UsageError(f"{path}: action classes expected, the file is empty")
@@ -100,16 +121,18 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
                 raise UsageError(
-                    f"{path}: the columns {','.join(COLUMNS)} expected, {missing[0]!r} is missing"
+                    f"{path}: columns {','.join(COLUMNS)} expected, {missing[0]!r} is missing"
                 )
             return [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise UsageError(f"{path}: a CSV file expected: {error}") from error
+        raise UsageError(f"{path}: malformed CSV file: {error}") from error
 
 
 def _video(row: dict[str, str], split: str, index: dict[str, int]) -> CharadesVideo:
     if not is_safe_id(row["id"]):
-        raise ValueError(f"an id of letters, digits, '_', '-' expected, got {row['id'][:40]!r}")
+        raise ValueError(
+            f"id of letters, digits, '.', '_' and '-' expected, got {row['id'][:40]!r}"
+        )
     length = _seconds(row["length"], "length")
     actions = [_action(text, index, length) for text in row["actions"].split(";") if text.strip()]
     return CharadesVideo(split, row["subject"], row["scene"], length, tuple(actions))
@@ -129,5 +152,5 @@ def _seconds(text: str, what: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1e6:
-        raise ValueError(f"{what}: seconds expected, got {text[:40]!r}")
+        raise ValueError(f"{what}: time in seconds expected, got {text[:40]!r}")
     return value

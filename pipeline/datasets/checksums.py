@@ -1,6 +1,7 @@
-"""Known SHA-256 of videos, in the format of `sha256sum`: what tells every changed byte.
+"""Reader of lists of SHA-256 sums of videos, in the format of `sha256sum`.
 
-H.264 carries no checksum: a flipped bit can decode without a word to other pixels.
+The sums detect every changed byte. H.264 carries no checksum, so a flipped bit can silently decode
+to other pixels.
 """
 
 import re
@@ -13,19 +14,26 @@ _MOST_BYTES = 1 << 28
 
 
 def read_checksums(path: Path) -> dict[str, str]:
-    """File name -> SHA-256, hex.
+    """Read a list of SHA-256 sums.
 
-    Names count without their folders, as the files may lie elsewhere than where they were summed.
+    Folders in the listed names are ignored, since the files may have moved since the list was made.
+
+    Args:
+        path: path of the list.
+
+    Returns:
+        Mapping from file name to hexadecimal SHA-256.
 
     Raises:
-        UsageError: if it is no such file, is larger than 256 MB, or says two things of one name.
+        UsageError: if the file cannot be read, is larger than 256 MB, is empty, has a line in
+            another format, or lists two sums for one name.
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UsageError(f"--checksums: at most {_MOST_BYTES} bytes expected, {path} has more")
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
-        raise UsageError(f"--checksums: a file expected, {path}: {error.strerror}") from error
+        raise UsageError(f"--checksums: cannot read {path}: {error.strerror}") from error
     found: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.rstrip("\r"):
@@ -33,21 +41,22 @@ def read_checksums(path: Path) -> dict[str, str]:
         match = _LINE.fullmatch(line.rstrip("\r"))
         if not match:
             raise UsageError(
-                f"--checksums: lines of sha256sum (64 hex digits, two spaces, a name) expected, "
-                f"{path}:{number} is none"
+                f"--checksums: {path}:{number} is not a line of sha256sum (64 hex digits, two "
+                "spaces, a file name)"
             )
         name = _unescape(match[3]) if match[1] else match[3]
         name, sha256 = name.rsplit("/", 1)[-1], match[2].lower()
         if found.setdefault(name, sha256) != sha256:
             raise UsageError(
-                f"--checksums: one sum per name expected, {path}:{number} gives {name!r} another"
+                f"--checksums: one sum per name expected, {path}:{number} lists a second sum of "
+                f"{name!r}"
             )
     if not found:
-        raise UsageError(f"--checksums: lines of sha256sum expected, {path} has none")
+        raise UsageError(f"--checksums: lines of sha256sum expected, {path} is empty")
     return found
 
 
 def _unescape(name: str) -> str:
-    """GNU's escapes, used where a name holds a line feed, a carriage return or a backslash."""
+    """Resolve GNU's escapes for line feeds, carriage returns and backslashes in a name."""
     shown = {"n": "\n", "r": "\r", "\\": "\\"}
     return re.sub(r"\\([nr\\])", lambda match: shown[match[1]], name)

@@ -1,4 +1,4 @@
-"""Ids that may become file names."""
+"""Check that an id is safe as a file name."""
 
 import re
 
@@ -9,5 +9,9 @@ _DEVICES = frozenset(
 
 
 def is_safe_id(text: str) -> bool:
-    """Whether an id is 1 to 128 of `A-Za-z0-9._-`, starts with none of `.-`, and is no device."""
+    """Return whether an id is safe as a file name on every system.
+
+    A safe id has 1 to 128 characters of `A-Za-z0-9._-`, does not start with `.` or `-`, and is not
+    the name of a Windows device (`con`, `nul`, ...).
+    """
     return bool(_SAFE.fullmatch(text)) and text.split(".")[0].lower() not in _DEVICES

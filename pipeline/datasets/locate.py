@@ -1,4 +1,4 @@
-"""Annotation files below some folders, found by the names of their releases."""
+"""Search for annotation files by their release names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,18 +12,21 @@ NAMES = frozenset({TRAIN, TEST, CLASSES, OBJECTS_PKL, PERSONS_PKL})
 
 
 def locate(folders: Sequence[Path]) -> dict[str, Path]:
-    """Find the files of `NAMES`.
+    """Find the files named in `NAMES`.
+
+    Args:
+        folders: folders to search, including their subfolders.
 
     Returns:
-        Release name -> path, for those that are there.
+        Mapping from release name to path, for each file found.
 
     Raises:
-        UsageError: if a folder is missing, a name occurs twice, or nothing is found.
+        UsageError: if a folder does not exist, a name occurs twice, or no file is found.
     """
     found: dict[str, Path] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"--annotations: a folder expected, {folder} is none")
+            raise UsageError(f"--annotations: folder not found: {folder}")
         for path in sorted(folder.rglob("*")):
             if path.name not in NAMES or not path.is_file():
                 continue
@@ -31,7 +34,7 @@ def locate(folders: Sequence[Path]) -> dict[str, Path]:
             if not known.samefile(path):
                 raise UsageError(
                     f"--annotations: one {path.name} expected, found {known} and {path}; "
-                    "name the folder of the right one"
+                    "give the folder of the right one"
                 )
     if not found:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Pickles of plain values and numeric arrays, and of nothing else."""
+"""Unpickler for plain values and numeric arrays, which cannot run code."""
 
 import pickle
 from pathlib import Path
@@ -13,14 +13,14 @@ MAX_BYTES = 8 * 2**30
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """What `_codecs.encode` does in pickles of bytes, for latin-1 alone."""
+    """Encode text as latin-1, in place of `_codecs.encode`. Other encodings are rejected."""
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"encoding {encoding!r}")
     return text.encode("latin-1")
 
 
 def _dtype(*args: Any, **kwargs: Any) -> np.dtype:
-    """A numeric dtype; one that holds objects could run code when filled."""
+    """Create a dtype. Dtypes of objects are rejected, since their arrays could run code."""
     made = np.dtype(*args, **kwargs)
     if made.hasobject:
         raise pickle.UnpicklingError("numpy arrays of objects")
@@ -36,7 +36,7 @@ _NUMPY = {
     "_frombuffer": numeric._frombuffer,  # type: ignore[attr-defined]
 }
 _CORES = ("core.multiarray", "_core.multiarray", "core.numeric", "_core.numeric")
-#: Module -> name -> what a pickle gets that asks for it.
+#: Module -> name -> object that a pickle receives under this name.
 _ALLOWED: dict[str, dict[str, Any]] = {
     "builtins": _PLAIN,
     "__builtin__": _PLAIN,
@@ -58,10 +58,17 @@ class _Restricted(pickle.Unpickler):
 
 
 def load_restricted(path: Path) -> Any:
-    """Read a pickle that holds dicts, lists, tuples, sets, text, numbers and numeric arrays.
+    """Read a pickle of dicts, lists, tuples, sets, text, numbers and numeric arrays.
+
+    Args:
+        path: path of the pickle.
+
+    Returns:
+        The unpickled value.
 
     Raises:
-        UsageError: names the file and what it asks for beyond those; nothing of it has run.
+        UsageError: if the file is larger than `MAX_BYTES`, is damaged, or refers to any other class
+            or function. No code of the pickle runs.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
@@ -71,12 +78,12 @@ def load_restricted(path: Path) -> Any:
             return _Restricted(file, encoding="latin1").load()
     except pickle.UnpicklingError as error:
         if "truncated" in str(error) or "invalid load key" in str(error):
-            raise UsageError(f"{path}: a whole pickle expected: {error}; fetch it again") from error
+            raise UsageError(f"{path}: the pickle is damaged: {error}; fetch it again") from error
         raise UsageError(
-            f"{path}: plain values and numeric arrays expected, it asks for {error}; "
-            "it was not run; fetch the release's own file"
+            f"{path}: plain values and numeric arrays expected, got {error} (not run); "
+            "fetch the original file of the release"
         ) from error
     except (EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise UsageError(f"{path}: a whole pickle expected: {error!r}; fetch it again") from error
+        raise UsageError(f"{path}: the pickle is damaged: {error!r}; fetch it again") from error
     except (MemoryError, OverflowError, ImportError, RecursionError) as error:
-        raise UsageError(f"{path}: a pickle of annotations expected: {error!r}") from error
+        raise UsageError(f"{path}: cannot load the pickle: {error!r}; fetch it again") from error

@@ -1,4 +1,4 @@
-"""The videos of a folder and the ids they go by."""
+"""Videos of a folder and their ids."""
 
 import hashlib
 import os
@@ -20,17 +20,17 @@ SUFFIXES = frozenset((
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A file and the id its results are stored under."""
+    """Path of a video file or frame folder, and the id under which its results are stored."""
 
     path: Path
     video_id: str
 
 
 def video_id_of(path: Path) -> str:
-    """Id of a video: its file name without suffix.
+    """Return the id of a video: its file name without suffix.
 
-    A name that is unsafe as a file name elsewhere (spaces, `..`, control characters, 5,000
-    letters) becomes its safe characters and eight digits of its hash, so that no two share an id.
+    If that name is not a safe id (`is_safe_id`), the id consists of its safe characters and eight
+    digits of its hash. Different names therefore have different ids.
     """
     if is_safe_id(path.stem):
         return path.stem
@@ -40,22 +40,23 @@ def video_id_of(path: Path) -> str:
 
 
 def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
-    """Videos directly in a folder or below it, in the order of their ids.
+    """List the videos of a folder and its subfolders, in the order of their ids.
 
-    Links are followed; what begins with a dot is left out.
+    Links are followed. Files and folders whose names begin with a dot are skipped.
 
     Args:
-        folder: where to look.
-        dumped: list folders of dumped frames (`ID.mp4/000001.png` or `ID/000001.png`) instead.
+        folder: folder to search.
+        dumped: whether to list folders of dumped frames (`ID.mp4/000001.png` or `ID/000001.png`)
+            instead of video files.
 
     Returns:
-        One entry per file; two files of one id are both listed, for the caller to refuse.
+        One entry per file. Files that share an id are all listed; the caller must reject them.
 
     Raises:
-        UsageError: if the folder does not exist or holds none.
+        UsageError: if a folder does not exist or cannot be read, or no video is found.
     """
     if not folder.is_dir():
-        raise UsageError(f"--videos: a folder of videos expected, {folder} is none")
+        raise UsageError(f"--videos: folder not found: {folder}")
     if dumped:
         return _list_dumped(folder)
     paths = [
@@ -64,18 +65,18 @@ def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
         for name in names
         if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
     ]
-    # A link to nothing is listed, so that it is told of; pipes and the like are no videos.
+    # Broken links are listed, so that they are reported. Pipes and devices are not.
     paths = [path for path in paths if path.is_file() or not path.exists()]
     if not paths:
         raise UsageError(
-            f"--videos: at least one video expected, {folder} has no file that ends in "
-            f"{', '.join(sorted(SUFFIXES))}; of dumped frames: decode.backend=frames"
+            f"--videos: no video found in {folder} (suffixes: {', '.join(sorted(SUFFIXES))}); for "
+            "dumped frames set decode.backend=frames"
         )
     return sort_videos(paths)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Folders, each once, and the names of their files; links are followed, hidden ones are not."""
+    """Yield each folder once with the names of its files; hidden folders are skipped."""
     seen = set()
     for root, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
         found = os.stat(root)
@@ -89,7 +90,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 def _unreadable(error: OSError) -> None:
     raise UsageError(
-        f"--videos: folders that can be read expected, {error.filename}: {error.strerror}"
+        f"--videos: cannot read the folder {error.filename}: {error.strerror}"
     ) from error
 
 
@@ -101,17 +102,23 @@ def _list_dumped(folder: Path) -> list[VideoFile]:
             found.append(VideoFile(path, video_id_of(name)))
     if not found:
         raise UsageError(
-            f"--videos: folders of frames such as ID.mp4/000001.png expected with "
-            f"decode.backend=frames, {folder} has none; of videos: decode.backend=pyav"
+            f"--videos: no folder of frames such as ID.mp4/000001.png found in {folder}; for "
+            "video files set decode.backend=pyav"
         )
     return in_order(found)
 
 
 def video_sha256(path: Path) -> str:
-    """SHA-256 of a video's bytes, hex; of a folder, of the names and bytes of frames and rate.
+    """Return the hexadecimal SHA-256 of a video file or frame folder.
+
+    The hash of a file covers its bytes. The hash of a folder covers the names and bytes of its
+    frames and of `fps.txt`.
+
+    Args:
+        path: path of the file or folder.
 
     Raises:
-        ItemError: MISSING_VIDEO.
+        ItemError: MISSING_VIDEO if the path does not exist.
     """
     try:
         if not path.is_dir():
@@ -119,15 +126,15 @@ def video_sha256(path: Path) -> str:
         files = [path / RATE_FILE] if (path / RATE_FILE).is_file() else []
         return json_sha256([[f.name, file_sha256(f)] for f in files + numbered_images(path)])
     except FileNotFoundError as error:
-        problem = f"{path}: a video expected, there is no file"
+        problem = f"{path}: video not found"
         raise ItemError(FailureReason.MISSING_VIDEO, problem) from error
 
 
 def sort_videos(paths: Iterable[Path]) -> list[VideoFile]:
-    """Give ids and sort by them."""
+    """Return the videos with their ids, sorted as in `in_order`."""
     return in_order(VideoFile(path, video_id_of(path)) for path in paths)
 
 
 def in_order(files: Iterable[VideoFile]) -> list[VideoFile]:
-    """Sort by id, files of one id by path."""
+    """Sort videos by id, and by path if they share an id."""
     return sorted(files, key=lambda file: (file.video_id, str(file.path)))

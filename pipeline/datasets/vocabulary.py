@@ -1,4 +1,4 @@
-"""Names of objects, predicates and actions."""
+"""Names of the object classes and predicates."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +11,25 @@ VOCABULARY_FOLDER = Path(__file__).resolve().parents[2] / "configs" / "vocabular
 
 
 def normalize_name(name: str) -> str:
-    """Fold the spellings of one class: `closet/cabinet`, `closetcabinet`, `closet_cabinet`."""
+    """Return a name in lower case with only its letters and digits.
+
+    All spellings of a class give the same result: `closet/cabinet`, `closet_cabinet` and
+    `closetcabinet` become `closetcabinet`.
+    """
     return "".join(c for c in name.lower() if c.isalnum())
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The O object classes and R predicates everything is indexed by.
+    """Names of the O object classes and R predicates, in the order of their indices.
 
     Attributes:
-        objects: O names, person first.
-        predicate_groups: group name -> predicate names; predicate r counts through the groups in
-            order, so the R predicates are their concatenation.
+        objects: names of the object classes, `person` first.
+        predicate_groups: mapping from group name to predicate names. The R predicates are the
+            concatenation of the groups in order.
 
     Raises:
-        ValueError: if a name is repeated (in any spelling) or the first object is not the person.
+        ValueError: if a name is repeated (in any spelling) or the first object is not `person`.
     """
 
     objects: tuple[str, ...]
@@ -38,24 +42,24 @@ class Vocabulary:
             folded = [normalize_name(name) for name in names]
             if len(set(folded)) < len(folded):
                 twice = next(n for n in folded if folded.count(n) > 1)
-                raise ValueError(f"{what} classes: every name once expected, {twice!r} is repeated")
+                raise ValueError(f"{what} classes: unique names expected, got {twice!r} twice")
 
     @property
     def predicates(self) -> tuple[str, ...]:
-        """All R predicate names in index order."""
+        """Names of all R predicates, in index order."""
         return tuple(name for group in self.predicate_groups.values() for name in group)
 
     @property
     def group_sizes(self) -> dict[str, int]:
-        """Group name -> number of predicates, in index order."""
+        """Mapping from group name to number of predicates, in index order."""
         return {group: len(names) for group, names in self.predicate_groups.items()}
 
     def object_index(self, name: str) -> int:
-        """Index of an object class in any of its spellings; ValueError if it is unknown."""
+        """Return the index of an object class, in any spelling. Raises ValueError if unknown."""
         return _index_of(name, self.objects, "object class")
 
     def predicate_index(self, name: str) -> int:
-        """Index of a predicate in any of its spellings; ValueError if it is unknown."""
+        """Return the index of a predicate, in any spelling. Raises ValueError if it is unknown."""
         return _index_of(name, self.predicates, "predicate")
 
 
@@ -67,13 +71,17 @@ def _index_of(name: str, names: tuple[str, ...], what: str) -> int:
 
 
 def load_vocabulary(name: str) -> Vocabulary:
-    """Read `configs/vocabularies/NAME.yaml`; UsageError if there is no vocabulary of that name."""
+    """Read the vocabulary of the file `configs/vocabularies/NAME.yaml`.
+
+    Raises:
+        UsageError: if the file does not exist or is not a mapping.
+    """
     path = VOCABULARY_FOLDER / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in VOCABULARY_FOLDER.glob("*.yaml")))
         raise UsageError(f"vocabulary: one of {known} expected, got {name!r}")
     tree = OmegaConf.to_container(OmegaConf.load(path))
     if not isinstance(tree, dict):
-        raise UsageError(f"{path}: keys `objects` and `predicates` expected")
+        raise UsageError(f"{path}: a mapping with keys `objects` and `predicates` expected")
     groups = {group: tuple(names) for group, names in tree["predicates"].items()}
     return Vocabulary(tuple(tree["objects"]), groups)

@@ -1,21 +1,21 @@
-"""Video files to frames.
+"""Decoding of video files and folders of dumped frames.
 
-reader         `open_video` and the `VideoReader` it returns
-options        how videos are decoded
-frame_folder   a folder of dumped frames, read like a video
-request        the frames of a video that an extraction needs, and the stream they come in
-sampling       which frames of a video or a clip are taken
-pool           decoding ahead in child processes, with bounded buffers
-child          the program of a decode process
-pipe           output of a child process, with a limit on its silence
-images         decoded frames as numpy arrays: a decode process does not import torch
+reader         `open_video` and the `VideoReader` that it returns
+options        decoder options
+frame_folder   reader of a folder of dumped frames
+request        request for frames of a video, and the stream that returns them
+sampling       choice of frames from a video or a clip
+pool           pool of decode processes with bounded buffers
+child          program of a decode process
+pipe           output of a child process, read with a time limit
+images         decoded frames as numpy arrays (no import of torch)
 video_frames   decoded frames as tensors
-video_source   the video that frames come from
-opencv_backend pixels by OpenCV
-decord_backend pixels by decord, in a child process
-decord_child   the program of that process
-scan           what a file holds, found by reading its packets
-dump_map       frame numbers of ffmpeg's image dump
+video_source   properties of a decoded video
+opencv_backend decoding by OpenCV
+decord_backend decoding by decord in a child process
+decord_child   program of the decord process
+scan           properties of a video stream, read from its packets without decoding
+dump_map       mapping from file numbers of ffmpeg's image dump to decoded frames
 """
 
 from pipeline.decoding.options import DecodeOptions

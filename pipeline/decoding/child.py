@@ -1,14 +1,14 @@
-"""Decodes in a process of its own, which may crash, hang or be killed without harm to others.
+"""Program of a decode process, whose crash or hang does not affect the main process.
 
-Argument: bytes of memory it may take beyond what it has when it starts, 0 for no limit. Reads one
-request a line (JSON of `FrameRequest`) from standard input; answers with messages on standard
-output, each a line of JSON, its `kind` one of
+Its argument is the memory in bytes that it may take beyond its size at the start, 0 for no limit.
+It reads requests from standard input, one line of JSON (`FrameRequest`) each. It answers with
+messages on standard output. Each message is a line of JSON with a field `kind`:
 
-    ready    once, at the start
-    frames   `index`, `times_s`, `height`, `width`, `source`; raw RGB (T, 3, H, W) follows
-    end      `source`: the request is done
-    error    `reason`, `message`: the video has none of its further frames
-    usage    `message`: nothing can be decoded this way
+    ready    sent once, at the start
+    frames   has `index`, `times_s`, `height`, `width`, `source`; raw RGB (T, 3, H, W) follows
+    end      has `source`; the request is complete
+    error    has `reason` and `message`; the video has no further frames
+    usage    has `message`; no video can be decoded with these options
 
 """
 
@@ -26,11 +26,11 @@ from pipeline.runtime.item_errors import as_item_error
 
 
 def main() -> None:
-    """Serve requests until standard input ends."""
-    # The parent decides when to stop: a Ctrl-C in the terminal reaches all processes.
+    """Answer requests until standard input ends."""
+    # The parent handles Ctrl-C, which a terminal sends to all processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no message
+    os.dup2(2, 1)  # prints of libraries go to standard error
     limit_memory(int(sys.argv[1]))
     _send(out, {"kind": "ready"})
     for line in sys.stdin:
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def limit_memory(num_bytes: int) -> None:
-    """Let allocations fail that take this process `num_bytes` beyond what it has now."""
+    """Limit the memory of this process to its current size plus `num_bytes`; 0 for no limit."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sizes = Path("/proc/self/statm")
     if num_bytes and sizes.is_file():

@@ -1,8 +1,8 @@
-"""Frames by decord, in a child process with a wall-clock limit.
+"""Decoding by decord, in a child process with a wall-clock limit.
 
-It can hang without an end, or take the process with it, and counts other frames where an edit list
-hides some; its frame count and times are compared with those of the packets. After a seek it is off
-by some frames in open GOPs, so it reads in order.
+decord can hang or crash its process, and its frame count is wrong if an edit list hides frames. Its
+frame count and timestamps are therefore compared with those of the packets. After a seek in an open
+GOP it returns wrong frames, so frames are decoded in order.
 """
 
 import importlib.util
@@ -22,36 +22,36 @@ CHILD = Path(__file__).with_name("decord_child.py")
 
 
 def check_decord() -> None:
-    """UsageError if decord is not installed."""
+    """Raise UsageError if decord is not installed."""
     try:
         is_there = importlib.util.find_spec("decord") is not None
     except ValueError:
         is_there = False
     if not is_there:
         raise UsageError(
-            "decode.backend=decord: the package decord expected, it is not installed; "
-            "pip install decord (decord2 where there is no wheel), or use decode.backend=pyav"
+            "decode.backend=decord: package decord not installed. Install it with: "
+            "pip install decord (decord2 if decord has no wheel), or use decode.backend=pyav"
         )
 
 
 def decord_images(
     path: Path, scan: Scan, ordinals: list[int], timeout_s: float, child: Path = CHILD
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """RGB images of some frames.
+    """Decode frames with decord.
 
     Args:
-        path: the video.
-        scan: what its packets tell.
-        ordinals: frames in order of presentation, rising.
-        timeout_s: the child is killed after this many seconds.
-        child: the script that decodes.
+        path: path of the video.
+        scan: scan of its packets.
+        ordinals: numbers of the frames in presentation order, increasing.
+        timeout_s: time limit for all frames, in seconds. The child is killed when it is exceeded.
+        child: path of the script that decodes.
 
     Yields:
-        (ordinal, (H, W, 3) uint8), rising.
+        (ordinal, (H, W, 3) uint8 RGB image), ordinals increasing.
 
     Raises:
-        ItemError: DECODE_TIMEOUT, DECODER_DIED, or CORRUPT_VIDEO where decord counts other frames
-            or other times than the packets have.
+        ItemError: DECODE_TIMEOUT, DECODER_DIED, or CORRUPT_VIDEO if decord's frame count or
+            timestamps differ from those of the packets.
     """
     words = [sys.executable, str(child), str(path.resolve()), json.dumps(ordinals)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -67,13 +67,13 @@ def decord_images(
         except SilentChildError:
             raise ItemError(
                 FailureReason.DECODE_TIMEOUT,
-                f"{path.name}: decord was not done after {timeout_s:g} s and was killed; use "
+                f"{path.name}: decord did not finish within {timeout_s:g} s and was killed; use "
                 "decode.backend=pyav, or raise decode.timeout_s",
             ) from None
         except DeadChildError as error:
             raise ItemError(
                 FailureReason.DECODER_DIED,
-                f"{path.name}: decord ended early ({error}); use decode.backend=pyav",
+                f"{path.name}: the decord process died ({error}); use decode.backend=pyav",
             ) from None
         finally:
             pipe.close()
@@ -85,13 +85,13 @@ def _check(path: Path, scan: Scan, ordinals: list[int], head: dict[str, object])
     starts = head["starts_s"]
     assert isinstance(starts, list)
     if head["num_frames"] != len(scan.pts_s):
-        problem = f"{len(scan.pts_s)} frames expected, decord counts {head['num_frames']}"
+        problem = f"{len(scan.pts_s)} frames expected, decord found {head['num_frames']}"
     elif scan.has_pts:
         first = scan.pts_s[0]
         for ordinal, start in zip(ordinals, starts, strict=True):
             wanted = scan.pts_s[ordinal]
             if min(abs(start - wanted), abs(start - wanted + first)) > 0.5 / scan.rate:
-                problem = f"frame {ordinal} at {wanted:.3f} s expected, decord has {start:.3f} s"
+                problem = f"frame {ordinal} expected at {wanted:.3f} s, decord has {start:.3f} s"
                 break
     if problem:
         raise ItemError(

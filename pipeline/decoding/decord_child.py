@@ -1,8 +1,9 @@
-"""Runs decord in a process of its own; started as a script, so that nothing else is imported.
+"""Program of the decord process, run as a script so that nothing else is imported.
 
-Arguments: video, ordinals as JSON. Writes to standard output a line of JSON (`num_frames`,
-`height`, `width`, `starts_s` of the frames asked for), then the frames as raw RGB. decord can hang
-holding the interpreter's lock, and can end the process: that is why it lives here.
+Its arguments are the path of the video and the frame ordinals as JSON. It writes a line of JSON to
+standard output (`num_frames`, `height`, `width`, and `starts_s` of the requested frames), then the
+frames as raw RGB. decord can hang while it holds the interpreter lock, or crash its process, so it
+runs in a separate process.
 """
 
 import json
@@ -10,14 +11,14 @@ import sys
 
 
 def main() -> None:
-    """Decode and write."""
-    import decord  # the only import that can fail, and the only one needed
+    """Decode the requested frames and write them to standard output."""
+    import decord  # the only import outside the standard library
 
     path, ordinals = sys.argv[1], json.loads(sys.argv[2])
     out = sys.stdout.buffer
     reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
     inside = [i for i in ordinals if i < len(reader)]
-    # In order from the first on: after a seek decord is off by some frames in an open GOP.
+    # Decode in order: after a seek in an open GOP, decord returns wrong frames.
     image = reader.next()
     height, width = image.shape[:2]
     head = {

@@ -1,26 +1,28 @@
-"""Which decoded frame stands behind a number of Action Genome.
+"""Mapping from Action Genome's frame numbers to decoded frames.
 
-Its authors dumped frames with `ffmpeg -i VIDEO %06d.png` (version 2.8). The image writer keeps a
-constant frame rate: it repeats or drops frames, so file number and decode order may differ.
+The authors of Action Genome dumped frames with `ffmpeg -i VIDEO %06d.png` (version 2.8). The image
+writer of ffmpeg keeps a constant frame rate. It repeats or drops frames, so the number of a file
+may differ from the number of the decoded frame.
 """
 
 from collections.abc import Sequence
 
 
 def dump_to_ordinal(pts_s: Sequence[float], start_s: float, rate: float) -> list[int]:
-    """Decode ordinal behind each file of the dump; file i + 1 is entry i.
+    """Return the ordinal of the decoded frame in each file of the dump.
 
-    ffmpeg (up to 5), do_video_out with vsync cfr: a frame whose time runs more than 1.1 frames
-    ahead of the output is written several times, one that lags by more than 1.1 is dropped; of the
-    copies, round(ahead - 0.6) repeat the frame before.
+    The rule is that of `do_video_out` in ffmpeg (up to version 5) with vsync cfr. Positions are
+    counted in output frames. A frame that ends more than 1.1 behind the output position is dropped.
+    A frame that ends more than 1.1 ahead of it is written several times. If it also starts more
+    than 1.1 ahead, round(start - position - 0.6) of the copies repeat the previous frame.
 
     Args:
-        pts_s: presentation times of the decoded frames, rising, seconds.
-        start_s: time from which ffmpeg counts (`Scan.dump_start_s`), seconds.
+        pts_s: presentation times of the decoded frames in seconds, increasing.
+        start_s: start time of the dump in seconds (`Scan.dump_start_s`).
         rate: output frames per second (the stream's guessed rate).
 
     Returns:
-        Ordinals, not falling.
+        Ordinals, non-decreasing. Entry i belongs to file i + 1.
     """
     ordinals: list[int] = []
     for k, time in enumerate(pts_s):

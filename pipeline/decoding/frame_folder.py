@@ -1,6 +1,7 @@
-"""A folder of dumped frames in the place of a video: `ID.mp4/000089.png`, as for Action Genome.
+"""Reader of a folder of dumped frames, such as `ID.mp4/000089.png` of Action Genome.
 
-File n is frame n - 1 of ffmpeg's constant-rate dump, whatever the padding of its number.
+File n holds frame n - 1 of ffmpeg's constant-rate dump. Its number may have any number of leading
+zeros.
 """
 
 import re
@@ -20,30 +21,31 @@ from pipeline.errors import FailureReason, ItemError
 if TYPE_CHECKING:
     from pipeline.decoding.video_frames import VideoFrames
 
-#: Beside dumped frames: how many of them make a second.
+#: Name of the file beside the dumped frames that holds their frames per second.
 RATE_FILE = "fps.txt"
 _EIGHT_BIT = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
 
 
 class FrameFolder:
-    """Reads dumped frames, by the calls of `VideoReader` that an extraction makes.
+    """Reader of dumped frames, with the methods of `VideoReader` that an extraction calls.
 
     Attributes:
-        source: of the folder; `edit_lists` is `dumped`. Where frames are missing and that is
-            tolerated, it is `is_degraded`, and `num_frames` is the highest number.
-        timestamps_s: (num_frames,) seconds.
+        source: properties of the folder; `edit_lists` is `dumped`. If frames are missing in
+            tolerant mode, `is_degraded` is True and `num_frames` is the highest file number.
+        timestamps_s: times of the num_frames frames, in seconds.
 
     Args:
-        path: the folder.
-        options: of the decoder: `fps`, `tolerant` (read the existing frames if some are
-            missing), `max_pixels` and `max_frames` are read.
-        sha256: of its frames (`video_sha256`).
-        length_s: of the video in its dataset, seconds, or None.
+        path: path of the folder.
+        options: decoder options. Only `fps`, `max_pixels`, `max_frames` and `tolerant` (read the
+            existing frames if some are missing) are used.
+        sha256: hexadecimal SHA-256 of the folder (`video_sha256`).
+        length_s: length of the video in its dataset, in seconds, or None if unknown.
 
     Raises:
-        ItemError: UNREADABLE_VIDEO for files that are no frames or two of one number,
-            TRUNCATED_VIDEO where frames are missing, TOO_LARGE, NO_FRAMES, or NO_ANNOTATION where
-            nothing tells how many frames make a second.
+        ItemError: UNREADABLE_VIDEO if a file has the number 0, two files have the same number, or
+            `fps.txt` is malformed. TRUNCATED_VIDEO if frames are missing. NO_ANNOTATION if the
+            frame rate is unknown. CORRUPT_VIDEO if the first image cannot be read. TOO_LARGE,
+            NO_FRAMES.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class FrameFolder:
             raise ItemError(
                 FailureReason.TOO_LARGE,
                 f"{path.name}: at most {options.max_frames} frames expected, got "
-                f"{self._files[last].name}; raise decode.max_frames",
+                f"file {self._files[last].name}; raise decode.max_frames",
             )
         missing = [n for n in range(1, last + 1) if n not in self._files]
         if missing and not options.tolerant:
@@ -85,23 +87,24 @@ class FrameFolder:
 
     @property
     def num_frames(self) -> int:
-        """Frames that can be asked for."""
+        """Number of frames, including missing ones."""
         return self.source.num_frames
 
     def iterate(self, indices: Sequence[int], batch_size: int) -> Iterator["VideoFrames"]:
-        """The frames of `decode` as tensors."""
+        """Yield the batches of `decode` as tensors."""
         for part in self.decode(indices, batch_size):
             yield part.as_frames()
 
     def decode(self, indices: Sequence[int], batch_size: int) -> Iterator[DecodedImages]:
-        """Read frames in order, `batch_size` at a time, without those that are missing.
+        """Read frames in order and yield them in batches; missing frames are left out.
 
         Args:
-            indices: 0-based, rising, below `num_frames`.
-            batch_size: frames at a time.
+            indices: 0-based frame indices below `num_frames`, strictly increasing.
+            batch_size: maximum number of frames per batch.
 
         Raises:
-            ItemError: CORRUPT_VIDEO for a frame that cannot be read or has another size, TOO_LARGE.
+            ItemError: CORRUPT_VIDEO if a frame cannot be read or differs in size from the first
+                one, TOO_LARGE if it has more pixels than `max_pixels`.
         """
         there = [i for i in indices if i + 1 in self._files]
         size = self.source.height, self.source.width
@@ -111,7 +114,7 @@ class FrameFolder:
             yield DecodedImages.of(images, picked, self.timestamps_s, self.source)
 
     def _image(self, number: int, size: tuple[int, int] | None) -> np.ndarray:
-        """RGB (H, W, 3) uint8; alpha is dropped, marks of orientation count for nothing."""
+        """Return an RGB image (H, W, 3) uint8; alpha and orientation tags are ignored."""
         path = self._files[number]
         name = f"{self._path.name}/{path.name}"
         try:
@@ -124,19 +127,20 @@ class FrameFolder:
                         f"{width}x{height}; raise decode.max_pixels",
                     )
                 if image.mode not in _EIGHT_BIT:
-                    raise ValueError(f"8 bits a channel expected, got {image.mode}")
+                    raise ValueError(f"8 bits per channel expected, got mode {image.mode}")
                 pixels = np.asarray(image.convert("RGB"))
         except Image.DecompressionBombError as error:
             raise ItemError(FailureReason.TOO_LARGE, f"{name}: {error}") from error
         except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
             raise ItemError(
                 FailureReason.CORRUPT_VIDEO,
-                f"{name}: a whole image expected: {error}; dump the video again",
+                f"{name}: cannot read the image: {error}; dump the video again",
             ) from error
         if size is not None and pixels.shape[:2] != size:
             raise ItemError(
                 FailureReason.CORRUPT_VIDEO,
-                f"{name}: {size[1]}x{size[0]} as the first frame expected, got {width}x{height}",
+                f"{name}: size {size[1]}x{size[0]} of the first frame expected, got "
+                f"{width}x{height}; dump the video again",
             )
         return pixels
 
@@ -148,14 +152,14 @@ def _by_number(path: Path) -> dict[int, Path]:
         if first is not image:
             raise ItemError(
                 FailureReason.UNREADABLE_VIDEO,
-                f"{path.name}: one file per frame expected, {first.name} and {image.name} are both "
-                f"frame {int(image.stem)}",
+                f"{path.name}: one file per frame expected, got {first.name} and {image.name}, "
+                f"both frame {int(image.stem)}; delete one of them",
             )
     if 0 in found or not found:
         raise ItemError(
             FailureReason.NO_FRAMES if not found else FailureReason.UNREADABLE_VIDEO,
-            f"{path.name}: frames numbered from 1, such as 000001.png, expected, "
-            f"{found[0].name if found else 'none'} is there; dump: ffmpeg -i VIDEO DIR/%06d.png",
+            f"{path.name}: images numbered from 1, such as 000001.png, expected, got "
+            f"{found[0].name if found else 'none'}. Dump them with: ffmpeg -i VIDEO DIR/%06d.png",
         )
     return found
 
@@ -165,13 +169,13 @@ def _gap(path: Path, missing: list[int], last: int) -> ItemError:
     return ItemError(
         FailureReason.TRUNCATED_VIDEO,
         f"{path.name}: frames 1 to {last} expected, {len(missing)} of them are missing ({names}"
-        f"{', …' if len(missing) > 3 else ''}); dump all frames, or take those that are there with "
+        f"{', …' if len(missing) > 3 else ''}); dump all frames, or read the existing ones with "
         "decode.tolerant=true",
     )
 
 
 def _written_rate(path: Path) -> float | None:
-    """The number in `fps.txt`, such as 29.97 or 30000/1001; None where there is no such file."""
+    """Return the number in `fps.txt`, such as 29.97 or 30000/1001; None without the file."""
     file = path / RATE_FILE
     if not file.is_file():
         return None
@@ -195,17 +199,16 @@ def _rate(path: Path, fps: float | None, length_s: float | None, num_frames: int
         return num_frames / length_s
     raise ItemError(
         FailureReason.NO_ANNOTATION,
-        f"{path.name}: frames per second expected, images do not tell: write {RATE_FILE} beside "
-        "them, set decode.fps, or give the dataset's annotations, whose length of the video tells "
-        "where no frame is missing",
+        f"{path.name}: frame rate unknown; write {RATE_FILE} beside the images, set decode.fps, or "
+        "give the dataset's annotations with the length of the video (if no frame is missing)",
     )
 
 
 def numbered_images(folder: Path) -> list[Path]:
-    """Files of a folder whose names are a number and a suffix of PNG or JPEG, by name."""
+    """Return the PNG and JPEG files of a folder that are named by a number, sorted by name."""
     return sorted(p for p in folder.iterdir() if is_numbered(p.name) and p.is_file())
 
 
 def is_numbered(name: str) -> bool:
-    """Whether a file name is a number and a suffix of PNG or JPEG."""
+    """Return whether a file name is a number with a PNG or JPEG suffix."""
     return re.fullmatch(r"[0-9]{1,9}\.(png|jpe?g)", name, re.IGNORECASE) is not None

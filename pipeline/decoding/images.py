@@ -1,7 +1,7 @@
-"""Decoded images before they are tensors.
+"""Decoded frames as numpy arrays.
 
-Nothing in this package imports torch before frames become tensors: without it a decode process
-starts sooner and is smaller by most of its size.
+This package imports torch only when frames become tensors. Without torch, a decode process starts
+faster and takes much less memory.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Some frames of one video.
+    """Decoded frames of one video as numpy arrays.
 
     Attributes:
-        images: (T, 3, H, W) uint8 RGB, upright, contiguous.
-        index: T frame numbers, 0-based, rising.
-        times_s: T seconds.
-        source: of the video.
+        images: (T, 3, H, W) uint8 RGB images, upright, contiguous.
+        index: T 0-based frame indices, strictly increasing.
+        times_s: times of the T frames, in seconds.
+        source: properties of the video.
     """
 
     images: np.ndarray
@@ -35,14 +35,25 @@ class DecodedImages:
     def of(
         cls, images: list[np.ndarray], index: list[int], times_s: list[float], source: VideoSource
     ) -> "DecodedImages":
-        """Images (H, W, 3) of one size, stacked; `times_s` of all frames of the video."""
+        """Stack images of one size.
+
+        Args:
+            images: T upright RGB images (H, W, 3) uint8, at least one.
+            index: their 0-based frame indices.
+            times_s: times of all frames of the video, in seconds.
+            source: properties of the video.
+        """
         stacked = np.empty((len(images), 3, *images[0].shape[:2]), np.uint8)
         for row, image in zip(stacked, images, strict=True):
             row[:] = image.transpose(2, 0, 1)
         return cls(stacked, index, [times_s[i] for i in index], source)
 
     def as_frames(self) -> "VideoFrames":
-        """As tensors, of the same memory; ValueError if they are no `VideoFrames`."""
+        """Return the frames as tensors, which share the memory of the images.
+
+        Raises:
+            ValueError: if the fields are not valid for `VideoFrames`.
+        """
         import torch
 
         from pipeline.decoding.video_frames import VideoFrames

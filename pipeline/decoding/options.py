@@ -1,4 +1,4 @@
-"""How videos are decoded."""
+"""Decoder options."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,19 +9,20 @@ Numbering = Literal["presentation", "dump"]
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Options of the decoder, the same for all videos of a command.
+    """Decoder options, the same for all videos of a command.
 
     Attributes:
-        backend: what decodes the pixels. `opencv` and `decord` serve undamaged files; PyAV reads
-            the packets in any case, and a disagreement is an error. `frames` reads a `FrameFolder`.
-        tolerant: return what can be decoded of a damaged file, marked `is_degraded`. Requires
-            `pyav` or `frames`.
-        max_pixels: largest frame accepted, in pixels.
-        max_frames: most frames accepted.
-        timeout_s: wall-clock limit, in seconds: without a frame of a video, for decord on a whole
-            one.
-        fps: frames per second of dumped frames without a file `fps.txt`; None takes the number of
-            frames divided by the dataset's length of the video.
+        backend: decoder of the pixels. `pyav`, `opencv` and `decord` read video files, `frames`
+            reads a `FrameFolder`. `opencv` and `decord` require undamaged files: their frames
+            are compared with the packets that PyAV reads, and a mismatch raises an error.
+        tolerant: return the decodable frames of a damaged file and mark it `is_degraded`.
+            Requires `pyav` or `frames`.
+        max_pixels: maximum number of pixels per frame.
+        max_frames: maximum number of frames per video.
+        timeout_s: wall-clock limit in seconds. A decode process must return each batch of frames
+            within it; decord must decode each video within it.
+        fps: frames per second of a frame folder without `fps.txt`. If None, the number of frames
+            is divided by the length of the video in the dataset.
     """
 
     backend: Backend = "pyav"

@@ -1,4 +1,4 @@
-"""Output of a child process, read with a limit on how long it may be silent."""
+"""Output of a child process, read with a time limit."""
 
 import os
 import selectors
@@ -10,17 +10,19 @@ _CHUNK = 1 << 20
 
 
 class SilentChildError(Exception):
-    """The child wrote nothing for as long as it may."""
+    """The child did not write the expected output within the time limit."""
 
 
 class DeadChildError(Exception):
-    """The child's output ended; the message says how it ended and its last words."""
+    """The child's output ended. The message has its exit code and last line of standard error."""
 
 
 class ChildPipe:
-    """Reads what a child writes to standard output; keeps the end of what it complains.
+    """Reader of a child's standard output, which also keeps the end of its standard error.
 
-    The process was started with pipes for standard output and standard error.
+    Args:
+        process: child process, started with pipes for standard output and standard error.
+        clock: function that returns the time in seconds.
     """
 
     def __init__(
@@ -39,15 +41,15 @@ class ChildPipe:
             self._selector.register(stream, selectors.EVENT_READ)
 
     def allow(self, seconds: float) -> None:
-        """From now on reading may take that long in all, until this is called again."""
+        """Set a common time limit for all following reads, in seconds from now."""
         self._deadline = self._clock() + seconds
 
     def read(self, size: int) -> bytearray:
-        """Exactly `size` bytes.
+        """Read exactly `size` bytes.
 
         Raises:
-            SilentChildError: when the time allowed is over.
-            DeadChildError: when the output ends before.
+            SilentChildError: if the time limit is exceeded.
+            DeadChildError: if the output ends early.
         """
         data = bytearray(size)
         taken = min(size, len(self._buffer))
@@ -60,21 +62,26 @@ class ChildPipe:
         return data
 
     def read_line(self, limit: int = 1 << 20) -> bytes:
-        """Up to a line feed; DeadChildError as well for a line beyond `limit` bytes."""
+        """Read a line, including its line feed.
+
+        Raises:
+            SilentChildError: if the time limit is exceeded.
+            DeadChildError: if the output ends early, or the line is longer than `limit` bytes.
+        """
         while b"\n" not in self._buffer:
             if len(self._buffer) > limit:
-                raise DeadChildError("it wrote what is no message")
+                raise DeadChildError("its output is not a valid message")
             if self._has_output():
                 part = bytearray(4096)
                 self._buffer += part[: self._read_into(memoryview(part))]
         return bytes(self.read(self._buffer.index(b"\n") + 1))
 
     def close(self) -> None:
-        """Let go of the pipes' watch."""
+        """Stop watching the pipes. They stay open."""
         self._selector.close()
 
     def _has_output(self) -> bool:
-        """Wait for output or complaints, and hear the latter."""
+        """Wait for the child, store its error output and return whether output is ready."""
         left = self._deadline - self._clock()
         wait = None if left == float("inf") else max(left, 0)
         ready = [key.fileobj for key, _ in self._selector.select(wait)] if left > 0 else []
@@ -95,5 +102,7 @@ class ChildPipe:
         if count == 0:
             code = self._process.wait()
             said = self._errors.decode(errors="replace").strip().splitlines()
-            raise DeadChildError(f"exit {code}: {said[-1][:200] if said else 'without a word'}")
+            raise DeadChildError(
+                f"exit code {code}: {said[-1][:200] if said else 'no error message'}"
+            )
         return count

@@ -1,4 +1,4 @@
-"""Decoding beside the detector: children that decode, and bounded buffers between them and it."""
+"""Pool of decode processes that decode ahead of the detector, with bounded buffers."""
 
 import contextlib
 import json
@@ -25,23 +25,24 @@ if TYPE_CHECKING:
     from pipeline.decoding.video_frames import VideoFrames
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-#: Decoded frames that wait for the detector, per video, bytes. One batch waits in any case.
+#: Maximum size in bytes of the decoded frames buffered per video. One batch always fits.
 BUFFER_BYTES = 256 << 20
 _START_S = 120.0
 
 
 def num_workers(wanted: int | None) -> int:
-    """Decode processes: as many as asked for, else one per four cores, 1 to 8."""
+    """Return the number of decode processes: `wanted`, or one per four cores (1 to 8) if None."""
     return min(max((os.cpu_count() or 1) // 4, 1), 8) if wanted is None else wanted
 
 
 class DecodePool:
-    """Decodes several videos ahead of who reads them.
+    """Pool that decodes several videos ahead of their readers.
 
     Args:
-        workers: children, each with one video at a time; 0 decodes in a thread of this process,
-            where a decoder that crashes takes all with it.
-        memory_bytes: what a child may allocate, 0 for no limit.
+        workers: number of child processes, each of which decodes one video at a time. With 0, a
+            thread of this process decodes, and a crash of the decoder ends the whole process.
+        memory_bytes: memory in bytes that a child may take beyond its size at the start; 0 for no
+            limit.
     """
 
     def __init__(self, workers: int, memory_bytes: int = 0) -> None:
@@ -57,14 +58,14 @@ class DecodePool:
             thread.start()
 
     def start(self, request: FrameRequest) -> "BufferedStream":
-        """Queue a video; its frames are to be read from the stream returned."""
+        """Queue a video and return the stream of its frames."""
         stream = BufferedStream(request)
         self._open.add(stream)
         self._todo.put(stream)
         return stream
 
     def close(self) -> None:
-        """Kill the children and end all streams that are open (they raise `Stopped`)."""
+        """Kill the children and close all open streams, which raise `Stopped` in their readers."""
         self._todo.close()
         for stream in list(self._open):
             stream.close()
@@ -92,7 +93,7 @@ class DecodePool:
 
 
 class BufferedStream:
-    """A `FrameStream` that another thread fills; it waits where `BUFFER_BYTES` are full."""
+    """`FrameStream` filled by another thread, which waits while `BUFFER_BYTES` are buffered."""
 
     def __init__(self, request: FrameRequest) -> None:
         self.request = request
@@ -101,7 +102,7 @@ class BufferedStream:
         self._error: ItemError | UsageError | None = None
 
     def fill(self, frames: FrameStream) -> None:
-        """Take all batches of another stream; what it raises is raised to the reader."""
+        """Buffer all batches of another stream. Its errors are raised in the reader."""
         try:
             with as_item_error(self.request.path.name):
                 for batch in frames:
@@ -117,12 +118,12 @@ class BufferedStream:
             raise self._error
 
     def close(self) -> None:
-        """The reader wants no more, or shall get no more."""
+        """Discard the buffered batches and raise `Stopped` in both threads that use the stream."""
         self._batches.close()
 
 
 class ChildDecoder:
-    """One `pipeline.decoding.child`, started when needed and again when it died."""
+    """Decode process (`pipeline.decoding.child`), started on demand and restarted if it died."""
 
     def __init__(self, memory_bytes: int = 0) -> None:
         self._memory_bytes = memory_bytes
@@ -130,11 +131,11 @@ class ChildDecoder:
         self._pipe: ChildPipe | None = None
 
     def open(self, request: FrameRequest) -> "ChildStream":
-        """The frames of a video, decoded by the child while the stream is gone through."""
+        """Return a stream of frames that the child decodes during the iteration."""
         return ChildStream(self, request)
 
     def ask(self, request: FrameRequest) -> ChildPipe:
-        """Send a request; returns where the answer comes."""
+        """Send a request and return the pipe of the answer. Raises DeadChildError if it fails."""
         if self._process is None or self._process.poll() is not None or self._pipe is None:
             self.close()
             self._start()
@@ -145,17 +146,17 @@ class ChildDecoder:
             self._process.stdin.write(json.dumps(request.to_dict()).encode() + b"\n")
             self._process.stdin.flush()
         except OSError as error:
-            raise DeadChildError(f"it takes no request: {error}") from error
+            raise DeadChildError(f"cannot send it a request: {error}") from error
         return self._pipe
 
     def kill(self) -> None:
-        """End the child, whatever it does; any thread may."""
+        """Kill the child. Safe to call from any thread."""
         process = self._process
         if process is not None:
             process.kill()
 
     def close(self) -> None:
-        """End the child and let go of its pipes; only where nobody reads them."""
+        """Kill the child and close its pipes. No other thread may read from them meanwhile."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -184,7 +185,7 @@ class ChildDecoder:
 
 
 class ChildStream:
-    """Frames that a child decodes; see `FrameStream`."""
+    """`FrameStream` of frames that a child decodes."""
 
     def __init__(self, child: ChildDecoder, request: FrameRequest) -> None:
         self._child, self.request = child, request
@@ -205,14 +206,14 @@ class ChildStream:
         except SilentChildError:
             raise ItemError(
                 FailureReason.DECODE_TIMEOUT,
-                f"{name}: decoding gave nothing for {timeout_s:g} s and was ended; "
-                "raise decode.timeout_s, or fetch the video again",
+                f"{name}: the decode process returned no frames within {timeout_s:g} s and was "
+                "killed; raise decode.timeout_s, or fetch the video again",
             ) from None
         except (DeadChildError, ValueError, KeyError, TypeError) as error:
             raise ItemError(
                 FailureReason.DECODER_DIED,
-                f"{name}: the process that decodes it died ({error}); fetch the video again, or "
-                "raise decode.memory_gb if memory was short",
+                f"{name}: the decode process died ({error}); fetch the video again, or raise "
+                "decode.memory_gb if memory was short",
             ) from None
         finally:
             if not is_over:
@@ -229,7 +230,7 @@ class ChildStream:
             return None
         shape = (len(message["index"]), 3, message["height"], message["width"])
         if shape[2] * shape[3] > self.request.options.max_pixels:
-            raise ValueError(f"frames of {shape[3]}x{shape[2]} pixels")
+            raise ValueError(f"frames of {shape[3]}x{shape[2]} exceed decode.max_pixels")
         data = pipe.read(int(np.prod(shape)))
         images = np.frombuffer(data, np.uint8).reshape(shape)
         return DecodedImages(images, message["index"], message["times_s"], self.source).as_frames()

@@ -1,4 +1,4 @@
-"""Which frames of a video an extraction wants, and the stream they come in."""
+"""Request for frames of a video, and the stream that returns them."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FrameRequest:
-    """What to decode of one video; plain values, so that it can go to another process.
+    """Request to decode frames of one video.
+
+    All fields are plain values, so that a request can be sent to another process.
 
     Attributes:
-        path: the video.
-        sha256: of its bytes, hex.
-        options: of the decoder.
-        numbering: see `open_video`.
-        annotated: 0-based frames that are always decoded, rising.
-        num_uniform: the centres of that many segments of the video are decoded too; None for
-            `annotated` alone.
-        batch_size: frames at a time.
-        length_s: length of the video in its dataset, seconds; see `FrameFolder`.
+        path: path of the video.
+        sha256: hexadecimal SHA-256 of the video (`video_sha256`).
+        options: decoder options.
+        numbering: frame numbering; see `open_video`.
+        annotated: 0-based indices of annotated frames, increasing. They are always decoded.
+        num_uniform: number of equal segments whose centre frames are decoded as well. If None,
+            only the annotated frames are decoded.
+        batch_size: number of frames per batch.
+        length_s: length of the video in its dataset, in seconds; see `FrameFolder`.
     """
 
     path: Path
@@ -44,12 +46,12 @@ class FrameRequest:
     length_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the fields as JSON values."""
         return asdict(self) | {"path": str(self.path), "annotated": list(self.annotated)}
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "FrameRequest":
-        """Inverse of `to_dict`."""
+        """Create a request from the output of `to_dict`."""
         parts = {
             "path": Path(tree["path"]),
             "options": DecodeOptions(**tree["options"]),
@@ -58,23 +60,24 @@ class FrameRequest:
         return cls(**tree | parts)
 
     def open(self) -> VideoReader | FrameFolder:
-        """Open what the frames are read from; see `open_video` and `FrameFolder` for errors."""
+        """Open the video or frame folder; see `open_video` and `FrameFolder` for errors."""
         if self.options.backend == "frames":
             return FrameFolder(self.path, self.options, sha256=self.sha256, length_s=self.length_s)
         return open_video(self.path, self.options, numbering=self.numbering, sha256=self.sha256)
 
     def pick(self, reader: VideoReader | FrameFolder) -> list[int]:
-        """Frames to decode, rising.
+        """Return the 0-based indices of the frames to decode, increasing.
 
         Raises:
-            ItemError: FRAME_OUT_OF_RANGE if an annotated frame lies beyond a whole video.
+            ItemError: FRAME_OUT_OF_RANGE if an annotated frame lies beyond the end of the video.
+                In a degraded video such frames are skipped.
         """
         beyond = [index for index in self.annotated if index >= reader.num_frames]
         if beyond and not reader.source.is_degraded:
             raise ItemError(
                 FailureReason.FRAME_OUT_OF_RANGE,
-                f"{self.path.name}: frames 1 to {reader.num_frames} expected, frame "
-                f"{beyond[0] + 1} is annotated; is this the release the annotations were made on?",
+                f"{self.path.name}: frames 1 to {reader.num_frames} expected, got an annotation "
+                f"of frame {beyond[0] + 1}; use the release of the video that was annotated",
             )
         annotated = [index for index in self.annotated if index < reader.num_frames]
         if self.num_uniform is None:
@@ -84,22 +87,21 @@ class FrameRequest:
 
 @runtime_checkable
 class FrameStream(Protocol):
-    """Decoded frames of one video, to be gone through once.
+    """Stream of the decoded frames of one video, which can be iterated once.
 
     Attributes:
-        source: the video as it was found; known from the first frames on, final (`is_degraded`) at
-            the end.
+        source: properties of the video; final after the last batch, None until they are known.
     """
 
     source: VideoSource | None
 
     def __iter__(self) -> Iterator["VideoFrames"]:
-        """Batches of frames, in order; ItemError where decoding fails."""
+        """Yield batches of frames in order. Raises ItemError if decoding fails."""
         ...
 
 
 class DirectStream:
-    """Decodes in the calling thread, while it is gone through."""
+    """`FrameStream` that decodes in the calling thread, during the iteration."""
 
     def __init__(self, request: FrameRequest) -> None:
         self.request = request
@@ -110,7 +112,13 @@ class DirectStream:
             yield part.as_frames()
 
     def decode(self) -> Iterator[DecodedImages]:
-        """The frames before they are tensors."""
+        """Yield batches of frames as numpy arrays.
+
+        Raises:
+            ItemError: NO_FRAMES if none of the requested frames could be decoded, CHANGED_VIDEO if
+                the file changed meanwhile, and the errors of `FrameRequest.open`,
+                `FrameRequest.pick` and the reader.
+        """
         request = self.request
         name, before = request.path.name, file_state(request.path)
         reader = request.open()
@@ -121,12 +129,12 @@ class DirectStream:
         if self.source is None:
             raise ItemError(
                 FailureReason.NO_FRAMES,
-                f"{name}: {len(picked)} frames expected, none of them could be decoded",
+                f"{name}: {len(picked)} frames expected, but none could be decoded",
             )
         self.source = reader.source
         if file_state(request.path) != before:
             raise ItemError(
                 FailureReason.CHANGED_VIDEO,
-                f"{name}: a file that stays as it is expected, it was written to while it was "
-                "read; run the same command again when it is complete",
+                f"{name}: the file changed while it was read; run the same command again when it "
+                "is complete",
             )

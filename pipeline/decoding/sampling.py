@@ -1,4 +1,4 @@
-"""Which of a clip's frames become tokens."""
+"""Choice of frames from a video or a clip."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ import numpy as np
 def segment_rows(
     num_rows: int, num_segments: int, rng: np.random.Generator | None = None
 ) -> list[int]:
-    """One row of each of `num_segments` equal segments, rising.
+    """Return one row of each of n equal segments, with n = min(num_rows, num_segments).
 
-    Segment i of n holds the rows floor(i num_rows / n) to floor((i + 1) num_rows / n) - 1.
+    Segment i holds the rows floor(i num_rows / n) to floor((i + 1) num_rows / n) - 1.
 
     Args:
-        num_rows: rows there are; no more than `num_segments` of them: all are taken.
-        num_segments: T.
-        rng: draws a row of each segment (training); None takes the centre,
-            floor((i + 1/2) num_rows / n).
+        num_rows: number of rows.
+        num_segments: maximum number of segments.
+        rng: generator that draws a row of each segment (training). If None, the centre row
+            floor((i + 1/2) num_rows / n) is taken.
 
     Returns:
-        At most T rows.
+        n row indices, strictly increasing.
     """
     n = min(num_rows, num_segments)
     if rng is None or n == num_rows:
@@ -30,20 +30,32 @@ def segment_rows(
 
 
 def uniform_rows(frame_index: Sequence[int], num_frames: int, num: int) -> list[int]:
-    """Rows of the frames that `frames.num` took, without annotated ones that were added.
+    """Return the rows of the uniform frames of a clip, without the annotated frames between them.
 
-    Annotated frames lie inside the actions: a network that reads detected boxes must not be told
-    where those are.
+    Annotated frames lie inside the actions. A network that reads detected boxes must not see them,
+    since they reveal where the actions are.
 
     Args:
-        frame_index: of the cached frames, rising.
-        num_frames: of the video.
-        num: `frames.num` of the extraction.
+        frame_index: 0-based indices of the cached frames, increasing.
+        num_frames: number of frames of the video.
+        num: number of uniform frames, `frames.num` of the extraction.
+
+    Returns:
+        Indices into `frame_index`, increasing.
     """
     wanted = set(segment_rows(num_frames, num))
     return [row for row, index in enumerate(frame_index) if index in wanted]
 
 
 def choose_frames(num_frames: int, num: int, annotated: Sequence[int] = ()) -> list[int]:
-    """Centres of `num` segments of a video and the annotated frames, once each, rising."""
+    """Return the centre frames of `num` equal segments of a video and the annotated frames.
+
+    Args:
+        num_frames: number of frames of the video.
+        num: number of segments.
+        annotated: 0-based indices of annotated frames.
+
+    Returns:
+        0-based frame indices without duplicates, increasing.
+    """
     return sorted({*segment_rows(num_frames, num), *annotated})

@@ -1,4 +1,4 @@
-"""What a file holds, found by reading its packets without decoding them."""
+"""Properties of a video stream, read from its packets without decoding."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +12,20 @@ from pipeline.errors import FailureReason, ItemError
 
 @dataclass(frozen=True)
 class Scan:
-    """A video stream as its packets tell.
+    """Properties of a video stream, read from its packets.
 
     Attributes:
-        pts_s: presentation times of the frames to be shown, rising, seconds.
-        start_s: start time of the container, seconds.
-        dump_start_s: time from which ffmpeg counts the files of an image dump, seconds.
+        pts_s: presentation times of the visible frames in seconds, increasing.
+        start_s: start time of the container in seconds.
+        dump_start_s: start time of ffmpeg's image dump in seconds.
         rate: guessed frames per second.
         time_base: seconds per tick of the stream.
-        num_declared: frames the header declares, 0 where it does not.
-        num_packets: packets found, hidden ones too.
-        has_pts: every packet carries the time at which its frame is shown.
-        width: coded width, pixels.
-        height: coded height, pixels.
-        may_jump: times may jump, as in MPEG's transport and program streams.
+        num_declared: number of frames that the header declares, 0 if unknown.
+        num_packets: number of packets in the file, including those of hidden frames.
+        has_pts: whether every packet carries a valid presentation time.
+        width: coded width in pixels.
+        height: coded height in pixels.
+        may_jump: whether timestamps may jump, as in MPEG transport and program streams.
     """
 
     pts_s: tuple[float, ...]
@@ -42,12 +42,17 @@ class Scan:
 
     @property
     def is_truncated(self) -> bool:
-        """Whether packets are missing that the header declares."""
+        """Whether the file has fewer packets than its header declares."""
         return 0 < self.num_packets < self.num_declared
 
 
 def open_container(path: Path, ignore_edit_lists: bool) -> Any:
-    """Open with PyAV; ItemError UNREADABLE_VIDEO if it is no video that FFmpeg knows."""
+    """Open a video file with PyAV.
+
+    Raises:
+        ItemError: UNREADABLE_VIDEO if FFmpeg cannot open the file.
+        MemoryError: if FFmpeg lacks memory or threads.
+    """
     options = {"ignore_editlist": "1"} if ignore_edit_lists else {}
     try:
         return av.open(str(path), options=options)
@@ -55,37 +60,49 @@ def open_container(path: Path, ignore_edit_lists: bool) -> Any:
         raise_for_memory(error)
         raise ItemError(
             FailureReason.UNREADABLE_VIDEO,
-            f"{path.name}: a video file expected, FFmpeg says: {error}; is it damaged or cut?",
+            f"{path.name}: FFmpeg cannot open the file: {error}; is it damaged or truncated?",
         ) from error
 
 
 def raise_for_memory(error: Exception) -> None:
-    """MemoryError if FFmpeg had too little, or could start no thread: no damage of the file's."""
+    """Raise MemoryError if an error of FFmpeg is due to a lack of memory or threads."""
     if isinstance(error, MemoryError | BlockingIOError):
         raise MemoryError(str(error)) from error
 
 
 def video_stream(container: Any, path: Path) -> Any:
-    """First video stream; ItemError NO_FRAMES without one, UNREADABLE_VIDEO without a decoder."""
+    """Return the first video stream.
+
+    Raises:
+        ItemError: NO_FRAMES if there is no video stream, UNREADABLE_VIDEO if FFmpeg has no decoder
+            for it.
+    """
     if not container.streams.video:
-        raise ItemError(
-            FailureReason.NO_FRAMES, f"{path.name}: a video stream expected, there is none"
-        )
+        raise ItemError(FailureReason.NO_FRAMES, f"{path.name}: the file has no video stream")
     stream = container.streams.video[0]
     if stream.codec_context is None:
         raise ItemError(
             FailureReason.UNREADABLE_VIDEO,
-            f"{path.name}: video of a codec that FFmpeg knows expected, its header names another; "
-            "is it damaged?",
+            f"{path.name}: FFmpeg has no decoder for the codec in the header; is the file damaged?",
         )
     return stream
 
 
 def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: int) -> Scan:
-    """Read all packets of the first video stream.
+    """Read all packets of the first video stream. No frame is decoded.
+
+    Args:
+        path: path of the video file.
+        ignore_edit_lists: whether to ignore edit lists, so that hidden frames count as visible.
+        max_pixels: maximum number of pixels per frame.
+        max_frames: maximum number of packets.
+
+    Returns:
+        Properties of the stream.
 
     Raises:
-        ItemError: UNREADABLE_VIDEO, NO_FRAMES, TOO_LARGE (checked before any frame is decoded).
+        ItemError: UNREADABLE_VIDEO, NO_FRAMES, TOO_LARGE.
+        MemoryError: if FFmpeg lacks memory or threads.
     """
     with open_container(path, ignore_edit_lists) as container:
         stream = video_stream(container, path)
@@ -98,18 +115,18 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
             )
         times, packets = _times(container, stream, path, max_frames)
         rate = float(stream.guessed_rate or stream.average_rate or 0) or 25.0
-        # AVI has no presentation times; FFmpeg makes some up, which B-frames make wrong.
+        # AVI has no presentation times. FFmpeg derives them, wrongly if there are B-frames.
         is_made_up = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
         has_pts = None not in times and not is_made_up
         if not has_pts:
             times = [i / rate for i in range(len(times))]
         if not times:
-            raise ItemError(FailureReason.NO_FRAMES, f"{path.name}: frames expected, it has none")
+            raise ItemError(FailureReason.NO_FRAMES, f"{path.name}: the video has no frames")
         pts = tuple(sorted(t for t in times if t is not None))
         start, own = container.start_time, stream.start_time
         start_s = pts[0] if start is None or not has_pts else start / 1e6
-        # ffmpeg (ffmpeg.c, "Correcting starting time"): of a transport stream only the streams
-        # that are read count, and a dump reads no sound.
+        # ffmpeg.c, "Correcting starting time": in a transport stream the start time is that of
+        # the streams that are read, and an image dump reads no audio.
         may_jump = bool(container.format.flags & Flags.ts_discont.value)
         counts_own = own is not None and may_jump
         return Scan(
@@ -143,9 +160,10 @@ def _times(
             if packets > max_frames:
                 raise ItemError(
                     FailureReason.TOO_LARGE,
-                    f"{path.name}: at most {max_frames} frames expected; raise decode.max_frames",
+                    f"{path.name}: at most {max_frames} frames expected, got more; "
+                    "raise decode.max_frames",
                 )
     except av.FFmpegError as error:
         raise_for_memory(error)
-        # What could be read counts; a shortfall against the header is judged by the reader.
+        # Keep the packets read so far; `VideoReader` compares their number with the header.
     return times, packets

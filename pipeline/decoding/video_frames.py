@@ -1,4 +1,4 @@
-"""Decoded frames."""
+"""Decoded frames as tensors."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ from pipeline.decoding.video_source import VideoSource
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """Some frames of one video.
+    """Decoded frames of one video.
 
     Attributes:
-        frames: (T, 3, H, W) uint8 RGB, upright.
-        frame_index: (T,) int64, 0-based, rising.
-        timestamps_s: (T,) float64 seconds.
-        source: of the video.
+        frames: (T, 3, H, W) uint8 RGB images, upright.
+        frame_index: (T,) int64 0-based frame indices, strictly increasing.
+        timestamps_s: (T,) float64 times of the frames, in seconds.
+        source: properties of the video.
 
     Raises:
-        ValueError: if shapes or dtypes do not agree, or the indices do not rise.
+        ValueError: if a shape or dtype is wrong, or the indices are not strictly increasing.
     """
 
     frames: Tensor
@@ -40,7 +40,10 @@ class VideoFrames:
                 f"and {tuple(self.timestamps_s.shape)}"
             )
         if bool((self.frame_index.diff() <= 0).any()):
-            raise ValueError(f"frame_index: rising expected, got {self.frame_index.tolist()}")
+            raise ValueError(
+                f"frame_index: strictly increasing indices expected, got "
+                f"{self.frame_index.tolist()}"
+            )
 
     def __len__(self) -> int:
         return len(self.frames)

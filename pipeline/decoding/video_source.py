@@ -1,4 +1,4 @@
-"""Where decoded frames come from."""
+"""Properties of a decoded video."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,20 +7,20 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class VideoSource:
-    """A video file as it was found.
+    """Properties of a decoded video file or frame folder.
 
     Attributes:
-        path: where it lies.
-        sha256: of its bytes, hex.
+        path: path of the file or folder.
+        sha256: hexadecimal SHA-256 of the video (`video_sha256`).
         fps: nominal frames per second.
-        num_frames: frames that can be asked for.
-        width: pixels of an upright frame.
-        height: pixels of an upright frame.
-        duration_s: from the player's zero to the last frame, seconds.
-        rotation: degrees, counter-clockwise, that made the frames upright.
-        edit_lists: whether the container's edit lists were followed; `dumped` where the frames
-            came as images.
-        is_degraded: damage was tolerated.
+        num_frames: number of frames.
+        width: width of an upright frame, in pixels.
+        height: height of an upright frame, in pixels.
+        duration_s: time from the start of playback to the end of the last frame, in seconds.
+        rotation: counter-clockwise rotation, in degrees, applied to make the frames upright.
+        edit_lists: whether the container's edit lists were `applied` or `ignored`; `dumped` for a
+            frame folder.
+        is_degraded: whether damage was found and tolerated.
     """
 
     path: Path
@@ -35,5 +35,5 @@ class VideoSource:
     is_degraded: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON, without the path."""
+        """Return the attributes as JSON values, without the path."""
         return {name: value for name, value in asdict(self).items() if name != "path"}

@@ -1,6 +1,6 @@
-"""How well predictions agree with annotations.
+"""Metrics of predictions against annotations.
 
 metrics     mean average precision, as Charades defines it
-scoring     scores of cached clips by a trained network
+scoring     action scores of cached clips from a trained network
 relations/  recall of predicted relations
 """

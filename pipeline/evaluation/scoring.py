@@ -1,4 +1,4 @@
-"""Scores of many cached clips."""
+"""Action scores of cached clips."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,15 @@ from pipeline.samples.dataset import ClipDataset, batches
 
 @dataclass(frozen=True)
 class Scores:
-    """What a network says of V videos.
+    """Action scores of V videos.
 
     Attributes:
-        video_ids: V ids.
-        scores: (V, C) float64 probabilities; labels: (V, C) bool.
-        kept: (V,) tokens kept; tokens: (V,) real tokens.
-        failed: id -> why it could not be read.
+        video_ids: ids of the V videos.
+        scores: (V, C) float64 probabilities.
+        labels: (V, C) bool, True where a video has the action.
+        kept: (V,) number of kept tokens.
+        tokens: (V,) number of tokens, without padding.
+        failed: unreadable clips, video id -> error.
     """
 
     video_ids: tuple[str, ...]
@@ -31,7 +33,7 @@ class Scores:
 
     @property
     def warnings(self) -> list[str]:
-        """EMPTY_SELECTION if no token is kept, WHOLE_SELECTION if every token is kept."""
+        """`EMPTY_SELECTION` if no token is kept, `WHOLE_SELECTION` if every token is kept."""
         kept, tokens = int(self.kept.sum()), int(self.tokens.sum())
         if not tokens or 0 < kept < tokens:
             return []
@@ -47,15 +49,18 @@ def score_clips(
     workers: int = 0,
     bar: str | None = None,
 ) -> Scores:
-    """Run the video branch over all samples, in their order; discarded tokens are dropped.
+    """Score all samples in order with the video branch; discarded tokens are dropped.
 
     Args:
-        model: on `device`; it is put in eval mode.
-        data: samples.
-        device: where to work.
-        batch_size: videos at once; changes no score by more than 1e-5.
-        workers: processes that read.
-        bar: text of a progress bar, or None for none.
+        model: network on `device`; it is set to eval mode.
+        data: samples to score.
+        device: device of the model.
+        batch_size: videos per batch; it changes no score by more than 1e-5.
+        workers: number of reading processes; 0 reads in the main process.
+        bar: text of the progress bar; None shows no bar.
+
+    Returns:
+        Scores of the readable clips; unreadable clips are returned in `failed`.
     """
     model.eval()
     C = data.num_classes

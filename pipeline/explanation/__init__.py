@@ -1,7 +1,7 @@
-"""Why a video got its actions.
+"""Explanations of predicted actions.
 
-explainer  a trained network with all that an explanation needs
-builder    the explanation as JSON
-naming     the label bank and its calibration
+explainer  trained network with its label bank and calibration
+builder    explanations as JSON
+naming     label bank and its calibration
 sentences  one sentence per action
 """

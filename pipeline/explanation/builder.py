@@ -1,7 +1,8 @@
-"""Why a video got its actions, as JSON (`configs/schemas/explanation.schema.json`).
+"""Explanations as JSON (`configs/schemas/explanation.schema.json`).
 
-Everything in it is read off the computation: which tokens were kept, what each adds to each action
-(leave one out), what the label bank calls them. The sentence is filled in from these fields.
+Every field comes from the computation: the kept tokens, the contribution of each token to each
+action (leave one out), and the names from the label bank. The sentence is filled in from these
+fields.
 """
 
 import itertools
@@ -21,28 +22,28 @@ from pipeline.weights.model_card import ModelCard
 
 SCHEMA = "laiar.explanation/1"
 WARNINGS = {
-    "RANDOM_WEIGHTS": "the detector is untrained: its boxes and features mean nothing",
-    "DECODE_DEGRADED": "the file is damaged or cut; what could be decoded was used",
-    "DETECTED_BOXES": "trained on annotated boxes, but this video has none: boxes are detected",
-    "NO_PERSON": "no frame that was looked at shows a person",
-    "NO_OBJECT": "no frame that was looked at shows a person with an object",
-    "EMPTY_SELECTION": "no token was kept: [class] alone decides, there is no evidence",
-    "LOW_MARGIN": "some kept tokens have no name that is known to be right often enough",
-    "UNCALIBRATED": "no validation videos: how often names are right is not known",
-    "NOT_STRICT": "this network lets discarded tokens move the score (preset paper)",
-    "SHORT_CLIP": "the video has fewer frames to look at than the network was trained with",
+    "RANDOM_WEIGHTS": "the detector is untrained; its boxes and features are meaningless",
+    "DECODE_DEGRADED": "the file is damaged or truncated; only its decodable frames are used",
+    "DETECTED_BOXES": "trained on annotated boxes, but this video has only detected boxes",
+    "NO_PERSON": "no sampled frame shows a person",
+    "NO_OBJECT": "no sampled frame shows a person with an object",
+    "EMPTY_SELECTION": "no token is kept; the [class] token alone determines the scores",
+    "LOW_MARGIN": "some names of kept tokens are uncertain or unknown",
+    "UNCALIBRATED": "the run has no validation videos; the accuracy of names is unknown",
+    "NOT_STRICT": "discarded tokens can change the scores of this network (preset paper)",
+    "SHORT_CLIP": "the video has fewer sampled frames than the network was trained with",
 }
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a network did with one video.
+    """Output of a network for one video, with its inputs and the calibration of names.
 
     Attributes:
-        clip: the sampled frames.
-        tokens: made from the clip.
-        output: of the network, one video.
-        contributions: (T, K, C) of `leave_one_out`.
+        clip: sampled frames of the video.
+        tokens: tokens of the clip.
+        output: output of the network for these tokens, a batch of one video.
+        contributions: (T, K, C) contributions from `leave_one_out`.
         calibration: content of `calibration.json`.
     """
 
@@ -67,17 +68,17 @@ def explain(
     """Build the explanation of one video.
 
     Args:
-        evidence: what the network did.
-        bank: names the tokens.
-        card: of the network.
+        evidence: output of the network for the video.
+        bank: label bank that names the tokens.
+        card: card of the network.
         fingerprint: SHA-256 over everything that determines the result.
-        generator: hashes and versions of what made this.
-        top: actions explained, best first.
-        threshold: score from which an action is called present.
-        warnings: codes of `WARNINGS` known already.
+        generator: hashes and versions of the files and packages that produce the explanation.
+        top: number of actions to explain, highest score first.
+        threshold: score from which an action counts as present.
+        warnings: codes of `WARNINGS` from earlier stages.
 
     Returns:
-        JSON after the schema, without NaN.
+        JSON that follows the schema, without NaN.
     """
     clip, output = evidence.clip, evidence.output
     tokens = _tokens(evidence, bank, card)
@@ -115,10 +116,18 @@ def explain(
 
 
 def find_transitions(tokens: list[dict[str, Any]], groups: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Changes of the named relation between kept tokens of one object class that follow each other.
+    """Find changes of the named relation between consecutive kept tokens of one object class.
 
-    A change lies between two frames that were looked at: its time is that interval. Of several
-    objects of one class in a frame the first slot counts.
+    The time of a change is the interval between the two sampled frames. If a frame has several
+    kept tokens of one object class, only the first one is used. Tokens without a name in a group
+    are skipped in that group.
+
+    Args:
+        tokens: `tokens` of the explanation.
+        groups: names of the predicate groups, in the order of each token's `names`.
+
+    Returns:
+        `transitions` of the explanation, sorted by time.
     """
     tracks: dict[str, list[dict[str, Any]]] = {}
     for token in tokens:
@@ -209,7 +218,7 @@ def _name(
 
 
 def _right(margin: float, bins: list[dict[str, Any]]) -> float | None:
-    """How often names of such a margin were right on the validation videos."""
+    """Return the accuracy of the margin's calibration bin; None below the lowest bin."""
     below = [row for row in bins if row["margin_from"] <= margin]
     return below[-1]["right"] if below else None
 
@@ -236,8 +245,8 @@ def _prediction(
         for row in transitions
     ]
     carried = [row for row in carried if row["contribution"] > 0]
-    # Changes of several groups between the same two tokens weigh the same; the last group
-    # (contacting) says most.
+    # Changes of several groups between the same two tokens have the same contribution. The last
+    # group (contacting) is the most informative and comes first.
     order = {group: -g for g, group in enumerate(card.cache.predicate_groups)}
     carried.sort(
         key=lambda row: (
@@ -263,7 +272,7 @@ def _prediction(
 
 
 def _observed(evidence: Evidence, tokens: list[dict[str, Any]], card: ModelCard) -> list[str]:
-    """Codes that follow from what was computed."""
+    """Return the warning codes that follow from the computation."""
     clip, settings = evidence.clip, card.settings
     kept = [token for token in tokens if token["keep"]]
     names = [name for token in kept for name in token["names"]]

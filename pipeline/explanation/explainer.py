@@ -1,4 +1,4 @@
-"""A trained network with its words, ready to explain extracted clips."""
+"""Trained network with its label bank and calibration, which explains extracted clips."""
 
 import json
 from dataclasses import dataclass
@@ -25,7 +25,18 @@ from pipeline.weights.run_folder import BANK, CALIBRATION, WEIGHTS, load_bank, l
 
 @dataclass(frozen=True)
 class Explainer:
-    """Everything loaded that a prediction needs."""
+    """Trained network with everything that an explanation needs.
+
+    Attributes:
+        model: network in eval mode, on `device`.
+        card: card of the network.
+        bank: label bank that names the tokens.
+        calibration: content of `calibration.json`.
+        generator: hashes and versions stored in every explanation.
+        config: settings of the prediction.
+        detector: detector that extracts the clips.
+        device: device of the network.
+    """
 
     model: LaIAR
     card: ModelCard
@@ -39,7 +50,16 @@ class Explainer:
     def explain(
         self, clip: CachedClip, fingerprint: str, warnings: tuple[str, ...]
     ) -> tuple[dict[str, Any], list[float]]:
-        """Explanation of an extracted clip, and the scores of all C classes."""
+        """Explain an extracted clip.
+
+        Args:
+            clip: extracted clip; its frames are sampled here.
+            fingerprint: SHA-256 over everything that determines the result.
+            warnings: codes of `pipeline.explanation.builder.WARNINGS` from earlier stages.
+
+        Returns:
+            The explanation as JSON, and the scores of all C classes.
+        """
         clip = clip.rounded().select(sample_rows(clip, self.card.settings.num_frames))
         tokens = clip_tokens(clip, self.card.settings.max_pairs)
         batch = tokens.batch.to(self.device)
@@ -63,10 +83,10 @@ class Explainer:
 def load_explainer(
     run: Path, config: Config, detector: ResolvedDetector, device: torch.device
 ) -> Explainer:
-    """Load the network, its label bank and its calibration.
+    """Load a network, its label bank and its calibration from a run folder.
 
     Raises:
-        UsageError: if one of them is missing or damaged.
+        UsageError: if a file is missing or damaged.
     """
     model, card = load_model(run, device)
     bank = load_bank(run, card)
@@ -76,7 +96,9 @@ def load_explainer(
         if not isinstance(calibration["groups"], dict):
             raise TypeError("groups: a mapping expected")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path}: a calibration expected: {error}; finish the training") from error
+        raise UsageError(
+            f"{path}: a calibration file expected: {error}; finish the training"
+        ) from error
     generator = {
         "model_sha256": file_sha256(run / WEIGHTS),
         "label_bank_sha256": file_sha256(run / BANK),

@@ -1,4 +1,4 @@
-"""Words for tokens, and how often they are right."""
+"""Label bank that names tokens, and the calibration of the names."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from model.laiar import LaIAR
 from pipeline.samples.dataset import ClipDataset, batches
 
 CALIBRATION_SCHEMA = "laiar.calibration/1"
-#: A name counts as confident from the margin on at which names were right this often.
+#: Smallest accuracy of names whose margin reaches the threshold.
 TARGET = 0.8
 _NUM_BINS = 10
 
@@ -25,7 +25,19 @@ def build_bank(
     batch_size: int,
     workers: int = 0,
 ) -> LabelBank:
-    """Prototypes from the language branch on the training videos."""
+    """Build the label bank from the language branch on the training videos.
+
+    Args:
+        model: network on `device`; it is set to eval mode.
+        data: training samples with relations.
+        device: device of the model.
+        num_objects: number of object classes.
+        batch_size: videos per batch.
+        workers: number of reading processes; 0 reads in the main process.
+
+    Returns:
+        Label bank with one prototype per object class and predicate seen in training.
+    """
     model.eval()
     builder = LabelBankBuilder(num_objects, model.semantic.group_sizes, model.settings.dim)
     with torch.inference_mode():
@@ -41,7 +53,7 @@ def build_bank(
 
 @dataclass(frozen=True)
 class _Trials:
-    """Names given to tokens whose relations are known, in one group."""
+    """Margin and correctness of the names of tokens with known relations, in one group."""
 
     margin: Tensor
     is_right: Tensor
@@ -58,15 +70,25 @@ def calibrate(
     batch_size: int,
     workers: int = 0,
 ) -> dict[str, Any]:
-    """How often names are right on videos the network was not trained on, by their margin.
+    """Measure the accuracy of names by their margin, on videos held out from training.
 
-    A name is right if its predicate is among those annotated for the token in its group; tokens
-    without any in a group do not count there.
+    A name is right if its predicate is among the token's known predicates in its group. Tokens
+    without a known predicate or without a name in a group are not counted in that group.
+
+    Args:
+        model: network on `device`; it is set to eval mode.
+        bank: label bank that names the tokens.
+        data: held-out samples with relations.
+        device: device of the model.
+        groups: names of the predicate groups.
+        batch_size: videos per batch.
+        workers: number of reading processes; 0 reads in the main process.
 
     Returns:
-        JSON: per group `tokens`, `accuracy`, `accuracy_unconstrained`, `threshold` (margin from
-        which on at least `TARGET` of the names were right; None if none is), and `bins` of
-        `margin_from`, `tokens`, `right`.
+        Content of `calibration.json`. Each of its `groups` has `tokens`, `accuracy`,
+        `accuracy_unconstrained`, `threshold` and `bins` (`margin_from`, `tokens`, `right`). The
+        threshold is the lowest `margin_from` such that at least `TARGET` of the names with this or
+        a larger margin are right; it is None if there is no such bin.
     """
     found: list[list[_Trials]] = [[] for _ in groups]
     model.eval()
@@ -93,7 +115,7 @@ def calibrate(
 
 
 def status_of(predicate: int, margin: float, threshold: float | None) -> str:
-    """`unknown` (the bank has no label), `confident` or `uncertain`."""
+    """Return `unknown` (no name), `confident` (margin at or above the threshold) or `uncertain`."""
     if predicate < 0:
         return "unknown"
     return "confident" if threshold is not None and margin >= threshold else "uncertain"

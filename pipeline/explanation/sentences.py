@@ -12,29 +12,30 @@ def sentence_of(
     *,
     is_empty: bool,
 ) -> str:
-    """Say why an action got its score.
+    """Describe the evidence for an action in one sentence.
 
-    The transition that carries most comes first; without one the two tokens that carry most.
+    The sentence names the transition with the largest contribution. Without transitions, it names
+    the two tokens with the largest contributions.
 
     Args:
-        name: of the action.
-        score: its probability.
-        tokens: those that speak for it, best first.
-        transitions: those whose tokens together speak for it, best first.
-        all_tokens: of the video; transitions point into it.
-        is_empty: nothing was kept.
+        name: name of the action.
+        score: probability of the action.
+        tokens: tokens with a positive contribution, largest first.
+        transitions: transitions with a positive contribution, largest first.
+        all_tokens: all tokens of the video, which transitions refer to by index.
+        is_empty: whether no token is kept.
 
     Returns:
-        A sentence; names that are not confident carry a question mark.
+        The sentence. A question mark follows every name that is not confident.
     """
     head = f"{name} ({score:.2f})"
     if is_empty:
-        return f"{head}: no evidence selected, the class token alone decides."
+        return f"{head}: no evidence selected, the class token alone determines the score."
     if transitions:
         return f"{head}: {_change(transitions[0], all_tokens)}."
     if tokens:
         return f"{head}: {'; '.join(_relation(token) for token in tokens[:2])}."
-    return f"{head}: no kept relation speaks for it."
+    return f"{head}: no kept relation supports it."
 
 
 def _change(transition: dict[str, Any], tokens: list[dict[str, Any]]) -> str:

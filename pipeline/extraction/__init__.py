@@ -1,11 +1,11 @@
-"""From videos to the clips of a cache.
+"""Extraction: from a folder of videos to the clips of a cache.
 
-job                  what there is to do, checked before any network is built
-clip                 one video: frames, boxes, pairs, features, together a `CachedClip`
-relation_prediction  predicates of a clip by the relation predictor
-steps                the three steps of a video: examine, extract, store
-local                all videos on the devices of this machine
-cluster              all videos on a Ray cluster
-shard                the part of the videos that one of several commands takes
-estimate             time and disk space that an extraction will take
+job                  inputs of an extraction, checked before any network is built
+clip                 `ClipExtractor`: from the decoded frames of a video to a `CachedClip`
+relation_prediction  predicates of a clip, computed by the relation predictor
+steps                the steps of each video: examine, extract, store
+local                extraction on the devices of this machine
+cluster              extraction on a Ray cluster
+shard                division of the videos among several commands
+estimate             estimate of the time and disk space of an extraction
 """

@@ -1,4 +1,4 @@
-"""One video: frames, boxes, pairs, features, predicates, together a `CachedClip`."""
+"""Extraction of one video: from decoded frames to a `CachedClip`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,12 @@ from relations.pairs import human_object_pairs
 
 
 def extraction_settings(config: Config, objects: Sequence[str]) -> ExtractionSettings:
-    """The part of the configuration that determines what is extracted."""
+    """Return the settings that determine the content of clips.
+
+    Args:
+        config: configuration of the command.
+        objects: names of the object classes.
+    """
     return ExtractionSettings(
         boxes=config.boxes.value,
         union=config.union.value,
@@ -40,7 +45,7 @@ def extraction_settings(config: Config, objects: Sequence[str]) -> ExtractionSet
 
 
 def decode_options(config: DecodeConfig) -> DecodeOptions:
-    """Options of the decoder, from the configuration."""
+    """Return the options of the decoder from the configuration."""
     return DecodeOptions(
         backend=config.backend.value,
         tolerant=config.tolerant,
@@ -57,7 +62,17 @@ def clip_fingerprint(
     detector: ResolvedDetector,
     annotation: ClipAnnotation | None,
 ) -> str:
-    """SHA-256 over the video's bytes, the settings, the detector and the video's annotation."""
+    """Return the fingerprint of a clip.
+
+    Args:
+        video_sha256: SHA-256 of the video file.
+        settings: settings of the extraction.
+        detector: the detector.
+        annotation: annotation of the video, or None.
+
+    Returns:
+        SHA-256 over the arguments as hexadecimal digits.
+    """
     return json_sha256(
         {
             "video": video_sha256,
@@ -77,7 +92,17 @@ def frame_request(
     options: DecodeOptions,
     batch_size: int,
 ) -> FrameRequest:
-    """Which frames of a video to decode, and how.
+    """Build the request for the frames of a video.
+
+    Annotated frames are always requested. With `boxes=detected`, uniform frames are requested too.
+
+    Args:
+        path: path of the video.
+        sha256: SHA-256 of the video file.
+        annotation: annotation of the video, or None.
+        settings: settings of the extraction.
+        options: options of the decoder.
+        batch_size: frames per batch.
 
     Raises:
         ItemError: NO_ANNOTATION if annotated boxes are requested and no frame is annotated.
@@ -88,7 +113,7 @@ def frame_request(
     if has_given_boxes and not annotated:
         raise ItemError(
             FailureReason.NO_ANNOTATION,
-            f"{path.name}: annotated frames expected for boxes=ground-truth, there are none; "
+            f"{path.name}: boxes=ground-truth requires annotated frames, the video has none; "
             "use boxes=detected",
         )
     return FrameRequest(
@@ -105,13 +130,13 @@ def frame_request(
 
 @dataclass(frozen=True)
 class ClipExtractor:
-    """Runs a detector over a video.
+    """Extractor that runs a detector over the frames of a video.
 
     Attributes:
         network: the detector, in eval mode, on `device`.
-        detector: what `network` is.
-        settings: what is extracted.
-        device: of the network.
+        detector: description of `network`.
+        settings: settings of the extraction.
+        device: device of `network`.
     """
 
     network: Detector
@@ -121,7 +146,7 @@ class ClipExtractor:
 
     @property
     def has_given_boxes(self) -> bool:
-        """Whether boxes are those of the annotation."""
+        """Whether the boxes come from the annotation."""
         return self.settings.boxes == GROUND_TRUTH
 
     def extract(
@@ -135,17 +160,18 @@ class ClipExtractor:
         """Extract one video.
 
         Args:
-            frames: decoded frames, those of `frame_request`.
-            video_id: what the clip will be called.
-            fingerprint: of what determines the result (`clip_fingerprint`).
-            annotation: its labels and annotated frames, or None.
+            frames: decoded frames requested by `frame_request`.
+            video_id: id of the clip.
+            fingerprint: fingerprint of the clip (`clip_fingerprint`).
+            annotation: labels and annotated frames of the video, or None.
 
         Returns:
-            The clip; predicates under `ground-truth` where frames are annotated: those of the
-            annotated boxes, or of the detected ones that match them (zeros where none does).
+            The clip. If the video has annotated frames, the clip holds `ground-truth` predicates.
+            A pair of annotated boxes has its annotated predicates. A pair of detected boxes has the
+            predicates of the annotated boxes that match (`match_to_annotation`), or zeros.
 
         Raises:
-            ItemError: with the reason why this video has no result.
+            ItemError: with the reason for which the video has no result.
         """
         by_frame = {frame.frame_index: frame for frame in annotation.frames} if annotation else {}
         widths = (frame.predicates.shape[1] for frame in by_frame.values())
@@ -209,7 +235,7 @@ class ClipExtractor:
         video_id: str,
         num_predicates: int | None,
     ) -> Tensor:
-        """(P, R) annotated predicates of pairs; of detected boxes, those of matching boxes."""
+        """Return the (P, R) annotated predicates of pairs; detected boxes are matched first."""
         if frame is None:
             return torch.zeros(len(pairs), num_predicates or 0)
         if self.has_given_boxes:
@@ -244,8 +270,9 @@ def _given_boxes(frame: FrameAnnotation, height: int, width: int, video_id: str)
     if frame.image_size is not None and tuple(frame.image_size) != (height, width):
         raise ItemError(
             FailureReason.BAD_ANNOTATION,
-            f"{video_id}: boxes were annotated on {frame.image_size[1]}x{frame.image_size[0]} "
-            f"frames, frame {frame.frame_index + 1} is {width}x{height}; use the 480p release",
+            f"{video_id}: {frame.image_size[1]}x{frame.image_size[0]} frames expected, as "
+            f"annotated, got {width}x{height} in frame {frame.frame_index + 1}; "
+            "use the 480p release",
         )
     limit = torch.tensor([width, height, width, height], dtype=torch.float32)
     return frame.boxes.clamp(min=0).minimum(limit)

@@ -1,8 +1,8 @@
-"""All videos on a Ray cluster: actors that hold the networks, one video per call.
+"""Extraction on a Ray cluster: actors hold the networks and extract one video per call.
 
-An actor that dies, or is ended because its video takes too long, costs that video alone: another
-takes its place, and nothing is tried twice on its own. The actor writes the clip and returns a few
-hundred bytes.
+If an actor dies or exceeds the time limit, only its video fails and a new actor replaces it. A
+failed video is not retried automatically. An actor writes the clips itself and returns a few
+hundred bytes per video.
 """
 
 import logging
@@ -26,19 +26,24 @@ from pipeline.runtime.writers import Writer
 
 LOGGER = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent.parent
-#: Time to start, besides the limit of a video, seconds.
+#: Time to start an actor, added to the time limit of a video, seconds.
 _START_S = 60.0
 _FATAL = (FailureReason.WORKER_DIED, FailureReason.TIME_LIMIT, FailureReason.OUT_OF_MEMORY)
 _CLOSE_S = 30.0
-#: Longest wait before deadlines are looked at again, seconds.
+#: Interval between checks of the deadlines, seconds.
 _POLL_S = 1.0
-_AGAIN = "try it again with --retry-failed"
+_AGAIN = "retry with --retry-failed"
 
 Work = Callable[[Task], Outcome]
 
 
 class OneByOne:
-    """Does all steps of one video after another on one device."""
+    """Worker that runs all steps of one video at a time on one device.
+
+    Args:
+        steps: steps of the extraction.
+        device: device of the networks.
+    """
 
     def __init__(self, steps: Steps, device: torch.device) -> None:
         self.steps = steps
@@ -46,11 +51,15 @@ class OneByOne:
         self._manifest = Manifest(steps.cache)
         decode = steps.config.decode
         self._pool = DecodePool(min(num_workers(decode.workers), 1), int(decode.memory_gb * 1e9))
-        # As long as the process lives: its end, however it comes, is the end of the writer.
+        # The process counts as a writer until `close` or until it ends.
         self._writer = Writer(steps.cache).__enter__()
 
     def __call__(self, task: Task) -> Outcome:
-        """Extract a video; UsageError if a network cannot be built."""
+        """Extract a video.
+
+        Raises:
+            UsageError: if a network cannot be built.
+        """
         found = self.steps.examine(task, self._manifest)
         if isinstance(found, Outcome):
             return found
@@ -65,20 +74,25 @@ class OneByOne:
                 frames.close()
 
     def close(self) -> None:
-        """End the decoding, and no longer count as a writer."""
+        """Stop the decode process and unregister the writer."""
         self._pool.close()
         self._writer.__exit__()
 
 
 class RayEngine:
-    """Extracts videos with Ray actors.
+    """Engine that extracts videos with Ray actors.
 
     Args:
-        steps: what the videos have in common; its paths must be those of every machine.
-        address: of a running cluster, `auto` for the one of this machine; None starts one.
-        actors: how many; None as many as the cluster has GPUs, or times our threads on its CPUs.
-        time_limit_s: for one video.
-        make: makes what an actor does with a task.
+        steps: steps of the extraction; its paths must be valid on every machine.
+        address: address of a running cluster, or `auto` for the cluster of this machine. None
+            starts a cluster.
+        actors: number of actors. None starts one per GPU of the cluster, or on CPUs one per
+            `torch.get_num_threads()` CPUs of the cluster.
+        time_limit_s: time limit of a video, seconds.
+        make: function that builds the worker of an actor; None uses `make_one_by_one`.
+
+    Raises:
+        UsageError: if the package ray is not installed.
     """
 
     def __init__(
@@ -96,13 +110,16 @@ class RayEngine:
         self._ray = import_ray()
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
-        """One outcome per task as they come; leaving the iteration early ends all work.
+        """Extract videos and yield an outcome per task in the order of completion.
+
+        Closing the generator early stops all actors.
 
         Args:
-            tasks: videos whose paths mean the same on every machine.
+            tasks: videos to extract; their paths must be valid on every machine.
 
         Raises:
-            UsageError: if there is no cluster, no room for an actor, or no network can be built.
+            UsageError: if the cluster cannot be reached or has no GPU although one is requested,
+                an actor cannot be started, or a network cannot be built.
         """
         self._connect()
         try:
@@ -124,13 +141,13 @@ class RayEngine:
             )
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             raise UsageError(
-                f"--address: a Ray cluster expected, {self.address or 'a new one'}: {error}"
+                f"--address: cannot connect to {self.address or 'a new Ray cluster'}: {error}"
             ) from error
-        for number, handler in ours.items():  # Ray puts its own in their place
+        for number, handler in ours.items():  # Ray installs its own handlers
             signal.signal(number, handler)
 
     def _plan_actors(self) -> tuple[Callable[[], Any], int]:
-        """What starts an actor, and how many to start."""
+        """Return the function that starts an actor, and the number of actors."""
         name, threads = self.steps.config.device, torch.get_num_threads()
         resources = self._ray.cluster_resources()
         if name == "auto":
@@ -139,8 +156,8 @@ class RayEngine:
         room = int(resources.get("GPU", 0) if on_gpu else resources.get("CPU", 0) // threads)
         count = self.actors or max(room, 0 if on_gpu else 1)
         if count < 1 or (on_gpu and not room):
-            raise UsageError(f"device: {name} asked for, but the Ray cluster has no GPU")
-        # More actors than fit share what there is.
+            raise UsageError(f"device={name}: a Ray cluster with a GPU expected, got none")
+        # If the actors need more resources than the cluster has, each gets a fraction.
         share = min(1.0, room / count) if room else 0.0
         needs = {"num_gpus": share} if on_gpu else {"num_cpus": threads * share}
         remote = self._ray.remote(Actor).options(
@@ -170,26 +187,26 @@ class RayEngine:
             for call, outcome in self._ended(running):
                 actor, _, _ = running.pop(call)
                 if outcome.error is not None and outcome.error.reason in _FATAL:
-                    # A call to an actor that Ray is about to restart would be lost with it.
+                    # Calls to an actor that Ray is about to restart would be lost.
                     self._ray.kill(actor)
                     actor = start()
                 idle.append(actor)
                 yield outcome
-        # Those who end in order are no writers any more when the manifest is settled.
+        # Close the actors, so that they are no writers when `settle_manifest` runs.
         self._ray.wait([a.close.remote() for a in idle], num_returns=len(idle), timeout=_CLOSE_S)
 
     def _check_alive(self, actor: Any) -> None:
-        """UsageError if an actor cannot be started: then none can."""
+        """Raise UsageError if an actor cannot be started."""
         try:
             self._ray.get(actor.ready.remote())
         except self._ray.exceptions.RayError as error:
             raise UsageError(
-                "--engine ray: an actor cannot be started; does every machine have this folder, "
-                f"{ROOT}, and its environment? {str(error).strip().splitlines()[-1]}"
+                "--engine ray: cannot start an actor. Every machine needs this folder, "
+                f"{ROOT}, and its environment. Error: {str(error).strip().splitlines()[-1]}"
             ) from error
 
     def _ended(self, running: dict[Any, tuple[Any, Task, float]]) -> list[tuple[Any, Outcome]]:
-        """Calls that returned, died, or took too long, with how their videos ended."""
+        """Return the calls that returned, died or exceeded the time limit, with their outcomes."""
         if not running:
             return []
         calls, _ = self._ray.wait(list(running), num_returns=1, timeout=_POLL_S)
@@ -209,56 +226,68 @@ class RayEngine:
             problem = f"{task.video_id}: {type(error.cause).__name__}: {error.cause}"
             return self.steps.failed(task, ItemError(FailureReason.INTERNAL_ERROR, problem))
         except errors.OutOfMemoryError:
-            reason, problem = FailureReason.OUT_OF_MEMORY, "it took more memory than there is"
+            reason, problem = FailureReason.OUT_OF_MEMORY, "out of memory"
         except errors.RayError as error:
             reason = FailureReason.WORKER_DIED
             problem = " ".join(str(error).split())[:300] or type(error).__name__
-        problem = f"{task.video_id}: the actor that extracted it died: {problem}; {_AGAIN}"
+        problem = f"{task.video_id}: the actor that extracted this video died: {problem}; {_AGAIN}"
         return self.steps.failed(task, ItemError(reason, problem))
 
 
 class Actor:
-    """What runs in a Ray worker process."""
+    """Actor that runs in a Ray worker process.
+
+    Args:
+        make: function that builds the worker.
+        steps: steps of the extraction.
+        folder: working folder of the command.
+        device: name of the device.
+        threads: number of torch threads.
+    """
 
     def __init__(
         self, make: Callable[[Steps], Work], steps: Steps, folder: str, device: str, threads: int
     ) -> None:
-        # Relative paths of settings count from where the command was given.
+        # Relative paths in settings refer to the working folder of the command.
         if os.path.isdir(folder):
             os.chdir(folder)
-        # As many as in-process: sums over other numbers of threads differ in the last bits.
+        # Use as many threads as the command, because the number affects the last bits of sums.
         torch.set_num_threads(threads)
         steps.config.device = device
         self._work = make(steps)
 
     def ready(self) -> None:
-        """Return, to tell that the actor lives."""
+        """Return at once; the call succeeds if the actor has started."""
 
     def close(self) -> None:
-        """End the work."""
+        """Close the worker."""
         if isinstance(self._work, OneByOne):
             self._work.close()
 
     def run(self, task: Task) -> Outcome:
-        """One video."""
+        """Extract one video."""
         return self._work(task)
 
 
 def make_one_by_one(steps: Steps) -> Work:
-    """The work of an actor: whole videos on its device."""
+    """Build the worker of an actor on its GPU or CPU."""
     device = torch.device("cuda" if steps.config.device.startswith("cuda") else "cpu")
     return OneByOne(steps, device)
 
 
 def import_ray() -> Any:
-    """The package ray; UsageError if it is not installed."""
-    os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")  # leave the builtin print alone
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # report to nobody
+    """Import the package ray.
+
+    Raises:
+        UsageError: if it is not installed.
+    """
+    os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")  # do not replace the builtin print
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics
     try:
         import ray
     except ImportError as error:
         raise UsageError(
-            "--engine ray: the package ray expected, it is not installed; pip install ray, or use "
+            "--engine ray: the package ray is not installed. Run pip install ray, or use "
             "--engine local"
         ) from error
     return ray
@@ -267,6 +296,6 @@ def import_ray() -> Any:
 def _too_long(task: Task, seconds: float) -> ItemError:
     return ItemError(
         FailureReason.TIME_LIMIT,
-        f"{task.video_id}: an end within {seconds:g} s expected, its actor was ended; raise "
+        f"{task.video_id}: not finished within {seconds:g} s, the actor was killed; raise "
         f"--time-limit and {_AGAIN}",
     )

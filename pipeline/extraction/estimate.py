@@ -1,4 +1,4 @@
-"""What an extraction will take, told before anything runs."""
+"""Estimate of the time and disk space of an extraction before it runs."""
 
 import json
 import shutil
@@ -16,38 +16,46 @@ from pipeline.extraction.job import ExtractionJob
 from pipeline.extraction.steps import Outcome, Steps, Task
 from pipeline.runtime.progress import duration
 
-#: Pairs per frame with detected boxes until the cache holds clips to measure.
+#: Assumed pairs per frame with detected boxes, used until the cache holds clips.
 ASSUMED_PAIRS = 8.0
 _CELLS = 7 * 7
 
 
 def estimate(job: ExtractionJob, steps: Steps, tasks: Sequence[Task]) -> str:
-    """Counts, time and disk of an extraction; builds no network and writes nothing.
+    """Estimate the counts, the time and the disk space of an extraction.
 
-    Videos are hashed, as the extraction does, so that what would be skipped is known. Time and disk
-    per frame are those of the clips that the cache holds; where it holds none, disk follows from
-    the shapes of the features, and for time a few videos have to be extracted first.
+    The function builds no network and writes nothing. It hashes the videos to find those that the
+    extraction would skip. The disk space per frame is measured on the clips in the cache, or
+    computed from the shapes of the features if there are none. The time per frame is that of the
+    last run on the cache, and unknown if there is none.
+
+    Args:
+        job: inputs of the extraction.
+        steps: steps of the extraction.
+        tasks: videos of the extraction.
 
     Returns:
-        Lines to print.
+        Text to print.
     """
     todo, counts = _examine(steps, tasks)
     frames = sum(_num_frames(job, task) for task in todo)
     lines = [
-        f"found {len(tasks)}: {counts['skipped']} done before, {counts['failed']} would fail, "
-        f"{len(todo)} to do with {frames} frames"
+        f"found {len(tasks)}: {counts['skipped']} already done, {counts['failed']} would fail, "
+        f"{len(todo)} to extract with {frames} frames"
     ]
     size, how = _bytes(job, steps, todo, frames)
     free = shutil.disk_usage(_existing(steps.cache)).free
-    lines.append(f"disk: {size / 1e9:.3g} GB ({how}); {free / 1e9:.3g} GB are free")
+    lines.append(f"disk: {size / 1e9:.3g} GB ({how}); {free / 1e9:.3g} GB free")
     if size > free:
-        lines.append("that does not fit: give another --cache, fewer frames.num, or another union")
+        lines.append(
+            "not enough disk space: use another --cache, a lower frames.num, or another union"
+        )
     seconds = _seconds_per_frame(steps.cache)
     if seconds is None:
-        lines.append("time: not known until some videos are done; try: --limit 20")
+        lines.append("time: unknown until some videos are extracted; run with --limit 20 first")
     else:
         lines.append(
-            f"time: {duration(seconds * frames)} ({seconds:.3g} s a frame, as in the last run here)"
+            f"time: {duration(seconds * frames)} ({seconds:.3g} s per frame, as in the last run)"
         )
     return "\n".join(lines)
 
@@ -61,12 +69,12 @@ def _examine(steps: Steps, tasks: Sequence[Task]) -> tuple[list[Task], Counter[s
         elif found.request is not None:
             todo.append(task)
         else:
-            counts["skipped"] += 1  # only predictions are to be added
+            counts["skipped"] += 1  # only predicted relations are missing
     return todo, counts
 
 
 def _num_frames(job: ExtractionJob, task: Task) -> int:
-    """Frames that will be taken, if the video is long enough."""
+    """Return the number of frames to extract if the video is long enough."""
     annotated = len(task.annotation.frames) if task.annotation else 0
     return annotated if _is_given(job) else job.config.frames.num + annotated
 
@@ -78,7 +86,7 @@ def _bytes(
     measured = sum(int(row.get("frames", 0)) for row in rows)
     if measured:
         per_frame = sum(int(row.get("bytes", 0)) for row in rows) / measured
-        how = f"{per_frame / 1e6:.3g} MB a frame, as the {len(rows)} clips here"
+        how = f"{per_frame / 1e6:.3g} MB per frame, as in the {len(rows)} clips of the cache"
         return per_frame * frames, how
     if _is_given(job):
         annotated = [f for task in todo if task.annotation for f in task.annotation.frames]
@@ -86,10 +94,10 @@ def _bytes(
         pairs, how = boxes - len(annotated), "annotated pairs"
     else:
         pairs, boxes = ASSUMED_PAIRS * frames, (ASSUMED_PAIRS + 1) * frames
-        how = f"{ASSUMED_PAIRS:g} pairs a frame assumed"
+        how = f"assuming {ASSUMED_PAIRS:g} pairs per frame"
     widths = job.detector.feature_widths
     if widths is None:
-        return 0.0, "widths of detectron2's configuration are not known here"
+        return 0.0, "unknown before detectron2 builds the network"
     box_features, union_channels = widths[0], stored_channels(job.config.union.value, widths[1])
     per_box = 2 * (box_features + len(steps.objects)) + 4 * 4 + 8 + 4
     per_pair = 2 * _CELLS * union_channels + 2 * 8
@@ -97,12 +105,18 @@ def _bytes(
 
 
 def measured(cache: Path, written: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """What a run took, for later estimates; where it wrote nothing, what the one before took.
+    """Return the measurements of a run for later estimates.
 
-    `written` are the manifest lines of what the run wrote, by id.
+    If the run wrote no clips, return the measurements of the last run that did.
+
+    Args:
+        cache: folder of the cache.
+        written: manifest lines of the clips that the run wrote, by id.
+        seconds: duration of the run.
 
     Returns:
-        `seconds`, and the sums of `frames`, `boxes`, `pairs`, `bytes`; empty if nothing is known.
+        `seconds` and the sums of `frames`, `boxes`, `pairs` and `bytes`; empty if no run has
+        written clips.
     """
     if not written:
         return next(iter(_measured(cache)), {})
@@ -112,7 +126,7 @@ def measured(cache: Path, written: dict[str, dict[str, Any]], seconds: float) ->
 
 
 def _seconds_per_frame(cache: Path) -> float | None:
-    """Of the last run in a cache that wrote something."""
+    """Return the time per frame of the last run on a cache that wrote clips."""
     for tree in _measured(cache):
         with suppress(KeyError, TypeError, ValueError, ZeroDivisionError):
             return float(tree["seconds"]) / int(tree["frames"])
@@ -120,7 +134,7 @@ def _seconds_per_frame(cache: Path) -> float | None:
 
 
 def _measured(cache: Path) -> list[dict[str, Any]]:
-    """What the runs of a cache say they took, the last one first."""
+    """Return the measurements in the run records of a cache, the last run first."""
     found = []
     for path in cache.glob("run*.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):

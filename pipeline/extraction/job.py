@@ -1,4 +1,4 @@
-"""What an extraction consists of, checked before any network is built."""
+"""Inputs of an extraction, checked before any network is built."""
 
 import logging
 import os
@@ -27,7 +27,17 @@ LOGGER = logging.getLogger("extract")
 
 @dataclass(frozen=True)
 class ExtractionJob:
-    """What an extraction consists of, checked before any network is built."""
+    """Inputs of an extraction, checked before any network is built.
+
+    Attributes:
+        config: configuration of the command.
+        videos: videos to extract.
+        vocabulary: object classes and predicates.
+        annotations: annotations of the dataset, or None.
+        detector: the detector.
+        predictor: relation predictor; None unless `relations=predicted`.
+        folder: folder of the videos.
+    """
 
     config: Config
     videos: list[VideoFile]
@@ -39,7 +49,7 @@ class ExtractionJob:
 
     @property
     def info(self) -> CacheInfo:
-        """What all clips of the cache will share."""
+        """Content of `cache.json` for this extraction."""
         return CacheInfo(
             settings=extraction_settings(self.config, self.vocabulary.objects),
             detector=self.detector.to_dict(),
@@ -49,7 +59,12 @@ class ExtractionJob:
         )
 
     def steps(self, cache: Path, *, verify: bool = False) -> Steps:
-        """The steps of its videos into a cache; see `Steps`."""
+        """Return the steps that extract the videos into a cache.
+
+        Args:
+            cache: folder of the cache.
+            verify: compare every byte of existing clips with the manifest.
+        """
         return Steps(
             self.config,
             cache,
@@ -60,7 +75,11 @@ class ExtractionJob:
         )
 
     def annotation_of(self, video_id: str) -> ClipAnnotation | None:
-        """The annotation of a video, or None; ItemError if it is there but bad."""
+        """Return the annotation of a video, or None.
+
+        Raises:
+            ItemError: BAD_ANNOTATION if the annotation cannot be used.
+        """
         return self.annotations.of_video(video_id) if self.annotations else None
 
 
@@ -73,10 +92,15 @@ def make_tasks(
     retry: bool,
     checksums: Mapping[str, str],
 ) -> Iterator[Task]:
-    """One task per video file.
+    """Yield a task per video file.
 
-    What failed in earlier runs with the same bytes and settings is tried again with `retry` alone.
-    `checksums` are file names with the SHA-256 expected of them.
+    Args:
+        job: inputs of the extraction.
+        steps: steps of the extraction.
+        videos: videos to extract.
+        failures: failures of earlier runs.
+        retry: retry videos that failed before with the same bytes and settings.
+        checksums: expected SHA-256 by file name.
     """
     seen: dict[str, Path] = {}
     for video in videos:
@@ -84,7 +108,7 @@ def make_tasks(
         if item in seen:
             error = ItemError(
                 FailureReason.DUPLICATE_ID,
-                f"{video.path}: one file per id expected, so has {seen[item]}",
+                f"{video.path}: one file per id expected, {seen[item]} has the same id",
             )
             video = VideoFile(video.path, _name_of_double(video, job.folder))
         else:
@@ -101,7 +125,10 @@ def make_tasks(
 
 
 def item_names(job: ExtractionJob) -> set[str]:
-    """All names under which a failure of the job's videos can be listed."""
+    """Return the names of the job's videos in `failures.jsonl`.
+
+    A video has its id, or an id with the path if another file has the same id.
+    """
     doubles = {_name_of_double(video, job.folder) for video in job.videos}
     return {video.video_id for video in job.videos} | doubles
 
@@ -111,17 +138,24 @@ def _name_of_double(video: VideoFile, folder: Path) -> str:
 
 
 def prepare_extraction(config: Config, videos: Path, annotations: list[Path]) -> ExtractionJob:
-    """Check everything that can be checked cheaply.
+    """Read the inputs of an extraction and check them without building a network.
+
+    Args:
+        config: configuration of the command.
+        videos: folder of the videos.
+        annotations: folders of the annotations; may be empty.
 
     Raises:
-        UsageError: the first thing that is missing or contradicts itself.
+        UsageError: if an input is missing or invalid, or inputs contradict each other.
     """
     pick_devices(config.device)
     listed = list_videos(videos, dumped=config.decode.backend is Backend.frames)
     vocabulary = load_vocabulary(config.vocabulary)
     detector = resolve_detector(config.detection)
     if detector.is_random:
-        LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; boxes and features mean nothing")
+        LOGGER.warning(
+            "RANDOM_WEIGHTS: the detector is untrained; boxes and features are meaningless"
+        )
     read = read_dataset(config.dataset.value, annotations, vocabulary) if annotations else None
     _check_annotated(config, read, annotations)
     check_union(config.union.value, detector.feature_widths)
@@ -130,7 +164,7 @@ def prepare_extraction(config: Config, videos: Path, annotations: list[Path]) ->
 
 
 def _check_annotated(config: Config, read: Annotations | None, annotations: Sequence[Path]) -> None:
-    """UsageError if annotated boxes or relations are asked for, and no frame has any."""
+    """Raise UsageError if annotated boxes or relations are requested and no frame has any."""
     if config.boxes is Boxes["ground-truth"]:
         asked = "boxes=ground-truth"
     elif config.relations is Relations["ground-truth"]:
@@ -138,20 +172,26 @@ def _check_annotated(config: Config, read: Annotations | None, annotations: Sequ
     else:
         return
     if read is None or not _has_frames(read):
-        where = f"below {', '.join(map(str, annotations))}" if annotations else "by --annotations"
+        where = (
+            f"below {', '.join(map(str, annotations))}" if annotations else "below --annotations"
+        )
         raise UsageError(
-            f"{asked}: object_bbox_and_relationship.pkl and person_bbox.pkl expected {where}, "
-            "there are no annotated frames"
+            f"{asked}: annotated frames expected {where}, got none; they are read from "
+            "object_bbox_and_relationship.pkl and person_bbox.pkl"
         )
 
 
 def find_relation_predictor(
     config: Config, vocabulary: Vocabulary, detector: ResolvedDetector
 ) -> PredictorFile | None:
-    """What relations=predicted will use, checked against the vocabulary and the detector.
+    """Find the relation predictor and check it against the vocabulary and the detector.
+
+    Returns:
+        The predictor; None unless `relations=predicted`.
 
     Raises:
-        UsageError: if there is none, or it does not fit.
+        UsageError: if the weights are missing or invalid, or do not fit the vocabulary or the
+            detector.
     """
     if config.relations is not Relations.predicted:
         return None
@@ -168,10 +208,15 @@ def find_relation_predictor(
 
 
 def open_cache(folder: Path, info: CacheInfo) -> None:
-    """Create a cache folder, or make sure that the one there was made by the same settings.
+    """Create a cache folder, or check that an existing one has the same settings.
+
+    Args:
+        folder: folder of the cache.
+        info: content of `cache.json`.
 
     Raises:
-        UsageError: if it was made by others (names the first that differs), or is not writable.
+        UsageError: if the settings differ (the message names the first that does), or the folder
+            is not writable.
     """
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise UsageError(f"--cache: a writable folder expected, {folder} is read-only")
@@ -189,7 +234,15 @@ def open_cache(folder: Path, info: CacheInfo) -> None:
 
 
 def check_cache(folder: Path, info: CacheInfo) -> None:
-    """UsageError unless a folder holds no clips yet, or those of the same settings."""
+    """Check that a folder holds no clips, or clips of the same settings.
+
+    Args:
+        folder: folder of the cache; may be missing.
+        info: content of `cache.json` for these settings.
+
+    Raises:
+        UsageError: if the settings differ, or the folder has clips but no `cache.json`.
+    """
     if not (folder / "cache.json").is_file():
         if folder.is_dir() and next(folder.glob("*.safetensors"), None):
             raise UsageError(f"--cache: {folder} has clips but no cache.json; give an empty folder")
@@ -211,7 +264,7 @@ def _difference(folder: Path, part: str, wanted: Any, there: Any) -> str:
         wanted, there = wanted.get(keys[0]), there.get(keys[0])
     return (
         f"--cache: {folder} was made with {part}={_short(there)}, this command has "
-        f"{_short(wanted)}; give another --cache, or the settings it was made with"
+        f"{_short(wanted)}; give another --cache, or the settings of this cache"
     )
 
 

@@ -1,9 +1,8 @@
-"""All videos on the devices of this machine.
+"""Extraction on the devices of this machine, as a pipeline of threads and processes.
 
     examine (a thread) ─▶ decode (processes) ─▶ extract (a thread per device) ─▶ store (a thread)
 
-Each arrow is a bounded queue, so that none runs far ahead and memory does not depend on how many
-videos there are.
+Each arrow is a bounded queue, so memory does not grow with the number of videos.
 """
 
 import queue
@@ -18,14 +17,16 @@ from pipeline.extraction.steps import Examined, Networks, Outcome, Steps, Task
 from pipeline.runtime.channel import Channel, Stopped
 from pipeline.runtime.item_errors import as_item_error
 
-#: Clips that wait to be stored.
+#: Largest number of clips that wait to be stored.
 _WAITING_CLIPS = 2
 
 
 class LocalEngine:
-    """Extracts videos with several threads and decode processes; serves one `run`.
+    """Engine that extracts videos with threads and decode processes; `run` can be called once.
 
-    There is one of `networks` for each device.
+    Args:
+        steps: steps of the extraction.
+        networks: the networks on each device.
     """
 
     def __init__(self, steps: Steps, networks: list[Networks]) -> None:
@@ -37,7 +38,12 @@ class LocalEngine:
         self._outcomes: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
-        """One outcome per task as they come; leaving the iteration early ends all work.
+        """Extract videos and yield an outcome per task in the order of completion.
+
+        Closing the generator early stops all threads and processes.
+
+        Args:
+            tasks: videos to extract.
 
         Raises:
             UsageError: if a network cannot be built.
@@ -64,7 +70,7 @@ class LocalEngine:
                 work(*args)
             except Stopped:
                 pass
-            except BaseException as error:  # whatever it is, the main thread says it
+            except BaseException as error:  # raised again by `run` in the main thread
                 self._outcomes.put(error)
 
         thread = threading.Thread(target=guarded, name=getattr(work, "__name__", "extract"))

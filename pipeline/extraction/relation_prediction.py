@@ -1,4 +1,4 @@
-"""Predicates of a cached clip by the relation predictor; no detector runs."""
+"""Relation prediction on cached clips, without the detector."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ PREDICTED = "predicted"
 
 
 def clip_pairs(clip: CachedClip) -> PairBatch:
-    """The pairs of a clip's frames, all of them, as one video."""
+    """Return the pairs of all frames of a clip as a batch of one video."""
     human, object_ = clip.pair_rows.unbind(1)
     return PairBatch(
         features=clip.box_features,
@@ -33,10 +33,13 @@ def clip_pairs(clip: CachedClip) -> PairBatch:
 
 
 def frame_sequences(clip: CachedClip) -> list[list[int]]:
-    """Rows of a clip's frames, as sequences for the predictor's windows of two frames in a row.
+    """Divide the frames of a clip into sequences for the predictor's windows of two frames.
 
-    Uniform frames are one sequence, the annotated ones between them another: what is predicted for
-    the frames of a video does not depend on whether someone annotated others.
+    The uniform frames are one sequence, the other annotated frames a second one. Predictions for
+    uniform frames therefore do not depend on the annotation.
+
+    Returns:
+        Increasing frame rows of each sequence.
     """
     every = list(range(clip.num_frames))
     header = clip.header
@@ -52,19 +55,20 @@ def frame_sequences(clip: CachedClip) -> list[list[int]]:
 def predict_relations(
     clip: CachedClip, predictor: STTran, sequences: Sequence[Sequence[int]] | None = None
 ) -> Tensor:
-    """Probabilities of every predicate for every pair.
+    """Predict the probability of every predicate for every pair.
 
     Args:
-        clip: its labels are taken as they are, annotated or detected.
-        predictor: in eval mode, on any device.
-        sequences: rows of frames that follow each other, each once; those of `frame_sequences`
-            unless given.
+        clip: clip with annotated or detected boxes; its labels are used unchanged.
+        predictor: predictor in eval mode, on any device.
+        sequences: frame rows of each sequence of consecutive frames, without duplicates. None
+            uses `frame_sequences`.
 
     Returns:
-        (P, R) float32, attention first; zeros in frames of no sequence.
+        (P, R) float32 probabilities, attention predicates first; zeros in frames that are in no
+        sequence.
 
     Raises:
-        ItemError: BAD_CACHE if the clip's features or classes are not those of the predictor,
+        ItemError: BAD_CACHE if features or classes of the clip do not fit the predictor,
             INTERNAL_ERROR if a probability is not finite.
     """
     check_features(clip, predictor.settings)
@@ -80,14 +84,22 @@ def predict_relations(
     if not bool(torch.isfinite(result).all()):
         raise ItemError(
             FailureReason.INTERNAL_ERROR,
-            f"{clip.video_id}: finite probabilities of relations expected, got NaN; check the "
-            "clip's features (python -m tools.cache verify) and the predictor's weights",
+            f"{clip.video_id}: finite probabilities of predicates expected, got NaN; check the "
+            "features of the clip (python -m tools.cache verify) and the weights of the predictor",
         )
     return result
 
 
 def check_features(clip: CachedClip, settings: PredictorSettings) -> None:
-    """ItemError BAD_CACHE if a clip's features or classes are not those of a predictor."""
+    """Check that the features and classes of a clip fit a predictor.
+
+    Args:
+        clip: the clip.
+        settings: settings of the predictor.
+
+    Raises:
+        ItemError: BAD_CACHE if they do not.
+    """
     for name, value, wanted in (
         ("box_features", clip.box_features, settings.feature_width),
         ("union_features", clip.union_features, settings.union_channels),
@@ -95,22 +107,30 @@ def check_features(clip: CachedClip, settings: PredictorSettings) -> None:
         if value.shape[1] != wanted:
             raise ItemError(
                 FailureReason.BAD_CACHE,
-                f"{clip.video_id}: {name} of {wanted} channels expected, as the predictor takes, "
-                f"got {value.shape[1]}; extract again",
+                f"{clip.video_id}: {name} of {wanted} channels expected by the predictor, "
+                f"got {value.shape[1]}; extract it again",
             )
     if bool((clip.labels >= settings.num_objects).any()):
         raise ItemError(
             FailureReason.BAD_CACHE,
-            f"{clip.video_id}: labels below {settings.num_objects} expected, as the predictor "
-            f"knows, got {int(clip.labels.max())}; extract again",
+            f"{clip.video_id}: labels below {settings.num_objects} expected by the predictor, "
+            f"got {int(clip.labels.max())}; extract it again",
         )
 
 
 def with_predicted(clip: CachedClip, predictor: STTran, described: dict[str, Any]) -> CachedClip:
-    """The clip with predicted predicates beside what it holds already.
+    """Add predicted predicates to a clip.
 
-    Features pass through float16 first, so that it makes no difference whether a clip comes from
-    the detector or from disk.
+    The features are rounded to float16 first, so that a new clip and a stored clip give the same
+    predictions.
+
+    Args:
+        clip: the clip; its other predicates are kept.
+        predictor: predictor in eval mode, on any device.
+        described: `PredictorFile.to_dict` of the predictor.
+
+    Raises:
+        ItemError: see `predict_relations`.
     """
     predicted = predict_relations(clip.rounded(), predictor)
     return replace(

@@ -1,4 +1,4 @@
-"""The part of the videos that one of several commands takes."""
+"""Division of the videos among several commands."""
 
 import os
 import re
@@ -13,37 +13,45 @@ SLURM = "slurm"
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `index` (from 1) of `count` parts.
+    """One of several parts of the videos.
 
-    A video belongs to the part 1 + crc32(id) mod count: whatever other videos there are.
+    A video belongs to the part 1 + crc32(id) mod `count`, independently of the other videos.
+
+    Attributes:
+        index: number of the part, from 1 to `count`.
+        count: number of parts.
     """
 
     index: int = 1
     count: int = 1
 
     def has(self, video_id: str) -> bool:
-        """Whether a video is in this part."""
+        """Return whether a video belongs to this part."""
         return zlib.crc32(video_id.encode()) % self.count == self.index - 1
 
     @property
     def run_name(self) -> str:
-        """File for the record of a run on this part."""
+        """Name of the file for the run record of this part."""
         return "run.json" if self.count == 1 else f"run-{self.index}-of-{self.count}.json"
 
 
 def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
-    """Read `i/N`, i from 1 to N; `slurm` takes both from a job array's task.
+    """Parse `i/N` with i from 1 to N, or `slurm`.
+
+    Args:
+        text: value of `--shard`.
+        environment: environment variables; `slurm` reads i and N from those of a job array task.
 
     Raises:
-        UsageError: if it is no such thing.
+        UsageError: if the text is malformed, or the variables are missing or inconsistent.
     """
     if text == SLURM:
         return _of_array(environment)
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise UsageError(
-            f"--shard: i/N with i from 1 to N expected, such as 1/4 to 4/4, or {SLURM} in a job "
-            f"array, got {text!r}"
+            f"--shard: i/N with i from 1 to N expected (such as 1/4), or {SLURM} in a job array, "
+            f"got {text!r}"
         )
     return Shard(int(match[1]), int(match[2]))
 
@@ -54,12 +62,12 @@ def _of_array(environment: Mapping[str, str]) -> Shard:
         task, low, high, step, count = (int(environment[name]) for name in names)
     except (KeyError, ValueError) as error:
         raise UsageError(
-            f"--shard {SLURM}: a task of a job array expected (sbatch --array=1-N), there is "
-            f"no {error}"
+            f"--shard {SLURM}: environment of a job array task expected (sbatch --array=1-N), "
+            f"missing or invalid: {error}"
         ) from error
     if step < 1 or (high - low) // step + 1 != count or (task - low) % step:
         raise UsageError(
-            f"--shard {SLURM}: an array of evenly spaced tasks expected, got {count} from {low} to "
-            f"{high}; give --shard i/N yourself"
+            f"--shard {SLURM}: a job array with evenly spaced tasks expected, got {count} tasks "
+            f"from {low} to {high}; use --shard i/N instead"
         )
     return Shard((task - low) // step + 1, count)

@@ -1,4 +1,4 @@
-"""The three steps of a video: examine it, extract a clip, store the clip."""
+"""The steps of each video: examine it, extract its clip, store the clip."""
 
 import threading
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ from pipeline.weights.detectors import ResolvedDetector
 from pipeline.weights.predictors import PredictorFile, load_predictor
 from relations.sttran import STTran
 
-#: Building draws random numbers for a moment, from generators that threads share.
+#: Building a network draws random numbers from generators that threads share.
 _BUILDING = threading.Lock()
 
 
@@ -43,13 +43,14 @@ class Task:
     """A video to extract.
 
     Attributes:
-        video: the file and its id.
+        video: file and id of the video.
         annotation: labels and annotated frames, or None.
-        failed_before: sha256 of the bytes with which it failed under the same settings, where that
-            is known and it is not to be tried again; else None.
-        failure_fingerprint: SHA-256 over everything besides the bytes that determines a failure.
-        error: what is known to be wrong with it, if anything.
-        expected_sha256: of its bytes, where a list of checksums has it.
+        failed_before: SHA-256 that the video file had when it failed in an earlier run with the
+            same settings; None if it has not failed, or is retried.
+        failure_fingerprint: SHA-256 over everything except the video file that determines a
+            failure (`failure_fingerprint`).
+        error: known error of the video, or None.
+        expected_sha256: SHA-256 of the video file according to `--checksums`, or None.
     """
 
     video: VideoFile
@@ -67,15 +68,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one video ended.
+    """Result of a task.
 
     Attributes:
         item: id of the video.
-        status: `done`, `skipped` (it was there) or `failed`.
-        error: why it failed; None also where it failed before and was not tried.
-        sha256: of the video, as far as it could be read.
-        failure_fingerprint: of the task.
-        row: the line of the clip written.
+        status: `done`, `skipped` (the cache already holds the clip) or `failed`.
+        error: error of a failed video; None if it failed before and was not retried.
+        sha256: SHA-256 of the video file; empty if it could not be read.
+        failure_fingerprint: fingerprint of the task.
+        row: manifest line of the clip that was written, or None.
     """
 
     item: str
@@ -88,14 +89,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Examined:
-    """A video that needs work.
+    """A video to extract, or a cached clip that lacks predicted relations.
 
     Attributes:
-        task: the video.
-        sha256: of its bytes.
-        fingerprint: of what determines its clip.
-        request: the frames to decode; None where the clip is there and only lacks predictions.
-        row: line of that clip.
+        task: task of the video.
+        sha256: SHA-256 of the video file.
+        fingerprint: fingerprint of the clip.
+        request: frames to decode; None for a cached clip that only lacks predicted relations.
+        row: manifest line of this cached clip.
     """
 
     task: Task
@@ -107,14 +108,14 @@ class Examined:
 
 @dataclass(frozen=True)
 class Steps:
-    """What all videos of a command have in common, and the steps each goes through.
+    """The steps of each video, with the inputs that all videos of a command share.
 
     Attributes:
-        config: of the command.
-        cache: folder to write.
-        detector: with which detector.
-        objects: O class names of the vocabulary.
-        predictor: of relations=predicted, or None.
+        config: configuration of the command.
+        cache: folder of the cache.
+        detector: the detector.
+        objects: names of the O object classes.
+        predictor: relation predictor; None unless `relations=predicted`.
         verify: compare every byte of existing clips with the manifest.
     """
 
@@ -127,11 +128,19 @@ class Steps:
 
     @property
     def settings(self) -> ExtractionSettings:
-        """The part of the configuration that determines what is extracted."""
+        """Settings that determine the content of clips."""
         return extraction_settings(self.config, self.objects)
 
     def examine(self, task: Task, manifest: Manifest) -> Outcome | Examined:
-        """What there is to do for a video, or that there is nothing, or that it fails."""
+        """Determine the work that a video needs.
+
+        Args:
+            task: task of the video.
+            manifest: manifest of the cache.
+
+        Returns:
+            The `Outcome` of a video that is done or fails; `Examined` if there is work to do.
+        """
         try:
             with as_item_error(task.video_id):
                 sha256 = video_sha256(task.video.path)
@@ -143,7 +152,16 @@ class Steps:
             return self.failed(task, error)
 
     def store(self, found: Examined, clip: CachedClip) -> Outcome:
-        """Write a clip; see `store_clip`."""
+        """Write a clip to the cache.
+
+        Args:
+            found: the video.
+            clip: its clip.
+
+        Raises:
+            OSError: see `pipeline.cache.folder.store_clip`.
+            ItemError: see `pipeline.cache.folder.store_clip`.
+        """
         if found.request is None:
             row = replace_clip(self.cache, clip, found.row)
         else:
@@ -152,11 +170,11 @@ class Steps:
         return Outcome(task.video_id, "done", None, found.sha256, task.failure_fingerprint, row)
 
     def failed(self, task: Task, error: ItemError, sha256: str = "") -> Outcome:
-        """The outcome of a video that raised an error."""
+        """Return the outcome of a video that raised an error."""
         return Outcome(task.video_id, "failed", error, sha256, task.failure_fingerprint)
 
     def failed_unless_there(self, found: Examined, error: ItemError) -> Outcome:
-        """As `failed`, unless another command made the clip in the meantime: it is skipped then."""
+        """Return outcome `failed`, or `skipped` if another command has stored the clip."""
         task, row = found.task, Manifest(self.cache).rows().get(found.task.video_id)
         if row is not None and self._is_done(task, found.fingerprint, row):
             return Outcome(task.video_id, "skipped", None, found.sha256, task.failure_fingerprint)
@@ -178,7 +196,7 @@ class Steps:
             return Outcome(task.video_id, "failed", None, sha256, task.failure_fingerprint)
         if bad is not None:
             raise bad
-        # A predictor reads all channels: where they are not stored, the video is extracted again.
+        # A predictor needs all union channels. If they are not stored, extract the video again.
         is_full = self.predictor is not None and self.config.union is UnionKind.full
         if is_full and row is not None and self._find(task, fingerprint, row, verify=True):
             return Examined(task, sha256, fingerprint, None, row)
@@ -193,7 +211,7 @@ class Steps:
         return Examined(task, sha256, fingerprint, request)
 
     def _is_done(self, task: Task, fingerprint: str, row: dict[str, Any]) -> bool:
-        """Whether the cache holds the clip with everything that is requested."""
+        """Return whether the cache holds the clip with all requested relations."""
         header = self._find(task, fingerprint, row, verify=self.verify)
         if header is None or self.predictor is None:
             return header is not None
@@ -202,7 +220,7 @@ class Steps:
     def _find(
         self, task: Task, fingerprint: str, row: dict[str, Any], *, verify: bool
     ) -> ClipHeader | None:
-        """Header of the clip in the cache; None unless it is undamaged and has the fingerprint."""
+        """Return the header of an undamaged cached clip with this fingerprint, or None."""
         try:
             header = open_clip(self.cache, task.video_id, row, verify=verify).header
         except ItemError:
@@ -211,20 +229,25 @@ class Steps:
 
 
 class Networks:
-    """The detector and the relation predictor on one device, built when first needed."""
+    """The detector and the relation predictor on one device, built on first use.
+
+    Args:
+        steps: steps of the extraction.
+        device: device of the networks.
+    """
 
     def __init__(self, steps: Steps, device: torch.device) -> None:
         self.steps, self.device = steps, device
 
     def extract(self, found: Examined, frames: FrameStream | None) -> CachedClip:
-        """The clip of a video, with predicted relations where they are asked for.
+        """Extract the clip of a video, with predicted relations if requested.
 
         Args:
             found: the video.
-            frames: those of its request; None where it has none.
+            frames: decoded frames of `found.request`; None if there is no request.
 
         Raises:
-            ItemError: with the reason why there is none.
+            ItemError: with the reason for which the video has no clip.
             UsageError: if a network cannot be built.
         """
         steps, task = self.steps, found.task
@@ -260,9 +283,13 @@ class Networks:
 def failure_fingerprint(
     steps: Steps, annotation: ClipAnnotation | None, bad: str | None, expected_sha256: str | None
 ) -> str:
-    """SHA-256 over everything besides the video's bytes that determines whether it fails.
+    """Return the SHA-256 over everything except the video file that determines a failure.
 
-    `bad` says what is wrong with its annotation, `expected_sha256` what a list of checksums has.
+    Args:
+        steps: steps of the extraction.
+        annotation: annotation of the video, or None.
+        bad: message of the error in the annotation, or None.
+        expected_sha256: SHA-256 of the video file according to `--checksums`, or None.
     """
     mark = annotation.fingerprint() if annotation else bad
     decode, batch_size = steps.config.decode, steps.config.detection.batch_size

@@ -1,12 +1,12 @@
-"""What every command needs, whatever it does.
+"""Services that all commands share.
 
 command_line  arguments, exit codes and signals
 run_record    `run.json` and the counts of a run
-failures      `failures.jsonl`: why items have no result
-item_errors   an exception of one video becomes its failure
-progress      a bar on a terminal, a line a minute in a log
-channel       a bounded queue between threads
-devices       devices by name
-files         atomic files and checksums
-writers       several processes that write to one folder
+failures      `failures.jsonl`, the list of failed videos
+item_errors   conversion of exceptions of one video into `ItemError`
+progress      progress bar on a terminal, one line per minute in a log
+channel       bounded queue between threads
+devices       torch devices and CPU threads
+files         atomic writes, JSON files and SHA-256
+writers       locks and leftover files of folders with several writers
 """

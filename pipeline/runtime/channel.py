@@ -1,4 +1,4 @@
-"""A bounded queue between threads that can be ended from both sides."""
+"""Bounded queue between threads that both sides can close."""
 
 import threading
 from collections import deque
@@ -9,15 +9,18 @@ Item = TypeVar("Item")
 
 
 class Stopped(BaseException):
-    """The channel was closed while this thread waited; no error of any item's."""
+    """Raised by a channel that is closed.
+
+    It is not an `Exception`, so that handlers for errors of an item do not catch it.
+    """
 
 
 class Channel(Generic[Item]):
-    """Items in order from some threads to others.
+    """Bounded first-in, first-out queue between threads.
 
     Args:
-        limit: total weight that may wait; one item may in any case.
-        weight: of an item; 1 each unless given.
+        limit: largest total weight of the items in the queue. A single item may exceed it.
+        weight: function that returns the weight of an item; 1 for every item by default.
     """
 
     def __init__(self, limit: int, weight: Callable[[Item], int] = lambda _: 1) -> None:
@@ -28,7 +31,11 @@ class Channel(Generic[Item]):
         self._changed = threading.Condition()
 
     def put(self, item: Item) -> None:
-        """Add an item once there is room; Stopped if the channel is closed by then."""
+        """Wait until there is room, then add an item.
+
+        Raises:
+            Stopped: if the channel is closed.
+        """
         size = self._weight(item)
         with self._changed:
             self._changed.wait_for(
@@ -41,7 +48,11 @@ class Channel(Generic[Item]):
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[Item]:
-        """Items until the channel is finished and empty; Stopped if it is closed before."""
+        """Yield items until the channel is finished and empty.
+
+        Raises:
+            Stopped: if the channel is closed.
+        """
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._items or self._finished)
@@ -55,13 +66,13 @@ class Channel(Generic[Item]):
             yield item
 
     def finish(self) -> None:
-        """Nothing more will be put."""
+        """Mark the channel as complete; no item may be added after this call."""
         with self._changed:
             self._finished = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End both sides now; what waits is dropped."""
+        """Drop the queued items and raise `Stopped` in all threads that use the channel."""
         with self._changed:
             self._closed = True
             self._items.clear()

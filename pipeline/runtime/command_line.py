@@ -1,4 +1,4 @@
-"""What all commands share: parsing, logging, exit codes, signals."""
+"""Argument parsing, logging, exit codes and signal handling of all commands."""
 
 import argparse
 import io
@@ -16,12 +16,16 @@ from pipeline.errors import ItemError, StageError, UsageError
 EXIT_OK, EXIT_FAILURES, EXIT_USAGE, EXIT_BUDGET = 0, 1, 2, 3
 
 VERIFY_HELP = "compare every byte of the cache with its manifest, not only sizes and headers"
-_SETTINGS_HELP = "\n\nsettings: key=value words, as in pipeline/config/schema.py"
+_SETTINGS_HELP = "\n\nsettings: key=value words; see pipeline/config/schema.py"
 _SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 
 
 class Interrupted(BaseException):
-    """A signal asked the command to stop."""
+    """Raised in the main thread when the process receives SIGTERM.
+
+    Attributes:
+        exit_code: exit code of the command.
+    """
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(f"interrupted ({exit_code})")
@@ -29,7 +33,11 @@ class Interrupted(BaseException):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence; see `common_parser`."""
+    """Argument parser that reports errors as `UsageError`; created by `common_parser`.
+
+    Attributes:
+        has_settings: whether the command accepts `key=value` words.
+    """
 
     has_settings = True
 
@@ -41,16 +49,16 @@ class Parser(argparse.ArgumentParser):
 def common_parser(
     prog: str, description: str, example: str, *, has_settings: bool = True
 ) -> Parser:
-    """Parser with an example in its help and `key=value` words at its end.
+    """Create the argument parser of a command.
 
     Args:
-        prog: `python -m pipeline.NAME`.
-        description: one or two sentences.
-        example: a command line that works.
-        has_settings: whether the command takes `key=value` words.
+        prog: how the command is started, such as `python -m pipeline.extract`.
+        description: one or two sentences for the help text.
+        example: complete command line for the help text.
+        has_settings: whether the command accepts `key=value` words.
 
     Returns:
-        A parser; call `parse_words` on it.
+        A parser to pass to `parse_words`.
     """
     parser = Parser(
         prog=prog,
@@ -63,28 +71,35 @@ def common_parser(
 
 
 def parse_words(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Split off `key=value` words, wherever they stand, then parse the rest.
+    """Separate `key=value` words from the other arguments, and parse the latter.
+
+    Returns:
+        The parsed arguments, and the `key=value` words in their order.
 
     Raises:
-        UsageError: for anything the parser does not know, or settings of a command without any.
+        UsageError: if an argument is invalid, or the command accepts no `key=value` words.
     """
     settings = [word for word in argv if _SETTING.match(word)]
     args = parser.parse_args([word for word in argv if not _SETTING.match(word)])
     if settings and not parser.has_settings:
-        raise UsageError(f"no key=value settings expected, got {settings[0]!r}")
+        raise UsageError(f"this command accepts no key=value settings, got {settings[0]!r}")
     return args, settings
 
 
 def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and leave the process with its exit code.
+    """Run a command and exit the process with its exit code.
 
-    UsageError is one sentence on standard error and exit code 2, StageError the same and 1, and so
-    is an ItemError past which a command cannot go; SIGINT 130; SIGTERM 143. A second signal ends
-    the process at once.
+    An error is printed to standard error as one line. The exit code is 2 for a `UsageError`, 1 for
+    a `StageError` or an `ItemError`, 130 for SIGINT and 143 for SIGTERM. A second signal ends the
+    process immediately.
+
+    Args:
+        main: function that takes the arguments and returns the exit code.
+        argv: arguments of the command; None takes those of the process.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # paths may hold bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")  # paths may be invalid UTF-8
     words = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, _on_signal)
     signal.signal(signal.SIGINT, _on_signal)
@@ -97,16 +112,16 @@ def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = N
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = EXIT_FAILURES
     except KeyboardInterrupt:
-        print("interrupted; the same command again finishes what is missing", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         code = 130
     except Interrupted as interrupted:
-        print("terminated; the same command again finishes what is missing", file=sys.stderr)
+        print("terminated; run the same command again to resume", file=sys.stderr)
         code = interrupted.exit_code
     sys.exit(code)
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
-    """End in order; a second signal ends at once."""
+    """Raise an exception for the first signal, and exit immediately at the second."""
     signal.signal(signal.SIGINT, _leave)
     signal.signal(signal.SIGTERM, _leave)
     if number == signal.SIGINT:

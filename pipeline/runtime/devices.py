@@ -1,18 +1,22 @@
-"""Devices by name."""
+"""Selection of torch devices and of the number of CPU threads."""
 
 import torch
 
 from pipeline.errors import UsageError
 
-#: Measured by `python -m tools.benchmark train`; see docs/training.md.
+#: Largest network width for which one CPU thread is the default; measured by
+#: `python -m tools.benchmark train` (docs/training.md).
 ONE_THREAD_WIDTH = 128
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of a name; `auto` is CUDA where available, else the CPU.
+    """Return the torch device of a name.
+
+    Args:
+        name: `cpu`, `cuda`, `cuda:N`, or `auto` for CUDA if available and the CPU otherwise.
 
     Raises:
-        UsageError: if the name is none of `auto`, `cpu` and `cuda[:N]`, or CUDA is not available.
+        UsageError: if the name is invalid, or CUDA is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -30,22 +34,22 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_devices(names: str) -> list[torch.device]:
-    """Devices of a comma-separated list; see `pick_device`."""
+    """Return the devices of a comma-separated list of names; see `pick_device`."""
     return [pick_device(name.strip()) for name in names.split(",")]
 
 
 def use_threads(wanted: int | None, width: int, device: torch.device) -> int:
-    """Set the number of threads of torch.
+    """Set the number of CPU threads that torch uses.
 
     Args:
-        wanted: `train.threads`. None takes one thread for a network of width up to
-            `ONE_THREAD_WIDTH`, whose tensors are so small that handing them over costs more than
-            the arithmetic, and otherwise leaves torch's number.
-        width: D of the network.
-        device: of the network; on a GPU torch's number stays unless `wanted` is given.
+        wanted: value of `train.threads`. None selects one thread for a network on the CPU of width
+            up to `ONE_THREAD_WIDTH`, whose tensors are so small that distributing the work takes
+            longer than the arithmetic. For other networks, None keeps torch's number.
+        width: width D of the network.
+        device: device of the network.
 
     Returns:
-        The number of threads.
+        The number of threads in use.
     """
     if wanted is None and width <= ONE_THREAD_WIDTH and device.type == "cpu":
         wanted = 1

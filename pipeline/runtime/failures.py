@@ -1,4 +1,4 @@
-"""`failures.jsonl`: why items have no result."""
+"""The file `failures.jsonl`, which lists the failed videos of a folder."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,14 +12,18 @@ from pipeline.runtime.writers import folder_lock
 
 
 def log_failure(logger: Logger, item: str, error: ItemError) -> None:
-    """Log why an item failed."""
+    """Log the failure of an item."""
     logger.error("%s failed: %s: %s", item, error.reason.value, error)
 
 
 class Failures:
-    """`failures.jsonl` of a folder: one line per item that has no result now.
+    """Failures of a folder, stored in `failures.jsonl` with one line per item.
 
-    Others may write to the folder as well: a change reads the file again and changes one line.
+    Several processes may change the file. Every change reads it again, so that the lines of other
+    processes are kept.
+
+    Args:
+        folder: folder of the file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,7 +31,7 @@ class Failures:
         self._rows = self._read()
 
     def known(self, item: str) -> dict[str, Any] | None:
-        """The line of an item that failed before."""
+        """Return the line of an item that failed before, or None."""
         return self._rows.get(item)
 
     def add(
@@ -43,12 +47,12 @@ class Failures:
         """Record a failure.
 
         Args:
-            item: what failed.
-            error: why.
-            stage: in which it failed.
-            sha256: of its bytes; empty where unknown.
+            item: id of the item.
+            error: reason and message of the failure.
+            stage: name of the stage.
+            sha256: SHA-256 of the item's bytes; empty if unknown.
             fingerprint: SHA-256 over everything else that determines the failure.
-            videos: the folder of the item, for a stage that reads several.
+            videos: video folder of the item, for a cache of several video folders.
         """
         row = {
             "id": item,
@@ -68,18 +72,18 @@ class Failures:
         self._rows[item] = row
 
     def remove(self, item: str) -> None:
-        """Forget an item that has a result now."""
-        if file_state(self._path) != self._seen:  # another writer's failure may be of this item
+        """Remove the failure of an item that has a result."""
+        if file_state(self._path) != self._seen:  # another process may have added the item
             self._rows = self._read()
         if self._rows.pop(item, None) is not None:
             self._change(lambda rows: rows.pop(item, None))
 
     def keep_only(self, items: set[str], *, videos: Path | None = None) -> None:
-        """Forget items that are no longer there.
+        """Remove the failures of items that no longer exist.
 
         Args:
-            items: those that are.
-            videos: of that folder; what failed in others is kept.
+            items: ids of the existing items.
+            videos: video folder of these items; failures of other video folders are kept.
         """
         mine = None if videos is None else str(videos.absolute())
         gone = {
@@ -93,7 +97,13 @@ class Failures:
             self._change(lambda rows: [rows.pop(item, None) for item in gone])
 
     def replace(self, failed: Mapping[str, ItemError], *, stage: str, logger: Logger) -> None:
-        """Record the failures of a stage that tries all items anew, and log them."""
+        """Replace the failures by those of a stage that processed all items again, and log them.
+
+        Args:
+            failed: error of each failed item by id.
+            stage: name of the stage.
+            logger: logger of the stage.
+        """
         self.keep_only(set(failed))
         for item, error in sorted(failed.items()):
             log_failure(logger, item, error)

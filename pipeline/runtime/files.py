@@ -1,4 +1,4 @@
-"""Writing that leaves nothing half done, hashing, plain JSON files and files of JSON lines."""
+"""Atomic writes, SHA-256 and JSON files."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from pipeline.errors import UsageError
 
 @cache
 def host_mark() -> str:
-    """Eight hex digits of this machine, or of this container where it numbers its processes."""
+    """Return eight hex digits that identify the host name and the PID namespace."""
     space = ""
     with contextlib.suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")
@@ -23,18 +23,22 @@ def host_mark() -> str:
 
 
 def writer_token() -> str:
-    """Machine and process that write: HOST-PID, part of the name of every temporary file."""
+    """Return HOST-PID of this process, which is part of the names of its temporary files."""
     return f"{host_mark()}-{os.getpid()}"
 
 
 def write_temporary(path: Path, data: bytes) -> Path:
-    """Write and fsync under a temporary name in the folder of `path`.
+    """Write and fsync a temporary file in the folder of `path`.
+
+    Args:
+        path: final path of the file.
+        data: content of the file.
 
     Returns:
-        The temporary file, for `publish`.
+        Path of the temporary file, to pass to `publish`.
 
     Raises:
-        OSError: if it cannot be written; no file is left then.
+        OSError: if the file cannot be written. The temporary file is removed.
     """
     temporary = path.parent / f".{path.name}.tmp-{writer_token()}-{secrets.token_hex(4)}"
     try:
@@ -49,10 +53,10 @@ def write_temporary(path: Path, data: bytes) -> Path:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Give a temporary file its name, in the place of what has it, and fsync the folder.
+    """Rename a temporary file, replacing an existing file, and fsync the folder.
 
     Raises:
-        OSError: if it cannot; the temporary file is gone then.
+        OSError: if the file cannot be renamed. The temporary file is removed.
     """
     try:
         os.replace(temporary, path)
@@ -67,25 +71,28 @@ def publish(temporary: Path, path: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write to a temporary name in the same folder, fsync, rename, fsync the folder.
+    """Write a temporary file in the same folder, fsync it, rename it and fsync the folder.
 
     Raises:
-        OSError: if it cannot be written; neither the file nor the temporary one is left then.
+        OSError: if the file cannot be written. The temporary file is removed, and an existing file
+            is unchanged.
     """
     try:
         publish(write_temporary(path, data), path)
     except FileNotFoundError:
-        # Where locks do not lock, another machine can take the temporary file for left over.
+        # Without working locks, another host may have removed the temporary file as a leftover.
         if not path.parent.is_dir():
             raise
         publish(write_temporary(path, data), path)
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line in one write, after a line feed if the last one was cut off.
+    """Append a line to a file in one write.
+
+    If the last line is cut off and has no line feed, the new line starts with one.
 
     Raises:
-        OSError: if it cannot be written whole.
+        OSError: if the line cannot be written completely.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
@@ -99,14 +106,24 @@ def append_line(path: Path, line: str) -> None:
 
 
 def write_json(path: Path, tree: Any) -> None:
-    """Write indented JSON atomically; NaN and infinity are refused by ValueError."""
+    """Write indented JSON atomically.
+
+    Raises:
+        ValueError: if the tree contains NaN or infinity.
+        OSError: if the file cannot be written.
+    """
     text = json.dumps(tree, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    # A path may hold bytes that are no text: \udcff, as JSON escapes them.
+    # A path may be invalid UTF-8; its invalid bytes become JSON escapes such as \udcff.
     write_atomically(path, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def read_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """Objects of a file of JSON lines by their `id`, its last one each; what is none is ignored."""
+    """Read a file of JSON lines.
+
+    Returns:
+        The objects by their `id`. The last object of an id counts, and invalid lines are ignored.
+        Empty if the file does not exist.
+    """
     rows: dict[str, dict[str, Any]] = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -117,7 +134,10 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def file_state(path: Path) -> tuple[int, int, int] | None:
-    """Inode, size and time of change: other ones after a file was written to; None without one."""
+    """Return inode, size and modification time (ns) of a file, which change when it is written.
+
+    Returns None if the file does not exist.
+    """
     try:
         found = path.stat()
     except OSError:
@@ -126,26 +146,34 @@ def file_state(path: Path) -> tuple[int, int, int] | None:
 
 
 def make_folder(path: Path, flag: str) -> None:
-    """Create a folder unless it exists; UsageError naming the flag if that is not possible."""
+    """Create a folder unless it exists.
+
+    Args:
+        path: the folder.
+        flag: command-line flag of the folder, used in the error message.
+
+    Raises:
+        UsageError: if the folder cannot be created.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{flag}: a writable folder expected, {path}: {error}") from error
+        raise UsageError(f"{flag}: a writable folder expected, got {path}: {error}") from error
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hex."""
+    """Return the SHA-256 of a file's bytes as hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def json_int(tree: Any) -> int:
-    """A number from 0 to 2^63 - 1 that follows from a tree: for seeds."""
+    """Return a seed from 0 to 2^63 - 1 that is derived from the SHA-256 of a JSON tree."""
     return int(json_sha256(tree)[:16], 16) >> 1
 
 
 def json_sha256(tree: Any) -> str:
-    """SHA-256 of the canonical JSON of a tree, hex."""
+    """Return the SHA-256 of a tree's JSON, with sorted keys and no spaces, as hex digits."""
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Errors of one video become its reason."""
+"""Conversion of exceptions of one video into `ItemError`."""
 
 import errno
 import logging
@@ -12,10 +12,14 @@ LOGGER = logging.getLogger(__name__)
 
 @contextmanager
 def as_item_error(item: str) -> Iterator[None]:
-    """Turn whatever one video raises into an `ItemError`, so that the others go on.
+    """Convert exceptions of one video into `ItemError`, so that the command can continue.
 
-    A full disk keeps its own reason; what is not foreseen becomes INTERNAL_ERROR with its trace in
-    the log. UsageError concerns the whole command and passes through.
+    The reason is DISK_FULL for a full disk, OUT_OF_MEMORY for a lack of memory or threads, and
+    INTERNAL_ERROR for everything else. The traceback of an unexpected exception is logged. A
+    `UsageError` concerns the whole command and passes through, as does an `ItemError`.
+
+    Args:
+        item: id of the video, used in the message.
     """
     try:
         yield
@@ -28,13 +32,13 @@ def as_item_error(item: str) -> Iterator[None]:
             reason = FailureReason.OUT_OF_MEMORY
         raise ItemError(reason, f"{item}: {error}") from error
     except Exception as error:
-        # That of torch is told by its name: a decode process has no torch.
+        # torch.OutOfMemoryError is compared by name, because decode processes do not import torch.
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             raise ItemError(
                 FailureReason.OUT_OF_MEMORY,
-                f"{item}: memory was not enough; lower detection.batch_size or use a smaller frame",
+                f"{item}: out of memory; lower detection.batch_size or use smaller frames",
             ) from error
-        LOGGER.exception("%s: unforeseen", item)
+        LOGGER.exception("%s: unexpected error", item)
         raise ItemError(
             FailureReason.INTERNAL_ERROR, f"{item}: {type(error).__name__}: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""How far a stage is: a bar on a terminal, a line a minute in a log."""
+"""Progress of a stage: a bar on a terminal, one line per minute in a log."""
 
 import logging
 import sys
@@ -14,7 +14,13 @@ _EVERY_S = 60.0
 
 
 class Progress:
-    """Context that shows the counts of a run while they grow, under the name of its stage."""
+    """Context manager that displays the progress of a stage.
+
+    Args:
+        counts: counts of the run, which the caller updates.
+        name: name of the stage.
+        clock: function that returns the time in seconds.
+    """
 
     def __init__(
         self, counts: Counts, name: str, clock: Callable[[], float] = time.monotonic
@@ -33,7 +39,7 @@ class Progress:
         self._bar.close()
 
     def update(self) -> None:
-        """One more item ended."""
+        """Display the counts after one more item."""
         self._bar.update(1)
         self._bar.set_postfix_str(self._left(), refresh=False)
         now = self._clock()
@@ -42,7 +48,7 @@ class Progress:
             LOGGER.info("%s: %s; %s", self._name, self._counts, self._left())
 
     def _left(self) -> str:
-        """Time for what is pending, if all of it takes as long as what was tried."""
+        """Return the remaining time, from the mean time of the items that were processed."""
         tried = self._counts.done + self._counts.failed
         if not tried:
             return ""
@@ -51,7 +57,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, whichever reads best."""
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""`run.json`: what a command did, with counts that add up."""
+"""The file `run.json`, which records one run of a command."""
 
 import logging
 import platform
@@ -25,7 +25,7 @@ _PACKAGES = ("torch", "torchvision", "av", "numpy", "safetensors", "opencv-pytho
 
 @dataclass
 class Counts:
-    """Items of a run; done + skipped + failed + pending = found at every moment."""
+    """Numbers of items of a run; found = done + skipped + failed + pending at any time."""
 
     found: int = 0
     done: int = 0
@@ -34,16 +34,16 @@ class Counts:
 
     @property
     def pending(self) -> int:
-        """Items not reached yet."""
+        """Number of items that are not processed yet."""
         return self.found - self.done - self.skipped - self.failed
 
     def check(self) -> None:
-        """AssertionError unless every item found is accounted for."""
+        """Raise AssertionError if items are pending."""
         if self.pending:
             raise AssertionError(f"done + skipped + failed = found expected, got {self}")
 
     def to_dict(self) -> dict[str, int]:
-        """As JSON; `pending` only where a run ended before all were tried."""
+        """Return the counts as JSON, with `pending` only if items are pending."""
         return asdict(self) | ({"pending": self.pending} if self.pending else {})
 
     def __str__(self) -> str:
@@ -51,11 +51,25 @@ class Counts:
 
 
 class RunRecord:
-    """Context of one run of a stage; writes `run.json` (`name`) when it ends, however it ends.
+    """Context manager of one run of a stage, which writes `run.json` on exit.
+
+    The record is written after errors and signals as well. A run that ends with a `UsageError`
+    keeps the record of an earlier run.
+
+    Args:
+        folder: output folder of the run. No record is written if it does not exist.
+        stage: name of the stage.
+        config: all settings, as JSON.
+        argv: arguments of the command.
+        seed: random seed of the run.
+        name: file name of the record.
 
     Attributes:
-        counts: items found, done, skipped, failed.
-        extra: further entries of `run.json` (hashes, metrics, …).
+        counts: numbers of items found, done, skipped and failed.
+        extra: further entries of the record (hashes, metrics, …).
+
+    Raises:
+        StageError: on exit, if the record of a successful run cannot be written.
     """
 
     def __init__(
@@ -90,7 +104,7 @@ class RunRecord:
         if not self.folder.is_dir():
             return
         if status == "refused" and path.is_file():
-            return  # what a run left before stays true
+            return  # keep the record of the earlier run
         tree = {
             "status": status,
             "exit_code": code,
@@ -107,7 +121,7 @@ class RunRecord:
 
     @property
     def exit_code(self) -> int:
-        """0 all well, 1 some failed, 3 more failed than `max_failures`."""
+        """Exit code: 0 without failures, 3 for more than `max_failures` failures, otherwise 1."""
         budget = self._tree["config"].get("max_failures")
         if budget is not None and self.counts.failed > budget:
             return EXIT_BUDGET
@@ -115,7 +129,7 @@ class RunRecord:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that determine numbers."""
+    """Return the versions of Python and of the packages that affect numerical results."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -1,11 +1,11 @@
-"""Several processes that write to one folder: who lives, what the dead left, one at a time.
+"""Locks and leftover files of folders to which several processes write.
 
-.writer.tmp-HOST-PID     locked by that process for as long as it writes to the folder
-.lock                    locked for the moment in which a file of many lines changes
-.NAME.tmp-HOST-PID-HEX   a file while it is written
+.writer.tmp-HOST-PID     locked by a process as long as it writes to the folder
+.lock                    locked while a file of many lines is changed
+.NAME.tmp-HOST-PID-HEX   temporary file; it is renamed to NAME when it is complete
 
-Locks save work; that files are right does not depend on them, since file systems exist on which
-every lock is granted: files appear whole by a rename, and all writers would write the same bytes.
+Locks only prevent duplicate work. Files are correct even on file systems that grant every lock: a
+file is complete before it is renamed, and all writers write the same bytes.
 """
 
 import logging
@@ -23,26 +23,27 @@ from pipeline.runtime.files import host_mark, writer_token
 LOGGER = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"^\..+\.tmp-(([0-9a-f]{8})-(\d+))-[0-9a-f]{8}$")
 _WRITER = re.compile(r"^\.writer\.tmp-(([0-9a-f]{8})-(\d+))$")
-#: A file is under its temporary name for the moment of its writing; older ones of other machines,
-#: whose processes cannot be seen from here, are left over.
+#: Age in seconds from which temporary files of other hosts are leftovers. The processes of other
+#: hosts are not visible, and a file has its temporary name only while it is written.
 _FOREIGN_AGE_S = 600.0
+#: Longest wait for a lock, in seconds.
 _PATIENCE_S = 60.0
-#: The clocks of processes and of files agree within this.
+#: Tolerance between process start times and file times, in seconds.
 _CLOCK_S = 2.0
 LOCK = ".lock"
 
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, to change a file that others change as well.
+    """Hold the lock of a folder while a file is changed that other processes change as well.
 
-    Where locks cannot be had, or one is held for a minute, the work goes on without.
+    If the lock cannot be acquired within a minute, the context runs without it.
     """
     lock = FileLock(folder / LOCK, timeout=_PATIENCE_S)
     try:
         lock.acquire()
     except (OSError, RuntimeError) as error:
-        LOGGER.debug("%s: no lock (%s)", folder, error)
+        LOGGER.debug("%s: not locked (%s)", folder, error)
     try:
         yield
     finally:
@@ -50,7 +51,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 class Writer:
-    """Context in which this process counts as a writer of a folder."""
+    """Context manager that registers this process as a writer of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -68,7 +69,7 @@ class Writer:
 
 
 def living_writers(folder: Path) -> list[str]:
-    """Other processes that write to a folder now, as HOST-PID."""
+    """Return the HOST-PID of all other processes that write to a folder, sorted."""
     found = []
     for path in folder.glob(".writer.tmp-*"):
         match = _WRITER.match(path.name)
@@ -78,13 +79,13 @@ def living_writers(folder: Path) -> list[str]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file's name is that of a file while it is written, of a writer or of the lock."""
+    """Return whether a file is a temporary file, the file of a writer or the lock."""
     name = path.name
     return name == LOCK or bool(_TEMPORARY.match(name) or _WRITER.match(name))
 
 
 def sweep_temporary_files(folder: Path) -> list[Path]:
-    """Remove temporary files whose writer is dead; returns those."""
+    """Remove the temporary files of writers that have ended, and return their paths."""
     removed = []
     for path in folder.glob(".*.tmp-*"):
         match = _TEMPORARY.match(path.name) or _WRITER.match(path.name)
@@ -96,7 +97,7 @@ def sweep_temporary_files(folder: Path) -> list[Path]:
 
 
 def _is_alive(path: Path, host: str, pid: int) -> bool:
-    """Whether the writer of a temporary file may still be at work."""
+    """Return whether the writer of a temporary file may still be running."""
     mark, written = path.parent / f".writer.tmp-{host}-{pid}", None
     with suppress(OSError):
         written = path.stat().st_mtime
@@ -107,7 +108,8 @@ def _is_alive(path: Path, host: str, pid: int) -> bool:
         return True
     if not _is_running(pid):
         return False
-    # The process of that number may be another by now: one that began after the file was written.
+    # The PID may have been reused. A process that started after the file was written is not its
+    # writer.
     started = _start_time(pid)
     if started is None:
         return _is_locked(mark)
@@ -115,7 +117,7 @@ def _is_alive(path: Path, host: str, pid: int) -> bool:
 
 
 def _start_time(pid: int) -> float | None:
-    """When a process began, seconds since the epoch; None where the system does not tell."""
+    """Return the start time of a process in seconds since the epoch; None if it is not known."""
     try:
         ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
         lines = Path("/proc/stat").read_text().splitlines()

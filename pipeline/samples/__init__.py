@@ -1,5 +1,5 @@
-"""From cached clips to what the network takes.
+"""Samples for the network from cached clips.
 
-dataset      clips of a cache as samples, and batches of them
-clip_tokens  the tokens of one clip
+dataset      `ClipDataset` of cached clips, and its batches
+clip_tokens  tokens of a clip
 """

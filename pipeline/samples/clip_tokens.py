@@ -1,4 +1,4 @@
-"""From a cached clip to what the model eats."""
+"""Conversion of cached clips to tokens, the input of the network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ _PACKED = (
 
 @dataclass(frozen=True)
 class ClipTokens:
-    """The tokens of one video and where each comes from.
+    """Tokens of one video with their pairs and frames.
 
     Attributes:
-        batch: one video, T frames, K slots.
-        pair_row: (M,) int64 row of each packed token among the clip's pairs.
-        frame_row: (M,) int64 row of its frame in the clip.
+        batch: batch of one video with T frames, K slots per frame and M tokens.
+        pair_row: (M,) int64 pair row of each token in the clip.
+        frame_row: (M,) int64 frame row of each token in the clip.
     """
 
     batch: TokenBatch
@@ -37,21 +37,21 @@ class ClipTokens:
 
 
 def clip_tokens(clip: CachedClip, max_pairs: int, relations: str | None = None) -> ClipTokens:
-    """Tokens of a clip's frames, all of them.
+    """Convert the pairs of all frames of a clip to tokens.
 
-    The slots of a frame are ordered by falling score of the object, then its class, then its box;
-    pairs beyond `max_pairs` are left out.
+    The pairs of a frame are sorted by descending score of the object, then by its class, then by
+    its box. Pairs after the first `max_pairs` are left out.
 
     Args:
-        clip: the frames that were sampled, T of them.
-        max_pairs: most slots per frame.
-        relations: source of predicates in the clip, or None to carry none.
+        clip: clip of the T sampled frames.
+        max_pairs: largest number of slots per frame.
+        relations: relation source of the tokens' predicates; None for tokens without predicates.
 
     Returns:
-        One video with K = the most pairs a frame has, or `max_pairs`.
+        Tokens of one video. K is the largest number of pairs in a frame, at most `max_pairs`.
 
     Raises:
-        KeyError: if the clip has no such relations.
+        KeyError: if the clip does not hold this relation source.
     """
     order, mask = _slots(clip, max_pairs)
     human, object_ = clip.pair_rows[order].unbind(1)
@@ -69,9 +69,10 @@ def clip_tokens(clip: CachedClip, max_pairs: int, relations: str | None = None) 
 
 
 def collate_tokens(videos: Sequence[TokenBatch]) -> TokenBatch:
-    """One batch of several; shorter videos and frames of fewer pairs are padded.
+    """Concatenate batches; videos with fewer frames and frames with fewer pairs are padded.
 
-    All or none of them carry predicates.
+    Args:
+        videos: batches, either all with predicates or all without.
     """
     T = max((v.mask.shape[1] for v in videos), default=0)
     K = max((v.mask.shape[2] for v in videos), default=0)
@@ -87,7 +88,7 @@ def collate_tokens(videos: Sequence[TokenBatch]) -> TokenBatch:
 
 
 def _slots(clip: CachedClip, max_pairs: int) -> tuple[Tensor, Tensor]:
-    """Rows of pairs, frame by frame in slot order (M,), and the mask (T, K) they fill."""
+    """Return the (M,) pair rows, by frame and slot, and the (T, K) mask of used slots."""
     frames = clip.pair_frame.tolist()
     objects = clip.pair_rows[:, 1]
     scores, labels = clip.scores[objects].tolist(), clip.labels[objects].tolist()

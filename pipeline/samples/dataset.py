@@ -1,4 +1,4 @@
-"""Cached clips as samples for the network."""
+"""Dataset and batches of cached clips."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,13 @@ from pipeline.weights.model_card import ModelCard
 
 @dataclass(frozen=True)
 class Sample:
-    """One video for the network; `labels` are (C,) float32 of 0 and 1."""
+    """Input and labels of one video.
+
+    Attributes:
+        video_id: id of the video.
+        tokens: tokens of the video.
+        labels: (C,) float32; 1 for the classes of the video, 0 for others.
+    """
 
     video_id: str
     tokens: TokenBatch
@@ -31,7 +37,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleBatch:
-    """Several videos; `failed` holds those that could not be read (id, error)."""
+    """Input and labels of B videos.
+
+    Attributes:
+        video_ids: ids of the videos.
+        tokens: tokens of the videos; None if no video could be read.
+        labels: (B, C) float32; 1 for the classes of a video, 0 for others.
+        failed: (id, error) of each clip that could not be read.
+    """
 
     video_ids: tuple[str, ...]
     tokens: TokenBatch | None
@@ -40,19 +53,24 @@ class SampleBatch:
 
 
 class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
-    """Samples of T frames.
+    """Dataset of samples with at most T frames from cached clips.
 
-    In training one random frame of each segment is taken, drawn from (seed, epoch, id): the same
-    whatever the number of workers and the order. Otherwise the segments' centres. Of clips with
-    detected boxes only the uniform frames count; where annotated relations were carried over to
-    them and are asked for, only the frames that have some.
+    The frames of a clip are divided into T segments. With a seed, as in training, one random frame
+    of each segment is used; it depends only on (seed, epoch, id), not on the number of workers or
+    the order of samples. Without a seed, the centre of each segment is used. Clips with detected
+    boxes use only their uniform frames. If `relations` is `ground-truth` and such a clip has frames
+    with annotated relations, it uses only these frames.
 
     Args:
-        clips: what to read.
-        num_classes: C.
-        num_frames: T; max_pairs: K.
-        relations: source of predicates, or None.
-        seed: of the draw, or None for centres.
+        clips: clips to read.
+        num_classes: number of action classes C.
+        num_frames: largest number of frames T.
+        max_pairs: largest number of pairs per frame K.
+        relations: relation source of the tokens' predicates, or None.
+        seed: seed of the random frames; None for the centres.
+
+    Attributes:
+        epoch: number of the epoch, set by the training loop.
     """
 
     def __init__(
@@ -75,7 +93,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Sample | tuple[str, ItemError]:
-        """A sample, or the id with the reason why there is none."""
+        """Return a sample, or (id, error) if the clip cannot be used."""
         entry = self.clips[index]
         try:
             clip = self.read(entry)
@@ -85,14 +103,19 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
             return entry.video_id, error
 
     def read(self, entry: ClipEntry) -> CachedClip:
-        """The sampled frames of a clip; ItemError BAD_CACHE if it is damaged or not finite."""
+        """Read the sampled frames of a clip.
+
+        Raises:
+            ItemError: BAD_CACHE if the clip is damaged, lacks the relation source, or holds NaN or
+                infinity.
+        """
         reader = ClipReader(entry.path)
         if self.relations is not None and self.relations not in reader.relations:
             raise ItemError(
                 FailureReason.BAD_CACHE,
-                f"{entry.video_id}: relations {self.relations!r} expected, the clip has "
-                f"{', '.join(reader.relations) or 'none'}; run pipeline.extract with "
-                f"relations={self.relations} again",
+                f"{entry.video_id}: relations={self.relations} expected, got "
+                f"{', '.join(reader.relations) or 'no relations'}; add them: run pipeline.extract "
+                f"with relations={self.relations}",
             )
         rng = None
         if self.seed is not None:
@@ -111,7 +134,14 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
 def clip_dataset(
     card: ModelCard, clips: Sequence[ClipEntry], *, seed: int | None = None, relations: bool = False
 ) -> ClipDataset:
-    """Samples for the network of a card; `relations` carries those that it is trained on."""
+    """Build the dataset for a network.
+
+    Args:
+        card: card of the network.
+        clips: clips to read.
+        seed: seed of the random frames; None for the centres of the segments.
+        relations: whether the tokens carry the predicates that the network is trained on.
+    """
     return ClipDataset(
         clips,
         len(card.cache.classes),
@@ -123,7 +153,11 @@ def clip_dataset(
 
 
 def check_finite(clip: CachedClip) -> None:
-    """ItemError BAD_CACHE if an array of a clip holds NaN or infinity."""
+    """Check that the arrays of a clip are finite.
+
+    Raises:
+        ItemError: BAD_CACHE if an array holds NaN or infinity.
+    """
     names = ("box_features", "union_features", "boxes", "scores", "distribution")
     arrays = {name: getattr(clip, name) for name in names}
     arrays |= {f"predicates/{source}": value for source, value in clip.predicates.items()}
@@ -131,14 +165,23 @@ def check_finite(clip: CachedClip) -> None:
         if not bool(torch.isfinite(value).all()):
             raise ItemError(
                 FailureReason.BAD_CACHE,
-                f"{clip.video_id}: finite {name} expected, got NaN or infinity; extract again",
+                f"{clip.video_id}: finite {name} expected, got NaN or infinity; extract it again",
             )
 
 
 def sample_rows(
     reader: ClipReader | CachedClip, num_frames: int, rng: np.random.Generator | None = None
 ) -> list[int]:
-    """The rows of a clip that become T frames of tokens."""
+    """Return the frame rows of a clip that are sampled.
+
+    Args:
+        reader: reader of the clip, or the clip.
+        num_frames: largest number of frames T.
+        rng: generator that draws a random frame of each segment; None for the centres.
+
+    Returns:
+        At most T increasing rows; only uniform frames of a clip with detected boxes.
+    """
     header, index = reader.header, reader.frame_index.tolist()
     rows = list(range(len(index)))
     if header.num_uniform is not None:
@@ -162,7 +205,14 @@ def collate_samples(items: Sequence[Sample | tuple[str, ItemError]]) -> SampleBa
 def batches(
     data: ClipDataset, batch_size: int, *, workers: int = 0, order_seed: int | None = None
 ) -> Iterator[SampleBatch]:
-    """The samples in batches; shuffled by (order_seed, epoch), or in order."""
+    """Iterate over the batches of one epoch.
+
+    Args:
+        data: the dataset.
+        batch_size: videos per batch.
+        workers: number of processes that read; 0 reads in the main process.
+        order_seed: seed that shuffles the samples together with the epoch; None keeps their order.
+    """
     draw = None if order_seed is None else (order_seed, data.epoch)
     return iter(epoch_loader(data, batch_size, collate_samples, workers=workers, draw=draw))
 
@@ -175,14 +225,14 @@ def epoch_loader(
     workers: int = 0,
     draw: tuple[int, int] | None = None,
 ) -> DataLoader[Any]:
-    """Build the loader of one epoch.
+    """Build the data loader of one epoch.
 
     Args:
         data: dataset with a length.
         batch_size: samples per batch.
-        collate: joins samples into a batch.
-        workers: processes that read; 0 reads in the main one.
-        draw: (seed, epoch) that shuffle the samples; None keeps their order.
+        collate: function that joins samples into a batch.
+        workers: number of processes that read; 0 reads in the main process.
+        draw: (seed, epoch) that determines the order of the samples; None keeps their order.
     """
     order = list(range(len(data)))  # type: ignore[arg-type]
     if draw is not None:
@@ -194,21 +244,32 @@ def epoch_loader(
         sampler=order,
         num_workers=workers,
         collate_fn=collate,
-        # The loader draws a base seed on every epoch; it must not come from the global generator,
-        # whose state the dropout of a resumed training continues.
+        # The loader draws a base seed in every epoch. Drawing it from the global generator would
+        # change the dropout of a resumed training.
         generator=torch.Generator().manual_seed(0),
         multiprocessing_context="spawn" if workers else None,
     )
 
 
 def class_labels(header: ClipHeader, num_classes: int) -> Tensor:
-    """(C,) float32 of 0 and 1; ItemError BAD_ANNOTATION for a class out of range."""
+    """Return the label vector of a clip.
+
+    Args:
+        header: header of the clip.
+        num_classes: number of action classes C.
+
+    Returns:
+        (C,) float32; 1 for the classes of the video, 0 for others.
+
+    Raises:
+        ItemError: BAD_ANNOTATION if a class index is out of range.
+    """
     labels = torch.zeros(num_classes)
     for action, _, _ in header.actions or ():
         if not 0 <= action < num_classes:
             raise ItemError(
                 FailureReason.BAD_ANNOTATION,
-                f"{header.video_id}: classes below {num_classes} expected, got {action}",
+                f"{header.video_id}: class indices below {num_classes} expected, got {action}",
             )
         labels[action] = 1.0
     return labels

@@ -1,11 +1,11 @@
 """Training of LaIAR, of detectors and of relation predictors.
 
-job        what a training consists of, checked before it starts
-loop       epochs, validation, and what follows the last epoch
-learner    one step of the optimiser
-optimizer  the optimiser, its schedule and its step in mixed precision
-state      the run folder and its resumable checkpoint `state.pt`
-log        `log.jsonl`, and TensorBoard files
+job        checked settings, clips and card of a LaIAR training
+loop       epochs and validation, then the label bank and its calibration
+learner    training step of LaIAR and its resumable checkpoint
+optimizer  optimiser, learning rate schedule and step in mixed precision
+state      run folder and its resumable checkpoint `state.pt`
+log        `log.jsonl` and TensorBoard files
 detector/  training of detectors
 relations/ training of relation predictors
 """

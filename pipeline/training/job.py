@@ -1,4 +1,4 @@
-"""What a training consists of, checked before any network is built."""
+"""Preparation of a LaIAR training: all checks before any network is built."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +25,15 @@ from pipeline.weights.run_folder import CARD, SETTINGS, read_card, write_card
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a training consists of, checked before the network is built."""
+    """Checked inputs of a training.
+
+    Attributes:
+        config: configuration of the command.
+        card: card of the network to train.
+        training: clips to train on.
+        validation: held-out clips.
+        fingerprint: SHA-256 over everything that determines the weights.
+    """
 
     config: Config
     card: ModelCard
@@ -35,63 +43,73 @@ class TrainingJob:
 
     @property
     def is_random_detector(self) -> bool:
-        """Whether the cached features came from untrained weights."""
+        """Whether the cached features come from an untrained detector."""
         return str(self.card.cache.detector.get("weights")).startswith(RANDOM)
 
     def dataset(
         self, clips: list[ClipEntry], *, seed: int | None = None, relations: bool = True
     ) -> ClipDataset:
-        """Samples of some clips.
+        """Build the dataset of some clips.
 
         Args:
-            clips: of the cache.
-            seed: of the frames that are drawn; None takes segment centres.
-            relations: carry predicates. Without them the frames are those that `evaluate` takes.
+            clips: clips of the cache.
+            seed: seed of the random frames; None samples the segment centres.
+            relations: whether samples have predicates. Without predicates, the frames are the same
+                as in `evaluate`.
         """
         return clip_dataset(self.card, clips, seed=seed, relations=relations)
 
 
 def check_cache(config: Config, info: CacheInfo) -> None:
-    """Refuse a cache that the configuration cannot be trained on.
+    """Check that the configuration can be trained on a cache.
 
     Raises:
-        UsageError: the first thing that does not fit.
+        UsageError: for the first mismatch.
     """
     if config.relations is Relations.none:
         raise UsageError(
-            "relations=none: the language side is trained on relations; use "
-            "relations=ground-truth or relations=predicted with a cache that holds them (none "
-            "suffices for evaluate and predict)"
+            "relations=none: training requires relations; use relations=ground-truth or "
+            "relations=predicted with a cache that holds them (relations=none is for evaluate and "
+            "predict)"
         )
     there = info.settings.boxes
     if there != config.boxes.value:
         raise UsageError(
-            f"--cache: boxes={config.boxes.value} expected, this cache has boxes={there}; give "
-            "its --config, or extract again"
+            f"--cache: boxes={config.boxes.value} expected, this cache has boxes={there}; use the "
+            "--config of its extraction, or extract again"
         )
     check_vocabulary(config.vocabulary, info, "this cache")
     if not info.classes:
         raise UsageError(
-            "--cache: labelled videos expected, this cache was extracted without Charades' files; "
-            "extract it with --annotations"
+            "--cache: labelled videos expected, this cache has no labels; extract again with "
+            "--annotations that hold Charades' files"
         )
     if config.detection.weights is not None:
         wanted, found = resolve_detector(config.detection).weights, info.detector.get("weights")
         if wanted != found:
             raise UsageError(
                 f"detection.weights: the detector of this cache ({found}) expected, got {wanted}; "
-                "leave the setting out, or extract again"
+                "omit the setting, or extract again"
             )
 
 
 def check_vocabulary(name: str, info: CacheInfo, cache: object) -> None:
-    """UsageError if a cache was made with another vocabulary than that of a name."""
+    """Check that a cache was extracted with the named vocabulary.
+
+    Args:
+        name: name of the vocabulary.
+        info: description of the cache.
+        cache: name of the cache in the error message.
+
+    Raises:
+        UsageError: if the object classes or the predicates differ.
+    """
     vocabulary = load_vocabulary(name)
     groups = [list(v.predicate_groups.items()) for v in (vocabulary, info)]
     if vocabulary.objects != info.objects or groups[0] != groups[1]:
         raise UsageError(
             f"--cache: object classes and predicates of the vocabulary {name!r} expected, {cache} "
-            f"holds others (made with vocabulary={info.settings.vocabulary}); extract again"
+            f"has different ones (vocabulary={info.settings.vocabulary}); extract again"
         )
 
 
@@ -100,30 +118,34 @@ def training_clips(
 ) -> tuple[list[ClipEntry], dict[str, ItemError]]:
     """List the labelled clips of the training split that hold the configured relations.
 
+    Args:
+        config: configuration of the training.
+        cache: folder of the cache.
+        verify: whether to compare every byte with the manifest.
+
     Returns:
-        The clips, and for each other id of the split why it cannot be used; `verify` compares
-        every byte with the manifest.
+        The usable clips, and the errors of the unusable clips by video id.
 
     Raises:
-        UsageError: if there is no clip.
+        UsageError: if no clip is usable, or the relations come from several predictors.
     """
     listed, bad = list_clips(cache, split="train", verify=verify)
     clips = [c for c in listed if c.header.actions is not None]
     source = config.relations.value
     if clips and not any(source in c.relations for c in clips):
         raise UsageError(
-            f"--cache: relations={source} expected, no clip of {cache} holds them; "
+            f"--cache: relations={source} expected, no clip of {cache} has them; "
             + _how_to_add(source)
         )
     good = [clip for clip in clips if source in clip.relations]
-    why = f"relations {source} expected, none there; {_how_to_add(source)}"
+    why = f"relations={source} expected, this clip has none; {_how_to_add(source)}"
     for clip in clips:
         if source not in clip.relations:
             bad[clip.video_id] = ItemError(FailureReason.BAD_CACHE, f"{clip.video_id}: {why}")
     if not good:
         raise UsageError(
             f"--cache: labelled videos of the training split expected, {cache} has "
-            f"{len(listed)} clips of it, none labelled ({len(bad)} damaged)"
+            f"{len(listed)} training clips, none of them labelled ({len(bad)} damaged)"
         )
     _check_one_predictor(good, source)
     return good, bad
@@ -132,10 +154,10 @@ def training_clips(
 def _how_to_add(source: str) -> str:
     if source == Relations.predicted.value:
         return (
-            "add them, which runs no detector: python -m tools.cache add CACHE relations=predicted "
+            "add them without a detector: python -m tools.cache add CACHE relations=predicted "
             "relation_predictor.weights=FILE"
         )
-    return "extract it with --annotations that hold Action Genome's pickles"
+    return "extract again with --annotations that hold Action Genome's pickles"
 
 
 def _check_one_predictor(clips: list[ClipEntry], source: str) -> None:
@@ -145,23 +167,33 @@ def _check_one_predictor(clips: list[ClipEntry], source: str) -> None:
     for clip in clips:
         if clip.header.predictor != first.header.predictor:
             raise UsageError(
-                f"--cache: relations of one predictor expected, those of {first.video_id} and "
-                f"{clip.video_id} differ; run pipeline.extract with relations=predicted again"
+                f"--cache: relations of one predictor expected, {first.video_id} and "
+                f"{clip.video_id} have different predictors; run pipeline.extract with "
+                "relations=predicted"
             )
 
 
 def prepare_training(
     config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path
 ) -> TrainingJob:
-    """Settle sizes and splits.
+    """Determine the splits, the sizes of the network and the fingerprint.
+
+    Args:
+        config: configuration of the training.
+        info: description of the cache.
+        clips: usable clips of the training split.
+        cache: folder of the cache.
 
     Raises:
-        UsageError: if all videos are held out, or one has several actions where one is expected.
+        UsageError: if all videos are held out, the cache has no union features, or a video does
+            not have exactly one action with `loss.multi_label=false`.
     """
     fraction = config.train.validation_fraction
     training, validation = split_held_out(clips, fraction)
     if not training:
-        raise UsageError(f"train.validation_fraction={fraction} leaves no video to train on")
+        raise UsageError(
+            f"train.validation_fraction={fraction} leaves no video to train on; lower it"
+        )
     for clip in clips if not config.loss.multi_label else ():
         num = len({action for action, _, _ in clip.header.actions or ()})
         if num != 1:
@@ -174,7 +206,7 @@ def prepare_training(
     empty = ClipReader(clips[0].path).read([])
     if empty.union_features.shape[1] == 0:
         raise UsageError(
-            "--cache: union features expected (Eq. 1 reads them), the cache was made with "
+            "--cache: union features expected (Eq. 1 requires them), the cache was made with "
             "union=none; extract again with union=full or union=conv256"
         )
     t = config.train
@@ -203,20 +235,22 @@ def prepare_training(
 
 
 def open_run(run: Path, job: TrainingJob, config: Config) -> None:
-    """Create a run folder, or make sure that the one there holds this training.
+    """Create a run folder, or check that an existing one holds this training.
 
     Raises:
-        UsageError: if it holds another training, or is not writable.
+        UsageError: if the folder holds other files or another training, or is not writable.
     """
     if (run / CARD).is_file():
         there = read_card(run).training.get("fingerprint")
         if (run / STATE_FILE).is_file() and there != job.fingerprint:
             raise UsageError(
-                f"--run: {run} was begun with other settings or another cache; give the same, or "
-                "another --run"
+                f"--run: {run} holds a training with other settings or another cache; use the same "
+                "ones, or another --run"
             )
     elif run.is_dir() and any(run.iterdir()):
-        raise UsageError(f"--run: an empty folder or one of pipeline.train expected, got {run}")
+        raise UsageError(
+            f"--run: an empty folder or a run folder of pipeline.train expected, got {run}"
+        )
     try:
         run.mkdir(parents=True, exist_ok=True)
         if not (run / STATE_FILE).is_file():

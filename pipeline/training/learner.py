@@ -1,4 +1,4 @@
-"""The training step of LaIAR, and its resumable checkpoint."""
+"""Training step of LaIAR, and its resumable checkpoint."""
 
 import math
 from dataclasses import dataclass, field
@@ -23,13 +23,14 @@ STATE_SCHEMA = "laiar.state/1"
 
 @dataclass
 class TrainingProgress:
-    """How far a training is.
+    """Progress of a training, and its best weights.
 
     Attributes:
-        epoch, step: finished ones.
-        best_epoch: epoch with the highest mAP on the validation split, 0 before the first.
-        best_map: that mAP; None where it is not known.
-        best: weights of that epoch, on the CPU; those before training if there is none.
+        epoch: number of finished epochs.
+        step: number of finished steps.
+        best_epoch: epoch with the highest mAP on the validation split; 0 before the first epoch.
+        best_map: mAP of that epoch; None if it is unknown.
+        best: weights of that epoch, on the CPU; the initial weights before the first epoch.
     """
 
     epoch: int = 0
@@ -40,7 +41,15 @@ class TrainingProgress:
 
 
 class Learner:
-    """A network, on `device`, while it is trained; its schedule wants `steps_per_epoch`."""
+    """LaIAR network with its optimiser and resumable checkpoint.
+
+    Args:
+        model: network on `device`.
+        criterion: loss.
+        settings: settings of the training.
+        device: device to train on.
+        steps_per_epoch: number of steps per epoch, for the learning rate schedule.
+    """
 
     def __init__(
         self,
@@ -60,14 +69,14 @@ class Learner:
         self._autocast = picks_bf16(settings.amp, device)
 
     def step(self, batch: SampleBatch) -> dict[str, Any]:
-        """One step of the optimiser.
+        """Run one optimiser step.
 
         Returns:
-            A line for the log: lr, loss, each weighted term, gradient norm, tokens kept and real
-            per video.
+            Log entry with `lr`, `loss`, `terms` (weighted), `grad_norm`, and the mean numbers of
+            kept tokens (`kept`) and of all tokens without padding (`tokens`) per video.
 
         Raises:
-            StageError: if the loss or gradient is not finite; names the videos.
+            StageError: if the loss or the gradient is not finite. The message names the videos.
         """
         assert batch.tokens is not None
         s = self.settings
@@ -88,9 +97,9 @@ class Learner:
         value, length = float(loss.detach()), float(norm)
         if not (math.isfinite(value) and math.isfinite(length)):
             raise StageError(
-                f"step {self.progress.step}: a finite loss expected, got {value} (gradient "
-                f"{length}) on videos {', '.join(batch.video_ids)}; lower train.lr, or look at "
-                "these clips"
+                f"step {self.progress.step}: a finite loss expected, got {value} (gradient norm "
+                f"{length}) on videos {', '.join(batch.video_ids)}; lower train.lr, or check these "
+                "clips"
             )
         self.optimizer.step()
         self.progress.step += 1
@@ -104,9 +113,10 @@ class Learner:
         }
 
     def end_epoch(self, validation_map: float | None) -> None:
-        """Count an epoch, and keep its weights if its mAP is the highest so far.
+        """Finish an epoch, and keep its weights if its validation mAP is the highest so far.
 
-        Without a validation mAP every epoch counts as the best.
+        Args:
+            validation_map: mAP on the validation split. If it is None, the weights are kept.
         """
         progress = self.progress
         progress.epoch += 1
@@ -124,10 +134,14 @@ class Learner:
         save_state(run, STATE_SCHEMA, fingerprint, tree, self.device)
 
     def load(self, run: Path, fingerprint: str) -> None:
-        """Resume; UsageError if the checkpoint is damaged or of another training."""
+        """Resume from the checkpoint `state.pt`.
+
+        Raises:
+            UsageError: if the checkpoint is damaged or belongs to another training.
+        """
 
         def restore(tree: dict[str, Any]) -> None:
-            # Earlier versions stored neither the best epoch nor its weights.
+            # Checkpoints of earlier versions hold neither the best epoch nor its weights.
             tree = {"best_epoch": 0, "best_map": None} | tree
             epoch = read_count(tree, "epoch", self.settings.epochs)
             step, best_map = read_count(tree, "step", self.total_steps), tree["best_map"]
@@ -136,7 +150,7 @@ class Learner:
             if best_map is not None and not (isinstance(best_map, float) and 0 <= best_map <= 1):
                 raise ValueError(f"best_map: 0 to 1 expected, got {best_map!r}")
             best = tree["best"] if "best" in tree else read_weights(run)
-            load_state(self.model, best)  # refuses weights of another network
+            load_state(self.model, best)  # raises for weights of another network
             load_state(self.model, tree["model"])
             self.optimizer.load_state_dict(tree["optimizer"])
             best_epoch = read_count(tree, "best_epoch", epoch)
@@ -150,7 +164,7 @@ def _copy_weights(model: LaIAR) -> dict[str, Tensor]:
 
 
 def picks_bf16(amp: Amp, device: torch.device) -> bool:
-    """Whether to compute in bfloat16 under autocast."""
+    """Return whether to compute in bfloat16 under autocast."""
     if amp is Amp.auto:
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return amp is Amp.bf16

@@ -1,4 +1,4 @@
-"""`log.jsonl`: a line per step and per epoch; TensorBoard beside it when asked for."""
+"""Training log `log.jsonl`, one line per step and per epoch, and optional TensorBoard files."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,14 @@ LOG_FILE = "log.jsonl"
 
 
 class TrainingLog:
-    """Writes the log of a training.
+    """Log of a training.
 
     Args:
-        run: the run folder.
-        tensorboard: also write `run/tensorboard`.
+        run: run folder.
+        tensorboard: whether to also write TensorBoard files to `run/tensorboard`.
 
     Raises:
-        UsageError: if TensorBoard is asked for and not installed.
+        UsageError: if `tensorboard` is True and the package tensorboard is not installed.
     """
 
     def __init__(self, run: Path, *, tensorboard: bool = False) -> None:
@@ -26,7 +26,12 @@ class TrainingLog:
         self._board: Any = _summary_writer(run / "tensorboard") if tensorboard else None
 
     def rewind(self, step: int, epoch: int) -> None:
-        """Drop lines written after a state that is taken up again."""
+        """Drop the lines written after a checkpoint.
+
+        Args:
+            step: number of steps finished at the checkpoint.
+            epoch: number of epochs finished at the checkpoint.
+        """
         if not self.path.is_file():
             return
         kept = []
@@ -40,7 +45,12 @@ class TrainingLog:
         write_atomically(self.path, "".join(kept).encode())
 
     def add(self, kind: str, **row: Any) -> None:
-        """Add a line; `kind` is `step` or `epoch`."""
+        """Append a line.
+
+        Args:
+            kind: `step` or `epoch`.
+            row: values of the line; TensorBoard requires `step` among them.
+        """
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind} | row) + "\n")
         if self._board is not None:
@@ -48,7 +58,7 @@ class TrainingLog:
                 self._board.add_scalar(f"{kind}/{name}", value, row["step"])
 
     def close(self) -> None:
-        """Finish TensorBoard's file."""
+        """Close the TensorBoard file."""
         if self._board is not None:
             self._board.close()
 
@@ -68,7 +78,7 @@ def _summary_writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError(
-            "train.tensorboard=true: the package tensorboard expected, it is not installed; "
-            "pip install tensorboard, or leave the setting out"
+            "train.tensorboard=true: the package tensorboard is not installed; pip install "
+            "tensorboard, or omit the setting"
         ) from error
     return SummaryWriter(str(folder))

@@ -1,4 +1,4 @@
-"""The training loop of LaIAR over epochs."""
+"""Training loop of LaIAR."""
 
 import logging
 import math
@@ -28,10 +28,16 @@ LOGGER = logging.getLogger("train")
 
 
 class Training:
-    """Trains a network, names its tokens and calibrates the names.
+    """Training of a network, its label bank and the calibration of its names.
 
-    `state.pt` holds the last epoch, `model.safetensors` the one with the highest mAP on the
-    validation split; without such videos the last. Both are files of the folder `run`.
+    `state.pt` in the run folder is the checkpoint after the last epoch. `model.safetensors` holds
+    the weights of the epoch with the highest mAP on the validation split, or of the last epoch
+    without validation videos.
+
+    Args:
+        job: checked inputs of the training.
+        run: run folder.
+        device: device to train on.
     """
 
     def __init__(self, job: TrainingJob, run: Path, device: torch.device) -> None:
@@ -47,10 +53,14 @@ class Training:
         self.learner = Learner(model, criterion, self.settings, device, steps)
 
     def run(self) -> list[str]:
-        """Train the missing epochs, then write the label bank and the calibration.
+        """Train the remaining epochs, then write the label bank and the calibration.
 
         Returns:
-            Warnings about the selection: EMPTY_SELECTION, WHOLE_SELECTION.
+            Codes of `SELECTION_WARNINGS` that apply to the validation videos, or to the training
+            videos if none are held out.
+
+        Raises:
+            StageError: if a clip becomes unreadable or the loss is not finite.
         """
         learner, run, epochs = self.learner, self.run_folder, self.settings.epochs
         if (run / STATE_FILE).is_file():
@@ -58,7 +68,7 @@ class Training:
             done = learner.progress.epoch
             if done == epochs and all((run / name).is_file() for name in (BANK, CALIBRATION)):
                 self._use_best()
-                print(f"nothing to do: {run} has its {epochs} epochs")
+                print(f"nothing to do: {run} has all {epochs} epochs")
                 return self._selection_warnings()
             LOGGER.info("resuming after epoch %d of %d", done, epochs)
         else:
@@ -80,7 +90,7 @@ class Training:
         with tqdm(total=len(self.data), desc=f"epoch {epoch + 1}/{s.epochs}", disable=None) as bar:
             for batch in batches(self.data, s.batch_size, workers=s.workers, order_seed=s.seed):
                 if batch.failed:
-                    raise StageError(f"{batch.failed[0][1]}; it was readable when training began")
+                    raise StageError(f"{batch.failed[0][1]}; the clip was readable before training")
                 step = learner.progress.step
                 row = learner.step(batch)
                 log.add("step", step=step, epoch=epoch + 1, videos=len(batch.video_ids), **row)
@@ -101,17 +111,17 @@ class Training:
             "best_epoch": learner.progress.best_epoch,
             "seconds": round(time.time() - start, 3),
         }
-        # Before the checkpoint: a training that is killed in between repeats the epoch, and drops
-        # this line.
+        # The line precedes the checkpoint. A training that is killed in between drops the line and
+        # repeats the epoch.
         log.add("epoch", **summary)
         learner.save(self.run_folder, self.job.fingerprint)
         return summary
 
     def _validate(self) -> float | None:
-        """The mAP that `evaluate --split validation` gives; None without labelled videos."""
+        """Return the mAP of `evaluate --split validation`; None without labelled videos."""
         scores = self._score(self.job.dataset(self.job.validation, relations=False))
         for error in scores.failed.values():
-            raise StageError(f"{error}; it was readable when training began") from error
+            raise StageError(f"{error}; the clip was readable before training") from error
         value = charades_map(scores.scores, scores.labels).map
         return None if math.isnan(value) else value
 
@@ -131,7 +141,7 @@ class Training:
         return self._selection_warnings()
 
     def _use_best(self) -> None:
-        """Load the weights of the best epoch, and write them where they are not on disk."""
+        """Load the weights of the best epoch, and write them unless the file already holds them."""
         load_state(self.learner.model, self.learner.progress.best)
         save_weights(self.run_folder, self.learner.progress.best)
 
@@ -144,10 +154,10 @@ class Training:
 
 
 SELECTION_WARNINGS = {
-    "EMPTY_SELECTION": "EMPTY_SELECTION: the network keeps no token of any video, so that [class] "
-    "alone decides; lower loss.selection, raise train.selection_warmup, or sum over classes "
-    "(loss.reduction=sum)",
-    "WHOLE_SELECTION": "WHOLE_SELECTION: the network keeps every token of every video, so that the "
+    "EMPTY_SELECTION": "EMPTY_SELECTION: the network keeps no token of any video, so the [class] "
+    "token alone determines the scores; lower loss.selection, raise train.selection_warmup, or sum "
+    "over classes (loss.reduction=sum)",
+    "WHOLE_SELECTION": "WHOLE_SELECTION: the network keeps every token of every video, so the "
     "selection explains nothing; raise loss.selection or train.selector_lr",
 }
 

@@ -1,4 +1,4 @@
-"""The optimiser, its schedule and its step in mixed precision."""
+"""Optimiser, learning rate schedule and step in mixed precision."""
 
 import math
 from enum import Enum
@@ -13,13 +13,13 @@ Precision = Enum("Precision", {"none": "none", "bf16": "bf16", "fp16": "fp16"})
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """Context that computes in the precision asked for."""
+    """Return an autocast context of the given precision; `none` disables autocast."""
     dtype = torch.float16 if precision is Precision.fp16 else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=precision is not Precision.none)
 
 
 def build_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
-    """Keeps small gradients of float16 above zero; idle in other precisions and on a CPU."""
+    """Build a gradient scaler, which is enabled for float16 on a GPU only."""
     is_needed = precision is Precision.fp16 and device.type == "cuda"
     return torch.amp.GradScaler(device.type, enabled=is_needed)
 
@@ -34,13 +34,22 @@ def descend(
     step: int,
     advice: str,
 ) -> dict[str, Any]:
-    """One step down the sum of the terms, with a gradient of norm `clip_norm` at most.
+    """Run one optimiser step on the sum of the loss terms.
+
+    Args:
+        model: network whose gradient is clipped.
+        optimizer: optimiser of the network.
+        scaler: gradient scaler from `build_scaler`.
+        terms: name -> weighted loss term.
+        clip_norm: largest norm of the gradient.
+        step: number of the step, used in the error message.
+        advice: end of the error message.
 
     Returns:
-        For the log: lr, loss, each term, gradient norm.
+        Log entry with `lr`, `loss`, `terms` and `grad_norm`.
 
     Raises:
-        StageError: if the loss is not finite; names the step and ends with the advice.
+        StageError: if the loss is not finite. The message names the step and ends with `advice`.
     """
     loss = torch.stack(list(terms.values())).sum()
     value = float(loss.detach())
@@ -63,15 +72,17 @@ def descend(
 def build_optimizer(
     model: nn.Module, lr: float, weight_decay: float, *, selector_lr: float = 1.0
 ) -> torch.optim.AdamW:
-    """AdamW; matrices and kernels decay, vectors (biases, norms, tokens, positions) do not.
+    """Build AdamW with weight decay on matrices and kernels.
+
+    Vectors (biases, norms, tokens) and positions do not decay.
 
     Args:
-        model: its parameters.
-        lr: learning rate; each group keeps its share of it as `scale`.
-        weight_decay: of those that decay.
+        model: network to train.
+        lr: learning rate; each parameter group stores its factor as `scale`.
+        weight_decay: weight decay of matrices and kernels.
         selector_lr: learning rate of the token selectors, relative to `lr`.
     """
-    # (of a selector, decays): their order is that of stored states.
+    # (is_selector, decays); checkpoints depend on this order.
     kinds = [(False, True), (False, False), (True, True), (True, False)]
     parts: dict[tuple[bool, bool], list[nn.Parameter]] = {kind: [] for kind in kinds}
     for name, value in model.named_parameters():
@@ -85,15 +96,17 @@ def build_optimizer(
 
 
 def learning_rate_factor(step: int, total: int, warmup: float) -> float:
-    """Linear rise over the first `warmup` share of the steps, then half a cosine to zero.
+    """Return the factor of the learning rate at a step.
+
+    It rises linearly over the warm-up, then falls along half a cosine to zero.
 
     Args:
-        step: 0-based, below `total`.
-        total: steps of the whole training.
-        warmup: share of them.
+        step: 0-based step, below `total`.
+        total: number of steps of the whole training.
+        warmup: share of the steps that belong to the warm-up.
 
     Returns:
-        A factor in (0, 1].
+        Factor in (0, 1].
     """
     rise = math.ceil(warmup * total)
     if step < rise:

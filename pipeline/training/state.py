@@ -1,4 +1,4 @@
-"""The state from which an interrupted training goes on: `state.pt` of its run folder."""
+"""Run folder of a training, and its resumable checkpoint `state.pt`."""
 
 import io
 import pickle
@@ -20,9 +20,12 @@ _DAMAGE = (pickle.UnpicklingError, *_OF_PYTHON)
 def open_run_folder(run: Path, is_known: Callable[[set[str]], bool]) -> None:
     """Create a run folder, or continue in an existing one.
 
+    Args:
+        run: run folder.
+        is_known: function that returns whether file names are those of a run of this command.
+
     Raises:
-        UsageError: if `is_known` does not take the names of its files for the command's own, or
-            it is not writable.
+        UsageError: if the folder is not writable, or `is_known` is False for its file names.
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -31,16 +34,22 @@ def open_run_folder(run: Path, is_known: Callable[[set[str]], bool]) -> None:
     except OSError as error:
         raise UsageError(f"--run: a writable folder expected, {run}: {error.strerror}") from error
     if not is_known(names):
-        raise UsageError(f"--run: an empty folder or one of this command expected, got {run}")
+        raise UsageError(
+            f"--run: an empty folder or a run folder of this command expected, got {run}"
+        )
 
 
 def save_state(
     run: Path, schema: str, fingerprint: str, tree: dict[str, Any], device: torch.device
 ) -> None:
-    """Write the state of a training, and of the random generators of the CPU and the device.
+    """Write a checkpoint with the random states of the CPU and the device.
 
-    The fingerprint is a SHA-256 over everything that the training depends on, the tree holds
-    tensors and plain values.
+    Args:
+        run: run folder.
+        schema: name and version of the checkpoint format.
+        fingerprint: SHA-256 over everything that determines the weights.
+        tree: state of the training, tensors and plain values.
+        device: device of the training.
     """
     known = {
         "schema": schema,
@@ -54,7 +63,11 @@ def save_state(
 
 
 def read_count(tree: dict[str, Any], name: str, most: int) -> int:
-    """Return a count that a checkpoint holds; ValueError unless it is an int from 0 to `most`."""
+    """Return a count from a checkpoint.
+
+    Raises:
+        ValueError: if the value is not an int from 0 to `most`.
+    """
     value = tree[name]
     if type(value) is not int or not 0 <= value <= most:
         raise ValueError(f"{name}: 0 to {most} expected, got {value!r}")
@@ -68,23 +81,31 @@ def restore_state(
     restore: Callable[[dict[str, Any]], None],
     device: torch.device,
 ) -> None:
-    """Read a state and take it up; whatever `restore` raises of a tree counts as damage.
+    """Read a checkpoint, and restore the training and its random states.
+
+    Args:
+        run: run folder.
+        schema: expected name and version of the checkpoint format.
+        fingerprint: expected fingerprint of the training.
+        restore: function that restores the training from the tree. Its errors count as damage.
+        device: device of the training.
 
     Raises:
-        UsageError: if the state is damaged, or of another command, other settings or data.
+        UsageError: if the checkpoint is damaged, or belongs to another command, other settings or
+            other data.
     """
     path = run / STATE_FILE
     try:
         tree = torch.load(path, map_location="cpu", weights_only=True)
         if tree["schema"] != schema:
             raise UsageError(
-                f"--run: {path} is the state of another command or version ({schema} expected, "
-                f"got {str(tree['schema'])[:80]}); give another --run"
+                f"--run: {path} is the checkpoint of another command or version ({schema} "
+                f"expected, got {str(tree['schema'])[:80]}); use another --run"
             )
         if tree["settings"] != fingerprint:
             raise UsageError(
-                f"--run: {run} was begun with other settings or other data; give the same, or "
-                "another --run"
+                f"--run: {run} holds a training with other settings or other data; use the same "
+                "ones, or another --run"
             )
         restore(tree)
         torch.set_rng_state(tree["rng"])
@@ -93,5 +114,5 @@ def restore_state(
     except _DAMAGE as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UsageError(
-            f"{path}: a {schema} file expected: {first}; delete the folder and train again"
+            f"{path}: a {schema} checkpoint expected: {first}; delete the folder and train again"
         ) from error

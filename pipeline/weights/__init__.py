@@ -1,14 +1,14 @@
 """Weights files and the networks built from them.
 
-files               where weights files are
-cards               base of the cards; a weights file with its card
+files               search for weights files
+cards               base class of the cards; weights files with a card
 detector_card       card of a detector
 predictor_card      card of a relation predictor
 model_card          card of a trained LaIAR network
-loading             weights into a network, by name
-detectors           from settings to a detector with weights
-predictors          from settings to a relation predictor with weights
-detectron2_backend  a detector of detectron2
+loading             loading of weights into a network, by name
+detectors           detectors with weights, built from settings
+predictors          relation predictors with weights, built from settings
+detectron2_backend  detectron2 models as detectors
 checkpoints         checkpoints of other projects, read without running code
-run_folder          a trained LaIAR network on disk: its card, weights and label bank
+run_folder          trained LaIAR network on disk: card, weights and label bank
 """

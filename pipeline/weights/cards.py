@@ -1,6 +1,7 @@
-"""Cards that describe weights, and weights files with a card.
+"""Cards, and weights files with a card.
 
-`NAME.safetensors` holds the card in its header; `NAME.json` holds the card and the file's SHA-256.
+A card describes weights. `NAME.safetensors` contains the weights and, in its header, the card.
+`NAME.json` contains the card and the SHA-256 of `NAME.safetensors`.
 """
 
 import hashlib
@@ -24,18 +25,21 @@ CardT = TypeVar("CardT", bound="Card")
 
 @dataclass(frozen=True)
 class Card(TypedJson):
-    """Base of the cards."""
+    """Base class of the cards."""
 
     @classmethod
     def read_header(cls: type[CardT], path: Path, setting: str) -> CardT | None:
-        """Read the card in the header of a weights file; None if there is none.
+        """Read the card from the header of a weights file.
 
         Args:
-            path: weights file.
-            setting: names the file in error messages.
+            path: path of the weights file.
+            setting: setting that names the file, used in error messages.
+
+        Returns:
+            The card, or None if the header has no card.
 
         Raises:
-            UsageError: if the file is not a safetensors file, or its card is damaged.
+            UsageError: if the file is not a safetensors file, or its card is invalid.
         """
         try:
             with safe_open(path, "pt") as file:
@@ -49,16 +53,17 @@ def save_carded(path: Path, state: Mapping[str, Tensor], card: Card, *, half: bo
     """Write a weights file and its card.
 
     Args:
-        path: ends in `.safetensors`.
-        state: tensors by name; `num_batches_tracked` is left out.
-        card: describes the weights.
-        half: store as float16, which takes half the space; `read_tensors` gives float32.
+        path: path of the weights file, with the suffix `.safetensors`.
+        state: tensors by name. They are stored as float32. `num_batches_tracked` is not stored.
+        card: card that describes the weights.
+        half: store float16 instead of float32. `read_tensors` converts it to float32.
 
     Returns:
         SHA-256 of the weights file.
 
     Raises:
-        StageError: if a number is not finite in the stored type; nothing is written then.
+        StageError: if a value is not finite in the stored type. Nothing is written in this case.
+        OSError: if a file cannot be written.
     """
     kept = {}
     for name, value in state.items():
@@ -67,9 +72,9 @@ def save_carded(path: Path, state: Mapping[str, Tensor], card: Card, *, half: bo
             kept[name] = value.half() if half else value
             if not bool(torch.isfinite(kept[name]).all()):
                 raise StageError(
-                    f"{path}: finite numbers of {'float16' if half else 'float32'} expected, those "
-                    f"of {name} are not; if a training diverged, lower its learning rate, and "
-                    "store weights beyond float16 without half"
+                    f"{path}: finite numbers of {'float16' if half else 'float32'} expected, got "
+                    f"NaN or infinity in {name}; if the training diverged, lower its learning "
+                    "rate; if the weights exceed the range of float16, store them without half"
                 )
     tree = card.to_dict()
     data = save(kept, {"card": json.dumps(tree, sort_keys=True)})
@@ -80,10 +85,16 @@ def save_carded(path: Path, state: Mapping[str, Tensor], card: Card, *, half: bo
 
 
 def checked_sha256(path: Path, setting: str) -> str:
-    """SHA-256 of a weights file.
+    """Return the SHA-256 of a weights file after comparing it with the SHA-256 in `NAME.json`.
+
+    There is no comparison if `NAME.json` is missing or cannot be read.
+
+    Args:
+        path: path of the weights file, `NAME.safetensors`.
+        setting: setting that names the file, used in error messages.
 
     Raises:
-        UsageError: if `NAME.json` beside it holds another: the weights have changed since.
+        UsageError: if `NAME.json` has another SHA-256.
     """
     found, card = file_sha256(path), path.with_suffix(".json")
     try:
@@ -92,15 +103,25 @@ def checked_sha256(path: Path, setting: str) -> str:
         return found
     if wanted != found:
         raise UsageError(
-            f"{setting}: {path}: the bytes that {card.name} beside it was written for expected "
-            f"(SHA-256 {str(wanted)[:12]}...), these are others ({found[:12]}...); convert or "
-            "train it again"
+            f"{setting}: {path}: the weights of {card.name} expected "
+            f"(SHA-256 {str(wanted)[:12]}...), got other weights ({found[:12]}...); convert or "
+            "train them again"
         )
     return found
 
 
 def read_tensors(path: Path, setting: str) -> dict[str, Tensor]:
-    """Tensors of a weights file, float16 as float32; UsageError if it is not a safetensors file."""
+    """Read the tensors of a weights file, by name.
+
+    float16 tensors are converted to float32.
+
+    Args:
+        path: path of the weights file.
+        setting: setting that names the file, used in error messages.
+
+    Raises:
+        UsageError: if the file is not a safetensors file.
+    """
     try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -110,6 +131,11 @@ def read_tensors(path: Path, setting: str) -> dict[str, Tensor]:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of the size of a card; ValueError if it is damaged, or OSError."""
+    """Read a small JSON file, such as a card.
+
+    Raises:
+        ValueError: if the file is not valid JSON or is longer than `MAX_BYTES`.
+        OSError: if the file cannot be read.
+    """
     with open(path, "rb") as file:
         return parse_json(file.read(MAX_BYTES + 1))

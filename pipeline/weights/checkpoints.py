@@ -1,4 +1,4 @@
-"""Other people's checkpoints, read without running any code of them."""
+"""Checkpoints of other projects, read without running their code."""
 
 import re
 import warnings
@@ -16,15 +16,25 @@ _TYPES = (torch.bfloat16, *(getattr(torch, name) for name in _NUMPY_TYPES))
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """The model's tensors in a checkpoint, read without running any code of it.
+    """Read the tensors of the model in a checkpoint, without running code of the checkpoint.
+
+    Args:
+        path: path of a .pth, .tar or .pkl file.
+
+    Returns:
+        Tensors by name.
 
     Raises:
-        UsageError: if the file is missing, truncated, or holds other than tensors and plain values.
+        UsageError: if the file is missing or damaged, contains anything but tensors and plain
+            values, or belongs to a model with RoI pooling other than RoIAlign or with
+            class-agnostic box deltas.
     """
     if not path.is_file():
-        raise UsageError(f"checkpoint: a file expected, {path} is none")
+        raise UsageError(f"checkpoint: file not found: {path}")
     if path.suffix == ".safetensors":
-        raise UsageError(f"checkpoint: a .pth, .tar or .pkl expected, {path} is converted already")
+        raise UsageError(
+            f"checkpoint: a .pth, .tar or .pkl file expected, {path} is already converted"
+        )
     tree = load_restricted(path) if path.suffix == ".pkl" else _load_torch(path)
     if isinstance(tree, dict):
         mode, agnostic = tree.get("pooling_mode", "align"), tree.get("class_agnostic", False)
@@ -41,27 +51,27 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             tensors[name] = value.contiguous()
     if not isinstance(model, dict) or not model or len(tensors) != len(model):
         raise UsageError(
-            f"{path}: a dict of tensors, or one under 'model' or 'state_dict', expected; got "
+            f"{path}: a dict of tensors, possibly under 'model' or 'state_dict', expected, got "
             f"{type(tree).__name__} with {len(tensors)} tensors"
         )
     return tensors
 
 
 def _is_plain(value: torch.Tensor) -> bool:
-    """Dense numbers of a type that a network can have, in memory."""
+    """Return whether a tensor is dense, on the CPU, and has a dtype that networks use."""
     return value.layout == torch.strided and value.device.type == "cpu" and value.dtype in _TYPES
 
 
 def _load_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles of other protocols; they are refused below
+            warnings.simplefilter("ignore")  # about pickle protocols that are refused below
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes torch raise nearly anything
+    except Exception as error:  # torch raises many types for damaged files
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         why = (
-            f"it asks for {asked[1]}, which was not run"
+            f"the file refers to {asked[1]}, which was not run"
             if asked
-            else "it is none, not whole, or not written by torch.save; fetch it again"
+            else "the file is damaged or not written by torch.save; download it again"
         )
-        raise UsageError(f"{path}: a checkpoint of plain tensors expected, {why}") from error
+        raise UsageError(f"{path}: a checkpoint of plain tensors expected, but {why}") from error

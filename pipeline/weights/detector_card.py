@@ -10,18 +10,21 @@ from pipeline.weights.cards import Card
 
 @dataclass(frozen=True)
 class DetectorCard(Card):
-    """Describes the weights of a detector.
+    """Card of the weights of a detector.
 
     Attributes:
-        preset: conventions, a key of `detection.presets.PRESETS`.
+        preset: conventions of the network, a key of `detection.presets.PRESETS`.
         classes: names of the O object classes, person first, without background.
         depth, width, fpn_channels, head_width, anchor_scale: see `detection.build.NetworkSize`.
-        short_side: pixels, or None for the preset's.
-        origin: how the weights were made, a sentence.
-        details: of the origin: source file's hash, training, scores.
+        short_side: length in pixels to which the short side of a frame is scaled. None is the
+            value of the preset.
+        origin: sentence that describes how the weights were made.
+        details: details of the origin, such as the SHA-256 of the source file, the training and
+            scores.
 
     Raises:
-        ValueError: if the preset does not exist, a size is out of range, or a class is named twice.
+        ValueError: if the preset does not exist, a size is out of range, there is no class, or a
+            class is named twice.
     """
 
     SCHEMA: ClassVar[str] = "laiar.detector/1"
@@ -39,10 +42,10 @@ class DetectorCard(Card):
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
-            raise ValueError(f"preset in {sorted(PRESETS)} expected, got {self.preset!r}")
+            raise ValueError(f"preset: one of {sorted(PRESETS)} expected, got {self.preset!r}")
         NetworkSize(**{f.name: getattr(self, f.name) for f in fields(NetworkSize)})
         side = self.short_side
         if side is not None and (type(side) is not int or not 32 <= side <= MAX_SHORT_SIDE):
-            raise ValueError(f"short_side: 32 to {MAX_SHORT_SIDE} or none expected, got {side!r}")
+            raise ValueError(f"short_side: 32 to {MAX_SHORT_SIDE} or null expected, got {side!r}")
         if not self.classes or len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes: at least one expected, every name once")
+            raise ValueError("classes: at least one class expected, every name once")

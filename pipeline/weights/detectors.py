@@ -1,4 +1,4 @@
-"""From settings to a detector with weights."""
+"""Detectors with weights, built from settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -25,28 +25,27 @@ from pipeline.weights.loading import build_with_weights
 SETTING = "detection.weights"
 RANDOM = "random"
 _HOW_TO = (
-    "give detection.weights=FILE.safetensors (python -m tools.convert_weights turns Action "
-    "Genome's faster_rcnn_ag.pth into one), or detection.weights=random to try the program with a "
-    "detector that knows nothing"
+    "give detection.weights=FILE.safetensors (python -m tools.convert_weights converts Action "
+    "Genome's faster_rcnn_ag.pth), or detection.weights=random for an untrained detector"
 )
 
 
 @dataclass(frozen=True)
 class NetworkSettings(TypedJson):
-    """What a detector of ours is and how it computes, with every setting decided.
+    """Resolved settings of a `Detector` built by `build_detector`.
 
     Attributes:
-        preset: a key of `detection.presets.PRESETS`.
+        preset: key in `detection.presets.PRESETS`.
         depth, width, fpn_channels, head_width, anchor_scale: see `detection.build.NetworkSize`.
-        mode: `exact`, `folded` or `fast`; see `DetectionConfig.mode`.
-        compile: whether the trunk runs through torch.compile.
-        short_side: pixels to which the short side of a frame is scaled.
-        proposals, max_boxes: most proposals and boxes per frame.
+        mode: `exact`, `folded` or `fast`, see `DetectionConfig.mode`.
+        compile: whether the trunk is compiled with torch.compile.
+        short_side: length in pixels to which the short side of a frame is scaled.
+        proposals, max_boxes: maximum numbers of proposals and boxes per frame.
         score_threshold, nms_threshold: see `detection.presets.Selection`.
 
     Raises:
-        ValueError: if a size of the network is not available.
-        UsageError: if another setting is out of its range (`DetectionConfig`).
+        ValueError: if a size of the network is invalid, see `NetworkSize`.
+        UsageError: if another setting is out of range, see `DetectionConfig`.
     """
 
     preset: str
@@ -74,13 +73,13 @@ class NetworkSettings(TypedJson):
 
     @property
     def feature_widths(self) -> tuple[int, int]:
-        """(F, Cu): channels of box features and of union features."""
+        """(F, Cu), the width of the box features and the channels of the union features."""
         if PRESETS[self.preset].network == "c4":
             return 32 * self.width, 16 * self.width
         return self.head_width, self.fpn_channels
 
     def build(self, num_classes: int) -> Detector:
-        """The network without weights."""
+        """Build the network without trained weights."""
         return build_detector(
             num_classes=num_classes,
             preset=self.preset,
@@ -95,12 +94,14 @@ class NetworkSettings(TypedJson):
 
 @dataclass(frozen=True)
 class ResolvedDetector:
-    """A detector with every setting decided and its weights file found.
+    """Detector whose settings are resolved and whose weights file exists.
+
+    `weights` and `settings` together determine all results of the detector.
 
     Attributes:
         weights: SHA-256 of the weights file, or `random:SEED`.
-        path: the weights file; None for random weights.
-        settings: of the network; with `weights` they determine all numbers.
+        path: path of the weights file, or None for random weights.
+        settings: settings of the network.
     """
 
     weights: str
@@ -114,12 +115,15 @@ class ResolvedDetector:
 
     @property
     def feature_widths(self) -> tuple[int, int] | None:
-        """(F, Cu) of the features; None for a detector of detectron2, which tells when built."""
+        """(F, Cu) of the features, or None for a detectron2 model.
+
+        The widths of a detectron2 model are known only after `load`.
+        """
         settings = self.settings
         return settings.feature_widths if isinstance(settings, NetworkSettings) else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that determines the numbers, as JSON."""
+        """Return everything that determines the results, as JSON."""
         return {"weights": self.weights, **self.settings.to_dict()}
 
     def load(self, classes: Sequence[str], device: torch.device | str) -> Detector:
@@ -130,7 +134,7 @@ class ResolvedDetector:
             device: device of the parameters.
 
         Raises:
-            UsageError: if the weights do not fit the network, or their card names other classes.
+            UsageError: if the weights do not fit the network, or their card has other classes.
         """
         settings = self.settings
         if isinstance(settings, Detectron2Settings):
@@ -156,11 +160,11 @@ class ResolvedDetector:
 
 
 def resolve_detector(config: DetectionConfig) -> ResolvedDetector:
-    """Decide every setting of a detector and find its weights; nothing is built.
+    """Resolve the settings of a detector and find its weights, without building the network.
 
     Raises:
-        UsageError: if no weights are named, the file is missing or damaged, or a setting
-            contradicts the weights' card.
+        UsageError: if no weights are configured, the file is missing or damaged, or a setting
+            contradicts the card of the weights.
     """
     if not config.weights:
         raise UsageError(f"{SETTING}: not set; {_HOW_TO}")
@@ -176,7 +180,10 @@ def resolve_detector(config: DetectionConfig) -> ResolvedDetector:
 
 
 def resolve_network(config: DetectionConfig) -> NetworkSettings:
-    """Replace every None in the settings of a network: by the weights' card, else by defaults.
+    """Resolve the settings of a network.
+
+    A setting that is None is replaced by the value of the card of the weights, or by the default
+    if there is no such value.
 
     Raises:
         UsageError: if the weights are missing or damaged, or a setting contradicts their card.
@@ -210,15 +217,15 @@ def resolve_network(config: DetectionConfig) -> NetworkSettings:
 def find_described_detector(
     described: Mapping[str, Any], given: DetectionConfig
 ) -> ResolvedDetector:
-    """Find the detector that a cache or a trained network was made with.
+    """Find the detector with which a cache or a trained network was made.
 
     Args:
-        described: `ResolvedDetector.to_dict` of that detector.
-        given: settings that name its files on this machine.
+        described: description of this detector, from `ResolvedDetector.to_dict`.
+        given: settings with the paths of its files on this machine.
 
     Raises:
-        UsageError: if the files are missing or those of another detector, or the description is
-            damaged.
+        UsageError: if the files are missing or belong to another detector, or the description is
+            invalid.
     """
     known = {"mode": Mode.exact.name, "compile": False, **described}
     wanted = known.pop("weights", None)
@@ -245,29 +252,38 @@ def find_described_detector(
     try:
         path = find_detector_weights(str(given.weights), suffixes)
     except UsageError as error:
-        raise UsageError(f"{error} (SHA-256 {wanted}, which the run was trained on)") from error
+        raise UsageError(f"{error} (the run used the weights with SHA-256 {wanted})") from error
     found = checked_sha256(path, SETTING)
     if found != wanted:
         raise UsageError(
             f"{SETTING}: the detector of the training ({wanted}) expected, got {found}; a network "
-            "reads the features of its own detector alone"
+            "needs the features of the detector it was trained with"
         )
     return ResolvedDetector(wanted, path, settings)
 
 
 def find_detector_weights(name: str, suffixes: Sequence[str] = (".safetensors",)) -> Path:
-    """Find a detector's weights file; see `find_weights`."""
+    """Find the weights file of a detector, see `find_weights`."""
     return find_weights(name, setting=SETTING, how_to=_HOW_TO, suffixes=suffixes)
 
 
 def check_classes(found: Sequence[str], expected: Sequence[str], where: str) -> None:
-    """Raise UsageError unless both name the same object classes in the same order."""
+    """Check that two lists of object classes have the same names in the same order.
+
+    Args:
+        found: classes of the weights.
+        expected: classes of the vocabulary.
+        where: path of the weights, used in error messages.
+
+    Raises:
+        UsageError: if they differ. The message has the first difference.
+    """
     if list(found) == list(expected):
         return
     rows = [i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b]
     first = rows[0] if rows else min(len(found), len(expected))
-    names = [repr(list(x)[first]) if first < len(x) else "nothing" for x in (expected, found)]
+    names = [repr(list(x)[first]) if first < len(x) else "none" for x in (expected, found)]
     raise UsageError(
         f"{SETTING}: {where}: {len(expected)} object classes of the vocabulary expected, "
-        f"got {len(found)}; class {first} is {names[1]}, not {names[0]}"
+        f"got {len(found)}; class {first}: {names[0]} expected, got {names[1]}"
     )

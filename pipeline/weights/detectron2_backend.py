@@ -1,4 +1,4 @@
-"""detectron2 as a detector: its YAML file, its weights, behind our `Detector`."""
+"""detectron2 models as detectors, built from their YAML and weights files."""
 
 import hashlib
 import importlib.util
@@ -16,18 +16,27 @@ from pipeline.errors import UsageError
 from pipeline.weights.checkpoints import read_checkpoint
 
 _HOW_TO = (
-    "detection.backend=detectron2: the package detectron2 expected, it is not installed; its "
+    "detection.backend=detectron2: the package detectron2 is not installed; install it as its "
     "documentation says: python -m pip install --no-build-isolation "
     "'git+https://github.com/facebookresearch/detectron2.git'; or leave the setting out and "
-    "convert its weights with python -m tools.convert_weights"
+    "convert the weights with python -m tools.convert_weights"
 )
 
 
 def read_detectron2_config(config: DetectionConfig) -> Any:
-    """detectron2's resolved settings, with ours put over them where they are given.
+    """Read the settings of detectron2 and override them with the given settings.
+
+    Args:
+        config: `config.config` is the path of detectron2's YAML file. Its settings are overridden
+            by `short_side`, `proposals`, `score_threshold`, `nms_threshold` and `max_boxes` unless
+            they are None.
+
+    Returns:
+        The resolved `CfgNode` of detectron2, on the CPU, without mask and keypoint heads.
 
     Raises:
-        UsageError: if detectron2 is not installed, or the file is not one of its configs.
+        UsageError: if detectron2 is not installed, or the file is missing or not a detectron2
+            config.
     """
     if importlib.util.find_spec("detectron2") is None:
         raise UsageError(_HOW_TO)
@@ -35,7 +44,7 @@ def read_detectron2_config(config: DetectionConfig) -> Any:
     if not path.is_file():
         raise UsageError(f"detection.config: file not found: {path}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own import warns of deprecations
+        warnings.simplefilter("ignore")  # the import raises deprecation warnings
         from detectron2.config import get_cfg
 
         settings = get_cfg()
@@ -44,7 +53,7 @@ def read_detectron2_config(config: DetectionConfig) -> Any:
         except Exception as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
-                f"detection.config: {path}: settings of detectron2 expected: {first}"
+                f"detection.config: {path}: a config of detectron2 expected: {first}"
             ) from error
     settings.MODEL.DEVICE = "cpu"
     settings.MODEL.MASK_ON = settings.MODEL.KEYPOINT_ON = False
@@ -54,11 +63,11 @@ def read_detectron2_config(config: DetectionConfig) -> Any:
 
 @dataclass(frozen=True)
 class Detectron2Settings:
-    """Settings of a detector of detectron2.
+    """Resolved settings of a detectron2 model.
 
     Attributes:
-        config: names the YAML file and what overrides it.
-        config_sha256: SHA-256 of all settings that determine numbers.
+        config: settings with the path of the YAML file and the values that override it.
+        config_sha256: SHA-256 of all settings of detectron2 that determine results.
     """
 
     config: DetectionConfig = field(compare=False)
@@ -66,14 +75,18 @@ class Detectron2Settings:
 
     @classmethod
     def read(cls, config: DetectionConfig) -> "Detectron2Settings":
-        """Read the YAML file; see `read_detectron2_config`."""
+        """Read the YAML file, see `read_detectron2_config`."""
         cfg = read_detectron2_config(config)
         cfg.MODEL.WEIGHTS = cfg.OUTPUT_DIR = ""
         return cls(config, hashlib.sha256(cfg.dump().encode()).hexdigest())
 
     @classmethod
     def find(cls, config_sha256: str, config: DetectionConfig) -> "Detectron2Settings":
-        """Read the YAML file; UsageError unless its settings have this SHA-256."""
+        """Read the YAML file and check the SHA-256 of its settings.
+
+        Raises:
+            UsageError: if the settings have another SHA-256 or cannot be read.
+        """
         found = cls.read(config)
         if found.config_sha256 != config_sha256:
             raise UsageError(
@@ -83,20 +96,22 @@ class Detectron2Settings:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that determines numbers, as JSON."""
+        """Return everything that determines the results, as JSON."""
         return {"backend": "detectron2", "config_sha256": self.config_sha256}
 
     def load(self, num_classes: int, weights: Path, device: torch.device | str) -> Detector:
-        """Build the model and fill it from a file, which is read without running its code.
+        """Build the detector with its weights, in eval mode.
+
+        The weights file is read without running its code.
 
         Args:
-            num_classes: O.
-            weights: a .pkl or .pth of detectron2.
+            num_classes: number of object classes O.
+            weights: path of a .pkl or .pth file of detectron2.
             device: device of the parameters.
 
         Raises:
-            UsageError: for another number of classes, another network, or heads that cannot be
-                run in stages.
+            UsageError: if the number of classes differs, the weights do not fit the network, or
+                the type of the heads is not supported.
         """
         cfg = read_detectron2_config(self.config)
         found = cfg.MODEL.ROI_HEADS.NUM_CLASSES
@@ -116,7 +131,7 @@ class Detectron2Settings:
                 raise UsageError(f"detection.config: {self.config.config}: {error}") from error
         state = read_checkpoint(weights)
         own = model.state_dict()
-        # Files hold constants that the model creates itself, and heads that are switched off.
+        # Files also contain constants that the model computes itself, and disabled heads.
         extra = sorted(
             name
             for name in state.keys() - own.keys()

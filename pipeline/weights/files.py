@@ -1,4 +1,4 @@
-"""Where weights files are."""
+"""Search for weights files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,16 @@ ROOT = Path(__file__).resolve().parents[2]
 def find_weights(
     name: str, *, setting: str, how_to: str, suffixes: Sequence[str] = (".safetensors",)
 ) -> Path:
-    """Find a weights file; a relative name counts from the working directory, else from `ROOT`.
+    """Find a weights file.
+
+    A relative path is relative to the working directory. If no file exists there, it is relative to
+    `ROOT`.
 
     Args:
-        name: path as the user gives it.
-        setting: name of the setting, for error messages.
-        how_to: how to get such a file, for error messages.
-        suffixes: accepted endings.
+        name: path given by the user.
+        setting: setting that names the file, used in error messages.
+        how_to: instruction to obtain such a file, used in error messages.
+        suffixes: accepted suffixes.
 
     Raises:
         UsageError: if the file does not exist or has another suffix.
@@ -30,6 +33,6 @@ def find_weights(
     if path.suffix not in suffixes:
         raise UsageError(
             f"{setting}: a file that ends in {' or '.join(suffixes)} expected, got {path.name}; "
-            "python -m tools.convert_weights turns a .pth, .pkl or .tar into .safetensors"
+            "python -m tools.convert_weights converts .pth, .pkl and .tar files"
         )
     return path

@@ -1,4 +1,4 @@
-"""Weights into networks."""
+"""Loading of weights into networks."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -12,16 +12,18 @@ Network = TypeVar("Network", bound=nn.Module)
 def load_state(
     network: nn.Module, state: Mapping[str, Tensor], *, only_check: bool = False
 ) -> None:
-    """Load weights by name; if one does not fit, the network does not change.
+    """Load weights into a network by name.
+
+    If a tensor does not fit, no tensor is loaded.
 
     Args:
-        network: receives the weights.
-        state: tensors by name; `num_batches_tracked` may be absent.
-        only_check: load nothing; the network can be on the meta device then.
+        network: network that receives the weights.
+        state: tensors by name. `num_batches_tracked` may be absent.
+        only_check: check the weights without loading them. The network may be on the meta device.
 
     Raises:
-        ValueError: names the first tensor that is missing or unexpected, has another shape or
-            type, is not finite in float32, or is a variance below zero.
+        ValueError: if a tensor is missing or unexpected, has another shape or type, is not finite
+            in float32, or is a negative variance. The message names the first such tensor.
     """
     own = network.state_dict()
     needed = {name for name in own if not _is_counter(name)}
@@ -38,7 +40,7 @@ def load_state(
         if value.shape != own[name].shape:
             raise ValueError(
                 f"{name}: shape {tuple(own[name].shape)} expected, got {tuple(value.shape)}; the "
-                "weights are of a network of another size or with other classes"
+                "weights belong to a network of another size or with other classes"
             )
         if _is_counter(name):
             if value.dtype != own[name].dtype:
@@ -49,7 +51,7 @@ def load_state(
         if not bool(torch.isfinite(value.float()).all()):
             raise ValueError(f"{name}: finite numbers of float32 expected, got NaN or infinity")
         if name.endswith("running_var") and bool((value < 0).any()):
-            raise ValueError(f"{name}: variances from 0 on expected, got {float(value.min())}")
+            raise ValueError(f"{name}: variances of at least 0 expected, got {float(value.min())}")
     if not only_check:
         network.load_state_dict(own | dict(state))
 
@@ -57,15 +59,15 @@ def load_state(
 def build_with_weights(build: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
     """Build a network and load its weights.
 
-    The network is built on the meta device first, so that weights of another size than a damaged
-    card names are refused before memory is allocated.
+    The weights are first checked against a network on the meta device. If a damaged card has a
+    wrong size, no memory is allocated for it.
 
     Args:
-        build: makes the network on the default device.
-        state: see `load_state`.
+        build: function that builds the network on the default device.
+        state: tensors by name, see `load_state`.
 
     Raises:
-        ValueError: see `load_state`.
+        ValueError: if the weights do not fit, see `load_state`.
     """
     with torch.device("meta"):
         load_state(build(), state, only_check=True)

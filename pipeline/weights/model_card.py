@@ -15,19 +15,21 @@ from relations.settings import MAX_LAYERS, MAX_SIZE
 
 @dataclass(frozen=True)
 class ModelCard(Card):
-    """Describes a network and what it was trained on.
+    """Card of a trained LaIAR network and its training data.
 
     Attributes:
-        settings: of LaIAR, resolved.
-        cache: what all clips shared (objects, predicates, classes, detector, settings).
-        relations: source of predicates in training.
-        box_features: F; union_channels: Cu.
-        multi_label: several actions per video.
+        settings: resolved settings of the network.
+        cache: properties of the cache of the training (objects, predicates, classes, detector,
+            settings).
+        relations: relation source of the training.
+        box_features: width F of the box features.
+        union_channels: channels Cu of the union features.
+        multi_label: whether a video can have several actions.
         training: seed, epochs, number of videos, versions of packages.
 
     Raises:
-        ValueError: if a size is too large, or the seed is no number.
-        UsageError: if the seed or the validation fraction is out of its range.
+        ValueError: if a size is too large, or the seed or the validation fraction is not a number.
+        UsageError: if the seed or the validation fraction is out of range.
     """
 
     SCHEMA: ClassVar[str] = "laiar.model/1"
@@ -52,7 +54,7 @@ class ModelCard(Card):
         check_values(TrainConfig, chosen, "training.")
 
     def build(self) -> LaIAR:
-        """Build the network, without weights."""
+        """Build the network without trained weights."""
         sizes = {group: len(names) for group, names in self.cache.predicate_groups.items()}
         return build_laiar(
             num_classes=len(self.cache.classes),

@@ -12,19 +12,20 @@ GROUPS = ("attention", "spatial", "contacting")
 
 @dataclass(frozen=True)
 class PredictorCard(Card):
-    """Describes the weights of a relation predictor.
+    """Card of the weights of a relation predictor.
 
     Attributes:
-        settings: sizes.
+        settings: settings of the network.
         objects: names of the O object classes, person first.
-        predicate_groups: group -> names of its predicates, in index order.
-        detector: weights of the detector whose features it was trained on (`ResolvedDetector`), or
-            None if they are not known.
-        origin: how the weights were made, a sentence.
-        details: of the origin: source file's hash, training, scores.
+        predicate_groups: maps each predicate group to the names of its predicates, in index order.
+        detector: `ResolvedDetector.weights` of the detector whose features the predictor was
+            trained on, or None if it is unknown.
+        origin: sentence that describes how the weights were made.
+        details: details of the origin, such as the SHA-256 of the source file, the training and
+            scores.
 
     Raises:
-        ValueError: if the words are not as many as the sizes say, or the groups are not
+        ValueError: if the number of names differs from the settings, or the groups are not
             attention, spatial and contacting.
     """
 
@@ -49,7 +50,11 @@ class PredictorCard(Card):
 
 
 def check_groups(groups: Iterable[str]) -> None:
-    """ValueError unless the groups are attention, spatial and contacting, each once, in order."""
+    """Check that the groups are attention, spatial and contacting, in this order.
+
+    Raises:
+        ValueError: if they are not.
+    """
     groups = tuple(groups)
     if groups != GROUPS:
         raise ValueError(

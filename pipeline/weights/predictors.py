@@ -1,4 +1,4 @@
-"""From settings to a relation predictor with weights."""
+"""Relation predictors with weights, built from settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,19 +20,19 @@ from relations.sttran import STTran
 
 SETTING = "relation_predictor.weights"
 _HOW_TO = (
-    "give relation_predictor.weights=FILE.safetensors (python -m tools.train_relations makes one, "
-    "python -m tools.convert_weights turns STTran's .tar into one)"
+    "give relation_predictor.weights=FILE.safetensors (python -m tools.train_relations trains a "
+    "predictor, python -m tools.convert_weights converts STTran's .tar)"
 )
 
 
 @dataclass(frozen=True)
 class PredictorFile:
-    """A checked file of weights.
+    """Checked weights file of a relation predictor.
 
     Attributes:
-        path: of the weights.
-        card: with the single-frame rule of the config.
-        sha256: of the weights.
+        path: path of the weights file.
+        card: card of the weights. `settings.single_frame` is that of the config, if it is set.
+        sha256: SHA-256 of the weights file.
     """
 
     path: Path
@@ -40,15 +40,16 @@ class PredictorFile:
     sha256: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that determines its numbers, as JSON."""
+        """Return everything that determines the results, as JSON."""
         return {"weights": self.sha256, "single_frame": self.card.settings.single_frame}
 
 
 def find_predictor(config: RelationPredictorConfig) -> PredictorFile:
-    """The configured weights, without building the network.
+    """Find the configured weights and check them, without building the network.
 
     Raises:
-        UsageError: if none are named, or the file is missing or no relation predictor.
+        UsageError: if no weights are configured, or the file is missing, damaged, or not the
+            weights of a relation predictor.
     """
     if not config.weights:
         raise UsageError(f"{SETTING}: not set; {_HOW_TO}")
@@ -72,18 +73,18 @@ def check_predictor(
     widths: tuple[int, int] | None,
     where: str,
 ) -> None:
-    """Refuse a predictor of other words, features or another detector than a cache's.
+    """Check that the vocabulary, features and detector of a predictor are those of a cache.
 
     Args:
-        card: of the predictor.
+        card: card of the predictor.
         objects: object classes of the cache.
-        predicate_groups: its predicates.
+        predicate_groups: predicates of the cache, by group.
         detector: `ResolvedDetector.to_dict` of the cache's detector.
-        widths: (F, Cu) of the cache's features, or None if they are not known yet.
-        where: the predictor's file, for the message.
+        widths: (F, Cu) of the cache's features, or None if they are unknown.
+        where: path of the predictor's weights, used in error messages.
 
     Raises:
-        UsageError: the first that differs, expected and found.
+        UsageError: if they differ. The message has the first difference.
     """
     for what, ours, theirs in (
         ("object classes", list(objects), list(card.objects)),
@@ -94,35 +95,35 @@ def check_predictor(
                 (a, b) for a, b in zip([*ours, None], [*theirs, None], strict=False) if a != b
             )
             raise UsageError(
-                f"{SETTING}: {where}: the {len(ours)} {what} of the cache expected, it knows "
-                f"{len(theirs)}; the first that differs is {first[0]!r} in the cache, {first[1]!r} "
-                "there"
+                f"{SETTING}: {where}: the {len(ours)} {what} of the cache expected, got "
+                f"{len(theirs)}; first difference: {first[0]!r} in the cache, {first[1]!r} in the "
+                "predictor"
             )
     own = card.settings.feature_width, card.settings.union_channels
     if widths is not None and widths != own:
         raise UsageError(
             f"{SETTING}: {where}: box features of {widths[0]} and union features of {widths[1]} "
-            f"channels expected, as this detector gives, the predictor takes {own[0]} and "
-            f"{own[1]}; use one trained on this detector"
+            f"channels expected (those of the detector), got a predictor for {own[0]} and "
+            f"{own[1]} channels; use a predictor trained on this detector"
         )
     if card.detector is not None and card.detector != detector.get("weights"):
         raise UsageError(
             f"{SETTING}: {where}: a predictor trained on features of the cache's detector "
-            f"({str(detector.get('weights'))[:12]}...) expected, it was trained on those of "
+            f"({str(detector.get('weights'))[:12]}...) expected, got one trained on those of "
             f"{card.detector[:12]}..."
         )
 
 
 def check_predictor_on_cache(file: PredictorFile, info: CacheInfo, clip: Path) -> None:
-    """`check_predictor` with the words, the detector and the feature widths of a cache.
+    """Check that a predictor fits a cache, see `check_predictor`.
 
     Args:
-        file: the predictor.
-        info: of the cache.
-        clip: any of its clips.
+        file: weights file of the predictor.
+        info: properties of the cache.
+        clip: path of any clip of the cache. The widths of the features are read from it.
 
     Raises:
-        UsageError: the first that differs, expected and found.
+        UsageError: if the predictor does not fit, or the cache does not have full union features.
         ItemError: BAD_CACHE if the clip is damaged.
     """
     check_full_union(info, SETTING)
@@ -138,10 +139,14 @@ def check_predictor_on_cache(file: PredictorFile, info: CacheInfo, clip: Path) -
 
 
 def load_predictor(file: PredictorFile, device: torch.device | str) -> STTran:
-    """Build the network with its weights, in eval mode, on a device.
+    """Build the network with its weights, in eval mode.
+
+    Args:
+        file: weights file of the predictor.
+        device: device of the parameters.
 
     Raises:
-        UsageError: if the weights do not fill the network of their card with finite numbers.
+        UsageError: if the weights do not fit the network of their card or are not finite.
     """
     state = read_tensors(file.path, SETTING)
     try:

@@ -1,11 +1,12 @@
-"""A trained network on disk.
+"""Run folder of a trained network.
 
-model.json               what it is: sizes, classes, vocabulary, the cache it was trained on
+model.json               card: sizes, classes, vocabulary, properties of the training's cache
 model.safetensors        weights of the epoch with the best mAP on the validation split
-state.pt                 resumable checkpoint, after the last finished epoch
-label_bank.safetensors   prototypes that name tokens; calibration.json: how often names were right
-config.yaml              the resolved configuration
-log.jsonl                a line per step and per epoch
+state.pt                 resumable checkpoint of the last finished epoch
+label_bank.safetensors   prototypes from which tokens get their names
+calibration.json         accuracy of the names on the validation split
+config.yaml              resolved configuration
+log.jsonl                one line per step and per epoch
 """
 
 from collections.abc import Mapping
@@ -34,11 +35,15 @@ def write_card(run: Path, card: ModelCard) -> None:
 
 
 def read_card(run: Path) -> ModelCard:
-    """Read `model.json`; UsageError if the folder holds no training, or the file is damaged."""
+    """Read `model.json`.
+
+    Raises:
+        UsageError: if the file is missing or invalid.
+    """
     path = run / CARD
     if not path.is_file():
         raise UsageError(
-            f"--run: a folder written by pipeline.train expected, {run} has no {CARD}; "
+            f"--run: a folder written by pipeline.train expected, but {run} has no {CARD}; "
             "run: python -m pipeline.train --cache DIR --run DIR"
         )
     try:
@@ -48,7 +53,7 @@ def read_card(run: Path) -> ModelCard:
 
 
 def save_weights(run: Path, state: Mapping[str, Tensor]) -> None:
-    """Write `model.safetensors`, unless it holds the same bytes."""
+    """Write `model.safetensors`. A file with the same bytes is not written again."""
     data = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
     path = run / WEIGHTS
     if not path.is_file() or path.read_bytes() != data:
@@ -56,11 +61,15 @@ def save_weights(run: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def read_weights(run: Path) -> dict[str, Tensor]:
-    """Read `model.safetensors`; UsageError if it is missing or damaged."""
+    """Read `model.safetensors`.
+
+    Raises:
+        UsageError: if the file is missing or damaged.
+    """
     path = run / WEIGHTS
     if not path.is_file():
         raise UsageError(
-            f"{path}: weights expected, there are none; the training has not finished an epoch"
+            f"weights file not found: {path}; run the training until it finishes an epoch"
         )
     try:
         return load_file(path)
@@ -69,10 +78,15 @@ def read_weights(run: Path) -> dict[str, Tensor]:
 
 
 def load_model(run: Path, device: torch.device | str) -> tuple[LaIAR, ModelCard]:
-    """The trained network, in eval mode, on a device.
+    """Load a trained network, in eval mode, and its card.
+
+    Args:
+        run: run folder.
+        device: device of the parameters.
 
     Raises:
-        UsageError: if there is none, or its weights are of another shape or not finite.
+        UsageError: if the card or the weights are missing or invalid, or the weights do not fit the
+            card or are not finite.
     """
     card = read_card(run)
     state = read_weights(run)
@@ -90,15 +104,19 @@ def save_bank(run: Path, bank: LabelBank) -> None:
 
 
 def load_bank(run: Path, card: ModelCard) -> LabelBank:
-    """Read the label bank; UsageError if it is missing or does not fit the network."""
+    """Read `label_bank.safetensors`.
+
+    Raises:
+        UsageError: if the file is missing or damaged, or the label bank does not fit the network.
+    """
     path = run / BANK
     if not path.is_file():
-        raise UsageError(f"{path}: a label bank expected, file not found; finish the training")
+        raise UsageError(f"label bank not found: {path}; finish the training")
     sizes = tuple(len(names) for names in card.cache.predicate_groups.values())
     try:
         bank = LabelBank(**load_file(path), group_sizes=sizes)
     except (TypeError, ValueError, OSError, SafetensorError) as error:
-        raise UsageError(f"{path}: a label bank expected: {error}") from error
+        raise UsageError(f"{path}: invalid label bank: {error}") from error
     if bank.prototypes.shape[1] != card.settings.dim:
         raise UsageError(
             f"{path}: prototypes of width {card.settings.dim} expected, "

@@ -1,4 +1,4 @@
-"""State dicts under the names of other projects."""
+"""State dicts with the names of other projects."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,10 @@ STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
 def detectron2_names(kind: str, depth: int = 101) -> list[str]:
-    """What a detectron2 ResNet saves; the counts, 530 for C4, were taken from the original."""
+    """Return the tensor names that detectron2 saves for a ResNet.
+
+    The numbers of names, such as 530 for C4, are those of the original.
+    """
     body = "backbone." if kind == "c4" else "backbone.bottom_up."
     convs = [f"{body}stem.conv1"]
     for stage, blocks in zip((2, 3, 4, 5), STAGES[depth], strict=True):
@@ -30,7 +33,7 @@ def detectron2_names(kind: str, depth: int = 101) -> list[str]:
 
 
 def as_detectron2(state: dict[str, Tensor], kind: str, depth: int) -> dict[str, Tensor]:
-    """Our state dict as a detectron2 of the same network would save it."""
+    """Convert our state dict to the one that detectron2 saves for the same network."""
     convert = from_detectron2_c4 if kind == "c4" else from_detectron2_fpn
     result = {}
     for name in detectron2_names(kind, depth):

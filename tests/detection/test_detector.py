@@ -25,7 +25,7 @@ def frames(count: int, height: int = 48, width: int = 80, seed: int = 0) -> Tens
     return torch.randint(0, 256, (count, 3, height, width), generator=g, dtype=torch.uint8)
 
 
-def test_widths_and_ranges(detector: Detector) -> None:
+def test_detections_have_the_right_widths_and_ranges(detector: Detector) -> None:
     found, maps = detector.detect(frames(2))
     assert (detector.feature_width, detector.union_channels, detector.num_classes) == (256, 128, 36)
     for one in found:
@@ -38,7 +38,7 @@ def test_widths_and_ranges(detector: Detector) -> None:
     assert [tuple(u.shape) for u in unions] == [(len(found[0]), 128, 7, 7), (0, 128, 7, 7)]
 
 
-def test_a_batch_gives_what_its_frames_give(detector: Detector) -> None:
+def test_batched_frames_equal_single_frames(detector: Detector) -> None:
     images = frames(3)
     together, _ = detector.detect(images)
     for row, batch in enumerate(together):
@@ -48,7 +48,7 @@ def test_a_batch_gives_what_its_frames_give(detector: Detector) -> None:
         torch.testing.assert_close(alone.features, batch.features, atol=1e-4, rtol=1e-4)
 
 
-def test_given_boxes_are_clipped_and_described(detector: Detector) -> None:
+def test_given_boxes_are_clipped_and_get_features(detector: Detector) -> None:
     boxes = torch.tensor([[-5.0, 0, 30, 500], [4, 4, 4, 4]])
     found, _ = detector.describe(
         frames(2), [boxes, boxes[:0]], [torch.tensor([0, 7]), torch.zeros(0, dtype=torch.int64)]
@@ -75,7 +75,9 @@ def family(request: pytest.FixtureRequest) -> Detector:
     [(3, 1, 1), (3, 3, 200), (3, 4000, 2), (1, 40, 60), (4, 40, 60), (3, 4320, 7680)],
     ids=str,
 )
-def test_odd_frames_have_defined_results(family: Detector, size: tuple[int, int, int]) -> None:
+def test_unusual_frame_sizes_give_finite_results(
+    family: Detector, size: tuple[int, int, int]
+) -> None:
     image = torch.randint(0, 256, (1, *size), generator=torch.Generator().manual_seed(0))
     found, maps = family.detect(image.to(torch.uint8))
     assert found[0].image_size == size[1:]
@@ -85,7 +87,7 @@ def test_odd_frames_have_defined_results(family: Detector, size: tuple[int, int,
     assert bool(torch.isfinite(union).all())
 
 
-def test_grey_is_repeated_and_alpha_dropped(family: Detector) -> None:
+def test_grey_frames_are_repeated_and_alpha_is_dropped(family: Detector) -> None:
     rgb = frames(1)
     grey = rgb[:, :1]
     for one, other in ((grey, grey.repeat(1, 3, 1, 1)), (torch.cat([rgb, grey], 1), rgb)):
@@ -98,7 +100,9 @@ def test_grey_is_repeated_and_alpha_dropped(family: Detector) -> None:
         family.detect(torch.zeros(1, 3, 0, 80, dtype=torch.uint8))
 
 
-def test_no_proposal_is_an_empty_result(family: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_without_proposals_give_empty_results(
+    family: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(family.rpn, "forward", lambda maps, padded, sizes: [torch.zeros(0, 4)] * 2)
     found, maps = family.detect(frames(2))
     assert [len(one) for one in found] == [0, 0]
@@ -106,16 +110,18 @@ def test_no_proposal_is_an_empty_result(family: Detector, monkeypatch: pytest.Mo
     assert family.pool_union(maps, [one.boxes for one in found])[1].shape[0] == 0
 
 
-def test_given_boxes_make_no_proposals(family: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_describe_does_not_run_the_proposal_network(
+    family: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def forbidden(*_: object) -> None:
-        raise AssertionError("the proposal stage ran")
+        raise AssertionError("the proposal network ran")
 
     monkeypatch.setattr(family.rpn, "forward", forbidden)
     boxes, labels = torch.tensor([[1.0, 1, 30, 30]]), torch.tensor([0])
     assert len(family.describe(frames(1), [boxes], [labels])[0][0]) == 1
 
 
-def test_a_hundred_people_or_none(family: Detector) -> None:
+def test_many_persons_and_no_person_are_supported(family: Detector) -> None:
     g = torch.Generator().manual_seed(0)
     corner = torch.rand(100, 2, generator=g) * 30
     boxes = torch.cat([corner, corner + 10], 1)
@@ -136,7 +142,7 @@ def test_a_hundred_people_or_none(family: Detector) -> None:
         bias.copy_(before)
 
 
-def test_no_detection_is_an_empty_result(detector: Detector) -> None:
+def test_frames_without_detections_give_empty_results(detector: Detector) -> None:
     strict = build_detector(
         num_classes=36, size=SMALL, short_side=64, proposals=5, score_threshold=1.0
     )
@@ -147,7 +153,7 @@ def test_no_detection_is_an_empty_result(detector: Detector) -> None:
     assert strict.pool_union(maps, [found[0].boxes])[0].shape == (0, 128, 7, 7)
 
 
-def test_seeds_determine_weights() -> None:
+def test_seed_determines_weights() -> None:
     def weights(seed: int) -> Tensor:
         built = build_detector(num_classes=3, size=NetworkSize(depth=26, width=4))
         seed_weights(built, seed)
@@ -157,14 +163,14 @@ def test_seeds_determine_weights() -> None:
     assert not torch.equal(weights(1), weights(2))
 
 
-def test_names_of_another_layout_are_refused() -> None:
+def test_unknown_names_and_depths_are_refused() -> None:
     with pytest.raises(ValueError, match="backbone"):
         from_jwyang({"backbone.conv1.weight": torch.zeros(1)})
-    with pytest.raises(ValueError, match="depth in"):
+    with pytest.raises(ValueError, match="depth: one of"):
         NetworkSize(depth=33)
 
 
-def test_detections_are_checked_at_birth() -> None:
+def test_detections_are_checked_on_construction() -> None:
     one = Detections(
         torch.tensor([[0.0, 0, 5, 5]]),
         torch.tensor([1]),
@@ -187,7 +193,7 @@ def test_detections_are_checked_at_birth() -> None:
         replace(one, features=torch.zeros(2, 4))
 
 
-def test_no_frames_give_nothing(family: Detector) -> None:
+def test_empty_batches_give_empty_results(family: Detector) -> None:
     frames = torch.zeros(0, 3, 48, 64, dtype=torch.uint8)
     found, maps = family.detect(frames)
     assert found == []
@@ -195,13 +201,13 @@ def test_no_frames_give_nothing(family: Detector) -> None:
     assert family.describe(frames, [], [])[0] == []
 
 
-def test_boxes_of_other_frames_and_boxes_that_are_none_are_refused(family: Detector) -> None:
+def test_wrong_numbers_of_boxes_and_invalid_boxes_are_refused(family: Detector) -> None:
     frames = torch.zeros(1, 3, 48, 64, dtype=torch.uint8)
     box, label = torch.tensor([[1.0, 2, 30, 40]]), torch.tensor([1])
     for boxes in ([], [box, box]):
-        with pytest.raises(ValueError, match="one for each of 1 frames expected, got"):
+        with pytest.raises(ValueError, match=r"1 tensors expected \(one per frame\), got"):
             family.describe(frames, boxes, [label])
-        with pytest.raises(ValueError, match="one for each of 1 frames expected, got"):
+        with pytest.raises(ValueError, match=r"1 tensors expected \(one per frame\), got"):
             family.pool_union(family.feature_maps(frames), boxes)
     broken = torch.tensor([[1.0, float("nan"), 30, 40]])
     with pytest.raises(ValueError, match="row 0 is"):

@@ -1,7 +1,7 @@
-"""Equal to the real detectron2 with random weights; runs where detectron2 can be imported.
+"""Comparison with detectron2, with random weights. Runs if detectron2 can be imported.
 
-Its source tree on PYTHONPATH is enough, with fvcore, iopath, yacs, tabulate, termcolor, portalocker
-and cloudpickle: nothing of it has to be compiled.
+The source tree of detectron2 on PYTHONPATH is sufficient, with fvcore, iopath, yacs, tabulate,
+termcolor, portalocker and cloudpickle. It does not have to be compiled.
 """
 
 import math
@@ -54,7 +54,7 @@ def settings(kind: str) -> Any:
 
 
 def fill(model: torch.nn.Module) -> None:
-    """Random weights and statistics under which something is proposed and found."""
+    """Fill the model with random weights and statistics that lead to proposals and detections."""
     g = torch.Generator().manual_seed(0)
     for name, value in model.state_dict().items():
         noise = torch.randn(value.shape, generator=g)
@@ -99,7 +99,7 @@ def frame() -> Tensor:
 
 
 def as_original(cfg: Any, image: Tensor) -> dict[str, Any]:
-    """What its DefaultPredictor feeds."""
+    """Return the input that detectron2's DefaultPredictor passes to the model."""
     bgr = image[0].permute(1, 2, 0).numpy()[:, :, ::-1]
     resize = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
     resized = resize.get_transform(bgr).apply_image(bgr)
@@ -107,7 +107,7 @@ def as_original(cfg: Any, image: Tensor) -> dict[str, Any]:
     return {"image": tensor, "height": image.shape[2], "width": image.shape[3]}
 
 
-def test_the_public_results_are_equal(pair: tuple[Any, Any, Detector]) -> None:
+def test_detections_equal_detectron2(pair: tuple[Any, Any, Detector]) -> None:
     cfg, model, ours = pair
     with torch.inference_mode():
         expected = model([as_original(cfg, frame())])[0]["instances"]
@@ -118,7 +118,7 @@ def test_the_public_results_are_equal(pair: tuple[Any, Any, Detector]) -> None:
     torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
 
 
-def test_every_stage_is_equal(pair: tuple[Any, Any, Detector]) -> None:
+def test_every_stage_equals_detectron2(pair: tuple[Any, Any, Detector]) -> None:
     cfg, model, ours = pair
     unions = torch.tensor([[3.0, 5, 90, 80], [0, 0, 128, 96], [60, 30, 62, 33]])
     with torch.inference_mode():
@@ -148,7 +148,7 @@ def test_every_stage_is_equal(pair: tuple[Any, Any, Detector]) -> None:
             torch.testing.assert_close(union, wanted, atol=1e-4, rtol=1e-5)
 
 
-def test_the_backend_gives_what_ours_gives(pair: tuple[Any, Any, Detector]) -> None:
+def test_wrapped_detectron2_model_equals_our_detector(pair: tuple[Any, Any, Detector]) -> None:
     cfg, model, ours = pair
     theirs = detector_from_detectron2(model, cfg)
     widths = (ours.feature_width, ours.union_channels, ours.num_classes)

@@ -1,4 +1,4 @@
-"""Names and order of other families' state dicts."""
+"""Conversion of state dicts of other projects."""
 
 import re
 
@@ -20,7 +20,7 @@ NUM_CLASSES = 36
 
 
 @pytest.mark.parametrize(("kind", "count"), [("c4", 530), ("fpn", 550)])
-def test_every_name_of_detectron2_has_its_place(kind: str, count: int) -> None:
+def test_every_name_of_detectron2_is_converted(kind: str, count: int) -> None:
     names = detectron2_names(kind)
     assert len(names) == count
     state = {name: torch.zeros(8, 1) for name in names}
@@ -32,7 +32,7 @@ def test_every_name_of_detectron2_has_its_place(kind: str, count: int) -> None:
     assert convert(state).keys() == own
 
 
-def test_background_moves_to_the_front() -> None:
+def test_background_becomes_the_first_class() -> None:
     scores, deltas = torch.arange(3.0), torch.arange(8.0)
     state = {
         "roi_heads.box_predictor.cls_score.bias": scores,
@@ -45,7 +45,7 @@ def test_background_moves_to_the_front() -> None:
     assert len(converted) == 2
 
 
-def test_two_outputs_per_anchor_become_their_difference() -> None:
+def test_two_outputs_per_anchor_are_converted_to_their_difference() -> None:
     weight = torch.randn(24, 5, 1, 1)
     converted = from_jwyang({"RCNN_rpn.RPN_cls_score.weight": weight})["rpn.cls_score.weight"]
     x = torch.randn(1, 5, 2, 2)
@@ -54,20 +54,20 @@ def test_two_outputs_per_anchor_become_their_difference() -> None:
     torch.testing.assert_close(torch.nn.functional.conv2d(x, converted).sigmoid(), softmax)
 
 
-def test_names_and_networks_of_nobody_are_refused() -> None:
+def test_unknown_names_and_networks_are_refused() -> None:
     for convert in (from_jwyang, from_detectron2_c4, from_detectron2_fpn):
         with pytest.raises(ValueError, match=re.escape("got 'teapot.weight'")):
             convert({"teapot.weight": torch.zeros(1)})
-    with pytest.raises(ValueError, match="got 1 tensors such as 'teapot'"):
+    with pytest.raises(ValueError, match="got 1 tensors; first names: 'teapot'"):
         recognise_layout({"teapot": torch.zeros(1)})
-    with pytest.raises(ValueError, match="got 0 tensors such as none"):
+    with pytest.raises(ValueError, match="got 0 tensors; first names: none"):
         recognise_layout({})
     with pytest.raises(ValueError, match="another network"):
         measure_network({"trunk.conv1.weight": torch.zeros(64, 3, 7, 7)})
 
 
 @pytest.mark.parametrize("preset", ["action-genome", "detectron2-fpn"])
-def test_sizes_are_read_from_shapes(preset: str) -> None:
+def test_network_sizes_are_read_from_shapes(preset: str) -> None:
     size = NetworkSize(depth=26, width=8, fpn_channels=24, head_width=40)
     if preset == "action-genome":
         size = NetworkSize(depth=26, width=8)

@@ -14,7 +14,7 @@ from detection.preprocess import preprocess
 from detection.presets import ACTION_GENOME, DETECTRON2_C4, Preset, adapt
 
 
-def test_anchors_are_those_of_the_original() -> None:
+def test_anchors_equal_the_original() -> None:
     expected = [
         (-38, -16, 53, 31), (-84, -40, 99, 55), (-176, -88, 191, 103), (-360, -184, 375, 199),
         (-24, -24, 39, 39), (-56, -56, 71, 71), (-120, -120, 135, 135), (-248, -248, 263, 263),
@@ -44,7 +44,7 @@ def test_decoding_equals_the_formula(box: list[float], delta: list[float], offse
     torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-4)
 
 
-def test_clipping_handles_infinity() -> None:
+def test_clipping_handles_nan_and_infinity() -> None:
     boxes = torch.tensor([[-3.0, float("nan"), float("inf"), 7]])
     assert clip_boxes(boxes, 10, 5, 1).tolist() == [[0, 0, 9, 4]]
 
@@ -124,4 +124,4 @@ def test_resizing_equals_pillow(size: tuple[int, int]) -> None:
     expected = np.asarray(picture.resize((width, height), image.Resampling.BILINEAR))
     mean = np.array(DETECTRON2_C4.pixels.mean, dtype=np.float32)
     got = ready.images[0, :, :height, :width].permute(1, 2, 0).numpy() + mean
-    assert np.abs(got[:, :, ::-1] - expected).max() <= 1  # levels of 255, of rounding
+    assert np.abs(got[:, :, ::-1] - expected).max() <= 1  # one level of 255, due to rounding

@@ -1,4 +1,7 @@
-"""Equal to STTran's detector on the reference frames (two of six here; the tool checks all)."""
+"""Comparison with STTran's detector on the first reference frame.
+
+`python -m tools.check_reference` compares all six frames.
+"""
 
 import json
 from pathlib import Path
@@ -13,7 +16,7 @@ from tools.proofs.reference.weight_rule import make_tensor
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 
 
-def test_one_frame_equals_the_original_and_a_wrong_stem_does_not() -> None:
+def test_one_frame_equals_the_original_and_a_wrong_stem_is_detected() -> None:
     arrays = dict(np.load(REFERENCE / "detector_jwyang.npz"))
     tree = json.loads((REFERENCE / "state_dicts.json").read_text())
     detector = build_reference_detector(
@@ -27,4 +30,4 @@ def test_one_frame_equals_the_original_and_a_wrong_stem_does_not() -> None:
     detector.trunk.maxpool.padding = 1
     detector.trunk.maxpool.ceil_mode = False
     if check(arrays, detector, 1)["base_feat"][0] <= 1e-3:
-        pytest.fail("the check does not notice a wrong padding of the stem")
+        pytest.fail("the check does not detect a wrong padding of the stem")

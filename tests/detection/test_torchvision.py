@@ -1,4 +1,4 @@
-"""Equal to torchvision's own Faster R-CNN R101-FPN with random weights."""
+"""Comparison with torchvision's Faster R-CNN R101-FPN, with random weights."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def frame(height: int, width: int) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(96, 128), (301, 203)])
-def test_results_features_and_maps_are_equal(
+def test_detections_features_and_maps_equal_torchvision(
     pair: tuple[FasterRCNN, Detector], size: tuple[int, int]
 ) -> None:
     model, ours = pair
@@ -67,7 +67,7 @@ def test_results_features_and_maps_are_equal(
         hook.remove()
     for level, wanted in zip(maps.levels, levels, strict=True):
         torch.testing.assert_close(level, wanted, atol=1e-4, rtol=1e-4)
-    # The original ranks by the sigmoid, in which close logits tie; ours by the logit.
+    # torchvision ranks by the sigmoid, so that close logits can tie. Ours ranks by the logit.
     distance, row = torch.cdist(proposals[0], seen[0], p=1).min(1)
     assert float(distance.max()) < 1e-2
     assert sorted(row.tolist()) == list(range(len(seen[0])))
@@ -79,7 +79,9 @@ def test_results_features_and_maps_are_equal(
     torch.testing.assert_close(found[0].scores, expected["scores"], atol=1e-5, rtol=0)
 
 
-def test_the_sizes_follow_from_the_shapes(pair: tuple[FasterRCNN, Detector]) -> None:
+def test_network_sizes_are_read_and_old_names_are_converted(
+    pair: tuple[FasterRCNN, Detector],
+) -> None:
     model, ours = pair
     assert measure_network(ours.state_dict()) == (NetworkSize(), NUM_CLASSES)
     old = {
@@ -89,7 +91,7 @@ def test_the_sizes_follow_from_the_shapes(pair: tuple[FasterRCNN, Detector]) -> 
     assert from_torchvision_fpn(old).keys() == from_torchvision_fpn(model.state_dict()).keys()
 
 
-def test_weights_of_another_epsilon_give_what_they_gave() -> None:
+def test_shifted_variances_compensate_for_another_epsilon() -> None:
     theirs = misc.FrozenBatchNorm2d(4, eps=0.0)
     theirs.running_var.copy_(torch.tensor([1e-4, 0.01, 1, 5]))
     ours = torch.nn.BatchNorm2d(4).eval()

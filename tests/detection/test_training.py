@@ -1,4 +1,4 @@
-"""Matching, sampling and the losses against plain loops."""
+"""Matching, sampling and losses of detector training."""
 
 import math
 
@@ -80,7 +80,9 @@ def loss(request: pytest.FixtureRequest) -> DetectionLoss:
     return DetectionLoss(detector, LossSettings(post_nms=20, roi_batch=16, rpn_batch=32))
 
 
-def test_losses_have_the_values_of_an_undecided_network(loss: DetectionLoss) -> None:
+def test_zeroed_classifiers_have_the_loss_of_uniform_probabilities(
+    loss: DetectionLoss,
+) -> None:
     targets = [
         Targets(torch.tensor([[8.0, 8, 40, 56]]), torch.tensor([1])),
         Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)),
@@ -95,7 +97,7 @@ def test_losses_have_the_values_of_an_undecided_network(loss: DetectionLoss) -> 
         assert weight.grad is not None, name
 
 
-def test_an_image_without_boxes_has_no_box_loss(loss: DetectionLoss) -> None:
+def test_image_without_boxes_has_no_box_loss(loss: DetectionLoss) -> None:
     nothing = Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     terms = loss(torch.randn(1, 3, 64, 64), [(64, 64)], [nothing])
     assert terms["rpn_box"].item() == 0
@@ -103,7 +105,7 @@ def test_an_image_without_boxes_has_no_box_loss(loss: DetectionLoss) -> None:
     assert all(torch.isfinite(t) for t in terms.values())
 
 
-def test_a_few_steps_learn_one_image(loss: DetectionLoss) -> None:
+def test_detector_learns_one_image_in_a_few_steps(loss: DetectionLoss) -> None:
     torch.manual_seed(0)
     images = torch.randn(2, 3, 64, 64)
     images[:, :, 16:48, 8:40] += 3

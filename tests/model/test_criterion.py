@@ -9,7 +9,7 @@ from tests.model.test_laiar import drawn_mask, small
 LABELS = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
 
 
-def test_the_terms_are_eq_11_with_its_weights() -> None:
+def test_terms_equal_eq_11_with_its_weights() -> None:
     model, batch = small(), random_batch(drawn_mask(0, 2, 3, 4))
     outputs = model(batch)
     criterion = LaIARCriterion(CriterionSettings(similarity=0.3, selection=2.0, cross_modal=0.5))
@@ -27,7 +27,7 @@ def test_the_terms_are_eq_11_with_its_weights() -> None:
     torch.testing.assert_close(terms["cross_modal"], 0.5 * divergence.mean())
 
 
-def test_same_triplets_are_no_negatives_when_asked() -> None:
+def test_multi_positive_excludes_equal_triplets_from_the_negatives() -> None:
     model, batch = small(), random_batch(torch.ones(2, 3, 4, dtype=torch.bool))
     for value in (batch.object_labels, batch.predicates):
         assert value is not None
@@ -40,7 +40,7 @@ def test_same_triplets_are_no_negatives_when_asked() -> None:
     assert float(plain["similarity"].detach()) > 0.01
 
 
-def test_one_action_per_video_and_no_language_side() -> None:
+def test_single_action_loss_is_cross_entropy_and_the_language_branch_is_optional() -> None:
     model, batch = small(), random_batch(drawn_mask(0, 2, 3, 4))
     labels, settings = torch.tensor([2, 0]), CriterionSettings(multi_label=False)
     terms = LaIARCriterion(settings)(model(batch), labels, batch, model.log_scale)
@@ -53,6 +53,6 @@ def test_one_action_per_video_and_no_language_side() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"reduction": "max"}, {"similarity": -1.0}])
-def test_bad_settings_are_refused(changes: dict) -> None:
+def test_invalid_settings_are_refused(changes: dict) -> None:
     with pytest.raises(ValueError, match="expected"):
         CriterionSettings(**changes)

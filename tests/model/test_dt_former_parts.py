@@ -35,7 +35,7 @@ def encoder() -> TransformerEncoder:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=7), st.integers(0, 2**31))
 @settings(max_examples=30, deadline=None)
-def test_a_gated_token_is_as_good_as_absent(keep: list[bool], seed: int) -> None:
+def test_token_with_gate_zero_has_no_effect(keep: list[bool], seed: int) -> None:
     net, g = encoder(), torch.Generator().manual_seed(seed)
     x = torch.randn(1, len(keep) + 1, 8, generator=g)
     gate = torch.tensor([[True, *keep]])
@@ -47,7 +47,7 @@ def test_a_gated_token_is_as_good_as_absent(keep: list[bool], seed: int) -> None
         torch.testing.assert_close(net(other, gate.float()), gathered, atol=1e-5, rtol=1e-4)
 
 
-def test_gates_have_a_gradient_and_nothing_kept_is_finite() -> None:
+def test_gates_have_finite_gradients_even_if_no_token_is_kept() -> None:
     net = encoder()
     x = torch.randn(2, 3, 8)
     gate = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]], requires_grad=True)
@@ -59,7 +59,7 @@ def test_gates_have_a_gradient_and_nothing_kept_is_finite() -> None:
     assert bool(torch.isfinite(gate.grad).all())
 
 
-def test_selection_is_hard_noisy_in_training_and_still_in_eval() -> None:
+def test_selection_is_hard_with_noise_in_training_and_without_noise_in_eval() -> None:
     torch.manual_seed(0)
     selector = TokenSelector(8, initial_keep=0.7)
     tokens, class_token = torch.randn(4000, 8), torch.randn(8)
@@ -78,7 +78,7 @@ def test_selection_is_hard_noisy_in_training_and_still_in_eval() -> None:
         TokenSelector(8, initial_keep=1.0)
 
 
-def test_frame_means_see_real_tokens_only() -> None:
+def test_frame_means_use_only_real_tokens() -> None:
     tokens = torch.tensor([[[[1.0], [3.0], [99.0]], [[5.0], [6.0], [7.0]]]])
     mask = torch.tensor([[[True, True, False], [False, False, False]]])
     assert frame_means(tokens, mask).flatten().tolist() == [2.0, 0.0]

@@ -18,7 +18,7 @@ def seeded() -> GPO:
     return GPO().eval()
 
 
-def test_equals_the_original() -> None:
+def test_gpo_equals_the_original() -> None:
     arrays = dict(np.load(REFERENCE / "gpo.npz"))
     states = json.loads((REFERENCE / "state_dicts.json").read_text())
     results = check_gpo(arrays, states)
@@ -42,7 +42,9 @@ def pooled_by_loops(gpo: GPO, rows: torch.Tensor) -> list[float]:
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=4), st.integers(0, 3), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_plain_loops_padding_and_order(lengths: list[int], extra: int, seed: int) -> None:
+def test_gpo_equals_plain_loops_and_ignores_padding_and_order(
+    lengths: list[int], extra: int, seed: int
+) -> None:
     gpo, g = seeded(), torch.Generator().manual_seed(seed)
     features = torch.randn(len(lengths), max(lengths) + extra, 5, generator=g)
     with torch.no_grad():
@@ -61,7 +63,7 @@ def test_plain_loops_padding_and_order(lengths: list[int], extra: int, seed: int
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=8), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_each_row_of_a_batch_equals_the_set_pooled_alone(lengths: list[int], seed: int) -> None:
+def test_set_in_a_batch_equals_the_set_pooled_alone(lengths: list[int], seed: int) -> None:
     gpo, g = seeded(), torch.Generator().manual_seed(seed)
     features = torch.randn(len(lengths), 7, 5, generator=g)
     pooled, weights = gpo(features, torch.tensor(lengths))
@@ -80,7 +82,7 @@ def test_each_row_of_a_batch_equals_the_set_pooled_alone(lengths: list[int], see
         assert any(bool(gradient.any()) for gradient in together)
 
 
-def test_the_gru_runs_on_one_row_per_distinct_length() -> None:
+def test_gru_input_has_one_row_per_distinct_length() -> None:
     gpo, rows = seeded(), []
 
     def count(_: torch.nn.Module, inputs: tuple[PackedSequence, ...]) -> None:
@@ -92,7 +94,7 @@ def test_the_gru_runs_on_one_row_per_distinct_length() -> None:
     assert rows == [3, 1, 2, 1]
 
 
-def test_padding_of_any_value_has_no_effect_nor_gradient() -> None:
+def test_padding_has_no_effect_and_no_gradient() -> None:
     gpo = seeded()
     features = torch.randn(2, 6, 4, requires_grad=True)
     lengths = torch.tensor([3, 0])

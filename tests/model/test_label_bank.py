@@ -16,7 +16,7 @@ def bank_of(batch: TokenBatch, embeddings: torch.Tensor) -> LabelBank:
     return builder.build()
 
 
-def test_a_prototype_is_the_mean_of_normalised_embeddings() -> None:
+def test_prototype_is_the_mean_of_normalised_embeddings() -> None:
     batch = random_batch(drawn_mask(1, 3, 4, 5))
     embeddings = torch.randn(3, 4, 5, 7, generator=torch.Generator().manual_seed(0))
     bank = bank_of(batch, embeddings)
@@ -32,7 +32,7 @@ def test_a_prototype_is_the_mean_of_normalised_embeddings() -> None:
     assert seen == int(batch.predicates.sum())
 
 
-def test_names_are_the_nearest_by_plain_loops() -> None:
+def test_nearest_names_equal_plain_loops() -> None:
     g = torch.Generator().manual_seed(3)
     objects, predicates = torch.tensor([1, 1, 1, 2, 2, 1]), torch.tensor([0, 1, 2, 0, 5, 5])
     bank = LabelBank(
@@ -66,7 +66,7 @@ def test_names_are_the_nearest_by_plain_loops() -> None:
                 assert float(names.margin[m]) == pytest.approx(margin, abs=1e-5)
 
 
-def test_an_empty_bank_and_no_tokens() -> None:
+def test_empty_bank_gives_no_names_and_no_tokens_give_empty_names() -> None:
     empty = LabelBankBuilder(5, SIZES, 4).build()
     assert len(empty) == 0
     for names in empty.name(torch.randn(2, 4), torch.tensor([1, 2])):
@@ -76,9 +76,9 @@ def test_an_empty_bank_and_no_tokens() -> None:
         assert names.predicate.shape == names.margin.shape == (0,)
 
 
-def test_a_bank_that_does_not_add_up_is_refused() -> None:
+def test_inconsistent_bank_is_refused() -> None:
     one = torch.ones(1, dtype=torch.int64)
     with pytest.raises(ValueError, match="label bank"):
         LabelBank(torch.zeros(2, 4), one, one, one, (2,))
-    with pytest.raises(ValueError, match="below 2"):
+    with pytest.raises(ValueError, match="predicates from 0 to 1 expected, got 5 to 5"):
         LabelBank(torch.zeros(1, 4), one, one + 4, one, (2,))

@@ -20,7 +20,7 @@ PRESETS = ["strict", "paper"]
 
 
 def small(preset: str = "strict", *, decided: bool = True, **changes: object) -> LaIAR:
-    """A small network in eval mode; `decided` selectors keep about half of random tokens."""
+    """Return a small network in eval mode; if `decided`, it keeps about half of the tokens."""
     torch.manual_seed(0)
     base = LaIARSettings(
         preset, num_frames=4, max_pairs=6, dim=16, layers=2, heads=2, part_width=8, union_width=4
@@ -40,7 +40,7 @@ def small(preset: str = "strict", *, decided: bool = True, **changes: object) ->
 
 @torch.no_grad()
 def decide(model: LaIAR) -> None:
-    """Make each selector's decisions depend on the token, with their median at the threshold."""
+    """Make each selector's choice depend on the token, with the median choice at the threshold."""
     former, batch = model.former, random_batch(torch.ones(4, 4, 6, dtype=torch.bool), seed=-1)
     x = model.visual_encoder.local(model.visual(batch), batch.mask)
     if model.settings.context == "all":
@@ -59,7 +59,7 @@ def drawn_mask(seed: int, *shape: int) -> Tensor:
 
 
 def video(batch: TokenBatch, b: int) -> TokenBatch:
-    """Video b alone."""
+    """Return a batch of video b only."""
     inside = torch.zeros_like(batch.mask)
     inside[b] = True
     alone = batch.only(inside)
@@ -72,7 +72,7 @@ seeds = st.integers(0, 2**31)
 @pytest.mark.parametrize("preset", PRESETS)
 @given(seed=seeds)
 @settings(max_examples=15, deadline=None)
-def test_padding_and_batch_size_change_no_logit(preset: str, seed: int) -> None:
+def test_padding_and_batch_size_do_not_change_logits(preset: str, seed: int) -> None:
     model, batch = small(preset), random_batch(drawn_mask(seed, 3, 3, 4), seed)
     wide = torch.zeros(3, 4, 6, dtype=torch.bool)
     wide[:, :3, :4] = batch.mask
@@ -86,7 +86,7 @@ def test_padding_and_batch_size_change_no_logit(preset: str, seed: int) -> None:
 
 @given(seed=seeds)
 @settings(max_examples=15, deadline=None)
-def test_the_order_of_pairs_in_a_frame_changes_no_logit(seed: int) -> None:
+def test_order_of_pairs_in_a_frame_does_not_change_logits(seed: int) -> None:
     model, mask = small(), torch.ones(1, 3, 4, dtype=torch.bool)
     batch = random_batch(mask, seed)
     g = torch.Generator().manual_seed(seed)
@@ -99,7 +99,7 @@ def test_the_order_of_pairs_in_a_frame_changes_no_logit(seed: int) -> None:
 
 
 def sequence_lengths(model: LaIAR) -> list[int]:
-    """Grows by the length of the transformer's sequence at each of its runs."""
+    """Return a list to which each forward pass appends the transformer's sequence length."""
     lengths: list[int] = []
     model.former.encoder.register_forward_pre_hook(lambda _, x: lengths.append(x[0].shape[1]))
     return lengths
@@ -115,7 +115,7 @@ def keep_nothing(model: LaIAR) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 @given(seed=seeds, K=st.integers(0, 4), share=st.sampled_from([0.0, 0.2, 0.6, 1.0]))
 @settings(max_examples=12, deadline=None)
-def test_gathered_equals_masked(
+def test_gathering_equals_masking(
     preset: str, context: str, discard: str, seed: int, K: int, share: float
 ) -> None:
     model = small(preset, context=context, discard=discard)
@@ -142,7 +142,7 @@ def test_gathered_equals_masked(
 
 
 @pytest.mark.parametrize("context", ["kept", "all"])
-def test_gathering_a_selection_takes_one_pass(context: str) -> None:
+def test_gathering_needs_one_forward_pass(context: str) -> None:
     model, batch = small(context=context), random_batch(torch.ones(2, 3, 4, dtype=torch.bool))
     lengths, calls = sequence_lengths(model), []
     model.visual.register_forward_hook(lambda *_: calls.append(1))
@@ -155,7 +155,7 @@ def test_gathering_a_selection_takes_one_pass(context: str) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_gathered_equals_masked_where_the_selectors_keep_nothing(preset: str) -> None:
+def test_gathering_equals_masking_if_no_token_is_kept(preset: str) -> None:
     model, batch = small(preset, discard="mask"), random_batch(drawn_mask(0, 2, 3, 4))
     keep_nothing(model)
     lengths = sequence_lengths(model)
@@ -168,7 +168,7 @@ def test_gathered_equals_masked_where_the_selectors_keep_nothing(preset: str) ->
 
 
 @pytest.mark.parametrize("K", [0, 2])
-def test_without_selectors_every_frame_and_real_token_is_kept(K: int) -> None:
+def test_disabled_selectors_keep_every_frame_and_real_token(K: int) -> None:
     model = small(temporal_selection=False, spatial_selection=False)
     batch = random_batch(drawn_mask(0, 2, 3, K))
     with torch.no_grad():
@@ -179,7 +179,7 @@ def test_without_selectors_every_frame_and_real_token_is_kept(K: int) -> None:
 
 
 def with_other_discarded(batch: TokenBatch, keep: Tensor, seed: int) -> TokenBatch:
-    """Discarded tokens replaced by anything, two more slots of them added."""
+    """Replace discarded tokens by random ones and add two slots of discarded tokens."""
     B, T, K = batch.mask.shape
     wide = torch.zeros(B, T, K + 2, dtype=torch.bool)
     wide[:, :, :K] = batch.mask
@@ -199,7 +199,7 @@ def with_other_discarded(batch: TokenBatch, keep: Tensor, seed: int) -> TokenBat
 
 @given(seed=seeds, count=st.sampled_from([1, 2]))
 @settings(max_examples=25, deadline=None)
-def test_in_strict_discarded_tokens_change_nothing(seed: int, count: int) -> None:
+def test_strict_logits_do_not_depend_on_discarded_tokens(seed: int, count: int) -> None:
     model, batch = small(), random_batch(drawn_mask(seed, count, 3, 4), seed)
     keep = batch.mask & drawn_mask(seed + 2, count, 3, 4)
     other = with_other_discarded(batch, keep, seed)
@@ -214,7 +214,7 @@ def test_in_strict_discarded_tokens_change_nothing(seed: int, count: int) -> Non
             assert torch.equal(model.recognize(other, keep=wide, gather=True).logits, gathered)
 
 
-def test_in_paper_discarded_tokens_do_move_the_score() -> None:
+def test_paper_logits_depend_on_discarded_tokens() -> None:
     model, batch = small("paper"), random_batch(torch.ones(1, 3, 4, dtype=torch.bool))
     keep = torch.zeros_like(batch.mask)
     keep[:, 0] = True
@@ -227,7 +227,9 @@ def test_in_paper_discarded_tokens_do_move_the_score() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("shape", [(2, 3, 0), (2, 1, 1), (1, 4, 2)])
-def test_nothing_real_or_nothing_kept_is_finite(preset: str, shape: tuple[int, ...]) -> None:
+def test_logits_and_gradients_are_finite_without_real_or_kept_tokens(
+    preset: str, shape: tuple[int, ...]
+) -> None:
     model = small(preset).train()
     outputs = model(random_batch(torch.zeros(shape, dtype=torch.bool)))
     assert not bool(outputs.video.num_kept.any())
@@ -240,7 +242,7 @@ def test_nothing_real_or_nothing_kept_is_finite(preset: str, shape: tuple[int, .
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_selectors_learn(preset: str) -> None:
+def test_selectors_get_gradients(preset: str) -> None:
     model = small(preset).train()
     outputs = model(random_batch(torch.ones(2, 3, 4, dtype=torch.bool)))
     outputs.video.logits.square().sum().backward()
@@ -250,7 +252,7 @@ def test_the_selectors_learn(preset: str) -> None:
         assert bool(gradient.any())
 
 
-def test_shared_or_separate_and_bad_words() -> None:
+def test_settings_take_effect_and_invalid_inputs_are_refused() -> None:
     assert small().language_former is None
     assert small(shared_transformer=False).language_former is not None
     assert small("paper").settings.discard == "zero"
@@ -262,7 +264,7 @@ def test_shared_or_separate_and_bad_words() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_overfits_eight_videos(preset: str) -> None:
+def test_training_overfits_eight_videos(preset: str) -> None:
     model = small(preset, decided=False, dropout=0.0, dim=32).train()
     batch = random_batch(torch.ones(8, 3, 2, dtype=torch.bool))
     labels = (torch.rand(8, 3, generator=torch.Generator().manual_seed(5)) > 0.5).float()

@@ -9,7 +9,7 @@ from tests.model.test_laiar import PRESETS, drawn_mask, sequence_lengths, small
 @pytest.mark.parametrize("discard", ["mask", "zero"])
 @pytest.mark.parametrize("context", ["kept", "all"])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_contribution_is_the_score_lost_without_the_token(
+def test_contribution_equals_logit_minus_logit_without_the_token(
     preset: str, context: str, discard: str
 ) -> None:
     model = small(preset, context=context, discard=discard)
@@ -32,7 +32,7 @@ def test_a_contribution_is_the_score_lost_without_the_token(
     assert contributions.abs().max() > 1e-3
 
 
-def test_several_videos_are_refused_and_nothing_kept_gives_zeros() -> None:
+def test_several_videos_are_refused_and_no_tokens_give_no_contributions() -> None:
     model, batch = small(), random_batch(drawn_mask(0, 2, 3, 4))
     with torch.no_grad(), pytest.raises(ValueError, match="one video"):
         leave_one_out(model, batch, model.recognize(batch))

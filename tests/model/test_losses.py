@@ -27,7 +27,7 @@ def sigmoid(x: float) -> float:
 
 @given(seeds, st.sampled_from(["mean", "sum"]))
 @settings(max_examples=20, deadline=None)
-def test_actions_and_mimicry_equal_plain_loops(seed: int, reduction: str) -> None:
+def test_action_and_cross_modal_losses_equal_plain_loops(seed: int, reduction: str) -> None:
     z, t = normal(seed, 3, 4), normal(seed + 1, 3, 4)
     y = (normal(seed + 2, 3, 4) > 0).float()
     bce = kl = soft = 0.0
@@ -49,7 +49,7 @@ def test_actions_and_mimicry_equal_plain_loops(seed: int, reduction: str) -> Non
 
 @given(seeds, st.booleans())
 @settings(max_examples=20, deadline=None)
-def test_similarity_equals_plain_loops(seed: int, grouped: bool) -> None:
+def test_similarity_loss_equals_plain_loops(seed: int, grouped: bool) -> None:
     v, s = normal(seed, 5, 3), normal(seed + 1, 5, 3)
     codes = torch.tensor([[0, 1], [2, 3], [0, 1], [0, 3], [2, 3]])
     scale = torch.tensor(1.5)
@@ -71,7 +71,7 @@ def test_similarity_equals_plain_loops(seed: int, grouped: bool) -> None:
     assert float(got) == pytest.approx(total / 10, rel=1e-4)
 
 
-def test_similarity_of_too_few_tokens_is_zero_with_a_graph() -> None:
+def test_similarity_loss_of_fewer_than_two_tokens_is_zero_and_differentiable() -> None:
     for count in (0, 1):
         v = torch.randn(count, 3, requires_grad=True)
         scale = torch.tensor(0.0, requires_grad=True)
@@ -81,7 +81,7 @@ def test_similarity_of_too_few_tokens_is_zero_with_a_graph() -> None:
         assert scale.grad is not None
 
 
-def test_token_selection_equals_plain_loops_and_gradients_go_where_they_should() -> None:
+def test_token_selection_loss_and_its_gradients_equal_hand_computed_values() -> None:
     mask = torch.tensor([[[True, True], [False, True]]])
     v = torch.tensor([[[1.0, 0.0], [9.0, 1.0]]], requires_grad=True)
     s = torch.tensor([[[1.0, 1.0], [9.0, 0.0]]], requires_grad=True)
@@ -95,7 +95,7 @@ def test_token_selection_equals_plain_loops_and_gradients_go_where_they_should()
     assert float(loss_token_selection(v, s, torch.zeros_like(mask)).detach()) == 0.0
 
 
-def test_the_teacher_gets_no_gradient_and_a_perfect_mimic_no_loss() -> None:
+def test_teacher_gets_no_gradient_and_equal_logits_give_zero_loss() -> None:
     for loss in (loss_cross_modal_bernoulli, loss_cross_modal_softmax):
         mimic, teacher = torch.randn(2, 3).requires_grad_(), torch.randn(2, 3).requires_grad_()
         loss(mimic, teacher).backward()
@@ -106,7 +106,7 @@ def test_the_teacher_gets_no_gradient_and_a_perfect_mimic_no_loss() -> None:
         assert math.isfinite(float(loss(big, -big)))
 
 
-def test_one_action_per_video() -> None:
+def test_single_action_loss_is_cross_entropy_and_unknown_reduction_is_refused() -> None:
     z = torch.tensor([[0.0, math.log(3.0)]])
     assert float(loss_action_single(z, torch.tensor([1]))) == pytest.approx(-math.log(0.75))
     with pytest.raises(ValueError, match="mean or sum"):

@@ -10,7 +10,7 @@ MASK = torch.tensor([[[True, True], [True, False]]])
 
 
 @pytest.mark.parametrize("num_objects", [None, 5])
-def test_eq_1_equals_plain_sums(num_objects: int | None) -> None:
+def test_visual_features_equal_eq_1_by_plain_sums(num_objects: int | None) -> None:
     torch.manual_seed(0)
     layer = VisualRelation(12, 6, part_width=8, union_width=4, num_objects=num_objects).eval()
     batch = random_batch(MASK)
@@ -35,12 +35,12 @@ def test_eq_1_equals_plain_sums(num_objects: int | None) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["active", "soft"])
-def test_eq_2_equals_plain_means(pooling: str) -> None:
+def test_semantic_features_equal_eq_2_by_plain_means(pooling: str) -> None:
     torch.manual_seed(0)
     layer = SemanticRelation(5, GROUPS, width=3, pooling=pooling)
     batch = random_batch(MASK)
     scores = torch.rand(3, 9, generator=torch.Generator().manual_seed(1))
-    scores[0, :2] = 0.0  # nothing of the first group
+    scores[0, :2] = 0.0  # no predicate of the first group
     got = layer(replace(batch, predicates=scores))
     assert got.shape == (3, layer.width)
     for m in range(3):
@@ -58,7 +58,7 @@ def test_eq_2_equals_plain_means(pooling: str) -> None:
         torch.testing.assert_close(got[m], torch.cat(expected), atol=1e-5, rtol=1e-4)
 
 
-def test_words_need_relations() -> None:
+def test_semantic_features_need_relations_and_a_known_pooling() -> None:
     batch = replace(random_batch(MASK), predicates=None)
     with pytest.raises(ValueError, match="needs relations"):
         SemanticRelation(5, GROUPS)(batch)
@@ -67,7 +67,7 @@ def test_words_need_relations() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_few_tokens_train_without_an_error(count: int) -> None:
+def test_batch_norm_updates_only_with_at_least_two_tokens(count: int) -> None:
     layer = SpatialEncoder(4).train()
     before = layer.first_norm.running_mean.clone()  # type: ignore[union-attr]
     out = layer(torch.rand(count, 2, 27, 27))

@@ -1,4 +1,4 @@
-"""Caches of random clips, as an extraction would leave them."""
+"""Caches of random clips in the format of pipeline.extract."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ SMALL = (
 
 
 def cache_info(**changes: object) -> CacheInfo:
-    """What the clips of `random_cache` share."""
+    """Return the description of `random_cache` with some fields changed."""
     given: dict = {
         "settings": ExtractionSettings("ground-truth"),
         "detector": {"weights": "random:0", "preset": "action-genome"},
@@ -43,7 +43,7 @@ def cache_info(**changes: object) -> CacheInfo:
 
 
 def labelled_clip(number: int, split: str) -> CachedClip:
-    """A random clip with two labels that follow from its number."""
+    """Return a random clip with one or two labels that are determined by its number."""
     counts = [2 + (number + t) % 3 for t in range(6)]
     name = f"{split.upper()}{number:03d}"
     clip = random_clip(counts, 1000 * len(split) + number, name, predicates=26)
@@ -57,7 +57,7 @@ def put(cache: Path, clip: CachedClip) -> None:
 
 
 def forge(cache: Path, video_id: str, **arrays: Tensor) -> None:
-    """Put other arrays into a clip, whatever they are, and their bytes into the manifest."""
+    """Replace arrays of a clip, possibly by invalid ones, and update its manifest line."""
     path = clip_path(cache, video_id)
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
@@ -68,7 +68,7 @@ def forge(cache: Path, video_id: str, **arrays: Tensor) -> None:
 
 
 def random_cache(cache: Path, train: int = 10, test: int = 4, **changes: object) -> Path:
-    """A cache folder of random labelled clips."""
+    """Create a cache folder of random labelled clips and return it."""
     cache.mkdir(parents=True)
     write_cache_info(cache, cache_info(**changes))
     for split, num in (("train", train), ("test", test)):

@@ -1,4 +1,4 @@
-"""A folder of two annotated clips in Charades' and Action Genome's formats."""
+"""Two annotated videos in the formats of Charades and Action Genome."""
 
 import pickle
 from pathlib import Path
@@ -56,7 +56,7 @@ def write_annotations(
 
 
 def write_dataset(root: Path) -> tuple[Path, Path]:
-    """Videos folder and annotations folder; A0001 has three annotated frames, B0002 two."""
+    """Write videos A0001 (3 annotated frames) and B0002 (2); return videos and annotations."""
     videos = root / "videos"
     videos.mkdir(parents=True)
     objects, persons = {}, {}

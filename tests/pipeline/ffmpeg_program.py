@@ -1,4 +1,4 @@
-"""The ffmpeg program, where one dumps as the versions do that Action Genome's numbers come from."""
+"""An ffmpeg program whose image dumps have the frame numbers of Action Genome."""
 
 import importlib
 import re
@@ -9,9 +9,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-#: Later versions repeat other frames of variable rates.
+#: Newest usable major version; later versions repeat other frames of variable-rate videos.
 LAST_VERSION = 6
-#: Frame behind each image of the dump of `_PROBE`, the same with ffmpeg 4.2 and 5.1; not with 9.0.
+#: Frame number of each image in the dump of `_PROBE` by ffmpeg 4.2 and 5.1; 9.0 differs.
 PROBE_DUMP = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14)
 _PROBE = (
     "-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=0.8",
@@ -23,10 +23,10 @@ _PROBE = (
 
 @cache
 def find_ffmpeg() -> tuple[str, str]:
-    """Path of the program and an empty string; or an empty path and why there is none."""
+    """Return the path of the program and an empty string, or an empty path and the reason."""
     problems = []
     for place, path in (("on the PATH", shutil.which("ffmpeg")), ("in imageio-ffmpeg", _wheel())):
-        problem = _problem(path) if path else "none"
+        problem = _problem(path) if path else "not found"
         if path and not problem:
             return path, ""
         problems.append(f"{place}: {problem}")
@@ -34,26 +34,26 @@ def find_ffmpeg() -> tuple[str, str]:
 
 
 def version_of(path: str) -> int:
-    """Its major version; 99 if it does not say."""
+    """Return the major version of a program; 99 if it does not print one."""
     said = subprocess.run([path, "-version"], capture_output=True, text=True, check=False).stdout
     found = re.match(r"ffmpeg version \D?(\d+)", said)
     return int(found[1]) if found else 99
 
 
 def run(*words: object, data: bytes | None = None) -> bytes:
-    """Standard output of the program; skips the test where there is none, or it crashes."""
+    """Return the standard output of the program; skip the test if it is missing or crashes."""
     path, problem = find_ffmpeg()
     if problem:
         pytest.skip(problem)
     done = _run(path, *words, data=data)
     if done.returncode < 0:
-        pytest.skip(f"this ffmpeg program dies of signal {-done.returncode} here")
+        pytest.skip(f"the ffmpeg program was ended by signal {-done.returncode}")
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 
 
 def split_images(data: bytes) -> list[np.ndarray]:
-    """PPM files one after the other, (H, W, 3) each."""
+    """Split concatenated PPM files into images of shape (H, W, 3)."""
     at, images = 0, []
     while at < len(data):
         header = data[at : at + 40].split(b"\n", 3)

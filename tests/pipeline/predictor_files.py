@@ -1,4 +1,4 @@
-"""Files of small relation predictors."""
+"""Weights files of small relation predictors."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ VOCABULARY = load_vocabulary("action_genome")
 
 
 def small_settings(feature_width: int, union_channels: int) -> PredictorSettings:
-    """For Action Genome's words."""
+    """Return settings of a small predictor for the vocabulary of Action Genome."""
     return PredictorSettings(
         feature_width=feature_width,
         union_channels=union_channels,
@@ -33,7 +33,7 @@ def small_settings(feature_width: int, union_channels: int) -> PredictorSettings
 def predictor_file(
     path: Path, feature_width: int, union_channels: int, *, seed: int = 0, **card: Any
 ) -> Path:
-    """Random weights with their card."""
+    """Write random weights with a card and return the path."""
     torch.manual_seed(seed)
     settings = small_settings(feature_width, union_channels)
     given: dict[str, Any] = {

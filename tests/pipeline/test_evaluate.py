@@ -36,7 +36,9 @@ def judge(run: Path, cache: Path, *words: str) -> int:
     return evaluate.main(["--run", str(run), "--cache", str(cache), *words])
 
 
-def test_metrics_are_those_of_single_videos(cache: Path, run: Path, tmp_path: Path) -> None:
+def test_metrics_of_batches_equal_metrics_of_single_videos(
+    cache: Path, run: Path, tmp_path: Path
+) -> None:
     assert judge(run, cache, "--out", str(tmp_path), "train.batch_size=3") == 0
     tree = json.loads((tmp_path / "metrics.json").read_text())
     model, card = load_model(run, "cpu")
@@ -78,7 +80,7 @@ def test_splits_share_no_video(cache: Path, run: Path, tmp_path: Path) -> None:
     assert not ids["train"] & ids["validation"]
 
 
-def test_relations_are_not_needed_and_damage_is_named(run: Path, tmp_path: Path) -> None:
+def test_evaluation_needs_no_relations_and_lists_damaged_clips(run: Path, tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache", train=0, test=3)
     silent = labelled_clip(8, "test")
     silent.predicates.clear()
@@ -93,7 +95,7 @@ def test_relations_are_not_needed_and_damage_is_named(run: Path, tmp_path: Path)
     assert counts == {"found": 4, "done": 3, "skipped": 0, "failed": 1}
 
 
-def test_a_damaged_clip_of_another_split_is_no_failure(run: Path, tmp_path: Path) -> None:
+def test_damaged_clip_of_another_split_is_not_a_failure(run: Path, tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache", test=3)
     held_out = [c.video_id for c in split_held_out(list_clips(cache, split="train")[0], 0.3)[1]]
     trained = sorted({f"TRAIN{i:03d}" for i in range(10)} - set(held_out))
@@ -105,7 +107,7 @@ def test_a_damaged_clip_of_another_split_is_no_failure(run: Path, tmp_path: Path
         assert json.loads((out / "run.json").read_text())["counts"]["failed"] == failed
 
 
-def test_verify_finds_a_changed_byte(run: Path, tmp_path: Path) -> None:
+def test_verify_detects_a_changed_byte(run: Path, tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache", train=0, test=3)
     path = cache / "TEST001.safetensors"
     data = bytearray(path.read_bytes())
@@ -116,7 +118,7 @@ def test_verify_finds_a_changed_byte(run: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "failures.jsonl").read_text())["id"] == "TEST001"
 
 
-def test_a_selection_of_nothing_or_everything_is_reported(cache: Path, tmp_path: Path) -> None:
+def test_empty_and_whole_selections_are_reported(cache: Path, tmp_path: Path) -> None:
     for keep, warning in (("1.0e-6", "EMPTY_SELECTION"), ("0.999999", "WHOLE_SELECTION")):
         folder = tmp_path / warning
         assert fit(cache, folder, "train.epochs=1", f"model.initial_keep={keep}") == 0
@@ -128,7 +130,7 @@ def test_a_selection_of_nothing_or_everything_is_reported(cache: Path, tmp_path:
 @pytest.mark.parametrize(
     "word", ["train.validation_fraction=0.9", "train.seed=3", "loss.selection=1"]
 )
-def test_settings_that_the_training_decided_are_refused(
+def test_settings_fixed_by_the_training_are_refused(
     cache: Path, run: Path, tmp_path: Path, word: str
 ) -> None:
     with pytest.raises(UsageError, match=f"'{word}': the network in .* determines this"):
@@ -138,12 +140,15 @@ def test_settings_that_the_training_decided_are_refused(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"detector": {"weights": "random:1", "preset": "action-genome"}}, "random:0 against"),
-        ({"classes": (("c000", "Only one"),)}, "5 against 1"),
+        (
+            {"detector": {"weights": "random:1", "preset": "action-genome"}},
+            "random:0 expected, got random:1",
+        ),
+        ({"classes": (("c000", "Only one"),)}, "5 entries expected, got 1"),
         ({"settings": ExtractionSettings("detected")}, "boxes=ground-truth expected"),
     ],
 )
-def test_a_cache_of_other_making_is_refused(
+def test_cache_with_other_settings_is_refused(
     run: Path, tmp_path: Path, changes: dict, says: str
 ) -> None:
     cache = random_cache(tmp_path / "cache", train=0, test=1)
@@ -153,13 +158,13 @@ def test_a_cache_of_other_making_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_checkpoint_of_another_shape_is_refused(cache: Path, tmp_path: Path, run: Path) -> None:
+def test_missing_or_invalid_weights_are_refused(cache: Path, tmp_path: Path, run: Path) -> None:
     state = load_file(run / "model.safetensors")
     copy = tmp_path / "copy"
     copy.mkdir()
     for name in ("model.json", "config.yaml"):
         (copy / name).write_bytes((run / name).read_bytes())
-    with pytest.raises(UsageError, match="weights expected"):
+    with pytest.raises(UsageError, match="weights file not found"):
         judge(copy, cache)
     for change, says in (
         ({"video_head.weight": torch.zeros(7, 16)}, r"\(5, 16\) expected, got \(7, 16\)"),
@@ -178,7 +183,7 @@ def test_a_checkpoint_of_another_shape_is_refused(cache: Path, tmp_path: Path, r
         judge(run, cache, "model.dim=8")
 
 
-def test_a_split_without_videos_is_refused(run: Path, tmp_path: Path) -> None:
+def test_split_without_videos_is_refused(run: Path, tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache", train=2, test=0)
     with pytest.raises(UsageError, match="split 'test'"):
         judge(run, cache)

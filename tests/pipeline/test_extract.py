@@ -43,7 +43,7 @@ def counts(cache: Path) -> dict[str, int]:
     return tree["counts"]
 
 
-def test_detected_boxes_of_a_folder_and_nothing_the_second_time(
+def test_second_run_skips_all_videos_and_a_new_cache_has_the_same_bytes(
     tmp_path: Path, dataset: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache"
@@ -65,7 +65,7 @@ def test_detected_boxes_of_a_folder_and_nothing_the_second_time(
     assert before == {p.name: p.read_bytes() for p in cache.glob("*.safetensors")}
 
 
-def test_annotated_boxes_carry_their_relations(
+def test_clips_with_annotated_boxes_hold_annotated_relations(
     tmp_path: Path, dataset: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache"
@@ -85,7 +85,7 @@ def test_annotated_boxes_carry_their_relations(
     assert info["classes"][1] == ["c001", "doing thing 1"]
 
 
-def test_broken_files_fail_with_a_reason_and_the_others_are_done(
+def test_broken_files_fail_with_a_reason_and_others_are_extracted(
     tmp_path: Path, dataset: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     videos, cache = dataset[0], tmp_path / "cache"
@@ -109,7 +109,7 @@ def test_broken_files_fail_with_a_reason_and_the_others_are_done(
     code, out, _ = call(capsys, words)
     assert code == 1
     assert counts(cache) == {"found": 7, "done": 0, "skipped": 3, "failed": 4}
-    assert "nothing new" in out
+    assert "no new clips" in out
     (videos / "text.mp4").write_bytes(whole)
     call(capsys, words)
     assert counts(cache) == {"found": 7, "done": 1, "skipped": 3, "failed": 3}
@@ -118,7 +118,7 @@ def test_broken_files_fail_with_a_reason_and_the_others_are_done(
     assert not [p for p in cache.iterdir() if "tmp" in p.name]
 
 
-def test_a_changed_video_is_extracted_again_and_a_damaged_clip_too(
+def test_changed_videos_and_damaged_clips_are_extracted_again(
     tmp_path: Path, dataset: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     videos, cache = dataset[0], tmp_path / "cache"
@@ -137,24 +137,24 @@ def test_a_changed_video_is_extracted_again_and_a_damaged_clip_too(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--videos", "{absent}"], "a folder of videos expected"),
-        (["--videos", "{empty}"], "at least one video expected"),
+        (["--videos", "{absent}"], "--videos: folder not found"),
+        (["--videos", "{empty}"], "--videos: no video found"),
         (["--videos", "{videos}", "detection.weights=null"], "detection.weights=random"),
         (
             ["--videos", "{videos}", "detection.weights=absent.safetensors"],
             "weights file not found",
         ),
         (["--videos", "{videos}", "detection.weightz=x"], "did you mean 'detection.weights'?"),
-        (["--videos", "{videos}", "boxes=ground-truth"], "expected by --annotations"),
+        (["--videos", "{videos}", "boxes=ground-truth"], "frames expected below --annotations"),
         (["--videos", "{videos}", "relations=predicted"], "relation_predictor.weights: not set"),
-        (["--videos", "{videos}", "relations=ground-truth"], "there are no annotated frames"),
+        (["--videos", "{videos}", "relations=ground-truth"], "annotated frames expected below"),
         (["--videos", "{videos}", "--annotations", "{empty}"], "found none"),
         (["--videos", "{videos}", "--config", "absent.yaml"], "--config: file not found"),
         (["--videos", "{videos}", "device=cuda:99x"], "device"),
         ([], "--videos"),
     ],
 )
-def test_a_command_that_cannot_start_says_one_sentence_and_exits_2(
+def test_invalid_command_prints_one_error_line_and_exits_2(
     tmp_path: Path,
     dataset: tuple[Path, Path],
     capsys: pytest.CaptureFixture[str],
@@ -171,7 +171,7 @@ def test_a_command_that_cannot_start_says_one_sentence_and_exits_2(
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_cache_of_other_settings_is_refused_by_the_one_that_differs(
+def test_cache_with_other_settings_is_refused_and_the_setting_is_named(
     tmp_path: Path, dataset: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--videos", dataset[0], "--cache", tmp_path / "cache", *SMALL]
@@ -181,7 +181,7 @@ def test_a_cache_of_other_settings_is_refused_by_the_one_that_differs(
     assert "settings.frames=3, this command has 5" in err
 
 
-def test_ids_of_odd_names() -> None:
+def test_unusual_file_names_have_distinct_short_ids() -> None:
     assert video_id_of(Path("46GP8.mp4")) == "46GP8"
     odd = {video_id_of(Path(n + ".mp4")) for n in ("a b", "a_b", "a  b", "é", "..", "x" * 300)}
     assert len(odd) == 6

@@ -8,7 +8,7 @@ from tests.conftest import CONFIG, SMALL, World
 
 
 @pytest.mark.parametrize("preset", ["strict", "paper"])
-def test_eight_synthetic_videos_are_learnt_by_heart(
+def test_training_overfits_eight_synthetic_videos(
     world: World, tmp_path: Path, preset: str
 ) -> None:
     run = tmp_path / "run"

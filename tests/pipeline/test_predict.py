@@ -58,7 +58,7 @@ def assert_same_scores(out: Path, judged: Path) -> None:
         np.testing.assert_allclose(scores, expected[video_id], atol=1e-5)
 
 
-def test_a_network_of_reduced_union_features_gets_them_of_new_videos(
+def test_prediction_reduces_union_features_as_the_training_cache_does(
     world: World, tmp_path: Path
 ) -> None:
     cache, run, out, judged = (tmp_path / name for name in ("cache", "run", "out", "judged"))
@@ -76,7 +76,7 @@ def test_a_network_of_reduced_union_features_gets_them_of_new_videos(
         say(run, out, *clips_of(world), "union=full")
 
 
-def test_annotated_videos_get_the_scores_of_the_evaluation(
+def test_scores_of_annotated_videos_equal_those_of_evaluate(
     world: World, run: Path, tmp_path: Path
 ) -> None:
     out, judged = tmp_path / "out", tmp_path / "judged"
@@ -103,7 +103,7 @@ def test_annotated_videos_get_the_scores_of_the_evaluation(
             assert token["human"]["class"] == "person"
 
 
-def test_a_new_clip_gets_detected_boxes_and_says_so(
+def test_video_without_annotation_has_detected_boxes_and_a_warning(
     world: World, run: Path, tmp_path: Path
 ) -> None:
     assert say(run, tmp_path / "out", clips_of(world)[0]) == 0
@@ -113,7 +113,7 @@ def test_a_new_clip_gets_detected_boxes_and_says_so(
     assert json.loads((tmp_path / "out" / "run.json").read_text())["warnings"] == ["RANDOM_WEIGHTS"]
 
 
-def test_the_same_command_again_does_nothing_and_damage_stops_nobody(
+def test_second_run_skips_done_videos_and_broken_videos_fail(
     world: World, run: Path, tmp_path: Path
 ) -> None:
     out, folder = tmp_path / "out", tmp_path / "clips"
@@ -147,7 +147,7 @@ def test_the_same_command_again_does_nothing_and_damage_stops_nobody(
         ("predict.tops=3", "did you mean"),
     ],
 )
-def test_what_does_not_fit_the_run_is_refused(
+def test_settings_that_contradict_the_run_are_refused(
     world: World, run: Path, tmp_path: Path, word: str, says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
@@ -155,7 +155,7 @@ def test_what_does_not_fit_the_run_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_another_detector_or_no_training_is_refused(
+def test_wrong_detector_or_incomplete_run_is_refused(
     world: World, run: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
@@ -167,7 +167,7 @@ def test_another_detector_or_no_training_is_refused(
         say(copy, tmp_path / "out", clips_of(world)[0], "detection.weights=random")
     (copy / "label_bank.safetensors").unlink()
     shutil.copy(run / "model.json", copy)
-    with pytest.raises(UsageError, match="label bank expected"):
+    with pytest.raises(UsageError, match="label bank not found"):
         say(copy, tmp_path / "out", clips_of(world)[0])
     with pytest.raises(UsageError, match=r"pipeline\.train expected"):
         say(tmp_path, tmp_path / "out", clips_of(world)[0])

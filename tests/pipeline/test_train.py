@@ -49,7 +49,7 @@ def log_rows(run: Path) -> list[dict]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
-def test_a_training_leaves_all_its_files(cache: Path, tmp_path: Path) -> None:
+def test_training_writes_all_files(cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert fit(cache, run, "train.epochs=2", "train.validation_fraction=0.3") == 0
     tree = json.loads((run / "run.json").read_text())
@@ -77,7 +77,7 @@ def test_a_training_leaves_all_its_files(cache: Path, tmp_path: Path) -> None:
     assert not list(run.glob("*tmp*"))
 
 
-def test_resumed_it_ends_with_the_same_bits(
+def test_resumed_training_equals_uninterrupted_training(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -114,14 +114,14 @@ def test_resumed_it_ends_with_the_same_bits(
         fit(cache, whole, "train.epochs=3")
 
 
-def test_killed_as_soon_as_a_state_is_saved_it_has_the_line_of_its_epoch(
+def test_log_has_every_epoch_after_a_kill_that_follows_a_checkpoint(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, count = tmp_path / "run", iter(range(9))
 
     def killed(*words: Any) -> None:
         save_state(*words)
-        if next(count) == 2:  # the first is of before the training
+        if next(count) == 2:  # the first checkpoint precedes the training
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -132,7 +132,7 @@ def test_killed_as_soon_as_a_state_is_saved_it_has_the_line_of_its_epoch(
     assert [row["epoch"] for row in log_rows(run) if row["kind"] == "epoch"] == [1, 2, 3]
 
 
-def test_the_seed_decides(cache: Path, tmp_path: Path) -> None:
+def test_seed_determines_the_weights(cache: Path, tmp_path: Path) -> None:
     runs = [tmp_path / name for name in "abc"]
     for run, seed in zip(runs, (1, 1, 2), strict=True):
         assert fit(cache, run, "train.epochs=1", f"train.seed={seed}") == 0
@@ -140,7 +140,7 @@ def test_the_seed_decides(cache: Path, tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_damaged_clip_is_named_and_the_others_are_learnt(tmp_path: Path) -> None:
+def test_damaged_clip_is_listed_and_training_uses_the_others(tmp_path: Path) -> None:
     cache, run = random_cache(tmp_path / "cache"), tmp_path / "run"
     (cache / "TRAIN003.safetensors").write_bytes(b"")
     assert fit(cache, run, "train.epochs=1") == 1
@@ -156,16 +156,16 @@ def test_a_damaged_clip_is_named_and_the_others_are_learnt(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("relations=none", "the language side is trained on relations"),
-        ("relations=predicted", "add them, which runs no detector"),
+        ("relations=none", "training requires relations"),
+        ("relations=predicted", "add them without a detector"),
         ("boxes=detected", "this cache has boxes=ground-truth"),
         ("detection.weights=random detection.seed=4", "the detector of this cache"),
         ("train.validation_fraction=1", "leaves no video"),
         ("loss.multi_label=false", "one action per video"),
-        ("--resume", "a training in"),
+        ("--resume", "state.pt not found in"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_before(
+def test_invalid_training_is_refused_before_it_starts(
     cache: Path, tmp_path: Path, word: str, says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
@@ -173,7 +173,7 @@ def test_what_cannot_be_trained_is_refused_before(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_cache_without_labels_or_relations_says_how_to_get_them(tmp_path: Path) -> None:
+def test_error_for_a_cache_without_labels_or_relations_says_how_to_add_them(tmp_path: Path) -> None:
     unlabelled = random_cache(tmp_path / "unlabelled", classes=())
     with pytest.raises(UsageError, match="--annotations"):
         fit(unlabelled, tmp_path / "run")
@@ -193,7 +193,7 @@ def test_a_cache_without_labels_or_relations_says_how_to_get_them(tmp_path: Path
         fit(random_cache(tmp_path / "good"), tmp_path / "other")
 
 
-def test_a_loss_that_is_not_finite_names_the_videos(
+def test_error_for_a_non_finite_loss_names_the_videos(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Diverging(LaIARCriterion):
@@ -208,7 +208,7 @@ def test_a_loss_that_is_not_finite_names_the_videos(
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "crashed"
 
 
-def test_tokens_are_all_kept_while_selection_warms_up(cache: Path, tmp_path: Path) -> None:
+def test_all_tokens_are_kept_during_selection_warmup(cache: Path, tmp_path: Path) -> None:
     words = ("train.epochs=1", "model.initial_keep=1.0e-6")
     for share, are_kept in ((0, False), (1, True)):
         run = tmp_path / str(share)
@@ -217,7 +217,7 @@ def test_tokens_are_all_kept_while_selection_warms_up(cache: Path, tmp_path: Pat
         assert all((row["kept"] == row["tokens"]) == are_kept for row in steps)
 
 
-def test_a_damaged_clip_of_the_test_split_is_no_failure(tmp_path: Path) -> None:
+def test_damaged_clip_of_the_test_split_is_not_a_failure(tmp_path: Path) -> None:
     cache, run = random_cache(tmp_path / "cache"), tmp_path / "run"
     (cache / "TEST001.safetensors").write_bytes(b"damaged")
     assert fit(cache, run, "train.epochs=1") == 0
@@ -225,7 +225,7 @@ def test_a_damaged_clip_of_the_test_split_is_no_failure(tmp_path: Path) -> None:
     assert counts == {"found": 10, "done": 10, "skipped": 0, "failed": 0}
 
 
-def test_the_weights_are_those_of_the_best_epoch(
+def test_saved_weights_are_those_of_the_best_epoch(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, values = tmp_path / "run", [0.3, 0.9, 0.5, 0.9]
@@ -255,7 +255,7 @@ def test_the_weights_are_those_of_the_best_epoch(
     assert (last["epoch"], last["best_epoch"], last["best_map"]) == (4, 2, 0.9)
     epochs = [row for row in log_rows(run) if row["kind"] == "epoch"]
     assert [row["best_epoch"] for row in epochs] == [1, 2, 2, 2]
-    # The checkpoint holds the best weights as well.
+    # The checkpoint also holds the best weights.
     (run / "model.safetensors").unlink()
     (run / "model.safetensors").write_bytes(b"damaged")
     (run / "calibration.json").unlink()
@@ -264,7 +264,7 @@ def test_the_weights_are_those_of_the_best_epoch(
     assert all(torch.equal(best[name], again[name]) for name in best)
 
 
-def test_a_clip_that_validation_cannot_read_ends_the_training(tmp_path: Path) -> None:
+def test_unreadable_validation_clip_ends_the_training(tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache")
     held_out = split_held_out(list_clips(cache, split="train")[0], 0.3)[1][0].video_id
     clip = load_clip(cache / f"{held_out}.safetensors")
@@ -273,7 +273,7 @@ def test_a_clip_that_validation_cannot_read_ends_the_training(tmp_path: Path) ->
         fit(cache, tmp_path / "run", "train.epochs=1", "train.validation_fraction=0.3")
 
 
-def test_a_finished_training_repeats_its_warnings_and_misses_its_files(
+def test_finished_training_repeats_warnings_and_restores_missing_files(
     cache: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -287,7 +287,7 @@ def test_a_finished_training_repeats_its_warnings_and_misses_its_files(
         assert (run / name).read_bytes() == before
 
 
-def test_a_checkpoint_of_an_earlier_version_is_resumed(cache: Path, tmp_path: Path) -> None:
+def test_checkpoint_of_an_earlier_version_is_resumed(cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert fit(cache, run, "train.epochs=2") == 0
     tree = torch.load(run / "state.pt")
@@ -310,7 +310,7 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed(cache: Path, tmp_path: Pa
         ({"best": {}}, "missing, the first is"),
     ],
 )
-def test_an_odd_checkpoint_is_refused(
+def test_inconsistent_checkpoint_is_refused(
     finished: Path, cache: Path, tmp_path: Path, change: dict, says: str
 ) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
@@ -319,8 +319,8 @@ def test_an_odd_checkpoint_is_refused(
         fit(cache, run, "train.epochs=2")
 
 
-def test_validation_gives_the_map_of_evaluate(tmp_path: Path) -> None:
-    """Detected boxes with annotated relations: the annotated frames are not the uniform ones."""
+def test_validation_map_equals_map_of_evaluate(tmp_path: Path) -> None:
+    """The clips have detected boxes and annotated relations on frames that are not uniform."""
     cache = random_cache(
         tmp_path / "cache", train=0, test=0, settings=ExtractionSettings("detected")
     )
@@ -328,7 +328,7 @@ def test_validation_gives_the_map_of_evaluate(tmp_path: Path) -> None:
     for number in range(16):
         clip = labelled_clip(number, "train")
         known = clip.predicates["ground-truth"]
-        # Relations of the two annotated frames alone, which no uniform frame is.
+        # Only the two annotated frames have relations; they are not uniform frames.
         known[torch.isin(clip.pair_frame, torch.tensor([0, 2, 4, 5]))] = 0
         header = replace(clip.header, boxes="detected", num_uniform=4)
         index = torch.tensor([12, 20, 37, 50, 62, 87])
@@ -351,13 +351,13 @@ def test_validation_gives_the_map_of_evaluate(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_trains_in_bfloat16(cache: Path, tmp_path: Path) -> None:
+def test_training_on_a_gpu_uses_bfloat16(cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert fit(cache, run, "train.epochs=1", "device=cuda") == 0
     assert all(row["loss"] > 0 for row in log_rows(run) if row["kind"] == "step")
 
 
-def test_bfloat16_changes_little(cache: Path, tmp_path: Path) -> None:
+def test_bfloat16_losses_are_close_to_float32_losses(cache: Path, tmp_path: Path) -> None:
     losses = []
     for amp in ("none", "bf16"):
         run = tmp_path / amp

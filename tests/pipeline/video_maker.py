@@ -1,4 +1,4 @@
-"""Tiny clips whose frames carry their number."""
+"""Tiny videos whose frames show their number."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def numbered_image(number: int, width: int = 64, height: int = 48) -> np.ndarray:
-    """RGB image with the number in eight black or white columns, noise in the lower half."""
+    """Return an RGB image with the bits of a number as columns, and noise in the lower half."""
     image = np.zeros((height, width, 3), dtype=np.uint8)
     for bit in range(8):
         step = width // 8
@@ -19,7 +19,7 @@ def numbered_image(number: int, width: int = 64, height: int = 48) -> np.ndarray
 
 
 def number_of(image: np.ndarray) -> int:
-    """Inverse of `numbered_image` on (H, W, 3)."""
+    """Return the number that an (H, W, 3) image of `numbered_image` shows."""
     step = image.shape[1] // 8
     return sum(int(image[:, bit * step : (bit + 1) * step].mean() > 127) << bit for bit in range(8))
 
@@ -33,7 +33,7 @@ def write_clip(
     size: tuple[int, int] = (64, 48),
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Encode H.264; frame i shows its number at `times[i] / rate` seconds (default i / rate)."""
+    """Encode an H.264 video; frame i is shown at `times[i] / rate` seconds (default i / rate)."""
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height = size

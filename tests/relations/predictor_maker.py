@@ -1,4 +1,4 @@
-"""Small relation predictors and random pairs."""
+"""Small relation predictors and random pairs for tests."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ SMALL = PredictorSettings(
 
 
 def small_predictor(settings: PredictorSettings = SMALL, seed: int = 0) -> STTran:
-    """In eval mode, norms with random statistics."""
+    """Return a predictor in eval mode whose batch normalisation has random statistics."""
     torch.manual_seed(seed)
     model = STTran(settings)
     for module in model.modules():
@@ -39,7 +39,7 @@ def small_predictor(settings: PredictorSettings = SMALL, seed: int = 0) -> STTra
 
 
 def random_pairs(counts: Sequence[Sequence[int]], seed: int = 0) -> PairBatch:
-    """Videos with `counts[b][t]` pairs in frame t."""
+    """Return random videos; video b has `counts[b][t]` pairs in frame t."""
     g = torch.Generator().manual_seed(seed)
     flat = [n for video in counts for n in video]
     P = sum(flat)

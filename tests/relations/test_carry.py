@@ -12,7 +12,7 @@ def boxes_of(rows: list[tuple[int, ...]]) -> torch.Tensor:
     return torch.tensor([[x, y, x + w, y + h] for x, y, w, h in rows]).float().view(-1, 4)
 
 
-def test_the_largest_overlap_wins_and_each_is_taken_once() -> None:
+def test_largest_overlap_is_matched_first_and_each_box_only_once() -> None:
     annotated = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10]])
     found = torch.tensor([[0.0, 0, 10, 6], [0, 0, 10, 9], [20, 0, 30, 4], [20, 0, 30, 10]])
     labels = torch.tensor([3, 3, 3, 5])
@@ -26,7 +26,7 @@ def test_the_largest_overlap_wins_and_each_is_taken_once() -> None:
 
 @given(st.lists(BOX, max_size=6), st.lists(BOX, max_size=6))
 @settings(max_examples=60, deadline=None)
-def test_matches_are_one_to_one_and_overlap(
+def test_matches_are_one_to_one_and_have_the_minimum_iou(
     found: list[tuple[int, ...]], annotated: list[tuple[int, ...]]
 ) -> None:
     a, b = boxes_of(found), boxes_of(annotated)
@@ -39,13 +39,13 @@ def test_matches_are_one_to_one_and_overlap(
         if column >= 0:
             assert overlap[row, column] >= 0.5
             assert row % 2 == column % 2
-    for row in range(len(a)):  # what is left over had no free partner
+    for row in range(len(a)):  # unmatched boxes have no free partner
         if match[row] < 0:
             free = [c for c in range(len(b)) if c not in taken and row % 2 == c % 2]
             assert all(overlap[row, c] < 0.5 for c in free)
 
 
-def test_relations_follow_the_match() -> None:
+def test_predicates_follow_the_match() -> None:
     predicates = torch.tensor([[0.0, 0], [1, 0], [0, 1]])
     pairs = torch.tensor([[0, 1], [0, 2], [0, 3]])
     match = torch.tensor([0, 2, -1, 1])

@@ -57,7 +57,7 @@ def test_masks_equal_the_original() -> None:
 
 @given(pairs_of_boxes, st.randoms())
 @settings(max_examples=30, deadline=None)
-def test_the_union_encloses_both_and_order_does_not_matter(
+def test_union_encloses_both_boxes_and_ignores_their_order(
     boxes: tuple[torch.Tensor, torch.Tensor], random: object
 ) -> None:
     subject, other = boxes
@@ -70,7 +70,7 @@ def test_the_union_encloses_both_and_order_does_not_matter(
     assert torch.equal(union_boxes(subject[order], other[order]), union[order])
 
 
-def test_an_inverted_box_is_named() -> None:
+def test_inverted_box_is_refused_with_its_row() -> None:
     good = torch.tensor([[0.0, 0, 1, 1], [0, 0, 1, 1]])
     bad = torch.tensor([[0.0, 0, 1, 1], [5, 0, 1, 1]])
     with pytest.raises(ValueError, match=r"object boxes: .* row 1 is"):
@@ -88,7 +88,9 @@ def test_an_inverted_box_is_named() -> None:
         ([0, 0, 5], [1.0, 1.0, 1.0], [[0, 2]]),
     ],
 )
-def test_pairs(labels: list[int], scores: list[float], expected: list[list[int]]) -> None:
+def test_best_human_is_paired_with_every_object(
+    labels: list[int], scores: list[float], expected: list[list[int]]
+) -> None:
     pairs = human_object_pairs(
         torch.tensor(labels, dtype=torch.int64), torch.tensor(scores, dtype=torch.float32)
     )
@@ -96,7 +98,7 @@ def test_pairs(labels: list[int], scores: list[float], expected: list[list[int]]
     assert pairs.shape[1] == 2
 
 
-def test_a_graph_refuses_what_does_not_fit() -> None:
+def test_inconsistent_graph_is_refused() -> None:
     empty = RelationGraph.empty(4, 26)
     assert len(empty) == 0
     one = (torch.tensor([[0, 1]]), torch.zeros(1, 4), torch.zeros(1, 4, 7, 7), torch.zeros(1, 26))

@@ -15,7 +15,7 @@ def logits(P: int, seed: int = 0) -> RelationLogits:
 
 @settings(max_examples=50)
 @given(st.integers(1, 6), st.integers(1, 7), st.integers(0, 99))
-def test_margin_is_that_of_torch(P: int, S: int, seed: int) -> None:
+def test_margin_loss_equals_torch(P: int, S: int, seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
     scores, is_true = torch.rand(P, S, generator=g), torch.rand(P, S, generator=g) > 0.6
     padded = torch.full((P, S), -1)
@@ -26,7 +26,7 @@ def test_margin_is_that_of_torch(P: int, S: int, seed: int) -> None:
     assert torch.allclose(multi_label_margin(scores, is_true.float()), wanted, atol=1e-6)
 
 
-def test_pairs_of_which_nothing_is_known_do_not_count() -> None:
+def test_pairs_without_annotations_are_ignored() -> None:
     said, predicates = logits(4), torch.zeros(4, 12)
     predicates[0, [1, 3, 4, 8]] = 1
     predicates[1, [2, 6, 9, 10]] = 1
@@ -37,7 +37,7 @@ def test_pairs_of_which_nothing_is_known_do_not_count() -> None:
         assert all(torch.equal(whole[name], part[name]) for name in whole)
 
 
-def test_terms_as_plain_loops() -> None:
+def test_relation_losses_equal_plain_loops() -> None:
     said, predicates = logits(1), torch.zeros(1, 12)
     predicates[0, [1, 3, 5, 8]] = 1
     found = relation_losses(said, predicates, multi_label="bce")
@@ -48,7 +48,7 @@ def test_terms_as_plain_loops() -> None:
     assert torch.allclose(found["spatial"], spatial)
 
 
-def test_nothing_annotated_gives_zero_with_a_gradient() -> None:
+def test_relation_losses_without_annotations_are_zero_and_differentiable() -> None:
     said = logits(3)
     said.attention.requires_grad_(True)
     found = relation_losses(said, torch.zeros(3, 12), multi_label="margin")
@@ -58,7 +58,7 @@ def test_nothing_annotated_gives_zero_with_a_gradient() -> None:
     assert float(relation_losses(logits(0), torch.zeros(0, 12), multi_label="bce")["spatial"]) == 0
 
 
-def test_the_classifier_counts_background_first() -> None:
+def test_object_loss_reserves_class_0_for_background() -> None:
     sure = torch.full((2, 4), -20.0)
     sure[0, 1], sure[1, 3] = 20.0, 20.0
     assert float(loss_objects(sure, torch.tensor([0, 2]))) < 1e-6

@@ -17,7 +17,7 @@ SIZES = (2, 3, 4)
 
 
 def graph(seed: int, count: int, *, is_truth: bool) -> SceneGraph:
-    """A person and `count` objects at a few places."""
+    """Return a graph of a person and `count` objects at random positions."""
     g = np.random.default_rng(seed)
     corner = g.integers(0, 3, (count + 1, 2)) * 12.0
     boxes = np.concatenate([corner, corner + 20 + g.random((count + 1, 2))], 1)
@@ -61,7 +61,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 999), st.integers(1, 4), st.integers(0, 5), st.sampled_from(CONSTRAINTS))
-def test_recall_as_plain_loops(seed: int, G: int, P: int, constraint: Constraint) -> None:
+def test_recall_equals_plain_loops(seed: int, G: int, P: int, constraint: Constraint) -> None:
     truth, found = graph(seed, G, is_truth=True), graph(seed + 7, P, is_truth=False)
     rows = rows_in_loops(found, constraint)
     for k in (1, 3, 10, 100):
@@ -81,7 +81,7 @@ def test_recall_as_plain_loops(seed: int, G: int, P: int, constraint: Constraint
         assert frame_recall(truth, found, constraint).recall(k) == pytest.approx(hits / total)
 
 
-def test_the_truth_finds_itself_but_for_one_predicate_per_group() -> None:
+def test_recall_of_the_truth_itself_is_limited_only_by_the_constraint() -> None:
     truth = graph(3, 2, is_truth=True)
     assert frame_recall(truth, truth, "no").recall(100) == 1
     groups = [truth.predicates[:, span].any(1).sum() for span in truth.group_spans()]
@@ -89,7 +89,7 @@ def test_the_truth_finds_itself_but_for_one_predicate_per_group() -> None:
     assert frame_recall(truth, truth, "with").recall(100) == pytest.approx(wanted)
 
 
-def test_nothing_predicted_is_no_recall_and_nothing_annotated_is_refused() -> None:
+def test_empty_prediction_has_zero_recall_and_empty_truth_is_refused() -> None:
     truth, nothing = graph(1, 2, is_truth=True), graph(1, 0, is_truth=False)
     for constraint in CONSTRAINTS:
         assert frame_recall(truth, nothing, constraint).recall(100) == 0
@@ -97,7 +97,7 @@ def test_nothing_predicted_is_no_recall_and_nothing_annotated_is_refused() -> No
         frame_recall(nothing, truth, "with")
 
 
-def test_recall_is_a_mean_over_frames_and_mean_recall_over_predicates() -> None:
+def test_recall_is_averaged_over_frames_and_counted_per_predicate() -> None:
     frames = [
         frame_recall(graph(s, 3, is_truth=True), graph(s, 3, is_truth=False), "with")
         for s in range(20)
@@ -113,7 +113,7 @@ def test_recall_is_a_mean_over_frames_and_mean_recall_over_predicates() -> None:
     assert np.isnan(recall[9])
 
 
-def test_overlaps_count_the_last_pixel() -> None:
+def test_overlaps_include_the_last_pixel() -> None:
     box = np.array([[0.0, 0.0, 9.0, 9.0]])
     assert overlaps(box, box)[0, 0] == 1
     assert overlaps(box, np.array([[10.0, 0.0, 19.0, 9.0]]))[0, 0] == 0

@@ -16,7 +16,7 @@ def some_boxes(counts: list[int], seed: int) -> tuple[Tensor, Tensor, Tensor]:
     corner = torch.randint(0, 3, (N, 2), generator=g) * 20.0
     boxes = torch.cat([corner, corner + 40 + torch.rand(N, 2, generator=g) * 10], 1)
     distribution = (3 * torch.randn(N, O, generator=g)).softmax(1)
-    # Many boxes of the classes that rules single out.
+    # Make boxes of the easily confused classes frequent.
     for row in range(0, N, 2):
         distribution[row, CONFUSED[row % 3]] += 1
     frame = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
@@ -24,7 +24,7 @@ def some_boxes(counts: list[int], seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def refine_in_loops(boxes: Tensor, distribution: Tensor) -> list[tuple[int, Tensor]]:
-    """One frame: (box, distribution) by class and falling probability."""
+    """Return (box, distribution) of one frame, ordered by class and decreasing probability."""
     rows = [(i, distribution[i]) for i in range(len(boxes))]
     for confused in CONFUSED:
         for i, dist in list(rows):
@@ -45,7 +45,7 @@ def refine_in_loops(boxes: Tensor, distribution: Tensor) -> list[tuple[int, Tens
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=4), st.integers(0, 99))
-def test_detections_as_plain_loops(counts: list[int], seed: int) -> None:
+def test_refined_detections_equal_plain_loops(counts: list[int], seed: int) -> None:
     boxes, distribution, frame = some_boxes(counts, seed)
     found = refine_detections(boxes, distribution, frame, len(counts))
     for t in range(len(counts)):
@@ -70,7 +70,7 @@ def test_detections_as_plain_loops(counts: list[int], seed: int) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=4), st.integers(0, 99))
-def test_classes_as_plain_loops(counts: list[int], seed: int) -> None:
+def test_classified_objects_equal_plain_loops(counts: list[int], seed: int) -> None:
     _, distribution, frame = some_boxes(counts, seed)
     logits = torch.cat([torch.zeros(len(frame), 1), distribution.log()], 1)
     found = classify_objects(logits, frame, len(counts))
@@ -96,8 +96,8 @@ def test_classes_as_plain_loops(counts: list[int], seed: int) -> None:
         assert int(found.person[t]) == int(rows[person])
 
 
-def test_groups_of_many_frames_stay_apart() -> None:
-    """Boxes are compared within their frame alone, exactly, however many frames there are."""
+def test_suppression_in_many_frames_equals_suppression_in_each_frame() -> None:
+    """The number of frames changes neither the boxes nor the distributions of a frame."""
     boxes, distribution, frame = some_boxes([6] * 150, 0)
     found = refine_detections(boxes, distribution, frame, 150)
     for t in (0, 149):

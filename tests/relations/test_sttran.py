@@ -23,7 +23,7 @@ def run(model: STTran, batch: PairBatch) -> Tensor:
 
 @settings(max_examples=30, deadline=None)
 @given(COUNTS)
-def test_videos_of_a_batch_do_not_see_each_other(counts: list[list[int]]) -> None:
+def test_videos_of_a_batch_are_independent(counts: list[list[int]]) -> None:
     model = small_predictor()
     videos = [random_pairs([video], seed) for seed, video in enumerate(counts)]
     together = run(model, join_pairs(videos))
@@ -33,7 +33,7 @@ def test_videos_of_a_batch_do_not_see_each_other(counts: list[list[int]]) -> Non
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=6), st.integers(0, 99))
-def test_equals_the_loops_over_frames_and_windows(counts: list[int], seed: int) -> None:
+def test_output_equals_loops_over_frames_and_windows(counts: list[int], seed: int) -> None:
     model, video = small_predictor(seed=seed), random_pairs([counts], seed)
     with torch.inference_mode():
         theirs, ours = predict_as_original(model, video), model(video)
@@ -41,7 +41,7 @@ def test_equals_the_loops_over_frames_and_windows(counts: list[int], seed: int) 
         assert torch.allclose(getattr(ours, name), getattr(theirs, name), atol=1e-5)
 
 
-def test_the_order_of_pairs_in_a_frame_means_nothing() -> None:
+def test_order_of_pairs_in_a_frame_does_not_change_predictions() -> None:
     model, video = small_predictor(), random_pairs([[3, 4, 2]])
     order = torch.tensor([2, 0, 1, 5, 3, 6, 4, 8, 7])
     names = ("pairs", "union_features", "spatial_masks")
@@ -49,7 +49,7 @@ def test_the_order_of_pairs_in_a_frame_means_nothing() -> None:
     assert torch.allclose(run(model, mixed), run(model, video)[order], atol=1e-5)
 
 
-def test_a_pair_sees_its_frame_and_the_one_before_alone() -> None:
+def test_pairs_depend_only_on_the_frames_of_their_window() -> None:
     model, video = small_predictor(), random_pairs([[2, 2, 2, 2]])
     before = run(model, video)
     for changed, seen in ((0, {0, 1}), (1, {0, 1, 2}), (2, {2, 3}), (3, {3})):
@@ -60,13 +60,13 @@ def test_a_pair_sees_its_frame_and_the_one_before_alone() -> None:
         assert moved == seen
 
 
-def test_an_empty_neighbour_and_the_only_frame_are_the_same() -> None:
+def test_single_frame_equals_frame_with_empty_neighbours() -> None:
     model = small_predictor()
     alone, gap = random_pairs([[3]]), random_pairs([[3, 0, 0]])
     assert torch.allclose(run(model, alone), run(model, gap), atol=1e-6)
 
 
-def test_the_original_answers_with_its_bias_for_a_single_frame() -> None:
+def test_original_mode_returns_the_bias_for_a_single_frame() -> None:
     model = small_predictor(replace(SMALL, single_frame="original"))
     batch = random_pairs([[2, 0], [1, 1], [2]])
     with torch.inference_mode():
@@ -77,14 +77,14 @@ def test_the_original_answers_with_its_bias_for_a_single_frame() -> None:
 
 
 @pytest.mark.parametrize("counts", [[], [[]], [[0]], [[0, 0], [0]]])
-def test_no_pairs_give_no_rows(counts: list[list[int]]) -> None:
+def test_no_pairs_give_empty_outputs(counts: list[list[int]]) -> None:
     batch = random_pairs(counts)
     assert run(small_predictor(), batch).shape == (0, 12)
     model = small_predictor().train()
     assert model(batch).contacting.shape == (0, 5)
 
 
-def test_probabilities_are_those_of_their_groups() -> None:
+def test_only_attention_probabilities_sum_to_one() -> None:
     said = run(small_predictor(), random_pairs([[3, 3]]))
     assert torch.allclose(said[:, :3].sum(1), torch.ones(6))
     assert float(said.min()) >= 0
@@ -92,7 +92,7 @@ def test_probabilities_are_those_of_their_groups() -> None:
     assert not torch.allclose(said[:, 3:7].sum(1), torch.ones(6), atol=1e-2)
 
 
-def test_training_reaches_every_weight_that_is_used() -> None:
+def test_every_used_weight_gets_a_gradient() -> None:
     model = small_predictor().train()
     batch = random_pairs([[2, 1], [3]])
     said = model(batch)
@@ -101,7 +101,7 @@ def test_training_reaches_every_weight_that_is_used() -> None:
     assert {n.split(".")[0] for n in untouched} == {"object_classifier"}
 
 
-def test_sizes_are_read_off_the_weights() -> None:
+def test_sizes_are_read_from_the_weights() -> None:
     for sizes in (SMALL, replace(SMALL, encoder_layers=2, decoder_layers=1)):
         state = small_predictor(sizes).state_dict()
         assert asdict(measure_predictor(state, heads=4)) == asdict(sizes)
@@ -115,14 +115,14 @@ def test_sizes_are_read_off_the_weights() -> None:
     ("changes", "message"),
     [
         ({"heads": 7}, "heads: a divisor of the width 32"),
-        ({"decoder_layers": 10**9}, "decoder_layers: 0 to 256"),
-        ({"part_width": 0}, "part_width: 1 to 65536 expected, got 0"),
+        ({"decoder_layers": 10**9}, "decoder_layers: an integer from 0 to 256"),
+        ({"part_width": 0}, "part_width: an integer from 1 to 65536 expected, got 0"),
         ({"union_width": 3}, "union_width: an even number"),
         ({"dropout": 1.0}, "dropout: from 0 to below 1"),
         ({"single_frame": "zero"}, "single_frame: self or original"),
     ],
 )
-def test_sizes_that_cannot_be_are_refused(changes: dict, message: str) -> None:
+def test_invalid_sizes_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **changes)
 
@@ -133,15 +133,18 @@ def test_sizes_that_cannot_be_are_refused(changes: dict, message: str) -> None:
         ({"labels": torch.zeros(3, dtype=torch.int64)}, "labels: 6 rows expected, got 3"),
         ({"pairs_per_frame": torch.tensor([1, 1])}, "pairs_per_frame: counts that sum to 3"),
         ({"frames_per_video": torch.tensor([3])}, "frames_per_video: counts that sum to 2"),
-        ({"pairs": torch.tensor([[0, 9], [0, 1], [0, 1]])}, "pairs: rows below 6"),
+        (
+            {"pairs": torch.tensor([[0, 9], [0, 1], [0, 1]])},
+            "pairs: rows from 0 to 5 expected, got 0 to 9",
+        ),
     ],
 )
-def test_batches_that_do_not_agree_are_refused(changes: dict, message: str) -> None:
+def test_inconsistent_batches_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(random_pairs([[2, 1]]), **changes)
 
 
-def test_keeping_pairs_keeps_their_frames() -> None:
+def test_keep_selects_pairs_and_retains_all_frames() -> None:
     batch = random_pairs([[2, 1], [3]])
     some = batch.keep(torch.tensor([True, False, False, True, True, False]))
     assert some.pairs_per_frame.tolist() == [1, 0, 2]

@@ -13,7 +13,7 @@ def flat(counts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def content(windows: Windows, pair: int) -> list[tuple[int, bool]]:
-    """(pair, whether of the second frame) of the window that a pair's result comes from."""
+    """Return (pair, is in the second frame) of the window from which `pair` takes its result."""
     w = int(windows.window[pair])
     mask = windows.mask[w]
     rows, latter = windows.rows[w][mask].tolist(), windows.is_latter[w][mask].tolist()
@@ -35,7 +35,7 @@ def test_frame_windows_hold_the_pairs_of_one_frame(counts: list[list[int]]) -> N
 
 
 @given(COUNTS)
-def test_windows_of_two_frames_as_plain_loops(counts: list[list[int]]) -> None:
+def test_two_frame_windows_equal_plain_loops(counts: list[list[int]]) -> None:
     windows = two_frame_windows(*flat(counts))
     pair = 0
     for video in counts:
@@ -58,6 +58,6 @@ def test_windows_of_two_frames_as_plain_loops(counts: list[list[int]]) -> None:
 
 
 @given(COUNTS)
-def test_pairs_of_first_frames_as_plain_loops(counts: list[list[int]]) -> None:
+def test_pairs_of_first_frames_equal_plain_loops(counts: list[list[int]]) -> None:
     wanted = [sum(video[1:]) == 0 for video in counts for n in video for _ in range(n)]
     assert pairs_of_first_frames(*flat(counts)).tolist() == wanted

@@ -1,4 +1,4 @@
-"""`benchmark` as a user runs it, on a network too small to say anything."""
+"""Tests of `tools.benchmark` on small networks."""
 
 import json
 import mmap
@@ -21,7 +21,9 @@ from tools.proofs.benchmarks.timing import PeakMemory, count_gmac, matrix_rate
 SMALL = ("--frame-size", "48", "64", "--short-side", "64", "--depth", "26", "--width", "4")
 
 
-def test_the_table_has_every_variant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_detector_table_has_every_variant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "b.json"
     words = ["detector", "--num-frames", "2", "--rounds", "1", "--device", "cpu", *SMALL]
     assert benchmark.main([*words, "--json", str(path)]) == 0
@@ -41,7 +43,7 @@ def test_the_table_has_every_variant(tmp_path: Path, capsys: pytest.CaptureFixtu
         benchmark.main(["detector", "--depth", "7"])
 
 
-def test_the_original_formulation_finds_the_same() -> None:
+def test_original_formulation_finds_the_same_boxes() -> None:
     size = NetworkSize(depth=26, width=8)
     detector = build_detector(num_classes=36, size=size, short_side=64, max_boxes=1000)
     seed_weights(detector, 0)
@@ -49,7 +51,7 @@ def test_the_original_formulation_finds_the_same() -> None:
     with torch.inference_mode():
         boxes, features, unions = detect_as_original(detector, frames)
         ours = run_ours(detector, frames, 1)
-    # The original suppresses network pixels by class: the same pairs up to the +1 of widths.
+    # The original suppresses boxes in network pixels with +1 in widths, so some boxes differ.
     counts = [int((boxes[:, 0] == t).sum()) for t in range(3)]
     assert sum(counts) == len(features) == len(unions) + 3
     assert sum(abs(a - len(b)) for a, b in zip(counts, ours, strict=True)) <= 0.1 * sum(counts)
@@ -57,19 +59,17 @@ def test_the_original_formulation_finds_the_same() -> None:
     assert float((ours[0].boxes - row).abs().sum(1).min()) < 1e-2
 
 
-def test_clocks_and_counters() -> None:
+def test_operations_speed_and_memory_are_measured() -> None:
     a = torch.ones(10, 20)
     assert count_gmac(lambda: a @ a.T) == pytest.approx(10 * 20 * 10 / 1e9)
     assert matrix_rate(torch.float32, torch.device("cpu")) > 0
     with PeakMemory(torch.device("cpu")) as memory:
-        block = mmap.mmap(-1, 2**26)  # an allocator might give memory that is resident already
+        block = mmap.mmap(-1, 2**26)  # an allocator can return resident memory
         block.write(b"x" * len(block))
     assert memory.peak is None or memory.peak > 0.5 * len(block)
 
 
-def test_a_training_step_by_number_of_threads(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_table_has_every_width(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, before = tmp_path / "b.json", torch.get_num_threads()
     words = ["train", "--widths", "8", "16", "--num-videos", "2", "--rounds", "1"]
     assert benchmark.main([*words, "--json", str(path)]) == 0
@@ -80,7 +80,9 @@ def test_a_training_step_by_number_of_threads(
     assert "width" in capsys.readouterr().out
 
 
-def test_extraction_against_its_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_extraction_is_compared_with_its_slowest_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     videos, path = tmp_path / "videos", tmp_path / "b.json"
     videos.mkdir()
     write_clip(videos / "A.mp4", 9)
@@ -102,7 +104,7 @@ def test_extraction_against_its_parts(tmp_path: Path, capsys: pytest.CaptureFixt
         benchmark.main(["extract"])
 
 
-def test_a_plain_read_and_ours_give_the_same_bytes(tmp_path: Path) -> None:
+def test_plain_read_and_clip_reader_give_the_same_bytes(tmp_path: Path) -> None:
     plan = ReadingPlan(1, 5, 2, 2, 1)
     clip = _clip(plan)
     path = tmp_path / "clip.safetensors"

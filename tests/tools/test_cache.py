@@ -1,4 +1,4 @@
-"""`python -m tools.cache` on a small cache."""
+"""Tests of `tools.cache` on a small cache."""
 
 import shutil
 from pathlib import Path
@@ -24,7 +24,7 @@ def copied(world: World, tmp_path: Path) -> Path:
     return Path(shutil.copytree(world.cache, tmp_path / "cache"))
 
 
-def test_a_whole_cache_is_listed_shown_and_verified(
+def test_intact_cache_is_listed_shown_and_verified(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cache.main(["ls", str(copied)]) == 0
@@ -40,14 +40,14 @@ def test_a_whole_cache_is_listed_shown_and_verified(
     assert "11 clips, 0 bad" in capsys.readouterr().out
 
 
-def test_one_changed_bit_is_found_and_pruned_and_made_again(
+def test_clip_with_a_flipped_bit_is_detected_pruned_and_extracted_again(
     world: World, copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = sorted(copied.glob("*.safetensors"))[3]
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(bytes(data))
-    (copied / "STRANGER.safetensors").write_bytes(b"who is this")
+    (copied / "UNLISTED.safetensors").write_bytes(b"no clip")
     assert cache.main(["verify", str(copied)]) == 1
     out = capsys.readouterr().out
     assert path.stem in out
@@ -56,7 +56,7 @@ def test_one_changed_bit_is_found_and_pruned_and_made_again(
     assert path.exists()
     assert cache.main(["prune", str(copied)]) == 0
     assert not path.exists()
-    assert not (copied / "STRANGER.safetensors").exists()
+    assert not (copied / "UNLISTED.safetensors").exists()
     assert cache.main(["verify", str(copied)]) == 0
     data_words = ["--videos", str(world.videos), "--annotations", str(world.annotations)]
     words = ["--config", CONFIG, *data_words, "--cache", str(copied), *SMALL]
@@ -64,7 +64,7 @@ def test_one_changed_bit_is_found_and_pruned_and_made_again(
     assert path.read_bytes() == (world.cache / path.name).read_bytes()
 
 
-def test_odd_manifest_lines_and_folders_do_no_harm(
+def test_invalid_manifest_lines_and_folders_are_ignored(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = sorted(read_manifest(copied))[0]
@@ -102,7 +102,7 @@ def test_predicted_relations_are_added_without_videos(
     clips, bad = list_clips(copied)
     assert not bad
     assert all(clip.relations == ("ground-truth", "predicted") for clip in clips)
-    # What extraction adds is the same, so that it finds nothing to do.
+    # Extraction adds the same relations, so it has no work left.
     data = ["--videos", str(world.videos), "--annotations", str(world.annotations)]
     before = {c.video_id: c.path.read_bytes() for c in clips}
     words = ["--config", CONFIG, *data, "--cache", str(copied), *SMALL, *asked]
@@ -111,7 +111,7 @@ def test_predicted_relations_are_added_without_videos(
     assert load_clip(clips[0].path).header.predictor is not None
 
 
-def test_a_bad_clip_fails_alone(
+def test_invalid_clips_do_not_stop_the_others(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = sorted(read_manifest(copied))[:2]
@@ -125,15 +125,15 @@ def test_a_bad_clip_fails_alone(
     assert cache.main(["add", str(copied), *asked]) == 1
     out = capsys.readouterr().out
     assert "found 11, done 9, skipped 0, failed 2" in out
-    assert "pairs: rows of their frame's boxes expected" in out
+    assert "pairs: box rows of the same frame expected" in out
     assert f"{second}: finite box_features expected" in out
 
 
 @pytest.mark.parametrize("moment", ["append_row", "write_atomically"])
-def test_an_addition_that_is_killed_leaves_a_whole_clip(
+def test_interrupted_addition_leaves_intact_clips(
     world: World, copied: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before and after its line is written; then no detector runs to finish it."""
+    """Interrupt before or after the manifest line is written; no detector runs to complete it."""
     weights = predictor_file(tmp_path / "p.safetensors", 128, 64)
     asked = ["relations=predicted", f"relation_predictor.weights={weights}"]
     whole = Path(shutil.copytree(copied, tmp_path / "whole"))
@@ -156,7 +156,7 @@ def test_an_addition_that_is_killed_leaves_a_whole_clip(
         assert clip.path.read_bytes() == (whole / clip.path.name).read_bytes()
 
 
-def test_a_manifest_that_names_files_elsewhere_removes_none(copied: Path) -> None:
+def test_prune_removes_no_file_outside_the_cache(copied: Path) -> None:
     outside = copied.parent / "outside.safetensors"
     outside.write_bytes(b"precious")
     append_manifest(copied, {"id": "../outside", "sha256": "0" * 64})
@@ -165,12 +165,12 @@ def test_a_manifest_that_names_files_elsewhere_removes_none(copied: Path) -> Non
     assert "../outside" not in read_manifest(copied)
 
 
-def test_what_makes_no_sense_is_refused(copied: Path, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(copied: Path, tmp_path: Path) -> None:
     for words, message in (
-        (["ls", str(tmp_path)], "no cache.json"),
-        (["show", str(copied)], "an id of a video"),
-        (["show", str(copied), "NOBODY"], "an id of a clip"),
-        (["ls", str(copied), "seed=3"], "settings are for add"),
+        (["ls", str(tmp_path)], "cache.json not found"),
+        (["show", str(copied)], "show requires a video id"),
+        (["show", str(copied), "UNKNOWN"], "id of a clip"),
+        (["ls", str(copied), "seed=3"], "only add takes settings"),
         (["add", str(copied)], "relations=predicted"),
         (["add", str(copied), "relations=predicted"], "relation_predictor.weights: not set"),
         (["add", str(copied), "relations=predicted", "frames.num=3"], "got 'frames.num=3'"),

@@ -1,4 +1,4 @@
-"""`check_reference`, `evaluate_scores` and `convert_weights` as a user runs them."""
+"""Tests of the commands `check_reference`, `evaluate_scores` and `convert_weights`."""
 
 import json
 import pickle
@@ -34,7 +34,7 @@ def call(capsys: pytest.CaptureFixture[str], main: Main, *words: object) -> tupl
     return int(stopped.value.code or 0), out, err
 
 
-def test_one_bad_item_ends_a_command_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_item_error_ends_a_command_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def fails(_words: list[str]) -> int:
         raise ItemError(FailureReason.BAD_CACHE, "A1: a whole clip expected;\n extract it again")
 
@@ -42,7 +42,7 @@ def test_one_bad_item_ends_a_command_in_a_sentence(capsys: pytest.CaptureFixture
     assert (code, err) == (1, "error: A1: a whole clip expected; extract it again\n")
 
 
-def test_other_numbers_of_the_same_layout_are_judged(
+def test_check_reference_accepts_other_numbers_and_detects_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(REFERENCE / "spatial_masks.npz", tmp_path)
@@ -63,7 +63,7 @@ def test_other_numbers_of_the_same_layout_are_judged(
 
 
 @pytest.mark.parametrize("kind", ["absent", "empty", "broken"])
-def test_a_folder_without_numbers_is_refused(
+def test_folder_without_reference_numbers_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     folder = tmp_path / kind
@@ -76,14 +76,16 @@ def test_a_folder_without_numbers_is_refused(
     assert len([line for line in err.splitlines() if line.startswith("error:")]) == 1
 
 
-def test_a_wrong_weight_rule_is_noticed() -> None:
+def test_wrong_weight_rule_is_detected() -> None:
     tree = json.loads((REFERENCE / "state_dicts.json").read_text())
     tree["seed"] += 1
     error, tolerance, _ = check_weight_rule(tree)["weight_rule"]
     assert error > tolerance
 
 
-def test_scores_of_anyone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scores_of_other_programs_are_evaluated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     r = np.random.default_rng(0)
     scores, labels = r.random((20, 3)), r.random((20, 3)) < 0.4
     labels[:, 2] = False
@@ -110,11 +112,11 @@ def test_scores_of_anyone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         ({"scores": np.array([[{}]]), "labels": np.ones((1, 1))}, "plain arrays"),
         (
             {"scores": np.zeros((2, 1)), "labels": np.ones((2, 1)), "ids": np.array(["a", "a"])},
-            "each once",
+            "one unique id",
         ),
     ],
 )
-def test_bad_scores_are_refused(
+def test_invalid_scores_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arrays: dict[str, np.ndarray], says: str
 ) -> None:
     np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
@@ -124,7 +126,7 @@ def test_bad_scores_are_refused(
     assert call(capsys, evaluate_scores.main, tmp_path / "b.npz")[0] == 2
 
 
-def test_the_published_layout_becomes_safetensors(
+def test_published_detector_is_converted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = json.loads((REFERENCE / "state_dicts.json").read_text())
@@ -138,7 +140,7 @@ def test_the_published_layout_becomes_safetensors(
     assert (card["preset"], card["depth"], card["width"]) == ("action-genome", 101, 64)
     assert card["details"]["source"] == {"file": path.name, "sha256": file_sha256(path)}
     assert card["sha256"] == file_sha256(out)
-    assert len(state) - len(read_tensors(out, "w")) == 104  # counters of batches
+    assert len(state) - len(read_tensors(out, "w")) == 104  # batch counters are left out
     assert out.stat().st_size < 1.1 * sum(value.nbytes for value in state.values())
     state.pop("RCNN_cls_score.bias")
     torch.save({"model": state}, path)
@@ -155,7 +157,7 @@ NORM = "backbone.bottom_up.stem.conv1.norm.running_var"
 
 
 @pytest.mark.parametrize("kind", ["c4", "fpn"])
-def test_detectron2_pickles_become_safetensors(
+def test_detectron2_pickles_are_converted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     ours = build_detector(num_classes=36, preset=f"detectron2-{kind}", size=SIZE)
@@ -170,12 +172,14 @@ def test_detectron2_pickles_become_safetensors(
     again, own = read_tensors(out, "w"), ours.state_dict()
     unread = own["roi_head.bbox_pred.weight"], own["roi_head.bbox_pred.bias"]
     for value in unread:
-        value[:4] = 0  # the box deltas of the background, which detectron2 does not have
+        value[:4] = 0  # box deltas of the background, which detectron2 lacks
     for name, value in again.items():
         assert torch.equal(value, own[name]), name
 
 
-def test_bad_checkpoints_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_checkpoints_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ours = build_detector(num_classes=36, preset="detectron2-fpn", size=SIZE)
     good = as_detectron2(ours.state_dict(), "fpn", 26)
     bias = "roi_heads.box_predictor.cls_score.bias"
@@ -187,15 +191,15 @@ def test_bad_checkpoints_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
         | {bias: torch.full((37,), 1e300, dtype=torch.float64)},
         "floating point numbers expected, got torch.int64": good
         | {bias: torch.zeros(37, dtype=torch.int64)},
-        "variances from 0 on expected": good | {NORM: -torch.ones_like(good[NORM])},
-        f"expected; got dict with {len(good) - 1} tensors": good
+        "variances of at least 0 expected": good | {NORM: -torch.ones_like(good[NORM])},
+        f"expected, got dict with {len(good) - 1} tensors": good
         | {bias: torch.zeros(37, dtype=torch.complex64)},
         "weights of a network expected": good | {bias: torch.zeros(())},
         "1 missing, the first is 'roi_head.cls_score.bias'": {
             n: v for n, v in good.items() if n != bias
         },
         "got 'teapot'": good | {"teapot": torch.zeros(1)},
-        "a dict of tensors, or one under 'model' or 'state_dict', expected": {"model": {"a": 3}},
+        "a dict of tensors, possibly under 'model' or 'state_dict', expected": {"model": {"a": 3}},
         "pooling_mode 'align' expected": {"model": good, "pooling_mode": "crop"},
         "got class_agnostic": {"model": good, "class_agnostic": torch.ones(2)},
         "got dict with 0 tensors": {},
@@ -210,18 +214,18 @@ def test_bad_checkpoints_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     hostile.write_bytes(pickle.dumps({"model": print}))
     code, _, err = call(capsys, convert_weights.main, hostile, out)
     assert code == 2
-    assert "it asks for builtins.print; it was not run" in err
+    assert "got builtins.print (not run)" in err
     hostile = tmp_path / "b.pth"
     hostile.write_bytes(pickle.dumps({"model": print}, protocol=2))
     code, _, err = call(capsys, convert_weights.main, hostile, out)
     assert code == 2
-    assert "it asks for print, which was not run" in err
+    assert "the file refers to print, which was not run" in err
     assert "weights_only" not in err
 
 
 @pytest.mark.parametrize("text", [b"hello", b"", b"<html>no file</html>", b"version https://git"])
 @pytest.mark.parametrize("suffix", ["pth", "pkl", "tar", "safetensors"])
-def test_files_that_are_no_checkpoints_are_one_sentence(
+def test_files_without_a_checkpoint_give_one_error_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: bytes, suffix: str
 ) -> None:
     path = tmp_path / f"a.{suffix}"
@@ -233,10 +237,10 @@ def test_files_that_are_no_checkpoints_are_one_sentence(
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_damaged_checkpoints_are_one_sentence(
+def test_damaged_checkpoints_give_no_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bytes changed at random places, of both formats that torch has written."""
+    """Change random bytes of checkpoints in both file formats of torch."""
     good = as_detectron2(
         build_detector(num_classes=36, preset="detectron2-fpn", size=SIZE).state_dict(), "fpn", 26
     )
@@ -254,7 +258,7 @@ def test_damaged_checkpoints_are_one_sentence(
             assert "Traceback" not in err
 
 
-def test_two_names_for_one_place_are_refused(
+def test_two_names_of_one_parameter_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = {
@@ -267,10 +271,12 @@ def test_two_names_for_one_place_are_refused(
         capsys, convert_weights.main, tmp_path / "a.pth", tmp_path / "o.safetensors"
     )
     assert code == 2
-    assert "layer_blocks.0.0.weight' is a second" in err
+    assert "got a second one, 'backbone.fpn.layer_blocks.0.0.weight'" in err
 
 
-def test_classes_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_custom_classes_are_stored_in_the_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ours = build_detector(num_classes=2, preset="detectron2-fpn", size=SIZE)
     torch.save(as_detectron2(ours.state_dict(), "fpn", 26), tmp_path / "a.pth")
     (tmp_path / "classes.txt").write_text("person\ncup\n")
@@ -281,4 +287,4 @@ def test_classes_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (tmp_path / "classes.txt").write_text(text)
         words = (*paths, "--classes", tmp_path / "classes.txt")
         code, _, err = call(capsys, convert_weights.main, *words)
-        assert (code, "every name once expected, person first" in err) == (2, True)
+        assert (code, "unique names with person first expected" in err) == (2, True)

@@ -1,4 +1,4 @@
-"""`python -m tools.evaluate_relations`: which frames count, and what is refused."""
+"""Tests of `tools.evaluate_relations`: evaluated frames and invalid arguments."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def detected(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cache
 
 
-def test_only_frames_count_whose_relations_are_known(
+def test_only_frames_with_annotated_relations_are_evaluated(
     world: World,
     detected: Path,
     tmp_path: Path,
@@ -71,7 +71,7 @@ def test_only_frames_count_whose_relations_are_known(
         measured(lambda frames, index: frames.clear())
 
 
-def test_without_training_videos_there_is_no_baseline(
+def test_frequency_baseline_needs_training_videos(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = Path(shutil.copytree(world.cache, tmp_path / "cache"))
@@ -84,18 +84,18 @@ def test_without_training_videos_there_is_no_baseline(
     assert found["results"]["frequency"] is None
     assert found["results"]["predictor"]["recall"]["no"]["100"] == 1
     out = capsys.readouterr().out
-    assert "frequency left out" in out
+    assert "frequency baseline left out" in out
     assert "\nfrequency  " not in out
 
 
-def test_weights_may_be_called_anything(world: World, tmp_path: Path) -> None:
+def test_weights_can_have_any_file_name(world: World, tmp_path: Path) -> None:
     weights = tmp_path / "${a}, [b]: null.safetensors"
     predictor_file(weights, 128, 64)
     assert measure(world.cache, weights, "--mode", "predcls")["videos"] == 3
 
 
 @pytest.mark.parametrize("name", ["", "nowhere/found.json", "taken.json/found.json"])
-def test_results_that_cannot_be_written_are_refused_at_once(
+def test_unwritable_result_path_is_refused_before_the_evaluation(
     world: World, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "taken.json").touch()
@@ -105,7 +105,7 @@ def test_results_that_cannot_be_written_are_refused_at_once(
         measure(world.cache, weights, "--mode", "predcls", into=tmp_path / name)
 
 
-def test_annotations_are_for_detected_boxes(world: World, tmp_path: Path) -> None:
+def test_annotations_are_refused_for_given_boxes(world: World, tmp_path: Path) -> None:
     weights = predictor_file(tmp_path / "p.safetensors", 128, 64)
     for mode in ("predcls", "sgcls"):
         words = ["--mode", mode, "--annotations", str(world.annotations)]

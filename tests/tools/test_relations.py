@@ -1,4 +1,4 @@
-"""`train_relations`, `evaluate_relations` and the conversion of STTran's weights."""
+"""Tests of `train_relations`, `evaluate_relations` and the conversion of STTran's weights."""
 
 import json
 import pickle
@@ -51,7 +51,7 @@ def rows(run: Path, kind: str) -> list[dict]:
     return [row for row in map(json.loads, lines) if row["kind"] == kind]
 
 
-def test_training_learns_and_leaves_a_card(run: Path) -> None:
+def test_training_reduces_the_loss_and_writes_a_card(run: Path) -> None:
     steps, epochs = rows(run, "step"), rows(run, "epoch")
     assert set(steps[0]["terms"]) == {"attention", "spatial", "contacting", "objects"}
     assert epochs[-1]["loss"] < epochs[0]["loss"]
@@ -66,11 +66,11 @@ def test_training_learns_and_leaves_a_card(run: Path) -> None:
 
 
 class StopError(Exception):
-    """What a test interrupts a training with."""
+    """Error with which a test interrupts a training."""
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
-def test_an_interrupted_training_ends_with_the_same_bits(
+def test_resumed_training_equals_uninterrupted_training(
     world: World, run: Path, tmp_path: Path, epoch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches = train_relations.epoch_batches
@@ -93,11 +93,11 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     assert [r["step"] for r in rows(tmp_path / "run", "step")] == list(
         range(len(rows(run, "step")))
     )
-    with pytest.raises(UsageError, match="begun with other settings"):
+    with pytest.raises(UsageError, match="a training with other settings"):
         learn(world.cache, tmp_path / "run", "training.lr=0.5")
 
 
-def test_a_training_that_ends_between_its_files_loses_no_line(
+def test_training_interrupted_around_a_checkpoint_logs_every_epoch_once(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save, epochs = RelationLearner.save, [0, 1]
@@ -107,7 +107,7 @@ def test_a_training_that_ends_between_its_files_loses_no_line(
             raise StopError
         save(learner, folder, identity)
         if learner.progress.epoch == 1:
-            epochs.remove(1)  # the next time it is refused before it is written
+            epochs.remove(1)  # the next call stops before it saves
             raise StopError
 
     monkeypatch.setattr(RelationLearner, "save", stops)
@@ -122,7 +122,7 @@ def test_a_training_that_ends_between_its_files_loses_no_line(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": "laiar.state/1"}, "the state of another command .* give another --run"),
+        ({"schema": "laiar.state/1"}, "the checkpoint of another command .* use another --run"),
         (
             {"progress": {"epoch": 3, "step": 3, "best_epoch": 1}},
             "missing, the first is .*; delete",
@@ -130,7 +130,7 @@ def test_a_training_that_ends_between_its_files_loses_no_line(
         ({"progress": {"epoch": -1, "step": 3, "best_epoch": 0}}, "epoch: 0 to .*, got -1"),
     ],
 )
-def test_states_that_cannot_be_taken_up_are_refused(
+def test_invalid_checkpoints_are_refused(
     world: World, run: Path, tmp_path: Path, change: dict, message: str
 ) -> None:
     copied = Path(shutil.copytree(run, tmp_path / "run"))
@@ -140,7 +140,7 @@ def test_states_that_cannot_be_taken_up_are_refused(
         learn(world.cache, copied)
 
 
-def test_a_run_that_was_refused_before_its_first_step_can_be_begun_again(
+def test_run_refused_before_its_first_step_can_be_repeated(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuses(*_: object) -> None:
@@ -151,18 +151,16 @@ def test_a_run_that_was_refused_before_its_first_step_can_be_begun_again(
         learn(world.cache, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
     monkeypatch.undo()
-    # An earlier version left its log without a state.
+    # A log can exist without a checkpoint.
     (tmp_path / "run" / "log.jsonl").write_text('{"kind": "step", "step": 0}\n')
     assert learn(world.cache, tmp_path / "run", "training.epochs=1") == 0
     assert "loss" in rows(tmp_path / "run", "step")[0]
 
 
 @pytest.mark.parametrize("moment", ["step", "epoch", "state"])
-def test_a_training_interrupted_in_its_first_epoch_or_at_its_end_is_taken_up(
+def test_training_resumes_after_an_interrupt_around_the_first_epoch(
     world: World, run: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the first step, after the first epoch's line, and before it."""
-
     def stops(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -190,7 +188,7 @@ def test_a_training_interrupted_in_its_first_epoch_or_at_its_end_is_taken_up(
 
 @pytest.mark.parametrize("words", [("training.multi_label=margin", "training.schedule=plateau"),
                                    ("training.amp=bf16", "training.object_loss=0")])  # fmt: skip
-def test_published_losses_and_half_precision_train(
+def test_training_runs_with_published_losses_and_half_precision(
     world: World, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     assert learn(world.cache, tmp_path / "run", "training.epochs=1", *words) == 0
@@ -198,7 +196,7 @@ def test_published_losses_and_half_precision_train(
     assert ("objects" in terms) == ("training.object_loss=0" not in words)
 
 
-def test_what_cannot_be_trained_on_is_refused(world: World, tmp_path: Path) -> None:
+def test_invalid_settings_and_caches_are_refused(world: World, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="heads: a divisor of the width"):
         learn(world.cache, tmp_path / "run", "network.heads=7")
     for word, message in (
@@ -210,7 +208,7 @@ def test_what_cannot_be_trained_on_is_refused(world: World, tmp_path: Path) -> N
     ):
         with pytest.raises(UsageError, match=message):
             learn(world.cache, tmp_path / "run", word)
-    with pytest.raises(UsageError, match="each cache once expected, 8 clips come twice"):
+    with pytest.raises(UsageError, match="different clips expected, 8 are given twice"):
         learn(world.cache, tmp_path / "run", "--cache", str(world.cache.parent / "." / "cache"))
     cache = Path(shutil.copytree(world.cache, tmp_path / "cache"))
     info = read_cache_info(cache)
@@ -221,13 +219,13 @@ def test_what_cannot_be_trained_on_is_refused(world: World, tmp_path: Path) -> N
     write_cache_info(cache, info)
     path = sorted(cache.glob("*.safetensors"))[0]
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UsageError, match="whole clips expected, 1 are not"):
+    with pytest.raises(UsageError, match="undamaged clips expected, 1 damaged"):
         learn(cache, tmp_path / "run")
     shutil.rmtree(cache)
     shutil.copytree(world.cache, cache)
     clip = load_clip(path)
     forge(cache, path.stem, box_features=clip.box_features[:, 1:].half())
-    with pytest.raises(UsageError, match=r"\(128, 64, 26\) wide expected|\(127, 64, 26\) wide exp"):
+    with pytest.raises(UsageError, match=r"of widths \(12[78], 64, 26\) expected"):
         learn(cache, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()
@@ -243,7 +241,7 @@ def measure(cache: Path, weights: Path, *words: str) -> dict:
     return json.loads(path.read_text())
 
 
-def test_given_boxes_are_measured_in_two_modes(
+def test_annotated_boxes_are_evaluated_in_predcls_and_sgcls(
     world: World, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = run / "predictor.safetensors"
@@ -271,7 +269,7 @@ def detected(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cache
 
 
-def test_detected_boxes_are_measured_against_annotations(
+def test_detected_boxes_are_evaluated_against_annotations(
     world: World, detected: Path, tmp_path: Path
 ) -> None:
     weights = predictor_file(tmp_path / "p.safetensors", 256, 64)
@@ -291,7 +289,7 @@ def test_detected_boxes_are_measured_against_annotations(
         measure(world.cache, weights, "--mode", "predcls")
 
 
-def test_training_on_detected_boxes_counts_the_pairs_that_match(
+def test_training_on_detected_boxes_has_no_object_loss(
     world: World, detected: Path, tmp_path: Path
 ) -> None:
     assert learn(detected, tmp_path / "run", "training.epochs=1") == 0
@@ -300,7 +298,7 @@ def test_training_on_detected_boxes_counts_the_pairs_that_match(
         learn(detected, tmp_path / "other", "--cache", str(world.cache))
 
 
-def test_published_weights_are_converted_and_load(
+def test_published_weights_are_converted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
@@ -316,7 +314,7 @@ def test_published_weights_are_converted_and_load(
     assert card.detector is None
     stored = read_tensors(out, "w")
     assert all(torch.equal(stored[n], v) for n, v in model.state_dict().items() if n in stored)
-    assert len(stored) == len(model.state_dict()) - 4  # without the counters of four norms
+    assert len(stored) == len(model.state_dict()) - 4  # the counters of four norms are left out
 
 
 @pytest.mark.parametrize(
@@ -329,7 +327,7 @@ def test_published_weights_are_converted_and_load(
         ("heads", "heads: a divisor of the width"),
     ],
 )
-def test_other_weights_are_refused_and_nothing_written(
+def test_invalid_weights_are_refused_and_no_file_is_written(
     tmp_path: Path, change: str, message: str
 ) -> None:
     state = STTran(small_settings(8, 4)).state_dict()
@@ -348,7 +346,7 @@ def test_other_weights_are_refused_and_nothing_written(
     assert not out.exists()
 
 
-def test_word_vectors_fill_the_class_embeddings_by_name(tmp_path: Path) -> None:
+def test_word_vectors_initialize_class_embeddings_by_name(tmp_path: Path) -> None:
     model = STTran(small_settings(8, 4))
     before = model.obj_embed.weight.detach().clone()
     path = tmp_path / "glove.txt"
@@ -363,15 +361,15 @@ def test_word_vectors_fill_the_class_embeddings_by_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="4 numbers per word expected"):
         set_class_embeddings(model, path, objects)
     path.write_text("box 1 2 3 nan\n")
-    with pytest.raises(UsageError, match="those of 'box' are not"):
+    with pytest.raises(UsageError, match="the vector of 'box' is not finite"):
         set_class_embeddings(model, path, objects)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="a text file of word vectors expected"):
         set_class_embeddings(model, path, objects)
 
 
-def test_the_reference_notices_a_wrong_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checks of `tools.check_reference` fail where frames are encoded the wrong way round."""
+def test_reference_check_detects_a_wrong_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checks of `tools.check_reference` fail if the encodings of two frames are swapped."""
     folder = Path(__file__).resolve().parents[1] / "reference"
     states = json.loads((folder / "state_dicts.json").read_text())
     arrays = dict(np.load(folder / "sttran_predcls.npz"))
@@ -389,7 +387,7 @@ def test_the_reference_notices_a_wrong_network(monkeypatch: pytest.MonkeyPatch) 
     assert found["out/attention"][0] > 10 * found["out/attention"][1]
 
 
-def test_the_benchmark_compares_with_the_original_loops(
+def test_benchmark_compares_the_predictor_with_the_original_loops(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark, "PredictorSettings", lambda: small_settings(8, 4))

@@ -46,7 +46,7 @@ def pixels(folder: Path) -> list[str]:
     return found
 
 
-def test_a_seed_is_a_world_whatever_the_number_of_processes(tmp_path: Path) -> None:
+def test_world_depends_on_the_seed_and_not_on_the_number_of_processes(tmp_path: Path) -> None:
     one, two = build(tmp_path / "a", 3), build(tmp_path / "b", 3, "workers=2")
     other = build(tmp_path / "c", 4)
     assert digests(one) == digests(two)
@@ -56,7 +56,7 @@ def test_a_seed_is_a_world_whatever_the_number_of_processes(tmp_path: Path) -> N
     assert {p.name for p in one.iterdir()} == {"videos", "annotations", "made_from.json"}
 
 
-def test_an_interrupted_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_run_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = build(tmp_path / "whole", 3)
     made: list[str] = []
     write = record.write_video
@@ -81,7 +81,7 @@ def test_an_interrupted_run_continues(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not list((again / "videos").glob(".*"))
 
 
-def test_what_is_annotated_is_what_is_seen(tmp_path: Path) -> None:
+def test_annotations_match_rendered_frames(tmp_path: Path) -> None:
     world = build(tmp_path / "w", 1, train=6, test=3)
     vocabulary = load_vocabulary("action_genome")
     read = read_annotations([world / "annotations"], vocabulary)
@@ -125,7 +125,7 @@ def _is_seen(thing: Any) -> bool:
     return thing is not None and round(thing.visible, 3) >= 0.15
 
 
-def test_files_are_as_the_releases_have_them(tmp_path: Path) -> None:
+def test_files_have_the_formats_of_the_releases(tmp_path: Path) -> None:
     folder = build(tmp_path / "w", 2, train=4, test=2) / "annotations"
     tables = sorted(
         p.name for p in folder.iterdir() if p.name.endswith(("_train.csv", "_test.csv"))
@@ -156,7 +156,7 @@ def test_files_are_as_the_releases_have_them(tmp_path: Path) -> None:
     assert sorted(flat) == sorted({video["scene"] for video in tree["videos"]})
 
 
-def test_noise_changes_relations_and_nothing_else(tmp_path: Path) -> None:
+def test_relation_noise_changes_only_relations(tmp_path: Path) -> None:
     clean = build(tmp_path / "clean", 2)
     noisy = build(tmp_path / "noisy", 2, "relation_noise=0.3")
     one, two = digests(clean), digests(noisy)
@@ -175,14 +175,14 @@ def test_noise_changes_relations_and_nothing_else(tmp_path: Path) -> None:
     assert 0.2 < share < 0.4
 
 
-def test_a_part_of_the_classes(tmp_path: Path) -> None:
+def test_world_contains_only_the_selected_classes(tmp_path: Path) -> None:
     world = build(tmp_path / "w", 0, "classes=[c109,c110]", train=3)
     read = read_annotations([world / "annotations"], load_vocabulary("action_genome"))
     assert [name for name, _ in read.classes] == ["c109", "c110"]
     assert all(video.actions for video in read.videos.values())
 
 
-def test_contact_sheets(tmp_path: Path) -> None:
+def test_preview_writes_contact_sheets(tmp_path: Path) -> None:
     words = ["--preview", str(tmp_path), "--train", "2", *SHORT]
     assert synthesize.main(words) == 0
     sheets = [cv2.imread(str(path)) for path in sorted(tmp_path.glob("*.png"))]
@@ -193,10 +193,10 @@ def test_contact_sheets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--train", "-1"], "numbers from 0"),
-        (["--train", "0", "--test", "0"], "some video"),
+        (["--train", "-1"], "numbers of at least 0"),
+        (["--train", "0", "--test", "0"], "at least one video"),
         (["--seed", "x"], "seed"),
-        (["key=value"], "key of shift"),
+        (["key=value"], "keys shift"),
         (["actors=41"], "actors: 2 to 40 expected, got 41"),
         (["classes=[c999]"], "c999"),
         (["classes=[c110,c000000]"], "c000000"),
@@ -206,26 +206,26 @@ def test_contact_sheets(tmp_path: Path) -> None:
         (["--preview", "elsewhere"], "one of --out"),
     ],
 )
-def test_bad_words_are_refused(tmp_path: Path, words: list[str], said: str) -> None:
+def test_invalid_arguments_are_refused(tmp_path: Path, words: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         synthesize.main(["--out", str(tmp_path / "w"), *words])
     assert not (tmp_path / "w").exists()
 
 
-def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
+def test_settings_without_a_possible_script_are_refused(tmp_path: Path) -> None:
     words = ["--train", "1", "--test", "0", "min_s=2", "max_s=2", "classes=[c140]"]
     with pytest.raises(UsageError, match="c140; allow longer"):
         synthesize.main(["--out", str(tmp_path / "w"), *words])
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text(json.dumps({}))
     with pytest.raises(UsageError, match="new or empty"):
         build(tmp_path, 0)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.json"]
 
 
-def test_a_folder_of_another_world_is_refused(tmp_path: Path) -> None:
+def test_folder_of_another_world_is_refused(tmp_path: Path) -> None:
     world = build(tmp_path / "w", 3, train=1, test=0)
     before = digests(world)
     with pytest.raises(UsageError, match="seed=3, not seed=4"):
@@ -235,7 +235,7 @@ def test_a_folder_of_another_world_is_refused(tmp_path: Path) -> None:
     assert digests(world) == before
 
 
-def test_a_full_disk_is_told_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_resumes_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

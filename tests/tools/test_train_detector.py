@@ -1,4 +1,4 @@
-"""`train_detector` on a small world, as a user runs it."""
+"""Tests of `train_detector` on a small world."""
 
 import json
 import os
@@ -37,7 +37,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def few(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Annotations of a handful of frames, and the folder of their images."""
+    """Folders of the annotations and of the images of a few frames."""
     folder, frames = tmp_path_factory.mktemp("few"), tmp_path_factory.mktemp("frames")
     for split, count in (("train", 8), ("test", 3)):
         tree = json.loads((world.annotations / f"coco_{split}.json").read_text())
@@ -54,7 +54,7 @@ def command(few: tuple[Path, Path], run: Path, *words: str) -> list[str]:
     return ["--config", str(CONFIG), *paths, *TINY, *words]
 
 
-def test_a_training_ends_in_a_scored_detector_with_a_card(
+def test_training_writes_scores_and_a_detector_with_a_card(
     few: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train_detector.main(command(few, tmp_path)) == 0
@@ -78,7 +78,7 @@ def test_a_training_ends_in_a_scored_detector_with_a_card(
     assert other["ap50"] == pytest.approx(scores["ap50"], abs=0.02)  # stored in half precision
 
 
-def test_an_interrupted_training_goes_on_to_the_same_weights(
+def test_resumed_training_equals_uninterrupted_training(
     few: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -98,13 +98,13 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     assert train_detector.main(command(few, broken, *words)) == 0
     a, b = (read_tensors(run / "detector.safetensors", "w") for run in (whole, broken))
     assert all(torch.equal(a[name], b[name]) for name in a)
-    with pytest.raises(UsageError, match="begun with other settings"):
+    with pytest.raises(UsageError, match="a training with other settings"):
         train_detector.main(command(few, broken, *words, "training.lr=0.5"))
     assert json.loads((broken / "run.json").read_text())["status"] == "finished"
     assert train_detector.main(command(few, broken, *words, "training.log_every=7")) == 0
 
 
-def test_annotations_that_changed_are_noticed(few: tuple[Path, Path], tmp_path: Path) -> None:
+def test_changed_annotations_are_refused_on_resume(few: tuple[Path, Path], tmp_path: Path) -> None:
     run, words = tmp_path / "run", ("training.half=false",)
     assert train_detector.main(command(few, run, *words)) == 0
     moved = tmp_path / "moved"
@@ -117,7 +117,7 @@ def test_annotations_that_changed_are_noticed(few: tuple[Path, Path], tmp_path: 
         train_detector.main(command((moved, few[1]), run, *words))
 
 
-def test_videos_that_cannot_be_read_are_counted(few: tuple[Path, Path], tmp_path: Path) -> None:
+def test_unreadable_videos_are_counted_as_failures(few: tuple[Path, Path], tmp_path: Path) -> None:
     tree = json.loads((few[0] / "coco_test.json").read_text())
     tree["images"].append(tree["images"][0] | {"id": 10**6, "file_name": "GONE1.mp4/000001.png"})
     for split in ("train", "test"):
@@ -140,7 +140,7 @@ def test_videos_that_cannot_be_read_are_counted(few: tuple[Path, Path], tmp_path
     [
         (("loss.rpn_batch=0",), r"loss\.rpn_batch: at least 1"),
         (("loss.rpn_low=0.9",), r"loss\.rpn_low: at most rpn_high"),
-        (("loss.beta=-1",), r"loss\.beta: from 0 on"),
+        (("loss.beta=-1",), r"loss\.beta: 0 to 1e6"),
         (("loss.beta=nan",), r"loss\.beta: a number expected"),
         (("training.milestones=[0.5,nan]",), r"training\.milestones"),
         (("training.seed=-1",), r"training\.seed"),
@@ -148,7 +148,7 @@ def test_videos_that_cannot_be_read_are_counted(few: tuple[Path, Path], tmp_path
         (("detection.score_threshold=nan",), r"detection\.score_threshold: 0 to 1"),
     ],
 )
-def test_numbers_out_of_range_are_refused(
+def test_settings_out_of_range_are_refused(
     few: tuple[Path, Path], tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -156,7 +156,7 @@ def test_numbers_out_of_range_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_fine_tuning_begins_with_given_weights(few: tuple[Path, Path], tmp_path: Path) -> None:
+def test_fine_tuning_keeps_frozen_weights(few: tuple[Path, Path], tmp_path: Path) -> None:
     assert train_detector.main(command(few, tmp_path / "a", "training.half=false")) == 0
     weights = tmp_path / "a" / "detector.safetensors"
     words = (f"detection.weights={weights}", "training.freeze_at=5", "training.freeze_norm=true")
@@ -171,7 +171,7 @@ def test_fine_tuning_begins_with_given_weights(few: tuple[Path, Path], tmp_path:
     assert not torch.equal(before["roi_head.body.fc1.weight"], after["roi_head.body.fc1.weight"])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tested on Linux only")
 def test_two_processes_train_one_detector(few: tuple[Path, Path], tmp_path: Path) -> None:
     torchrun = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
     words = ["--nproc-per-node", "2", "-m", "tools.train_detector", "--", *command(few, tmp_path)]
@@ -187,7 +187,7 @@ def test_two_processes_train_one_detector(few: tuple[Path, Path], tmp_path: Path
     )
     assert done.returncode == 0, done.stderr[-2000:]
     steps = (tmp_path / "log.jsonl").read_text().splitlines()
-    assert 1 <= len(steps) <= 2  # half as many as one process takes
+    assert 1 <= len(steps) <= 2  # half the steps of one process
     assert (tmp_path / "detector.safetensors").is_file()
 
 
@@ -196,7 +196,7 @@ def sample(labels: list[int], boxes: list[list[float]], number: int = 1) -> Samp
     return Sample("AAAAA", number, torch.tensor(boxes).view(-1, 4), torch.tensor(labels), crowd)
 
 
-def test_scores_of_known_detections() -> None:
+def test_coco_scores_of_known_detections() -> None:
     truth = [
         sample([0, 1], [[0.0, 0, 10, 10], [20, 20, 40, 40]]),
         sample([0], [[5.0, 5, 15, 15]], 2),
@@ -209,12 +209,12 @@ def test_scores_of_known_detections() -> None:
     assert list(best["by_class"]) == ["person", "cup"]
     assert best["by_class"]["person"]["boxes"] == 2
     missed = coco_scores(truth, right[:2], ("person", "cup", "bag"))
-    assert missed["by_class"]["person"]["ap50"] == pytest.approx(51 / 101)  # recall up to one half
+    assert missed["by_class"]["person"]["ap50"] == pytest.approx(51 / 101)  # recall 0.5
     nothing = coco_scores(truth, np.zeros((0, 7)), ("person", "cup", "bag"))
     assert nothing["ap50"] == 0
 
 
-def test_mirroring_twice_changes_nothing() -> None:
+def test_mirroring_twice_is_the_identity() -> None:
     image = torch.arange(24, dtype=torch.uint8).view(1, 4, 6)
     boxes = torch.tensor([[1.0, 0, 3, 2]])
     turned, moved = mirror(image, boxes)
@@ -225,7 +225,7 @@ def test_mirroring_twice_changes_nothing() -> None:
     assert torch.equal(back, boxes)
 
 
-def test_draws_follow_from_seed_and_epoch_and_are_shared() -> None:
+def test_draws_depend_on_seed_and_epoch_and_are_split_between_processes() -> None:
     wide = [i % 3 > 0 for i in range(40)]
 
     def draws(epoch: int, rank: int = 0, world_size: int = 1, skip: int = 0) -> list[list[int]]:
@@ -254,7 +254,7 @@ def test_rare_classes_are_drawn_more_often() -> None:
     assert factors[99] == pytest.approx(2.0)
 
 
-def test_the_rate_rises_then_falls() -> None:
+def test_learning_rate_rises_then_falls() -> None:
     step = TrainingConfig(warmup_steps=10)
     assert rate_factor(0, 100, step) == pytest.approx(0.001)
     assert rate_factor(10, 100, step) == 1
@@ -264,7 +264,7 @@ def test_the_rate_rises_then_falls() -> None:
     assert 0 < rate_factor(cosine.warmup_steps + 8999, cosine.warmup_steps + 9000, cosine) < 1e-6
 
 
-def test_bad_input_is_refused(
+def test_invalid_input_is_refused(
     few: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, frames = few
@@ -281,7 +281,7 @@ def test_bad_input_is_refused(
     with pytest.raises(UsageError, match="give --videos to dump them"):
         dump_frames(tmp_path, None, samples, 1)
     (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(UsageError, match="an image expected, it is damaged"):
+    with pytest.raises(UsageError, match="an image expected, the file is damaged"):
         read_image(tmp_path / "a.png")
     for word in ("training.epochs=0", "training.flip=2", "training.short_sides=[3]"):
         with pytest.raises(UsageError, match=word.split("=")[0].replace(".", r"\.")):
@@ -291,7 +291,7 @@ def test_bad_input_is_refused(
     assert len(FrameImages(frames, samples)) == len(samples)
 
 
-def test_the_shipped_configuration_opens_with_its_command() -> None:
+def test_shipped_config_starts_with_its_command() -> None:
     load_settings(DetectorTraining, CONFIG)
     head = CONFIG.read_text().split("\nvocabulary:")[0]
     for word in ("python -m tools.train_detector", "Needs", "Takes", "Expect"):

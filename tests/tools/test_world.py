@@ -25,7 +25,7 @@ def said_in(scripts: list[Script]) -> set[str]:
     return set().union(*(RULES.states[s].says for s in states))
 
 
-def test_the_rules_know_what_was_asked_for() -> None:
+def test_rules_have_the_required_sizes() -> None:
     assert len(RULES.actions) >= 60
     assert len(RULES.inverse_pairs) >= 12
     assert len(RULES.objects) == 35
@@ -33,7 +33,7 @@ def test_the_rules_know_what_was_asked_for() -> None:
     assert len({actor(i) for i in range(NUM_TRAIN + NUM_TEST)}) == NUM_TRAIN + NUM_TEST >= 24
 
 
-def test_thirty_two_videos_show_much_and_all_of_them_everything() -> None:
+def test_few_videos_cover_most_content_and_320_videos_cover_all() -> None:
     few = SCRIPTS[:32]
     assert len(set().union(*(classes_of(s) for s in few))) >= 25
     assert len(said_in(few)) >= 18
@@ -52,15 +52,15 @@ def test_thirty_two_videos_show_much_and_all_of_them_everything() -> None:
     assert any(s.film.b_frames for s in SCRIPTS)
 
 
-def test_test_actors_are_new_and_ids_are_too() -> None:
+def test_test_videos_have_new_actors_and_ids() -> None:
     others = [write_script(RULES, Settings(), "test", i) for i in range(60)]
     assert not {s.actor.id for s in SCRIPTS} & {s.actor.id for s in others}
     ids = [s.video_id for s in (*SCRIPTS, *others)]
     assert len(set(ids)) == len(ids)
 
 
-def test_actions_are_where_relations_change() -> None:
-    """Every action again, by asking for the relations around it."""
+def test_actions_happen_where_relations_meet_their_conditions() -> None:
+    """Check every action against the relations before, during and after it."""
     rules = {action.id: action for action in RULES.actions}
     for script in SCRIPTS[:120]:
         for action in find_actions(RULES, script):
@@ -84,8 +84,8 @@ def test_actions_are_where_relations_change() -> None:
             )
 
 
-def test_inverse_pairs_are_told_both_ways() -> None:
-    """Either of a pair happens about as often as the other, over all pairs."""
+def test_both_classes_of_inverse_pairs_are_equally_frequent() -> None:
+    """Over all pairs, the first and the second class happen about equally often."""
     first, second = Counter[str](), Counter[str]()
     for script in SCRIPTS:
         found = classes_of(script)
@@ -97,7 +97,7 @@ def test_inverse_pairs_are_told_both_ways() -> None:
     assert 0.4 < first.total() / total < 0.6
 
 
-def test_a_script_survives_json_and_draws_the_same_pixels() -> None:
+def test_script_restored_from_json_gives_the_same_pixels() -> None:
     import json
 
     script = SCRIPTS[3]
@@ -110,7 +110,7 @@ def test_a_script_survives_json_and_draws_the_same_pixels() -> None:
 
 
 @pytest.mark.parametrize("index", range(12))
-def test_a_frame_holds_the_person_and_the_objects(index: int) -> None:
+def test_frame_shows_the_person_and_the_objects(index: int) -> None:
     script = SCRIPTS[index]
     frame = Renderer(RULES, script).frame(script.length_s / 2, annotate=True)
     width, height = script.size
@@ -125,7 +125,7 @@ def test_a_frame_holds_the_person_and_the_objects(index: int) -> None:
     assert sum(row in seen for row in range(len(script.threads))) >= len(script.threads) - 1
 
 
-def test_frames_are_chosen_within_actions_and_never_hidden() -> None:
+def test_annotated_frames_are_within_actions_and_not_hidden() -> None:
     for script in SCRIPTS[:40]:
         actions = find_actions(RULES, script)
         ticks = frame_ticks(script)
@@ -136,8 +136,8 @@ def test_frames_are_chosen_within_actions_and_never_hidden() -> None:
             assert any(a.start_s - 0.1 <= time_s <= a.end_s + 0.1 for a in actions)
 
 
-def test_the_shift_ties_colours_to_scenes() -> None:
-    """Walls of one scene vary less the stronger the shift is."""
+def test_shift_makes_colours_depend_on_scenes() -> None:
+    """The wall colours of one scene vary less under a stronger shift."""
     spread = []
     for shift in (0.0, 1.0):
         settings = Settings(shift=shift)

@@ -1,4 +1,4 @@
-"""A story told backwards is the same film read backwards: no single frame tells an inverse pair."""
+"""A reversed story gives the same frames in reverse: no single frame separates inverse classes."""
 
 from dataclasses import replace
 
@@ -12,14 +12,13 @@ from tools.world.script import Script, Settings, Thread, Unit
 from tools.world.staging import Stage
 
 RULES = load_rules()
-#: Hands that do not swing and a body that does not sway: those have a clock of their own.
+#: Rules without swinging hands, because the swing is not symmetric in time.
 STILL = replace(
     RULES,
     states={name: replace(s, sway=(0.0, 0.0, 1.0)) for name, s in RULES.states.items()},
 )
 
-
-#: Metres: an eighth of a pixel.
+#: Tolerance in metres, an eighth of a pixel.
 CLOSE = 1e-3
 
 
@@ -51,7 +50,7 @@ SCRIPTS = [s for s in map(drawn, range(60)) if not ONE_WAY & {u.story for u in s
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.video_id)
-def test_everything_is_where_it_was(script: Script) -> None:
+def test_reversed_script_has_the_same_states_in_reverse(script: Script) -> None:
     there, back = Stage(STILL, script), Stage(STILL, backwards(script))
     for share in np.linspace(0.03, 0.97, 19):
         time_s = float(share) * script.length_s
@@ -69,12 +68,12 @@ def test_everything_is_where_it_was(script: Script) -> None:
         assert gazes[0] == pytest.approx(gazes[1], abs=CLOSE)
 
 
-def test_every_inverse_class_becomes_the_other() -> None:
+def test_reversed_script_swaps_inverse_classes() -> None:
     swap = {a: b for pair in RULES.inverse_pairs for a, b in (pair, pair[::-1])}
     seen = 0
     for script in SCRIPTS:
         if "throw" in {unit.story for unit in script.units}:
-            continue  # taken from the floor, if read backwards
+            continue  # reversed, it takes objects from the floor
         told = {a.id for a in find_actions(RULES, script)} & swap.keys()
         read = {a.id for a in find_actions(RULES, backwards(script))} & swap.keys()
         assert {swap[name] for name in told} == read

@@ -1,29 +1,29 @@
-"""A synthetic world: people, objects, and what happens between them.
+"""Synthetic videos of one person among objects, with their annotations.
 
-What is drawn, from configs/world/:
+Content, from configs/world/ and a seed:
 
-rules    everything of configs/world/, as checked types
-cast     the people
-plot     what happens in a video, drawn from its seed
-layout   where the person stands and where things are
-looks    colours, rooms, clutter, film, drawn by chance
-script   a video as data: enough to draw any of its frames again
-labels   the actions of a script, each with the change of relations that causes it
+rules    contents of configs/world/ as checked types
+cast     the actors
+plot     random scripts
+layout   positions of the person and the objects
+looks    random colours, rooms, clutter and encodings
+script   everything drawn for one video, enough to render any of its frames
+labels   actions of a script, each with the relations that cause it
 
-How it is drawn:
+Rendering:
 
-sprites  shapes painted once
-canvas   an image that remembers what was painted where
-figure   a person's joints and limbs
-motion   numbers over time: places, gazes, postures
-staging  where everybody and everything is at one time
-room     walls, floor, camera, light
-render   a frame: image, boxes, visibility
+sprites  shapes painted into small images with an alpha channel
+canvas   an image that records which pixels each object covers
+figure   joints and limbs of a person
+motion   position, gaze and posture over time
+staging  state of the person and of all objects at one time
+room     walls, floor, camera and light
+render   frames of a script: image, boxes and visibility
 
-What is written:
+Output:
 
-film     H.264 with the oddities of real files
-record   one video and what is known of it
+film     H.264 files with the irregularities of real recordings
+record   one video and its ground truth
 release  annotations in the formats of Charades and Action Genome
 preview  contact sheets
 """

@@ -1,4 +1,4 @@
-"""An image that remembers what was painted where."""
+"""Image canvas that records which pixels each object covers."""
 
 from dataclasses import dataclass, field
 
@@ -12,31 +12,37 @@ _BITS = 4  # sub-pixel bits of OpenCV's drawing functions
 
 
 def to_point(array: np.ndarray) -> Point:
-    """Two numbers of an array."""
+    """Convert an array of two numbers to a point."""
     return float(array[0]), float(array[1])
 
 
 @dataclass
 class Trace:
-    """What one thing covers: its full box (x1, y1, x2, y2) in pixels, its full area in pixels."""
+    """Extent of one thing on the canvas, including the parts that other things cover.
+
+    Attributes:
+        box: bounding box (x1, y1, x2, y2) in pixels.
+        area: its unoccluded area in pixels; 0 for polygons, lines and ellipses.
+    """
 
     box: tuple[float, float, float, float]
     area: int
 
     def grown(self, other: "Trace") -> "Trace":
-        """Both together."""
+        """Return the union of both extents: the enclosing box and the summed area."""
         (a, b, c, d), (e, f, g, h) = self.box, other.box
         return Trace((min(a, e), min(b, f), max(c, g), max(d, h)), self.area + other.area)
 
 
 @dataclass
 class Canvas:
-    """An image to paint on.
+    """An image to paint on. A thing is the person or an object, identified by 1 to 255.
 
     Attributes:
         image: (H, W, 3) uint8 RGB, changed in place.
-        ids: (H, W) uint8, the thing seen at each pixel, 0 for none; None where nobody asks.
-        traces: thing -> what it covers, painted over or not.
+        ids: (H, W) uint8, the frontmost thing at each pixel, 0 for none; None if things are not
+            recorded.
+        traces: extent of each thing.
     """
 
     image: np.ndarray
@@ -52,7 +58,15 @@ class Canvas:
         angle: float = 0.0,
         flip: bool = False,
     ) -> None:
-        """Paint a sprite with its centre at a point; `angle` in degrees, clockwise."""
+        """Paint a sprite.
+
+        Args:
+            sprite: the painted shape.
+            centre: position of its centre in pixels.
+            thing: the thing to record, 0 for none.
+            angle: clockwise rotation in degrees.
+            flip: whether the sprite is mirrored horizontally.
+        """
         h, w = sprite.alpha.shape
         turn = np.deg2rad(angle)
         cos, sin = np.cos(turn), np.sin(turn)
@@ -82,7 +96,7 @@ class Canvas:
                 self.remember(thing, Trace(box, sprite.area))
 
     def polygon(self, points: np.ndarray, colour: Colour, thing: int = 0) -> None:
-        """Fill a polygon of (n, 2) points."""
+        """Fill a polygon of (n, 2) points in pixels."""
         scaled = np.round(points * (1 << _BITS)).astype(np.int32)
         cv2.fillPoly(self.image, [scaled], colour, cv2.LINE_AA, _BITS)
         if thing and self.ids is not None:
@@ -90,7 +104,7 @@ class Canvas:
             self._note(points, 0.0, thing)
 
     def limb(self, a: Point, b: Point, width: float, colour: Colour, thing: int = 0) -> None:
-        """A line with round ends."""
+        """Draw a line with round ends."""
         ends = tuple(tuple(round(v * (1 << _BITS)) for v in p) for p in (a, b))
         thick = max(round(width), 1)
         cv2.line(self.image, ends[0], ends[1], colour, thick, cv2.LINE_AA, _BITS)
@@ -99,7 +113,7 @@ class Canvas:
             self._note(np.array([a, b]), width / 2, thing)
 
     def ellipse(self, centre: Point, radii: Point, colour: Colour, thing: int = 0) -> None:
-        """A filled ellipse."""
+        """Draw a filled ellipse."""
         c = tuple(round(v * (1 << _BITS)) for v in centre)
         r = tuple(max(round(v * (1 << _BITS)), 1) for v in radii)
         cv2.ellipse(self.image, c, r, 0, 0, 360, colour, -1, cv2.LINE_AA, _BITS)
@@ -108,7 +122,7 @@ class Canvas:
             self._note(np.array([centre]), max(radii), thing)
 
     def darken(self, centre: Point, radii: Point, gain: float) -> None:
-        """A soft shadow: an ellipse in which everything is darker, down to `gain` in its middle."""
+        """Draw a soft elliptical shadow; the brightness falls to `gain` (0 to 1) at its centre."""
         height, width = self.image.shape[:2]
         x1, x2 = max(int(centre[0] - radii[0]), 0), min(int(centre[0] + radii[0]) + 1, width)
         y1, y2 = max(int(centre[1] - radii[1]), 0), min(int(centre[1] + radii[1]) + 1, height)
@@ -121,7 +135,7 @@ class Canvas:
         region[:] = (region * (1 - soft[..., None])).astype(np.uint8)
 
     def remember(self, thing: int, trace: Trace) -> None:
-        """Add to what a thing covers."""
+        """Extend the recorded extent of a thing."""
         known = self.traces.get(thing)
         self.traces[thing] = trace if known is None else known.grown(trace)
 

@@ -1,4 +1,4 @@
-"""The people: the same everywhere, each with a body, clothes and a way to move."""
+"""Actors of the synthetic world; they are the same for every seed."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,7 +7,7 @@ import numpy as np
 
 from tools.world.sprites import Colour
 
-#: Actors of the training and of the test split; nobody is in both.
+#: Numbers of actors in the training and in the test split; no actor is in both.
 NUM_TRAIN, NUM_TEST = 28, 12
 _CAST_SEED = 20_240
 _SKIN = (
@@ -23,17 +23,19 @@ _HAIR = ((28, 22, 20), (70, 44, 26), (120, 78, 40), (190, 150, 84), (150, 60, 36
 
 @dataclass(frozen=True)
 class Actor:
-    """A person.
+    """Appearance and movements of one person.
 
     Attributes:
-        id: four letters or digits, as Charades' subjects.
+        id: four letters or digits, like the subject ids of Charades.
         height: metres.
-        build: width of the body against the average.
+        build: width of the body relative to the average.
         hair_style: `short`, `long`, `bald` or `bun`.
-        sleeves: share of the arm that the shirt covers; legs likewise.
-        tempo: speed of movements against the average.
-        sway: metres that the body sways; sway_hz: how often.
-        slouch: degrees that the back leans forward.
+        sleeves: share of the arm that the shirt covers.
+        legs: share of the leg that the trousers cover.
+        tempo: speed of movements relative to the average.
+        sway: amplitude of the body's sway in metres.
+        sway_hz: frequency of the sway in hertz.
+        slouch: forward lean of the back in degrees.
         hand: the preferred hand, 0 or 1.
     """
 
@@ -58,7 +60,7 @@ class Actor:
 
 @cache
 def actor(index: int) -> Actor:
-    """Actor by number: from 0 those of the training split, after them those of the test split."""
+    """Return an actor by index: `NUM_TRAIN` training actors come first, then the test actors."""
     rng = np.random.default_rng([_CAST_SEED, index])
 
     def pick(colours: tuple[Colour, ...]) -> Colour:

@@ -1,4 +1,4 @@
-"""A person: joints from a posture, then limbs."""
+"""Joints and limbs of a person."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +17,17 @@ _UPPER_ARM, _FOREARM, _THIGH, _SHIN = 0.29, 0.29, 0.44, 0.44
 
 @dataclass(frozen=True)
 class Stance:
-    """How a person stands, sits or lies at one time.
+    """Position and posture of a person at one time.
 
     Attributes:
-        x, up: of the feet, metres; `up` where they are further away.
-        scale: against the actor's own size.
-        pelvis: metres from there; lean: degrees of the back, to the right positive.
-        feet: both, metres from there.
-        body_yaw, head_yaw: -1 left to 1 right; pitch: -1 down to 1 up; eyes: 0 shut to 1 open.
+        x, up: position of the person in metres; `up` is above 0 inside a doorway.
+        scale: size relative to the actor's own.
+        pelvis: position relative to (x, up) in metres.
+        lean: angle of the back in degrees, positive to the right.
+        feet: positions of both feet relative to (x, up) in metres.
+        body_yaw, head_yaw: -1 (left) to 1 (right).
+        pitch: -1 (down) to 1 (up).
+        eyes: 0 (shut) to 1 (open).
     """
 
     x: float
@@ -41,7 +44,12 @@ class Stance:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Joints in metres: x to the right, y up. Hands and elbows follow `reach`."""
+    """Joints of a person in metres: x to the right, y up. `reach` gives elbows and hands.
+
+    Attributes:
+        size: size relative to a person of 1.75 m.
+        hanging: positions of both hands when the arms hang down.
+    """
 
     size: float
     head: Point
@@ -56,7 +64,7 @@ class Skeleton:
 
 
 def skeleton(actor: Actor, stance: Stance) -> Skeleton:
-    """Joints of an actor in a stance."""
+    """Compute the joints of an actor in a stance."""
     size = actor.height / _AVERAGE_M * stance.scale
 
     def place(dx: float, dy: float) -> Point:
@@ -96,7 +104,14 @@ def skeleton(actor: Actor, stance: Stance) -> Skeleton:
 
 
 def reach(bones: Skeleton, arm: int, target: Point, yaw: float) -> tuple[Point, Point]:
-    """(elbow, hand) of an arm stretched towards a target as far as it goes."""
+    """Return (elbow, hand) of an arm that reaches for a target.
+
+    Args:
+        bones: joints of the person.
+        arm: 0 for the arm at the left of the picture, 1 for the other.
+        target: position in metres; the hand stops at the arm's length.
+        yaw: direction of the body, which decides how the elbow bends.
+    """
     shoulder = np.array(bones.shoulders[arm])
     upper, fore = _UPPER_ARM * bones.size, _FOREARM * bones.size
     way = np.array(target) - shoulder
@@ -107,7 +122,7 @@ def reach(bones: Skeleton, arm: int, target: Point, yaw: float) -> tuple[Point, 
 
 
 class Figure:
-    """Draws an actor's skeleton, part by part, so that things can come in between."""
+    """Draws a person part by part, so that objects can be drawn in between."""
 
     def __init__(
         self,
@@ -123,7 +138,7 @@ class Figure:
         self.unit = pixels_per_m * bones.size
 
     def legs(self) -> None:
-        """Both legs and shoes; the far one first."""
+        """Draw both legs and shoes, the far leg first."""
         order = (1, 0) if self.stance.body_yaw >= 0 else (0, 1)
         for rank, i in enumerate(order):
             gain = 0.8 if rank == 0 else 1.0
@@ -137,7 +152,7 @@ class Figure:
             self._limb((foot[0], foot[1] + 0.04), toe, 0.085, shade(self.actor.shoes, gain))
 
     def torso(self) -> None:
-        """Chest, belly, neck."""
+        """Draw chest, hips and neck."""
         left, right = self.bones.shoulders
         low_left, low_right = self.bones.hips
         wide = 0.05 * self.bones.size * self.actor.build
@@ -162,7 +177,7 @@ class Figure:
         self._limb(self.bones.neck, self.bones.head, 0.09, shade(self.actor.skin, 0.9))
 
     def head(self) -> None:
-        """Head, hair and a face that shows where it looks."""
+        """Draw head, hair and a face that shows the direction of the gaze."""
         x, y = self.to_pixels(self.bones.head)
         r = _HEAD * self.unit
         yaw, pitch, actor = self.stance.head_yaw, self.stance.pitch, self.actor
@@ -194,7 +209,7 @@ class Figure:
         self.canvas.limb(mouth, (mouth[0] + 0.4 * r, mouth[1]), 0.09 * r, (150, 60, 60))
 
     def arm(self, which: int, elbow: Point, hand: Point) -> None:
-        """One arm and its hand."""
+        """Draw one arm and its hand."""
         shoulder, actor = self.bones.shoulders[which], self.actor
         far = which == (1 if self.stance.body_yaw >= 0 else 0) and abs(self.stance.body_yaw) > 0.3
         gain = 0.82 if far else 0.94
@@ -213,7 +228,7 @@ class Figure:
 
 
 def _bend(start: Point, end: Point, first: float, second: float, sign: int) -> Point:
-    """The joint between two bones from start to end; `sign` chooses the side."""
+    """Return the joint between two bones from `start` to `end`; `sign` selects its side."""
     way = np.array(end) - np.array(start)
     length = min(max(float(np.hypot(*way)), 1e-6), first + second)
     along = (first**2 - second**2 + length**2) / (2 * length)

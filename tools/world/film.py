@@ -1,4 +1,4 @@
-"""H.264 files of scripts, with the oddities of real ones."""
+"""H.264 files of scripts, with the irregularities of real recordings."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -10,17 +10,18 @@ from tools.world.labels import Action
 from tools.world.render import Frame, Renderer
 from tools.world.script import Script
 
-#: Annotated frames per action interval, as Action Genome's authors chose them.
+#: Annotated frames per action, as in Action Genome.
 FRAMES_PER_ACTION = 5
 _DROPPED = 0.2
-# Without mbtree=0 the same frames gave 13 different files in 16 runs (libx264 of PyAV 18.1).
+# Without mbtree=0, 16 runs on the same frames give 13 different files (libx264 of PyAV 18.1).
 _X264 = {"preset": "veryfast", "threads": "1", "g": "250", "x264-params": "mbtree=0"}
 
 
 def frame_ticks(script: Script) -> list[int]:
-    """Presentation times of all frames, rising, in ticks of 1 / (numerator of the rate) seconds.
+    """Return the presentation times of all frames in ascending order.
 
-    Frames with a negative time are hidden by an edit list.
+    The unit is 1 / (numerator of the frame rate) seconds. Frames with a negative time are hidden by
+    an edit list.
     """
     film = script.film
     num, den = film.rate
@@ -39,7 +40,7 @@ def frame_ticks(script: Script) -> list[int]:
 
 
 def annotated_ordinals(script: Script, actions: list[Action]) -> list[int]:
-    """Ordinals of the frames nearest to five moments within every action, none of them hidden."""
+    """Return the ordinals of the visible frames nearest to five moments within every action."""
     num = script.film.rate[0]
     times = np.array(frame_ticks(script)) / num
     first = script.film.hidden
@@ -53,9 +54,17 @@ def annotated_ordinals(script: Script, actions: list[Action]) -> list[int]:
 
 
 def write_video(renderer: Renderer, path: Path, wanted: set[int]) -> dict[int, Frame]:
-    """Encode a script; returns the wanted frames by ordinal, with what is seen in them.
+    """Encode a script as a video file.
 
-    The file appears under its name when it is whole.
+    The file is written under a temporary name and renamed when it is complete.
+
+    Args:
+        renderer: renders the frames of the script.
+        path: path of the video.
+        wanted: ordinals of the frames to return.
+
+    Returns:
+        The wanted frames by ordinal, with their boxes.
     """
     script = renderer.script
     num = script.film.rate[0]

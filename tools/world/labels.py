@@ -1,4 +1,4 @@
-"""Which actions happen in a script, and which change of relations makes each of them happen."""
+"""Actions of a script, each with the relations that cause it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,15 +12,18 @@ _LEAST_S = 0.3
 
 @dataclass(frozen=True)
 class Action:
-    """An instance of a class, with its cause.
+    """An instance of an action class, with its cause.
+
+    The cause is a change of relations or a lasting relation.
 
     Attributes:
         id: class id.
-        start_s, end_s: seconds, within the video.
-        thread: row of the script's threads whose relation is the cause.
-        second: row of a second one that must hold, or None.
-        before, after: states of the thread: of the change, or the same state twice.
-        moment_s: when the change is half done; None for a lasting state.
+        start_s, end_s: seconds from the start of the video.
+        thread: row in `Script.threads` of the object whose relations are the cause.
+        second: row of a second object whose relations are also required, or None.
+        before, after: names of the states before and after the change; of the first and last state
+            for a lasting relation.
+        moment_s: midpoint of the change in seconds; None for a lasting relation.
     """
 
     id: str
@@ -34,7 +37,13 @@ class Action:
 
 
 def find_actions(rules: Rules, script: Script, classes: tuple[str, ...] = ()) -> list[Action]:
-    """All actions of a script, by class id and start; `classes` keeps those of some ids."""
+    """Return all actions of a script, sorted by class id and start.
+
+    Args:
+        rules: contents of configs/world/.
+        script: the script.
+        classes: ids of the classes to return; empty for all.
+    """
     found: dict[tuple[str, float, float], Action] = {}
     for rule in rules.actions:
         if not classes or rule.id in classes:
@@ -44,7 +53,12 @@ def find_actions(rules: Rules, script: Script, classes: tuple[str, ...] = ()) ->
 
 
 def story_classes(rules: Rules, steps: list[dict[str, str]]) -> set[str]:
-    """Ids of the classes that steps of object class -> state name bring about."""
+    """Return the ids of the action classes that a sequence of steps causes.
+
+    Args:
+        rules: contents of configs/world/.
+        steps: per step, object class -> state name.
+    """
     found = set()
     for rule in rules.actions:
         for condition in rule.when:
@@ -128,7 +142,7 @@ def _lasting(
 def _held_span(
     rules: Rules, script: Script, second: int, condition: Condition, start: float, end: float
 ) -> tuple[float, float] | None:
-    """The part of a span in which the second object's relation holds too."""
+    """Return the part of a span in which the second object's relations hold too, or None."""
     thread = script.threads[second]
     said = condition.also[thread.object]
     parts = [

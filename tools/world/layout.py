@@ -1,20 +1,26 @@
-"""Where the person stands and where things are, in metres."""
+"""Positions of the person and the objects, in metres."""
 
 from dataclasses import dataclass
 
 from tools.world.rules import Rules
 
-#: Metres above the line of the feet at which furniture stands (it is at the wall, further away).
+#: Height of furniture in metres above the feet: at the wall, which is further away; of seats.
 WALL_BASE, SEAT_BASE = 0.16, 0.05
 TABLE_REACH = 0.14
 _ARM_ROOM = 0.28
-_BOARD = 0.62  # of a shelf, down from its top
+_BOARD = 0.62  # distance of the shelf board from the top, as a share of the height
 _SEATS = ("chair", "sofa/couch", "bed")
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for an object at `x`, met from `station`; `side` is where it is from there."""
+    """Place for an object.
+
+    Attributes:
+        x: metres right of the middle.
+        station: x of the person who reaches for it.
+        side: direction of the object from the station, -1 left or 1 right.
+    """
 
     x: float
     station: float
@@ -22,12 +28,12 @@ class Slot:
 
 
 def slots_for(stage: str, upright: bool, side: int) -> list[Slot]:
-    """Places for objects that do not get into each other's way.
+    """Return places for objects that do not overlap.
 
     Args:
-        stage: `stand`, `walk` (a doorway in the middle), `seat` or `couch` (in the middle).
-        upright: the picture is higher than wide.
-        side: where the person on the couch turns to.
+        stage: `stand`, `walk` (a doorway in the middle), `seat` or `couch` (a seat in the middle).
+        upright: whether the picture is higher than wide.
+        side: direction in which the person on the couch faces, -1 left or 1 right.
     """
     if stage == "couch":
         return [Slot(0.74 * side, 0.0, side)]
@@ -41,14 +47,26 @@ def slots_for(stage: str, upright: bool, side: int) -> list[Slot]:
 
 
 def table_top(rules: Rules) -> float:
-    """Metres above the feet."""
+    """Return the height of a table top in metres above the feet."""
     return WALL_BASE + rules.objects["table"].shape.size[1]
 
 
 def place_role(
     rules: Rules, name: str, role: str, objects: dict[str, str], slot: Slot, scale: float
 ) -> tuple[float, float]:
-    """Where the centre of a story's object rests: metres right of the middle, metres up."""
+    """Return the resting position of an object's centre.
+
+    Args:
+        rules: contents of configs/world/.
+        name: object class.
+        role: role of the object in its story.
+        objects: role -> object class of the story.
+        slot: the place of the story.
+        scale: size relative to the object class.
+
+    Returns:
+        Metres right of the middle and metres above the feet.
+    """
     rule = rules.objects[name]
     width, height = (scale * v for v in rule.shape.size)
     if name == "floor":
@@ -75,7 +93,7 @@ def place_role(
 
 
 def _in_the_middle(rules: Rules, name: str, role: str, slot: Slot) -> tuple[float, float]:
-    """Seats, doorways, and the table beside the seat."""
+    """Return the centre of a seat, a doorway or a table beside the seat."""
     width, height = rules.objects[name].shape.size
     if name == "table" and role == "t":
         return (0.8 * slot.side, WALL_BASE + height / 2)

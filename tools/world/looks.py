@@ -1,4 +1,4 @@
-"""What is drawn by chance: colours, rooms, clutter, film."""
+"""Random appearance of a video: colours, room, clutter and encoding."""
 
 import colorsys
 
@@ -12,13 +12,13 @@ from tools.world.sprites import TEXTURES, Colour, Look
 _RATES = ((24, 1), (25, 1), (30, 1), (30000, 1001), (24000, 1001))
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS = "0123456789" + _LETTERS
-_PIXELS_PER_M, _UPRIGHT_PIXELS_PER_M = 0.238, 0.235  # shares of the long side
+_PIXELS_PER_M, _UPRIGHT_PIXELS_PER_M = 0.238, 0.235  # as shares of the long side
 _PATTERNS = ("plain", "stripes", "tiles", "bricks", "panels")
 _FLOORS = ("planks", "checks", "tiles", "plain")
 
 
 def video_id(seed: int, split: int, index: int) -> str:
-    """Five letters or digits as Charades' ids, a letter first; no two of a world are equal."""
+    """Return five letters or digits, a letter first, like Charades' ids; unique in a world."""
     number = (2 * index + split) * 7_368_787 + seed * 104_729
     number %= len(_LETTERS) * len(_DIGITS) ** 4
     text = ""
@@ -29,7 +29,7 @@ def video_id(seed: int, split: int, index: int) -> str:
 
 
 def draw_look(rng: np.random.Generator) -> Look:
-    """Colours, texture and size of an instance."""
+    """Draw colours, texture and size of an object instance."""
     hue, other = rng.random(2)
     return Look(
         main=_colour(360 * hue, rng.uniform(0.35, 0.95), rng.uniform(0.4, 0.95)),
@@ -43,7 +43,7 @@ def draw_look(rng: np.random.Generator) -> Look:
 def draw_room(
     scene: SceneRule, settings: Settings, split: str, rng: np.random.Generator, upright: bool
 ) -> Room:
-    """A room that is the scene's own to the degree that `settings.shift` says."""
+    """Draw a room; `settings.shift` sets how far it follows the look of its scene."""
     own = min(settings.shift, 1.0)
     drift = max(settings.shift - 1.0, 0.0) if split == "test" else 0.0
     common = rng.uniform([0, 0.05, 0.55, 0, 0.05, 0.35], [360, 0.4, 0.95, 360, 0.5, 0.7])
@@ -73,7 +73,10 @@ def draw_room(
 
 
 def draw_film(rng: np.random.Generator) -> Film:
-    """Mostly constant rates; one file in eight has gaps, one in eight an edit list."""
+    """Draw the encoding of a video.
+
+    One video in eight has an irregular frame rate, and one in eight has an edit list.
+    """
     timing = str(rng.choice(["constant", "dropped", "halved"], p=[0.876, 0.062, 0.062]))
     hidden = int(rng.integers(5, 15)) if rng.random() < 0.125 else 0
     rate = _RATES[int(rng.integers(len(_RATES)))]
@@ -87,7 +90,7 @@ def draw_props(
     rng: np.random.Generator,
     upright: bool,
 ) -> tuple[Prop, ...]:
-    """Tables under what rests on them, and clutter where there is room."""
+    """Draw tables below objects, doors behind doorknobs, and clutter in free places."""
     props: list[Prop] = []
     for thread in threads:
         if rules.objects[thread.object].spot != "surface" or thread.place[1] > 1.4:
@@ -113,7 +116,7 @@ def draw_props(
 
 
 def _door_of(rules: Rules, knob: Thread, rng: np.random.Generator) -> Prop:
-    """The door that a doorknob belongs to."""
+    """Draw the door of a doorknob."""
     door = rules.objects["door"]
     width, height = door.shape.size
     aside = (0.5 - door.grip[0]) * width * (-1 if knob.flip else 1)

@@ -1,4 +1,4 @@
-"""Numbers that change over time: where the person is, where they look, how they sit."""
+"""Position, gaze and posture of the person over time."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,25 +10,30 @@ from tools.world.script import Script, Thread, Unit
 
 _WALK_M_PER_S = 1.15
 _LEAST_TURN_S = 0.6
-#: Depth of a doorway: how much smaller the person is in it, and how much higher up.
+#: Scale and rise (in metres) of a person inside a doorway, who is further away.
 _INSIDE_SCALE, _INSIDE_RISE = 0.86, 0.2
 
 
 def ease(share: float) -> float:
-    """Minimum-jerk course from 0 to 1; the same read backwards."""
+    """Return the minimum-jerk curve from 0 to 1; the curve is symmetric in time."""
     s = min(max(share, 0.0), 1.0)
     return s * s * s * (s * (6 * s - 15) + 10)
 
 
 @dataclass(frozen=True)
 class Track:
-    """A value that goes from key to key: (moment_s, seconds it takes, value)."""
+    """A value that changes over time.
+
+    Attributes:
+        first: initial value.
+        keys: (moment_s, duration_s, value) of every change; the change is centred on its moment.
+    """
 
     first: tuple[float, ...]
     keys: tuple[tuple[float, float, tuple[float, ...]], ...]
 
     def at(self, time_s: float) -> np.ndarray:
-        """The value at a time; each key's change is centred on its moment."""
+        """Return the value at a time."""
         value = np.array(self.first)
         for moment, takes, target in self.keys:
             share = ease((time_s - moment) / takes + 0.5)
@@ -38,7 +43,10 @@ class Track:
 
 
 def blend_at(thread: Thread, time_s: float, takes_s: float) -> tuple[str, str, float]:
-    """State before, state after, and how far the change between them is, 0 to 1."""
+    """Return the states before and after, and the progress of the change between them, 0 to 1.
+
+    Both states are equal where no change takes place. `takes_s` is the duration of a change.
+    """
     for i, change in enumerate(thread.changes):
         if abs(time_s - change) < takes_s / 2:
             return thread.states[i], thread.states[i + 1], (time_s - change) / takes_s + 0.5
@@ -47,7 +55,7 @@ def blend_at(thread: Thread, time_s: float, takes_s: float) -> tuple[str, str, f
 
 
 def place_track(script: Script) -> Track:
-    """(x, depth): metres right of the middle; 1 inside a doorway."""
+    """Return the track of (x, depth): metres right of the middle, 0 (room) to 1 (doorway)."""
     units = [(n, unit) for n, unit in enumerate(script.units) if unit.story != "stand"]
     stops = [stop for n, unit in units for stop in _stops(script, n, unit)]
     keys = tuple(
@@ -58,7 +66,7 @@ def place_track(script: Script) -> Track:
 
 
 def _stops(script: Script, number: int, unit: Unit) -> list[tuple[float, float, float]]:
-    """(moment_s, x, depth) of a unit."""
+    """Return (moment_s, x, depth) of the positions at which the person stops in a unit."""
     if unit.story != "walk_through":
         return [(unit.start_s, unit.station, 0.0)]
     thread = next(t for t in script.threads if t.unit == number)
@@ -69,14 +77,14 @@ def _stops(script: Script, number: int, unit: Unit) -> list[tuple[float, float, 
 
 
 def depth_scale(depth: float) -> tuple[float, float]:
-    """(scale, metres up) of a person that deep in a doorway."""
+    """Return (scale, rise in metres) of a person at a depth from 0 to 1 in a doorway."""
     return 1 + depth * (_INSIDE_SCALE - 1), depth * _INSIDE_RISE
 
 
 def gaze_track(rules: Rules, script: Script) -> Track:
-    """(yaw of the body, yaw of the head, pitch of the head, eyes).
+    """Return the track of (yaw of the body, yaw of the head, pitch of the head, eyes).
 
-    Yaws -1 left to 1 right, pitch -1 down to 1 up, eyes 1 open to 0 shut.
+    Yaws range from -1 (left) to 1 (right), pitch from -1 (down) to 1 (up), eyes from 0 (shut) to 1.
     """
     keys: list[tuple[float, float, tuple[float, ...]]] = []
     first: tuple[float, ...] | None = None
@@ -122,9 +130,10 @@ def _gaze_of(state: State, thread: Thread, side: int, height: float) -> tuple[fl
 
 
 def pose_track(rules: Rules, script: Script) -> Track:
-    """Posture: (pelvis x, pelvis height, lean in degrees, feet x, feet height, feet apart).
+    """Return the track of (pelvis x, pelvis height, lean, feet x, feet height, spread).
 
-    Relative to where the person stands, in metres for a person of 1.75 m.
+    The lean is in degrees, and the spread is half the distance between the feet. Lengths are in
+    metres for a person of 1.75 m; positions are relative to the place of the person.
     """
     posture = [t for t in script.threads if script.units[t.unit].is_posture]
     thread = next((t for t in posture if rules.states[t.states[0]].pose), None)

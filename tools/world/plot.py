@@ -1,4 +1,4 @@
-"""What happens in a video, drawn from its seed."""
+"""Random scripts of videos."""
 
 from dataclasses import dataclass, replace
 
@@ -16,19 +16,19 @@ _STEP_S, _POSTURE_STEP_S = 0.8, 1.2
 _DRAWS, _TRIES = 12, 400
 _LEAST_CLASSES, _MOST_CLASSES = 2, 9
 _POSTURE_SHARE = 0.5
-#: Poses in which the hands reach nothing.
+#: Poses in which the hands cannot reach an object.
 _IDLE_POSES = {"lie"}
 WALK = "walk_through"
 SPLITS = ("train", "test")
 
 
 class NoPlotError(ValueError):
-    """No video can be drawn with the settings asked for."""
+    """No script satisfies the settings."""
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """What every choice of a plot depends on; `rng` makes it."""
+    """Inputs of every random choice for one video."""
 
     rules: Rules
     settings: Settings
@@ -39,7 +39,14 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _Part:
-    """A story with its cast of objects, in the order it is told."""
+    """A story with the objects that play its roles.
+
+    Attributes:
+        story: the story.
+        objects: role -> object class.
+        backwards: whether its steps run in reverse.
+        turned: whether the person faces left in a posture story.
+    """
 
     story: Story
     objects: dict[str, str]
@@ -48,19 +55,25 @@ class _Part:
 
     @property
     def steps(self) -> list[dict[str, str]]:
-        """Per step, role -> state."""
+        """State of each role, per step."""
         return list(self.story.steps[::-1] if self.backwards else self.story.steps)
 
     @property
     def least_s(self) -> float:
-        """Seconds it needs."""
+        """Shortest duration in seconds."""
         return len(self.steps) * (_POSTURE_STEP_S if self.story.is_posture else _STEP_S)
 
 
 def write_script(rules: Rules, settings: Settings, split: str, index: int) -> Script:
-    """Draw a video; the same arguments give the same video.
+    """Draw the script of a video; the same arguments give the same script.
 
-    Test videos have actors that no training video has.
+    No actor appears in both splits.
+
+    Args:
+        rules: contents of configs/world/.
+        settings: settings of the world.
+        split: `train` or `test`.
+        index: number of the video within its split.
 
     Raises:
         NoPlotError: if the settings leave too little time or too few classes.
@@ -74,9 +87,9 @@ def write_script(rules: Rules, settings: Settings, split: str, index: int) -> Sc
         if least <= num <= _MOST_CLASSES:
             return script
     raise NoPlotError(
-        f"{split} video {index}: none of {_TRIES} plots of {settings.min_s} to {settings.max_s} s "
-        f"has any of the classes {', '.join(settings.classes) or 'of the world'}; allow longer "
-        "videos or more classes"
+        f"{split} video {index}: none of {_TRIES} scripts of {settings.min_s} to "
+        f"{settings.max_s} s has any of the classes "
+        f"{', '.join(settings.classes) or 'of the world'}; allow longer videos or more classes"
     )
 
 
@@ -108,7 +121,7 @@ def _draw(rules: Rules, settings: Settings, key: tuple[int, int, int], rng: Gene
 
 
 def _actor(settings: Settings, split: str, rng: Generator) -> Actor:
-    """One of the split's actors; at small shift in clothes of the day rather than their own."""
+    """Draw an actor of the split, with random clothes at a probability of 1 - `shift`."""
     num_test = max(settings.actors * NUM_TEST // (NUM_TRAIN + NUM_TEST), 1)
     num = settings.actors - num_test if split == "train" else num_test
     who = actor(int(rng.integers(num)) + (0 if split == "train" else NUM_TRAIN))
@@ -118,7 +131,7 @@ def _actor(settings: Settings, split: str, rng: Generator) -> Actor:
 
 
 def _choose(frame: _Frame) -> list[_Part]:
-    """Stories that fit into the time, none sharing an object."""
+    """Draw stories that fit into the length of the video and share no object."""
     parts: list[_Part] = []
     if frame.rng.random() < _POSTURE_SHARE:
         parts += _pick(frame, parts, is_posture=True)
@@ -168,7 +181,11 @@ def _hand_use(rules: Rules, part: _Part) -> bool:
 
 
 def _fits(rules: Rules, part: _Part, kept: list[_Part]) -> bool:
-    """Two hands, one body, and nothing to open or switch from a seat."""
+    """Return whether a part can be combined with the kept ones.
+
+    All parts together use at most two hands, at most one of them puts an object on the body, and a
+    seated person opens or switches nothing.
+    """
     hands = sum(_hand_use(rules, p) for p in kept if not p.story.is_posture)
     if _hand_use(rules, part) and hands >= 2:
         return False
@@ -184,7 +201,7 @@ def _fits(rules: Rules, part: _Part, kept: list[_Part]) -> bool:
 
 
 def _order(rules: Rules, rng: Generator, parts: list[_Part]) -> list[_Part]:
-    """Any order, but nothing is told while the person lies."""
+    """Order the parts at random, with no other story while the person lies down."""
     order = [parts[i] for i in rng.permutation(len(parts))]
     posture = _posture(order)
     if posture is None:

@@ -1,4 +1,4 @@
-"""What is known of one video of the world, as JSON."""
+"""One video of the world and its ground truth as JSON."""
 
 import json
 from pathlib import Path
@@ -14,13 +14,21 @@ from tools.world.render import Frame, Renderer
 from tools.world.rules import Rules, load_rules
 from tools.world.script import Script, Settings
 
-#: Changes whenever the same settings draw another world.
+#: Version of the generator; two versions draw different worlds from the same settings.
 VERSION = 2
 _MOST_PIXELS, _MOST_FRAMES = 4096 * 4096, 10**6
 
 
 def make_video(settings: Settings, split: str, index: int, videos: Path, records: Path) -> str:
-    """Write one video and its record unless both are there; returns its id."""
+    """Write one video and its record unless both exist; return the id of the video.
+
+    Args:
+        settings: settings of the world.
+        split: `train` or `test`.
+        index: number of the video within its split.
+        videos: folder of the video, `ID.mp4`.
+        records: folder of the record, `ID.json`.
+    """
     rules = load_rules()
     script = write_script(rules, settings, split, index)
     video, record = videos / f"{script.video_id}.mp4", records / f"{script.video_id}.json"
@@ -37,7 +45,7 @@ def _record(rules: Rules, settings: Settings, script: Script, video: Path) -> di
     frames = write_video(renderer, video, set(wanted))
     dump = dump_numbers(video)
     times = [tick / script.film.rate[0] for tick in frame_ticks(script)]
-    # A frame that the dump leaves out has no name.
+    # Action Genome names frames by their number in the dump; frames that it omits are skipped.
     shown = [_frame(script, frames[o], dump[o], times[o]) for o in wanted if o in dump]
     return {
         "script": script.to_dict(),
@@ -47,7 +55,7 @@ def _record(rules: Rules, settings: Settings, script: Script, video: Path) -> di
 
 
 def dump_numbers(video: Path) -> dict[int, int]:
-    """Decode ordinal -> 1-based number in Action Genome's dump, which ignores edit lists."""
+    """Map decode ordinals to 1-based numbers in Action Genome's dump, which ignores edit lists."""
     found = scan(video, ignore_edit_lists=True, max_pixels=_MOST_PIXELS, max_frames=_MOST_FRAMES)
     numbers: dict[int, int] = {}
     for position, ordinal in enumerate(dump_to_ordinal(found.pts_s, found.start_s, found.rate)):
@@ -77,7 +85,7 @@ def _frame(script: Script, frame: Frame, number: int, time_s: float) -> dict[str
 def _action(
     rules: Rules, script: Script, action: Action, frames: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The action and its rationale: the relations whose change or presence is its cause."""
+    """Return an action and its rationale: the relations whose change or presence is the cause."""
     within = [f for f in frames if action.start_s - 0.02 <= f["time_s"] <= action.end_s + 0.02]
     thread = script.threads[action.thread]
     second = None if action.second is None else script.threads[action.second].object

@@ -1,4 +1,4 @@
-"""Annotation files in the formats and under the names of Charades and Action Genome."""
+"""Annotation files with the formats and names of Charades and Action Genome."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from tools.world.record import VERSION
 from tools.world.rules import Rules
 from tools.world.script import Settings
 
-#: Share of an object that must be seen to be annotated.
+#: Smallest visible share of an annotated object.
 LEAST_VISIBLE = 0.15
 NUM_FOLDS = 5
 Record = dict[str, Any]
@@ -28,7 +28,15 @@ Record = dict[str, Any]
 def write_release(
     rules: Rules, settings: Settings, sizes: dict[str, int], records: list[Record], folder: Path
 ) -> None:
-    """Write all annotation files below a folder; `records` in the order of the splits."""
+    """Write all annotation files.
+
+    Args:
+        rules: contents of configs/world/.
+        settings: settings of the world.
+        sizes: split -> number of videos.
+        records: records of `tools.world.record`, training videos first.
+        folder: folder of the files; it is created unless it exists.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     objects, persons = _action_genome(rules, settings, records)
     files: dict[str, bytes] = {name: text.encode() for name, text in _class_files(rules, settings)}
@@ -48,9 +56,13 @@ def write_release(
 
 
 def scene_folds(scenes: Iterable[str]) -> list[list[str]]:
-    """Five groups of scenes of about equal size: the largest scene goes to the smallest group.
+    """Return five groups of scenes with about equal numbers of videos, for cross-validation.
 
-    Train on the training videos of the other groups, test on the test videos of one.
+    Each scene, largest first, goes to the smallest group. A fold tests on the test videos of one
+    group and trains on the training videos of the others.
+
+    Args:
+        scenes: scene of every video.
     """
     groups: list[list[str]] = [[] for _ in range(NUM_FOLDS)]
     sizes = [0] * NUM_FOLDS
@@ -97,7 +109,7 @@ def _table(rules: Rules, records: list[Record]) -> str:
 def _action_genome(
     rules: Rules, settings: Settings, records: list[Record]
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, Any]]]:
-    """The two pickles: annotated objects and persons by `ID.mp4/NNNNNN.png`."""
+    """Return the contents of both pickles: objects and persons by `ID.mp4/NNNNNN.png`."""
     objects: dict[str, list[dict[str, Any]]] = {}
     persons: dict[str, dict[str, Any]] = {}
     for record in records:
@@ -124,7 +136,7 @@ def _entry(script: dict[str, Any], key: str, name: str) -> dict[str, Any]:
 def _said(
     rules: Rules, noise: float, thing: dict[str, Any] | None, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Relations and box of an object; nothing where it is hidden."""
+    """Return the relations and the box of an object; both are None if it is hidden."""
     groups = rules.vocabulary.predicate_groups
     if thing is None or thing["visible"] < LEAST_VISIBLE:
         return {f"{group}_relationship": None for group in groups} | {
@@ -157,7 +169,7 @@ def _person(thing: dict[str, Any] | None, size: list[int]) -> dict[str, Any]:
 
 
 def _coco(rules: Rules, records: list[Record]) -> dict[str, Any]:
-    """Every object that is seen, taking part or not, for training a detector."""
+    """Return COCO annotations of every visible object, clutter included, to train a detector."""
     names = rules.vocabulary.objects
     images: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""A frame of a script: image, boxes, and what can be seen of each thing."""
+"""Rendering of frames: image, boxes and visibility."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,13 +23,13 @@ _GRAIN = np.random.default_rng(0).normal(0, 1, (1024, 1024)).astype(np.float32)
 
 @dataclass(frozen=True)
 class Seen:
-    """A thing in a frame.
+    """The person or an object in a frame.
 
     Attributes:
         object: class name.
-        thread: row of the script's threads, -1 for the person, None for clutter.
-        box: xyxy pixels, the part within the picture.
-        visible: share of its area that is within the picture and not covered, 0 to 1.
+        thread: row in `Script.threads`, -1 for the person, None for clutter.
+        box: xyxy in pixels, clipped to the picture.
+        visible: share of its area that is inside the picture and not covered; 1 for the person.
     """
 
     object: str
@@ -40,14 +40,19 @@ class Seen:
 
 @dataclass(frozen=True)
 class Frame:
-    """What is seen at one time: (H, W, 3) uint8 RGB, and the things if they were asked for."""
+    """A rendered frame.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        things: the person and the objects; empty unless annotations are requested.
+    """
 
     image: np.ndarray
     things: tuple[Seen, ...] = ()
 
 
 class Renderer:
-    """Draws any frame of a script; the same time gives the same pixels."""
+    """Renders any frame of a script; the same time gives the same pixels."""
 
     def __init__(self, rules: Rules, script: Script) -> None:
         self.rules, self.script = rules, script
@@ -61,7 +66,7 @@ class Renderer:
         self._draw_still()
 
     def frame(self, time_s: float, *, annotate: bool = False) -> Frame:
-        """The frame at a time; `annotate` also finds boxes and what is covered."""
+        """Render the frame at a time; `annotate` also computes boxes and visibility."""
         scene = self.stage.at(time_s)
         canvas = Canvas(self._room.copy(), self._room_ids.copy() if annotate else None)
         canvas.traces.update(self._still)
@@ -78,7 +83,7 @@ class Renderer:
         return Frame(developed, self._seen(canvas, shift) if annotate else ())
 
     def _draw_still(self) -> None:
-        """Paint into the room what never moves."""
+        """Paint the objects that never move into the image of the room."""
         canvas = Canvas(self._room, self._room_ids)
         for row, prop in enumerate(self.script.props):
             rule = self.rules.objects[prop.object]
@@ -89,7 +94,7 @@ class Renderer:
         self._still = canvas.traces
 
     def _thing(self, item: Prop | Thread) -> int:
-        """Number of a thing in the map of ids: threads from 1, clutter after them."""
+        """Return the id of an object on the canvas: threads start at 1, clutter follows."""
         threads, props = self.script.threads, self.script.props
         if isinstance(item, Thread):
             return threads.index(item) + 1
@@ -146,7 +151,7 @@ class Renderer:
         canvas.sprite(sprite, centre, thing, angle=placed.angle, flip=placed.flip)
 
     def _floor(self, canvas: Canvas, row: int) -> None:
-        """The floor is there already; remember what it covers."""
+        """Record the extent of the floor; the image of the room contains its pixels."""
         if canvas.ids is None:
             return
         line = int(self.camera.to_pixels((0.0, self.script.room.floor_line))[1])
@@ -156,7 +161,7 @@ class Renderer:
         canvas.remember(row + 1, Trace(box, floor.size))
 
     def _speed(self, time_s: float, scene: Scene) -> float:
-        """Metres per second of the fastest hand, foot or object."""
+        """Return the speed of the fastest hand, object or person in metres per second."""
         later = self.stage.at(time_s + _EXPOSURE_S)
         points = [
             [
@@ -169,7 +174,7 @@ class Renderer:
         return max(map(dist, *points)) / _EXPOSURE_S
 
     def _shake(self, time_s: float) -> tuple[int, int]:
-        """Pixels that the camera is off, right and down."""
+        """Return the offset of the shaking camera in pixels, right and down."""
         room = self.script.room
         x, y = np.sin(2 * np.pi * 0.31 * time_s), np.sin(2 * np.pi * 0.47 * time_s + 1)
         return round(room.shake * float(x)), round(room.shake * float(y))
@@ -177,7 +182,7 @@ class Renderer:
     def _develop(
         self, image: np.ndarray, light: float, time_s: float, shift: tuple[int, int]
     ) -> np.ndarray:
-        """Light, crop and grain."""
+        """Apply light, crop and grain."""
         width, height = self.script.size
         x, y = MARGIN + shift[0], MARGIN + shift[1]
         crop = np.s_[y : y + height, x : x + width]

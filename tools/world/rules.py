@@ -1,4 +1,4 @@
-"""What can be, what can happen and what it is called: configs/world/ as checked types."""
+"""Contents of configs/world/ as checked types: states, objects, stories, actions, scenes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,16 +18,17 @@ POSES = ("stand", "sit", "lie", "stand_on", "inside", "past")
 
 @dataclass(frozen=True)
 class State:
-    """What holds between the person and an object, and how it looks.
+    """Relations between the person and an object, and how they are drawn.
 
     Attributes:
-        says: true predicates.
-        at: `rest`, `floor`, or the place on the person where the object is.
+        name: name of the state.
+        says: predicates that are true in the state.
+        at: `rest`, `floor`, or the part of the person that carries the object.
         hand: one of `HANDS`.
-        open: 0 shut to 1 open.
-        angle: degrees the object is turned towards the person's front.
-        grow: size against the object's own.
-        sway: metres sideways, metres up, and times per second that the hand swings.
+        open: 0 (shut) to 1 (open).
+        angle: rotation of the object towards the person's front in degrees.
+        grow: size relative to the object's own.
+        sway: swing of the hand: metres sideways, metres up, and frequency in hertz.
         pose: one of `POSES` if the state sets the posture, else None.
     """
 
@@ -49,7 +50,12 @@ class State:
 
 @dataclass(frozen=True)
 class Shape:
-    """Parts painted in turn in the unit square; see configs/world/objects.yaml."""
+    """Drawing of an object; see configs/world/objects.yaml.
+
+    Attributes:
+        size: width and height in metres.
+        parts: parts in the unit square, in painting order.
+    """
 
     size: tuple[float, float]
     parts: tuple[Mapping[str, Any], ...]
@@ -57,7 +63,17 @@ class Shape:
 
 @dataclass(frozen=True)
 class ObjectRule:
-    """An object class: its shape, where it is found, how often it is chosen."""
+    """An object class.
+
+    Attributes:
+        name: class name.
+        shape: its drawing.
+        spot: one of `SPOTS`.
+        level: height of the centre above the floor in metres (`wall` and `ceiling`).
+        seat: height of the seat in metres.
+        grip: point of the unit square where a hand holds the object.
+        weight: relative frequency among the classes that can play a role.
+    """
 
     name: str
     shape: Shape
@@ -70,13 +86,15 @@ class ObjectRule:
 
 @dataclass(frozen=True)
 class Story:
-    """Steps of states for one to three roles.
+    """A sequence of steps; each step gives the state of one to three roles.
 
     Attributes:
-        who: role -> object classes that may play it.
-        steps: per step, role -> state name; every role in every step.
-        is_posture: the person goes, sits or lies; at most one such story per video.
-        is_one_way: never told backwards.
+        name: name of the story.
+        weight: relative frequency.
+        who: role -> object classes that can play it.
+        steps: per step, role -> state name; every step has every role.
+        is_posture: whether the person walks, sits or lies; a video has at most one such story.
+        is_one_way: whether the story never runs in reverse.
     """
 
     name: str
@@ -89,11 +107,14 @@ class Story:
 
 @dataclass(frozen=True)
 class Condition:
-    """What makes an action happen: a change (`before`, `after`) or a lasting state (`during`).
+    """Condition of an action: a change (`before`, `after`) or a lasting relation (`during`).
 
     Attributes:
-        of: object classes the condition is about; empty means any.
-        also: a second object's class -> what holds of it on both sides of the change.
+        of: object classes to which the condition applies; empty for any class.
+        before, after: predicates that are true before and after the change.
+        during: predicates that stay true.
+        also: class of a second object -> predicates that are true of it before and after the
+            change.
     """
 
     of: tuple[str, ...]
@@ -103,17 +124,25 @@ class Condition:
     also: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def is_change(self) -> bool:
-        """Whether it is a change rather than a state."""
+        """Return whether the condition is a change rather than a lasting relation."""
         return not self.during
 
     def matches(self, before: State, after: State) -> bool:
-        """Whether a step from one state to the next is the change."""
+        """Return whether the step between two states is the change."""
         return self.before <= before.says and self.after <= after.says
 
 
 @dataclass(frozen=True)
 class ActionRule:
-    """A class of Charades: id, words, rows of the mapping file, conditions, inverse class id."""
+    """An action class of Charades.
+
+    Attributes:
+        id: class id.
+        name: description in words.
+        object, verb: entries of Charades' mapping file.
+        when: conditions; the action happens where any of them is met.
+        inverse: id of the class with the reversed change, or None.
+    """
 
     id: str
     name: str
@@ -125,7 +154,7 @@ class ActionRule:
 
 @dataclass(frozen=True)
 class SceneRule:
-    """How a scene looks; see configs/world/scenes.yaml."""
+    """Appearance of a scene; see configs/world/scenes.yaml."""
 
     name: str
     weight: float
@@ -143,10 +172,10 @@ class SceneRule:
 
 @dataclass(frozen=True)
 class Rules:
-    """All of configs/world/.
+    """Contents of configs/world/.
 
     Raises:
-        ValueError: if a story, action or scene names something that is not there.
+        ValueError: if a state, object, story, action or scene uses an undefined name.
     """
 
     vocabulary: Vocabulary
@@ -162,44 +191,81 @@ class Rules:
     def __post_init__(self) -> None:
         known = set(self.vocabulary.predicates)
         for state in self.states.values():
-            _expect(state.says <= known, f"state {state.name}: {sorted(state.says - known)}")
-            _expect(state.hand in HANDS and state.pose in {None, *POSES}, f"state {state.name}")
+            _expect(
+                state.says <= known,
+                f"state {state.name}: undefined predicates {sorted(state.says - known)}",
+            )
+            _expect(
+                state.hand in HANDS and state.pose in {None, *POSES},
+                f"state {state.name}: undefined hand or pose",
+            )
         for rule in self.objects.values():
-            _expect(rule.spot in SPOTS, f"object {rule.name}: spot {rule.spot!r}")
-        _expect({*self.objects, "person"} == set(self.vocabulary.objects), "objects: all 35 once")
+            _expect(rule.spot in SPOTS, f"object {rule.name}: undefined spot {rule.spot!r}")
+        _expect(
+            {*self.objects, "person"} == set(self.vocabulary.objects),
+            "objects: not the classes of the vocabulary",
+        )
         for story in self.stories:
             used = {c for classes in story.who.values() for c in classes}
-            _expect(used <= set(self.objects), f"story {story.name}: {used - set(self.objects)}")
+            _expect(
+                used <= set(self.objects),
+                f"story {story.name}: undefined objects {used - set(self.objects)}",
+            )
             for step in story.steps:
-                _expect(set(step) == set(story.who), f"story {story.name}: roles of {step}")
-                _expect(set(step.values()) <= set(self.states), f"story {story.name}: {step}")
+                _expect(
+                    set(step) == set(story.who),
+                    f"story {story.name}: missing or undefined role in {step}",
+                )
+                _expect(
+                    set(step.values()) <= set(self.states),
+                    f"story {story.name}: undefined state in {step}",
+                )
         ids = [action.id for action in self.actions]
-        _expect(ids == sorted(set(ids)), "actions: ids once, rising")
+        _expect(ids == sorted(set(ids)), "actions: repeated or unordered ids")
         for action in self.actions:
             said = [{*c.before, *c.after, *c.during, *(p for s in c.also.values() for p in s)}
                     for c in action.when]  # fmt: skip
-            _expect(all(s <= known for s in said), f"action {action.id}: predicates of {said}")
-            _expect(action.inverse in {None, *ids}, f"action {action.id}: {action.inverse}")
-            _expect(action.object in self.object_names, f"action {action.id}: {action.object}")
-            _expect(action.verb in self.verb_names, f"action {action.id}: {action.verb}")
+            _expect(
+                all(s <= known for s in said), f"action {action.id}: undefined predicate in {said}"
+            )
+            _expect(
+                action.inverse in {None, *ids},
+                f"action {action.id}: undefined inverse {action.inverse}",
+            )
+            _expect(
+                action.object in self.object_names,
+                f"action {action.id}: undefined object {action.object}",
+            )
+            _expect(
+                action.verb in self.verb_names, f"action {action.id}: undefined verb {action.verb}"
+            )
         for scene in self.scenes:
-            _expect(set(scene.decor) <= set(self.decor), f"scene {scene.name}: {scene.decor}")
-            _expect(set(scene.clutter) <= set(self.objects), f"scene {scene.name}: clutter")
+            _expect(
+                set(scene.decor) <= set(self.decor),
+                f"scene {scene.name}: undefined decor in {scene.decor}",
+            )
+            _expect(
+                set(scene.clutter) <= set(self.objects), f"scene {scene.name}: undefined clutter"
+            )
 
     @property
     def action_ids(self) -> tuple[str, ...]:
-        """Class ids in order."""
+        """Class ids in ascending order."""
         return tuple(action.id for action in self.actions)
 
     @property
     def inverse_pairs(self) -> tuple[tuple[str, str], ...]:
-        """(class id, class id of the same change backwards), each pair once."""
+        """Pairs (class id, id of the class with the reversed change), each pair once."""
         return tuple((a.id, a.inverse) for a in self.actions if a.inverse is not None)
 
 
 @cache
 def load_rules() -> Rules:
-    """Read configs/world/; ValueError if it contradicts itself."""
+    """Read configs/world/.
+
+    Raises:
+        ValueError: if a definition uses an undefined name.
+    """
     objects, stories = _read("objects")["objects"], _read("stories")
     actions, scenes = _read("actions"), _read("scenes")
     weights = stories["objects"]
@@ -222,7 +288,7 @@ def _read(name: str) -> Any:
 
 def _expect(holds: bool, what: str) -> None:
     if not holds:
-        raise ValueError(f"{FOLDER.name}/: names that are defined expected, got {what}")
+        raise ValueError(f"configs/{FOLDER.name}/: {what}")
 
 
 def _shape(tree: Mapping[str, Any]) -> Shape:

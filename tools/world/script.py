@@ -1,4 +1,4 @@
-"""Everything drawn for one video: enough to render any of its frames again."""
+"""Scripts: everything drawn for one video, enough to render any of its frames."""
 
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from types import UnionType
@@ -7,23 +7,24 @@ from typing import Any, get_args, get_origin, get_type_hints
 from tools.world.cast import Actor
 from tools.world.sprites import Colour, Look
 
-#: Seconds that a change of state takes at average tempo, half before and half after its moment.
+#: Duration of a change of state at average tempo in seconds, centred on its moment.
 CHANGE_S = 0.7
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a world is drawn from.
+    """Settings of a world.
 
     Attributes:
-        seed: a number from 0.
-        shift: how much appearance depends on scene and actor: 0 not at all, 1 as designed, up to 2
-            (the test split's colours and cameras drift away too).
-        relation_noise: share of annotated relations that are replaced by a wrong one.
-        min_s, max_s: shortest and longest video, seconds.
-        long_side: pixels of the longer side; the other is 9/16 of it.
-        actors: how many of the cast act, over both splits.
-        classes: ids of the action classes; empty means all.
+        seed: random seed, a number from 0.
+        shift: strength of the distribution shift, 0 to 2. It sets how much colours, light and
+            camera depend on the scene, and clothes on the actor. Above 1, the colours and cameras
+            of the test split also differ from those of the training split.
+        relation_noise: share of annotated relation groups replaced by a wrong predicate.
+        min_s, max_s: lengths of the shortest and the longest video in seconds.
+        long_side: longer side in pixels; the shorter side is 9/16 of it.
+        actors: number of actors in both splits together.
+        classes: ids of the action classes; empty for all.
     """
 
     seed: int = 0
@@ -38,13 +39,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Thread:
-    """One object of the plot: `states[i]` lasts from `changes[i - 1]` to `changes[i]` (seconds).
+    """An object that takes part in a story, with its states over time.
 
     Attributes:
-        place: where its centre rests: metres right of the room's middle, metres above the floor.
-        hand: the hand that takes it, 0 the one at the left of the picture.
-        unit: row of the script's units it belongs to.
-        flip: mirrored.
+        object: class name.
+        look: its appearance.
+        states: names of its states in order.
+        changes: seconds at which one state changes to the next; one fewer than `states`.
+        place: resting position of its centre: metres right of the room's middle, metres above the
+            floor.
+        hand: the hand that takes it; 0 is the hand at the left of the picture.
+        unit: row in `Script.units`.
+        flip: whether it is mirrored.
     """
 
     object: str
@@ -57,23 +63,26 @@ class Thread:
     flip: bool
 
     def state_at(self, time_s: float) -> str:
-        """Name of the state that holds at a time."""
+        """Return the name of the state at a time."""
         return self.states[sum(time_s >= change for change in self.changes)]
 
     def spans(self, length_s: float) -> list[tuple[str, float, float]]:
-        """(state, start_s, end_s) in order."""
+        """Return (state, start_s, end_s) of all states in order."""
         edges = [0.0, *self.changes, length_s]
         return [(state, edges[i], edges[i + 1]) for i, state in enumerate(self.states)]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A stretch of the video in which one story happens.
+    """A part of the video in which one story happens.
 
     Attributes:
-        backwards: told in reverse.
-        station: metres right of the middle where the person is.
-        side: where the objects are from there, -1 left or 1 right.
+        story: name of the story.
+        backwards: whether the steps run in reverse.
+        is_posture: whether the person walks, sits or lies.
+        start_s, end_s: seconds from the start of the video.
+        station: position of the person, metres right of the middle.
+        side: direction of the objects from the person, -1 left or 1 right.
     """
 
     story: str
@@ -87,7 +96,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Prop:
-    """An object that takes part in nothing."""
+    """An object that takes part in no story."""
 
     object: str
     look: Look
@@ -100,13 +109,17 @@ class Room:
     """Colours and camera of one video.
 
     Attributes:
-        wall, floor: colours; their patterns as in configs/world/scenes.yaml.
-        light: gain of red, green and blue; `light_from` -1 left or 1 right.
-        pixels_per_m: of the camera.
-        floor_line: metres above the feet where the wall begins.
-        pan: metres right of the room's middle that the camera looks at.
-        shake: pixels that the camera moves.
-        noise: standard deviation of the grain, grey levels.
+        wall, floor: colours.
+        wall_pattern, floor_pattern: patterns of configs/world/scenes.yaml.
+        light: gains of red, green and blue.
+        light_from: direction of the light, -1 left or 1 right.
+        pixels_per_m: scale of the camera.
+        floor_line: height of the line between floor and wall, metres above the feet.
+        pan: aim of the camera, metres right of the room's middle.
+        shake: amplitude of the shaking camera in pixels.
+        noise: standard deviation of the grain in grey levels.
+        decor: names of the decor on the wall.
+        decor_look: appearance of the decor.
     """
 
     wall: Colour
@@ -126,13 +139,14 @@ class Room:
 
 @dataclass(frozen=True)
 class Film:
-    """How a video is encoded.
+    """Encoding of a video.
 
     Attributes:
         rate: frames per second as (numerator, denominator).
-        timing: `constant`, `dropped` (frames are missing) or `halved` (half the rate in the end).
-        hidden: frames before the start, hidden by an edit list.
-        b_frames: at most so many in a row.
+        timing: `constant`, `dropped` (frames are missing) or `halved` (the second half of the video
+            has half the rate).
+        hidden: number of frames before the start that an edit list hides.
+        b_frames: largest number of B-frames in a row.
         crf: x264's constant rate factor.
     """
 
@@ -145,7 +159,23 @@ class Film:
 
 @dataclass(frozen=True)
 class Script:
-    """A video; `size` is (width, height) in pixels, `key` seeds whatever is still drawn."""
+    """A video as data.
+
+    Attributes:
+        video_id: id of the video.
+        split: `train` or `test`.
+        index: number of the video within its split.
+        key: seed of the random numbers that rendering and encoding use.
+        scene: name of the scene.
+        actor: the person.
+        length_s: length in seconds.
+        size: (width, height) in pixels.
+        room: colours and camera.
+        film: encoding.
+        units: stories in order.
+        threads: objects that take part in a story.
+        props: objects that take part in no story.
+    """
 
     video_id: str
     split: str
@@ -163,22 +193,27 @@ class Script:
 
     @property
     def change_s(self) -> float:
-        """Seconds that this actor takes for a change of state."""
+        """Duration of a change of state of this actor in seconds."""
         return CHANGE_S / self.actor.tempo
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the script as a JSON tree."""
         return asdict(self)
 
     @staticmethod
     def from_dict(tree: dict[str, Any]) -> "Script":
-        """Inverse of `to_dict`; TypeError or KeyError if a field is missing."""
+        """Build a script from the result of `to_dict`.
+
+        Raises:
+            KeyError: if a field is missing.
+            TypeError: if a value has the wrong type.
+        """
         made: Script = read_tree(Script, tree)
         return made
 
 
 def read_tree(kind: Any, tree: Any) -> Any:
-    """Build a dataclass, a tuple or a plain value from what JSON made of it."""
+    """Build a dataclass, tuple or plain value of type `kind` from a JSON tree."""
     if is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
         return kind(**{f.name: read_tree(hints[f.name], tree[f.name]) for f in fields(kind)})

@@ -1,4 +1,4 @@
-"""Shapes painted once into small images with alpha."""
+"""Shapes painted into small images with an alpha channel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,14 @@ _EDGE = 0.62
 
 @dataclass(frozen=True)
 class Look:
-    """How one instance of a shape looks: colours, texture, size against its class, a seed."""
+    """Appearance of one instance of a shape.
+
+    Attributes:
+        main, second: colours.
+        texture: one of `TEXTURES`.
+        scale: size relative to its class.
+        seed: seed of the texture.
+    """
 
     main: Colour
     second: Colour
@@ -31,9 +38,9 @@ class Sprite:
     """A painted shape.
 
     Attributes:
-        image: (h, w, 3) uint8 RGB, multiplied by alpha.
+        image: (h, w, 3) uint8 RGB, premultiplied by alpha.
         alpha: (h, w) uint8.
-        area: pixels with alpha of 128 or more.
+        area: number of pixels with an alpha of 128 or more.
     """
 
     image: np.ndarray
@@ -42,7 +49,14 @@ class Sprite:
 
 
 def paint(shape: Shape, look: Look, pixels_per_m: float, openness: float = 0.0) -> Sprite:
-    """Paint a shape at a size; `openness` moves the parts that have a `to`."""
+    """Paint a shape.
+
+    Args:
+        shape: the shape.
+        look: its appearance.
+        pixels_per_m: scale.
+        openness: 0 (shut) to 1 (open); parts with a `to` move accordingly.
+    """
     width, height = (max(v * look.scale * pixels_per_m, 2.0) for v in shape.size)
     size = (round(height) * _FINE, round(width) * _FINE)
     rng = np.random.default_rng(look.seed)
@@ -69,7 +83,7 @@ def paint(shape: Shape, look: Look, pixels_per_m: float, openness: float = 0.0) 
 
 
 def shade(colour: Colour, gain: float) -> Colour:
-    """A lighter or darker colour."""
+    """Return a lighter or darker colour."""
     r, g, b = (min(max(round(c * gain), 0), 255) for c in colour)
     return r, g, b
 
@@ -110,12 +124,12 @@ def _fill(name: str, look: Look) -> Colour:
 
 
 def parse_colour(text: str) -> Colour:
-    """`#rrggbb` as three numbers."""
+    """Convert `#rrggbb` to (red, green, blue), 0 to 255."""
     return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
 def _texture(look: Look, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """(h, w, 3) float32: the main colour with a pattern of the second."""
+    """Return (h, w, 3) float32: the main colour with a pattern of the second colour."""
     ys, xs = np.mgrid[: size[0], : size[1]]
     step = max(min(size) // 5, 4)
     match look.texture:

@@ -1,4 +1,4 @@
-"""Where everybody and everything is at one time of a script."""
+"""State of the person and of all objects at one time of a script."""
 
 from dataclasses import dataclass
 
@@ -24,9 +24,15 @@ _ON_BODY = ("body", "feet", "back")
 
 @dataclass(frozen=True)
 class Placed:
-    """An object at one time: centre in metres, degrees, size against its own, openness, layer.
+    """An object at one time.
 
-    Layers: `rest` behind the person, `back` just behind the body, `front` before it.
+    Attributes:
+        centre: position in metres.
+        angle: rotation in degrees.
+        grow: size relative to its own.
+        openness: 0 (shut) to 1 (open).
+        layer: `rest` (behind the person), `back` (directly behind the body) or `front`.
+        flip: whether it is mirrored.
     """
 
     centre: Point
@@ -39,7 +45,15 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """One time of a script: the person's stance and joints, both arms, the threads' objects."""
+    """State of a script at one time.
+
+    Attributes:
+        stance: position and posture of the person.
+        bones: joints of the person.
+        arms: (elbow, hand) of both arms.
+        objects: the objects of `Script.threads`, in the same order.
+        light: gain of the light.
+    """
 
     stance: Stance
     bones: Skeleton
@@ -49,7 +63,7 @@ class Scene:
 
 
 class Stage:
-    """Moves the person and the objects of a script."""
+    """Animates the person and the objects of a script."""
 
     def __init__(self, rules: Rules, script: Script) -> None:
         self.rules, self.script = rules, script
@@ -58,7 +72,7 @@ class Stage:
         self.pose: Track = pose_track(rules, script)
 
     def at(self, time_s: float) -> Scene:
-        """Everything at a time."""
+        """Return the person and all objects at a time."""
         stance = self._stance(time_s)
         bones = skeleton(self.script.actor, stance)
         hands = [np.array(p) for p in bones.hanging]
@@ -106,19 +120,19 @@ class Stage:
         )
 
     def _walking(self, time_s: float) -> float:
-        """0 standing still to 1 walking."""
+        """Return 0 for a standing person to 1 for a walking one."""
         before, after = (self.place.at(time_s + d)[0] for d in (-0.05, 0.05))
         return float(min(abs(after - before) / 0.06, 1.0))
 
     def _light(self, objects: tuple[Placed, ...]) -> float:
-        """Gain by the lamps that can be switched."""
+        """Return the gain of a lamp that can be switched, 1 if the script has none."""
         things = zip(objects, self.script.threads, strict=True)
         lamps = [item.openness for item, thread in things if thread.object == "light"]
         return 0.74 + 0.26 * lamps[0] if lamps else 1.0
 
 
 class _Hold:
-    """A thread's object and the hand that may carry it, during one change of state."""
+    """Object of a thread and the hand that carries it, at one time."""
 
     def __init__(
         self, stage: Stage, thread: Thread, time_s: float, stance: Stance, bones: Skeleton
@@ -132,19 +146,19 @@ class _Hold:
 
     @property
     def claim(self) -> float:
-        """How much the hand is needed, 0 not at all to 1."""
+        """How strongly the object needs its hand, 0 to 1."""
         shares = (1 - ease(self.share), ease(self.share))
         pairs = zip((self.before, self.after), shares, strict=True)
         return max((s for state, s in pairs if state.hand != "none"), default=0.0)
 
     @property
     def both(self) -> float:
-        """How much the second hand is needed."""
+        """How strongly the object needs the second hand, 0 to 1."""
         u = ease(self.share)
         return (self.before.hand == "both") * (1 - u) + (self.after.hand == "both") * u
 
     def hand(self) -> np.ndarray:
-        """Where the hand goes: to the object before it moves, with it afterwards."""
+        """Return the position of the hand, which reaches the object before the object moves."""
         hanging = np.array(self.bones.hanging[self.thread.hand])
         first, last = self._goal(self.before), self._goal(self.after)
         if self.before.hand == "none":
@@ -154,7 +168,7 @@ class _Hold:
         return _mix(first, last, ease(self.share))
 
     def placed(self) -> Placed:
-        """The object."""
+        """Return the position and appearance of the object."""
         u = ease(self.share)
         openness = _lerp(self.before.open, self.after.open, u)
         grow = _lerp(self.before.grow, self.after.grow, u)
@@ -195,7 +209,7 @@ class _Hold:
         return _mix(pick, goal, ease(2 * share - 1))
 
     def _pick(self, state: State) -> np.ndarray:
-        """Where the hand takes the object, or leaves it, in a state without a hand."""
+        """Return where the hand takes or releases the object in a state without a hand."""
         if state.at == "floor":
             other = self.after if state is self.before else self.before
             side = 1 if self.stance.body_yaw >= 0 else -1
@@ -203,7 +217,7 @@ class _Hold:
         return self._spot(state) + self._grip()
 
     def _goal(self, state: State) -> np.ndarray:
-        """Where the hand is in a state."""
+        """Return the position of the hand in a state."""
         if state.hand == "none":
             return np.array(self.bones.hanging[self.thread.hand])
         x, y, hertz = state.sway
@@ -236,7 +250,7 @@ class _Hold:
                 return self._companion(chest + size * np.array([0.36 * side, -0.2]))
 
     def _companion(self, default: np.ndarray) -> np.ndarray:
-        """Where the story's other object is: what is being washed."""
+        """Return the position of the story's other object, such as the one that is washed."""
         for other in self.stage.script.threads:
             if other.unit == self.thread.unit and other is not self.thread:
                 top = self.stage.rules.objects[other.object]
@@ -246,7 +260,7 @@ class _Hold:
         return default
 
     def _spot(self, state: State) -> np.ndarray:
-        """Centre of the object in a state in which no hand carries it."""
+        """Return the centre of the object in a state in which no hand carries it."""
         side = 1 if self.stance.body_yaw >= 0 else -1
         match state.at:
             case "body":
@@ -264,7 +278,7 @@ class _Hold:
                 return self.rest
 
     def _grip(self) -> np.ndarray:
-        """From the centre of the object to where it is held."""
+        """Return the offset from the centre of the object to its grip."""
         x, y = self.rule.grip
         width, height = (v * self.thread.look.scale for v in self.rule.shape.size)
         x = 1 - x if self.thread.flip else x

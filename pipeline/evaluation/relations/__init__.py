@@ -1,7 +1,7 @@
-"""How relation predictors are measured.
+"""Evaluation of relation predictors.
 
-graphs     scene graphs of cached clips, annotated and predicted, in three modes
+graphs     annotated and predicted scene graphs of cached clips, in three modes
 scores     recall and accuracy over many frames
-report     tables of recall on a terminal
-published  numbers of papers
+report     recall tables for the terminal
+published  recall as printed in papers
 """

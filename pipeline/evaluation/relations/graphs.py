@@ -1,4 +1,4 @@
-"""Scene graphs of a cached clip's frames: what is annotated, what is predicted."""
+"""Annotated and predicted scene graphs of a cached clip's frames."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,19 +22,22 @@ from relations.spatial_masks import spatial_masks
 from relations.sttran import STTran
 
 Mode = Enum("Mode", {"predcls": "predcls", "sgcls": "sgcls", "sgdet": "sgdet"})
-#: (classes of the pairs' objects, the pairs) -> probabilities (P, R).
+#: Function of the (P,) object classes and the pairs that returns (P, R) probabilities.
 Predict = Callable[[Tensor, PairBatch], Tensor]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The objects and pairs of a clip, before anything is said of their relations.
+    """Objects and pairs of a clip, without relations.
 
     Attributes:
-        boxes: (M, 4); labels: (M,); scores: (M,).
-        batch: their P pairs.
-        num_lost: pairs left out because the cache holds no union features of them: their person is
-            not the one that extraction paired, or their object is a further person to the detector.
+        boxes: (M, 4) boxes of the objects, xyxy, frame pixels.
+        labels: (M,) object classes.
+        scores: (M,) probabilities of these classes.
+        batch: the P pairs of these objects.
+        num_lost: number of pairs left out because the cache holds no union features for them.
+            Their person is not the one that extraction paired, or the detector classified their
+            object as another person.
     """
 
     boxes: Tensor
@@ -45,11 +48,16 @@ class Scene:
 
     @property
     def object_labels(self) -> Tensor:
-        """(P,) class of each pair's object."""
+        """(P,) class of the object of each pair."""
         return self.labels[self.batch.pairs[:, 1]]
 
     def graphs(self, predicates: Tensor, group_sizes: tuple[int, int, int]) -> list[SceneGraph]:
-        """One graph per frame from (P, R) probabilities."""
+        """Return one scene graph per frame.
+
+        Args:
+            predicates: (P, R) probabilities of the pairs.
+            group_sizes: number of predicates in each group.
+        """
         objects = (self.boxes.numpy(), self.labels.numpy(), self.scores.double().numpy())
         pairs, values = self.batch.pairs.numpy(), predicates.double().numpy()
         frames = [
@@ -59,13 +67,14 @@ class Scene:
 
 
 def build_scene(clip: CachedClip, mode: Mode, model: STTran | None = None) -> Scene:
-    """Objects and pairs of a clip's frames.
+    """Build the objects and pairs of a clip's frames.
 
     Args:
-        clip: the frames that count.
-        mode: `predcls`: boxes and classes as they are. `sgcls`: classes by the model's object
-            classifier. `sgdet`: STTran's rules for detected boxes.
-        model: for `sgcls`.
+        clip: frames to evaluate.
+        mode: `predcls` takes boxes and classes from the clip. `sgcls` takes the boxes and
+            classifies them with the model's object classifier. `sgdet` applies STTran's rules for
+            detected boxes.
+        model: relation predictor; required by `sgcls` only.
     """
     if mode is Mode.predcls:
         return Scene(clip.boxes, clip.labels, torch.ones(len(clip.boxes)), clip_pairs(clip))
@@ -79,7 +88,7 @@ def build_scene(clip: CachedClip, mode: Mode, model: STTran | None = None) -> Sc
 
 
 def classify(model: STTran, clip: CachedClip) -> Tensor:
-    """(N, O + 1) logits of the model's object classifier, background first."""
+    """Return the (N, O + 1) logits of the model's object classifier, background first."""
     device = next(model.parameters()).device
     given = (clip.box_features, clip.distribution, clip.boxes)
     with torch.inference_mode():
@@ -87,14 +96,14 @@ def classify(model: STTran, clip: CachedClip) -> Tensor:
 
 
 def predict_scene(model: STTran, scene: Scene) -> Tensor:
-    """(P, R) probabilities of a scene's pairs."""
+    """Return the (P, R) predicate probabilities of a scene's pairs."""
     device = next(model.parameters()).device
     with torch.inference_mode():
         return model(scene.batch.to(device)).probabilities().cpu()
 
 
 def cached_truth(clip: CachedClip, group_sizes: tuple[int, int, int]) -> list[SceneGraph]:
-    """What the cache holds as annotated relations, frame by frame."""
+    """Return the annotated relations of a cached clip as one scene graph per frame."""
     scene = build_scene(clip, Mode.predcls)
     return scene.graphs(clip.predicates["ground-truth"], group_sizes)
 
@@ -102,7 +111,7 @@ def cached_truth(clip: CachedClip, group_sizes: tuple[int, int, int]) -> list[Sc
 def annotated_truth(
     frames: Sequence[FrameAnnotation], group_sizes: tuple[int, int, int]
 ) -> list[SceneGraph]:
-    """Annotated frames as graphs."""
+    """Convert annotated frames to scene graphs."""
     graphs = []
     for frame in frames:
         pairs = human_object_pairs(frame.labels, torch.ones(len(frame.labels)))
@@ -113,7 +122,11 @@ def annotated_truth(
 
 
 def group_sizes(info: CacheInfo) -> tuple[int, int, int]:
-    """Predicates of the three groups of a cache; UsageError for one with other groups."""
+    """Return the number of predicates in each of the three groups of a cache.
+
+    Raises:
+        UsageError: if the cache has other predicate groups.
+    """
     try:
         check_groups(info.predicate_groups)
     except ValueError as error:
@@ -123,14 +136,14 @@ def group_sizes(info: CacheInfo) -> tuple[int, int, int]:
 
 
 def without_small(graph: SceneGraph, min_side: float) -> SceneGraph:
-    """The graph without objects whose shorter side is below `min_side` pixels."""
+    """Return the graph without the pairs whose object has a side shorter than `min_side` pixels."""
     sides = (graph.boxes[:, 2:] - graph.boxes[:, :2]).min(1)
     kept = sides[graph.pairs[:, 1]] >= min_side
     return replace(graph, pairs=graph.pairs[kept], predicates=graph.predicates[kept])
 
 
 def _scene_of(clip: CachedClip, objects: SceneObjects) -> Scene:
-    """Pairs of objects whose boxes are the clip's; union features are looked up by box."""
+    """Build the pairs of a clip's refined objects, and look up their union features by box."""
     pairs = objects.pairs()
     human, object_ = objects.source[pairs[:, 0]], objects.source[pairs[:, 1]]
     known = torch.full((len(clip.boxes),), -1, dtype=torch.int64)

@@ -1,13 +1,13 @@
-"""Numbers of papers, R@10/20/50 in percent, on Action Genome's test split.
+"""Published recall R@10/20/50 in percent on the test split of Action Genome.
 
-STTran's are of Cong et al., ICCV 2021; those of its successors as their papers print them.
+The recall of STTran is from Cong et al., ICCV 2021, that of its successors from their papers.
 """
 
 from relations.recall import Constraint
 
 Row = tuple[float, float, float]
 
-#: Mode -> constraint -> method -> recall.
+#: Mode -> constraint -> method -> R@10, R@20 and R@50.
 RECALL: dict[str, dict[Constraint, dict[str, Row]]] = {
     "predcls": {
         "with": {"STTran": (68.6, 71.8, 71.8), "OED": (73.0, 76.1, 76.1)},
@@ -32,5 +32,5 @@ RECALL: dict[str, dict[Constraint, dict[str, Row]]] = {
         "no": {"STTran": (24.6, 36.2, 48.8)},
     },
 }
-#: Mean recall of STTran at K = 10 and 20, PredCLS, with constraint, as TEMPURA's paper prints it.
+#: Mean recall of STTran at K = 10 and 20 (PredCLS, with constraint), from the paper of TEMPURA.
 MEAN_RECALL = {"predcls": {"with": {"STTran": (37.8, 40.1)}}}

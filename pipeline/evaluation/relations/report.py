@@ -1,4 +1,4 @@
-"""Tables of recall on a terminal."""
+"""Recall tables for the terminal."""
 
 from typing import Any
 
@@ -10,18 +10,22 @@ _WIDTH = 34
 
 
 def print_report(tree: dict[str, Any]) -> None:
-    """Print recall under the three constraints, papers' numbers beside, and recall by predicate."""
+    """Print recall by constraint next to published recall, and recall by group and predicate.
+
+    Args:
+        tree: results of `tools.evaluate_relations`.
+    """
     results = tree["results"]
     frames = results["predictor"]["frames"]
     print(f"\n{tree['mode']}, {tree['split']} split: {tree['videos']} videos, {frames} frames")
     if tree["frames_not_in_cache"]:
-        print(f"{tree['frames_not_in_cache']} annotated frames left out: the cache has them not")
+        print(f"{tree['frames_not_in_cache']} annotated frames left out: they are not in the cache")
     if results["frequency"] is None:
-        print("frequency left out: the cache has no annotated training videos to count")
+        print("frequency baseline left out: the cache has no annotated training videos")
     if tree["pairs_without_union_features"]:
         print(
-            f"{tree['pairs_without_union_features']} pairs left out beside {tree['pairs']}: with "
-            "another person than extraction paired, or of further people"
+            f"{tree['pairs_without_union_features']} pairs left out ({tree['pairs']} evaluated): "
+            "the cache has union features of one person per frame, and of no pair of two persons"
         )
     columns = [f"R@{k}" for k in K] + [f"mR@{k}" for k in K[:2]]
     for constraint in CONSTRAINTS:
@@ -37,7 +41,7 @@ def print_report(tree: dict[str, Any]) -> None:
             cells = "".join(f"{v:8.1f}" for v in published) + f"{'-':>8}"
             cells += "".join(f"{v:8.1f}" for v in mean)
             print(f"{method + ', on Action Genome':{_WIDTH}}{cells}")
-    _print_groups("best predicate is annotated", results, "accuracy")
+    _print_groups("accuracy of the best predicate", results, "accuracy")
     _print_groups(f"R@{SHOWN_K} by group, with constraint", results, "by_group")
     shown = _shown(results)
     print(
@@ -52,12 +56,12 @@ def print_report(tree: dict[str, Any]) -> None:
 
 
 def _shown(results: dict[str, Any]) -> list[str]:
-    """The predictor, and the baseline where there is one."""
+    """Return the names of the shown results: the predictor, and the baseline if it exists."""
     return [name for name in ("predictor", "frequency") if results[name] is not None]
 
 
 def _print_groups(title: str, results: dict[str, Any], key: str) -> None:
-    """A line each for predictor and baseline, unless there is nothing to say."""
+    """Print one line each for predictor and baseline, unless a value is missing."""
     if None in results["predictor"][key].values():
         return
     print(f"\n{title:{_WIDTH}}" + "".join(f"{g:>12}" for g in results["predictor"][key]))

@@ -17,19 +17,20 @@ from relations.recall import (
     recall_table,
 )
 
-#: K of the table by predicate.
+#: K of the recall by group and by predicate.
 SHOWN_K = 20
 
 
 @dataclass
 class Tally:
-    """What one way of predicting found, frame by frame.
+    """Recall and accuracy of one method, collected frame by frame.
 
     Attributes:
         frames: constraint -> recall of each frame.
-        right, total: per group, pairs whose best predicate is annotated, and pairs with any
-            annotation, of frames whose pairs have the same boxes in truth and prediction: detected
-            boxes have not.
+        right: (3,) int64, per group, number of pairs whose best predicate is annotated.
+        total: (3,) int64, per group, number of pairs with an annotated predicate. Both counts are
+            limited to frames whose pairs have the same boxes in truth and prediction, which
+            excludes detected boxes.
     """
 
     frames: dict[Constraint, list[FrameRecall]] = field(
@@ -39,7 +40,12 @@ class Tally:
     total: np.ndarray = field(default_factory=lambda: np.zeros(3, dtype=np.int64))
 
     def add(self, truth: Sequence[SceneGraph], predicted: Sequence[SceneGraph]) -> None:
-        """Count frames; those in which nothing is annotated do not count."""
+        """Add frames; frames without annotated relations are skipped.
+
+        Args:
+            truth: annotated graphs, one per frame.
+            predicted: predicted graphs of the same frames.
+        """
         for wanted, found in zip(truth, predicted, strict=True):
             if not wanted.predicates.any():
                 continue
@@ -57,15 +63,19 @@ class Tally:
             self.right[group] += known[there, best[there]].sum()
 
     def accuracy(self, groups: Iterable[str]) -> dict[str, float | None]:
-        """By group, how often its best predicate is annotated; None where nothing is."""
+        """Return the share of pairs whose best predicate is annotated, by group.
+
+        The share of a group without annotated pairs is None.
+        """
         rows = zip(groups, self.right, self.total, strict=True)
         return {name: float(right / total) if total else None for name, right, total in rows}
 
     def to_dict(self, predicate_groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        """As JSON.
+        """Return the metrics as JSON.
 
-        `recall` and `mean_recall` by constraint and K; `accuracy` by group; `by_group` and
-        `by_predicate`: share of all annotated relations found, with constraint, K = `SHOWN_K`.
+        `recall` and `mean_recall` are given by constraint and K, `accuracy` by group. `by_group`
+        and `by_predicate` are the shares of all annotated relations that are found with constraint
+        at K = `SHOWN_K`. Without frames the result is `{"frames": 0}`.
         """
         predicates = [name for names in predicate_groups.values() for name in names]
         if not self.frames["with"]:

@@ -1,9 +1,9 @@
-"""How `tools.train_detector` works.
+"""Training of detectors (`tools.train_detector`).
 
-settings   every setting, with its default
-samples    annotated frames, from COCO files or Action Genome's pickles
-frames     the image of every annotated frame, dumped from videos where it is missing
-batches    which frames go together, in which order, how they are changed
-learner    the loop's step, and the state it is taken up again from
-scoring    COCO average precision, by pycocotools
+settings   all settings with their defaults
+samples    annotated frames from COCO files or Action Genome's pickles
+frames     images of annotated frames; missing images are dumped from videos
+batches    batches of training images: grouping, order and augmentation
+learner    training step and its resumable checkpoint
+scoring    COCO average precision with pycocotools
 """

@@ -1,4 +1,4 @@
-"""Which frames go together, in which order, how they are changed."""
+"""Batches of training images: grouping, order and augmentation."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ from pipeline.training.detector.samples import Sample
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Images before the network's own preprocessing.
+    """Batch of images before the network's preprocessing.
 
     Attributes:
-        images: (3, H, W) uint8 RGB, each of its own size.
-        boxes: per image (M, 4) float32, xyxy, image pixels.
-        labels: per image (M,) int64.
-        short_side: drawn for this batch, or None for the detector's own.
+        images: one (3, H, W) uint8 RGB tensor per image; sizes may differ.
+        boxes: one (M, 4) float32 tensor per image, xyxy, image pixels.
+        labels: one (M,) int64 tensor of object classes per image.
+        short_side: short side in pixels to which images are resized; None uses the detector's own.
     """
 
     images: list[Tensor]
@@ -33,7 +33,13 @@ class ImageBatch:
 
 @dataclass(frozen=True)
 class Draw:
-    """One image of a batch: row of the samples, whether it is mirrored, its batch's short side."""
+    """One image of a batch.
+
+    Attributes:
+        row: index of the sample.
+        is_mirrored: whether the image is mirrored.
+        short_side: short side of the batch in pixels; None uses the detector's own.
+    """
 
     row: int
     is_mirrored: bool
@@ -41,7 +47,15 @@ class Draw:
 
 
 class FrameImages(Dataset[tuple[Tensor, Tensor, Tensor, int | None]]):
-    """Reads samples from a folder of `ID.mp4/NNNNNN.png`."""
+    """Dataset of annotated frames, indexed by `Draw`.
+
+    An item is the image, its boxes, their labels and the short side of its batch. Boxes are clipped
+    to the image; crowd boxes and boxes without area are left out.
+
+    Args:
+        frames: folder of `ID.mp4/NNNNNN.png`.
+        samples: annotated frames.
+    """
 
     def __init__(self, frames: Path, samples: Sequence[Sample]) -> None:
         self.frames, self.samples = frames, samples
@@ -64,26 +78,29 @@ class FrameImages(Dataset[tuple[Tensor, Tensor, Tensor, int | None]]):
 
 
 def mirror(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Left becomes right: x' = W - x."""
+    """Flip an image and its boxes horizontally, x' = W - x."""
     width = image.shape[2]
     moved = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
     return image.flip(2), moved
 
 
 class DrawSampler(Sampler[list[Draw]]):
-    """Batches of one epoch: shuffled, upright and wide images apart, an equal share per process.
+    """Sampler of the shuffled batches of one epoch, split evenly between processes.
 
-    Everything follows from (seed, epoch), so that an interrupted epoch can go on at any step. The
-    last incomplete batch of each kind is left out, the images of which differ in every epoch.
+    A batch holds either wide or upright images. The draws depend only on (seed, epoch), so an
+    interrupted epoch can resume at any step: `epoch` selects the epoch, and `skip` batches are
+    skipped. Images that do not fill a batch are left out; they differ from epoch to epoch.
 
     Args:
-        is_wide: of every sample.
-        weights: how often each sample is drawn, relatively; None takes every one once an epoch.
+        is_wide: whether each sample's image is at least as wide as high.
         batch_size: images per batch and process.
-        flip: share of mirrored images.
-        short_sides: to draw from.
-        seed: of the whole training.
-        rank, world_size: of this process.
+        weights: relative frequency of each sample; None draws without replacement.
+        flip: probability that an image is mirrored.
+        short_sides: short sides in pixels, of which each batch draws one; empty uses the
+            detector's own.
+        seed: seed of the training.
+        rank: index of this process.
+        world_size: number of processes.
     """
 
     def __init__(
@@ -106,7 +123,7 @@ class DrawSampler(Sampler[list[Draw]]):
         self.skip = 0
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Return the number of batches in a whole epoch."""
         size = self.batch_size * self.world_size
         return int(self.is_wide.sum()) // size + int((~self.is_wide).sum()) // size
 
@@ -131,10 +148,10 @@ class DrawSampler(Sampler[list[Draw]]):
 
 
 def repeat_factors(samples: Sequence[Sample], threshold: float) -> list[float]:
-    """How often to draw each image, so that rare classes are seen (Gupta et al. 2019, LVIS).
+    """Return how often to draw each image so that rare classes are seen more often.
 
-    r(image) = max over its classes of max(1, sqrt(threshold / f(class))), f the share of images
-    that show the class.
+    r(image) = max over its classes of max(1, sqrt(threshold / f(class))), where f is the share of
+    images that show the class (Gupta et al. 2019, LVIS).
     """
     shown = [set(s.labels[~s.is_crowd].tolist()) for s in samples]
     counts = Counter(label for classes in shown for label in classes)
@@ -143,20 +160,20 @@ def repeat_factors(samples: Sequence[Sample], threshold: float) -> list[float]:
 
 
 def collate(rows: list[tuple[Tensor, Tensor, Tensor, int | None]]) -> ImageBatch:
-    """A batch of what `FrameImages` gives."""
+    """Collate items of `FrameImages` into a batch."""
     return ImageBatch([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], rows[0][3])
 
 
 def build_loader(
     images: FrameImages, sampler: DrawSampler, workers: int
 ) -> "DataLoader[ImageBatch]":
-    """Loader of the sampler's batches."""
+    """Build a data loader of the sampler's batches."""
     return DataLoader(
         images,  # type: ignore[arg-type]
         batch_sampler=sampler,
         collate_fn=collate,
         num_workers=workers,
-        # The loader draws a base seed; it must not come from the generator that the losses use.
+        # The loader draws a base seed. Its own generator keeps the losses' random state unchanged.
         generator=torch.Generator().manual_seed(0),
         multiprocessing_context="spawn" if workers else None,
     )

@@ -1,4 +1,4 @@
-"""The image of every annotated frame, dumped from videos where it is missing."""
+"""Images of annotated frames; missing images are dumped from videos."""
 
 import multiprocessing
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from pipeline.errors import ItemError, UsageError
 from pipeline.runtime.files import write_atomically
 from pipeline.training.detector.samples import Sample
 
-#: Fast rather than small.
+#: Low compression is fast.
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 _LARGEST = 4096 * 4096
 
@@ -25,19 +25,19 @@ _LARGEST = 4096 * 4096
 def dump_frames(
     frames: Path, videos: Path | None, samples: Sequence[Sample], workers: int
 ) -> dict[str, str]:
-    """Write the images that are missing below `frames`; what is there is not touched.
+    """Dump the missing images of annotated frames; existing images are left unchanged.
 
     Args:
         frames: folder of `ID.mp4/NNNNNN.png`.
-        videos: folder of videos, or None if all images must be there.
+        videos: folder of videos; None requires that all images exist.
         samples: annotated frames.
-        workers: decoding processes.
+        workers: number of decoding processes.
 
     Returns:
-        Video id -> why its frames could not be read.
+        Unreadable videos, video id -> error message.
 
     Raises:
-        UsageError: if images are missing and there are no videos.
+        UsageError: if images are missing and `videos` is None.
     """
     missing: dict[str, list[int]] = {}
     for sample in samples:
@@ -48,11 +48,11 @@ def dump_frames(
     if videos is None:
         first = next(iter(missing))
         raise UsageError(
-            f"--frames: {frames / f'{first}.mp4' / f'{missing[first][0]:06d}.png'} expected and "
-            f"{sum(map(len, missing.values())) - 1} more, not found; give --videos to dump them"
+            f"--frames: image not found: {frames / f'{first}.mp4' / f'{missing[first][0]:06d}.png'}"
+            f" (and {sum(map(len, missing.values())) - 1} more); give --videos to dump them"
         )
     paths = {video.video_id: video.path for video in list_videos(videos)}
-    failures = dict.fromkeys(missing.keys() - paths.keys(), f"{videos}: no video of this id")
+    failures = dict.fromkeys(missing.keys() - paths.keys(), f"{videos}: no video with this id")
     jobs = {v: numbers for v, numbers in missing.items() if v in paths}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max(workers, 1), mp_context=context) as pool:
@@ -81,21 +81,28 @@ def _dump(video: Path, numbers: Sequence[int], folder: Path) -> None:
 
 
 def read_image(path: Path) -> Tensor:
-    """(3, H, W) uint8 RGB; UsageError if it is no image."""
+    """Read an image as a (3, H, W) uint8 RGB tensor.
+
+    Raises:
+        UsageError: if the file is unreadable or not an image, or has more than 4096 x 4096 pixels.
+    """
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     except (OSError, cv2.error) as error:
-        raise UsageError(f"{path}: an image expected: {error}") from error
+        raise UsageError(f"{path}: a readable image expected: {error}") from error
     if image is None:
-        raise UsageError(f"{path}: an image expected, it is damaged or none; dump it again")
+        raise UsageError(
+            f"{path}: an image expected, the file is damaged or not an image; delete it and dump "
+            "it again"
+        )
     if image.shape[0] * image.shape[1] > _LARGEST:
         raise UsageError(f"{path}: an image of at most {_LARGEST} pixels expected")
     return torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1)
 
 
 def find_wide(frames: Path, samples: Sequence[Sample]) -> list[bool]:
-    """Whether each sample's image is at least as wide as high, by its video's first image."""
+    """Return whether each sample's video is at least as wide as high, by its first image."""
     wide: dict[str, bool] = {}
     for sample in samples:
         if sample.video_id not in wide:

@@ -1,4 +1,4 @@
-"""The step of a detector's training, and the state it is taken up again from."""
+"""Training step of a detector, and its resumable checkpoint."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +28,13 @@ _STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 @dataclass(frozen=True)
 class NetworkBatch:
-    """What the loss takes, on a device."""
+    """Inputs of the detection loss, on one device.
+
+    Attributes:
+        images: (B, 3, H, W) normalised images, padded to one size.
+        sizes: (height, width) of each image without padding.
+        targets: boxes and labels of each image, in network pixels.
+    """
 
     images: Tensor
     sizes: list[tuple[int, int]]
@@ -36,7 +42,7 @@ class NetworkBatch:
 
 
 def to_network_batch(batch: ImageBatch, pixels: Pixels, device: torch.device) -> NetworkBatch:
-    """Normalise, scale and pad images to one size; boxes follow."""
+    """Normalise and resize images, pad them to one size, and scale their boxes."""
     inputs, targets = [], []
     for image, boxes, labels in zip(batch.images, batch.boxes, batch.labels, strict=True):
         ready = preprocess(image[None].to(device), pixels)
@@ -50,17 +56,17 @@ def to_network_batch(batch: ImageBatch, pixels: Pixels, device: torch.device) ->
 
 
 class DetectorLearner:
-    """A detector while it is trained.
+    """Detector with its optimiser and resumable checkpoint.
 
     Args:
-        detector: on `device`.
-        settings: of the training.
-        loss: sampling of anchors and proposals.
-        device: where to work.
-        total_steps: of the whole training, for the schedule.
-        rank: of this process; every step draws its anchors and proposals from (seed, step, rank),
-            so that a training can be taken up anywhere.
-        is_distributed: one of several processes.
+        detector: detector on `device`.
+        settings: settings of the training.
+        loss: settings of the loss, which samples anchors and proposals.
+        device: device to train on.
+        total_steps: number of steps of the whole training, for the schedule.
+        rank: index of this process. Each step samples anchors and proposals with the seed
+            (seed, step, rank), so a training can resume at any step.
+        is_distributed: whether this is one of several processes.
     """
 
     def __init__(
@@ -88,10 +94,10 @@ class DetectorLearner:
         self.scaler = build_scaler(settings.amp, device)
 
     def step(self, batch: ImageBatch) -> dict[str, Any]:
-        """One step of the optimiser.
+        """Run one optimiser step.
 
         Returns:
-            A line for the log: lr, loss, each term, gradient norm.
+            Log entry with `lr`, `loss`, `terms` and `grad_norm`.
 
         Raises:
             StageError: if the loss is not finite.
@@ -121,7 +127,7 @@ class DetectorLearner:
         return line
 
     def save(self, run: Path, fingerprint: str) -> None:
-        """Write `state.pt`."""
+        """Write the resumable checkpoint `state.pt`."""
         tree = {
             "step": self.step_number,
             "model": self.detector.state_dict(),
@@ -131,7 +137,11 @@ class DetectorLearner:
         save_state(run, STATE_SCHEMA, fingerprint, tree, self.device)
 
     def load(self, run: Path, fingerprint: str) -> None:
-        """Take up a training; UsageError if its state is damaged or of other settings."""
+        """Resume from the checkpoint `state.pt`.
+
+        Raises:
+            UsageError: if the checkpoint is damaged or belongs to another training.
+        """
         restore_state(run, STATE_SCHEMA, fingerprint, self._restore, self.device)
 
     def _restore(self, tree: dict[str, Any]) -> None:
@@ -142,7 +152,11 @@ class DetectorLearner:
 
 
 def freeze(detector: Detector, settings: TrainingConfig) -> list[nn.Module]:
-    """Stop the gradient of the first stages; returns them, for their norms to stay as they are."""
+    """Freeze the parameters of the first stages.
+
+    Returns:
+        The frozen modules. They must stay in eval mode so that their norms keep their statistics.
+    """
     trunk = detector.trunk.body if isinstance(detector.trunk, PyramidTrunk) else detector.trunk
     frozen: list[nn.Module] = []
     if settings.freeze_at >= 1:
@@ -157,7 +171,7 @@ def freeze(detector: Detector, settings: TrainingConfig) -> list[nn.Module]:
 
 
 def train_mode(detector: Detector, frozen: Sequence[nn.Module], *, keep_norm: bool) -> None:
-    """Train mode, but for frozen parts and, if asked, every batch normalisation."""
+    """Set train mode, except for frozen modules and, with `keep_norm`, batch normalisation."""
     detector.train()
     for module in frozen:
         module.eval()
@@ -168,7 +182,11 @@ def train_mode(detector: Detector, frozen: Sequence[nn.Module], *, keep_norm: bo
 
 
 def build_optimizer(detector: nn.Module, settings: TrainingConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW; matrices and kernels decay, biases and norms do not."""
+    """Build SGD or AdamW; weight decay applies to matrices and kernels, not to biases and norms.
+
+    Raises:
+        UsageError: if all parameters are frozen.
+    """
     values = [v for v in detector.parameters() if v.requires_grad]
     groups = [
         {"params": [v for v in values if v.ndim > 1], "weight_decay": settings.weight_decay},
@@ -176,14 +194,23 @@ def build_optimizer(detector: nn.Module, settings: TrainingConfig) -> torch.opti
     ]
     groups = [group for group in groups if group["params"]]
     if not groups:
-        raise UsageError("training.freeze_at: something to train expected, everything is frozen")
+        raise UsageError("training.freeze_at: all parameters are frozen; lower it")
     if settings.optimizer is Optimizer.adamw:
         return torch.optim.AdamW(groups, lr=settings.lr)
     return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
 
 
 def rate_factor(step: int, total: int, settings: TrainingConfig) -> float:
-    """Linear rise from 0.001 in `warmup_steps`, then steps or half a cosine to zero."""
+    """Return the factor of the learning rate at a step.
+
+    It rises linearly from 0.001 over `warmup_steps`. Then it is divided by ten at each milestone
+    (`schedule=step`), or it falls along half a cosine to zero (`schedule=cosine`).
+
+    Args:
+        step: 0-based step.
+        total: number of steps of the whole training.
+        settings: settings of the training.
+    """
     if step < settings.warmup_steps:
         share = step / settings.warmup_steps
         return 0.001 * (1 - share) + share
@@ -194,7 +221,7 @@ def rate_factor(step: int, total: int, settings: TrainingConfig) -> float:
 
 
 def with_new_heads(state: dict[str, Tensor], detector: Detector) -> dict[str, Tensor]:
-    """A state whose two last layers are the detector's own."""
+    """Replace the last two layers in a state dict by those of the detector."""
     own = detector.state_dict()
     heads = {n: v for n, v in own.items() if n.startswith(("roi_head.cls_", "roi_head.bbox_"))}
     return state | heads

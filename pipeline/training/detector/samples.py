@@ -1,4 +1,4 @@
-"""Annotated frames, from COCO files or Action Genome's pickles."""
+"""Annotated frames from COCO files or Action Genome's pickles."""
 
 import json
 import re
@@ -22,11 +22,11 @@ class Sample:
     """One annotated frame.
 
     Attributes:
-        video_id: of its video.
-        number: of the frame in ffmpeg's dump, from 1.
-        boxes: (M, 4) float32, xyxy, frame pixels; without area-less ones.
+        video_id: id of the video.
+        number: 1-based number of the frame in ffmpeg's dump.
+        boxes: (M, 4) float32, xyxy, frame pixels; boxes without area are left out.
         labels: (M,) int64 object classes, 0 is the person.
-        is_crowd: (M,) bool; crowds are not learned from, and are ignored in scores.
+        is_crowd: (M,) bool; crowd boxes are not used in training and are ignored in scores.
     """
 
     video_id: str
@@ -37,19 +37,24 @@ class Sample:
 
     @property
     def image(self) -> str:
-        """Name below the folder of frames, as Action Genome's own dump has it."""
+        """Path of the image below the folder of frames, as in Action Genome's dump."""
         return f"{self.video_id}.mp4/{self.number:06d}.png"
 
 
 def read_samples(folder: Path, split: str, vocabulary: Vocabulary) -> list[Sample]:
-    """Annotated frames of a split, by video and frame.
+    """Read the annotated frames of a split, sorted by video and frame.
 
-    `coco_train.json` and `coco_test.json` count where they are (every object of a frame is in
-    them); else Action Genome's pickles with their own split, whose frames name only the objects
-    that the person deals with.
+    The COCO file of the split (`coco_train.json`, `coco_test.json`) is read if it exists; it
+    annotates every object of a frame. Otherwise Action Genome's pickles are read, with their own
+    split; they annotate only the objects that the person interacts with.
+
+    Args:
+        folder: folder of the annotation files.
+        split: `train` or `test`.
+        vocabulary: names of the object classes.
 
     Raises:
-        UsageError: if there is neither, or a file does not hold what it should.
+        UsageError: if no annotation file exists, a file is invalid, or the split has no frame.
     """
     path = folder / f"coco_{split}.json"
     samples = (
@@ -58,7 +63,9 @@ def read_samples(folder: Path, split: str, vocabulary: Vocabulary) -> list[Sampl
         else _from_action_genome(folder, split, vocabulary)
     )
     if not samples:
-        raise UsageError(f"--annotations: annotated frames of the {split} split expected, got none")
+        raise UsageError(
+            f"--annotations: annotated frames of the {split} split expected, found none"
+        )
     return sorted(samples, key=lambda s: (s.video_id, s.number))
 
 
@@ -87,7 +94,7 @@ def _from_coco(path: Path, vocabulary: Vocabulary) -> list[Sample]:
         samples = []
         ids = [int(image["id"]) for image in tree["images"]]
         if len(set(ids)) < len(ids):
-            raise ValueError("every image id once expected, one is repeated")
+            raise ValueError("unique image ids expected, one is repeated")
         for image in tree["images"]:
             video_id, number = _parse(str(image["file_name"]), path)
             mine = rows.get(int(image["id"]), [])
@@ -103,12 +110,12 @@ def _from_coco(path: Path, vocabulary: Vocabulary) -> list[Sample]:
 def _classes(categories: Any, vocabulary: Vocabulary, path: Path) -> dict[int, int]:
     names = {str(c["name"]): int(c["id"]) for c in categories}
     if len(names) < len(categories) or len(set(names.values())) < len(names):
-        raise UsageError(f"{path}: every category name and id once expected, one is repeated")
+        raise UsageError(f"{path}: unique category names and ids expected, one is repeated")
     unknown = sorted(names.keys() - set(vocabulary.objects))
     if unknown:
         raise UsageError(
-            f"{path}: categories of the vocabulary expected, got {unknown[0]!r} (one of "
-            f"{', '.join(vocabulary.objects[:3])}, ... expected)"
+            f"{path}: categories of the vocabulary expected, got {unknown[0]!r}; use the names "
+            f"{', '.join(vocabulary.objects[:3])}, ..."
         )
     return {number: vocabulary.objects.index(name) for name, number in names.items()}
 

@@ -1,4 +1,4 @@
-"""COCO average precision of a detector on annotated frames, by pycocotools."""
+"""COCO average precision of a detector on annotated frames, with pycocotools."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from detection.detector import Detector
 from pipeline.training.detector.frames import read_image
 from pipeline.training.detector.samples import Sample
 
-#: COCO's areas, pixels of the decoded frame.
+#: COCO's size classes, by box area in pixels of the decoded frame.
 SIZES = ("all", "small", "medium", "large")
 
 
@@ -27,12 +27,20 @@ def score_detector(
     classes: Sequence[str],
     device: torch.device,
 ) -> dict[str, Any]:
-    """Run a detector, in eval mode and on `device`, over frames and score it.
+    """Run a detector over annotated frames and compute its COCO average precision.
+
+    Args:
+        detector: detector in eval mode, on `device`.
+        frames: folder of `ID.mp4/NNNNNN.png`.
+        samples: annotated frames.
+        classes: names of the object classes.
+        device: device of the detector.
 
     Returns:
-        `ap` (IoU 0.50:0.95), `ap50`, `ap75`, `by_size` (small below 32^2, medium below 96^2, large,
-        pixels of the frame), `by_class` (name -> ap, ap50, boxes), `frames`, `worst` (frames with
-        the lowest F1 at score 0.5 and IoU 0.5). A class without boxes in these frames is left out.
+        `ap` (IoU 0.50:0.95), `ap50`, `ap75`, `by_size` (box areas in pixels of the frame: small
+        below 32^2, medium below 96^2, large), `by_class` (name -> `ap`, `ap50`, `boxes`), `frames`
+        (their number) and `worst` (the 16 frames with the lowest F1 at score 0.5 and IoU 0.5).
+        Classes without boxes in these frames are left out.
     """
     rows, worst = [], []
     with torch.inference_mode():
@@ -56,12 +64,15 @@ def score_detector(
 def coco_scores(
     samples: Sequence[Sample], rows: np.ndarray, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Scores of detections.
+    """Compute the COCO average precision of detections.
 
     Args:
-        samples: annotated frames; image i + 1 is sample i.
-        rows: (N, 7) image, x, y, width, height, score, class + 1.
-        classes: names.
+        samples: annotated frames; sample i is image i + 1.
+        rows: (N, 7) float64 detections: image, x, y, width, height, score, class + 1.
+        classes: names of the object classes.
+
+    Returns:
+        `ap`, `ap50`, `ap75`, `by_size` and `by_class` of `score_detector`.
     """
     guesses = [
         _annotation(int(r[0]), r[1:5], int(r[6]), id=i, score=float(r[5]), iscrowd=0)
@@ -82,7 +93,7 @@ def coco_scores(
 def _summary(
     precision: np.ndarray, samples: Sequence[Sample], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """From precision (IoU, recall, class, area, max detections); -1 where there is no truth."""
+    """Average precision over (IoU, recall, class, area, max detections); -1 means no truth."""
     counts = np.bincount(
         np.concatenate([s.labels[~s.is_crowd].numpy() for s in samples] or [np.zeros(0, int)]),
         minlength=len(classes),
@@ -100,7 +111,7 @@ def _summary(
 
 
 def _both(values: np.ndarray) -> dict[str, Any]:
-    """AP, and AP at IoU 0.5, which is first."""
+    """Return AP, and AP at IoU 0.5 (the first row)."""
     return {"ap": _mean(values), "ap50": _mean(values[0])}
 
 
@@ -135,7 +146,7 @@ def _xywh(box: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def _f1(sample: Sample, boxes: np.ndarray, labels: np.ndarray) -> float:
-    """Greedy one-to-one matching in the order given, IoU 0.5, same class."""
+    """Return F1 of a greedy one-to-one matching in the given order (IoU 0.5, same class)."""
     left = list(zip(sample.boxes.numpy(), sample.labels.tolist(), strict=True))
     total = len(left) + len(boxes)
     hits = 0

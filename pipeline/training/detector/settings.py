@@ -1,4 +1,4 @@
-"""Every setting of a detector's training, with its default in sight."""
+"""Settings of a detector's training, with their defaults."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,7 +15,7 @@ Schedule = Enum("Schedule", {"step": "step", "cosine": "cosine"})
 
 @dataclass
 class TrainingConfig:
-    """How a detector is trained."""
+    """Settings of the optimiser, the training data and the log."""
 
     epochs: int = ranged(12, 1)
     #: Images per step and process.
@@ -24,31 +24,32 @@ class TrainingConfig:
     lr: float = ranged(0.0025, 0, 10)
     momentum: float = ranged(0.9, 0, 1)
     weight_decay: float = ranged(1e-4, 0, 1)
-    #: Steps in which the learning rate rises from a thousandth.
+    #: Number of steps over which the learning rate rises from a thousandth to `lr`.
     warmup_steps: int = ranged(1000, 0)
     schedule: Schedule = Schedule.step
-    #: Shares of all steps after which `step` divides the learning rate by ten.
+    #: Fractions of all steps after which the `step` schedule divides the learning rate by ten.
     milestones: list[float] = field(default_factory=lambda: [0.67, 0.89], metadata=in_range(0, 1))
-    #: Largest norm of the gradient; 0 does not clip.
+    #: Largest norm of the gradient; 0 disables clipping.
     clip_norm: float = ranged(10.0, 0, 10**9)
     amp: Precision = Precision.none
-    #: Share of images that are mirrored.
+    #: Probability that an image is mirrored.
     flip: float = ranged(0.5, 0, 1)
-    #: Short sides to draw from, one per batch; empty: the detector's own.
+    #: Short sides in pixels, of which each batch draws one; empty uses the detector's own.
     short_sides: list[int] = field(default_factory=list, metadata=in_range(32))
-    #: Images of classes that fewer than this share of images show are drawn more often; 0: never.
+    #: A class is rare if it appears in less than this share of the images. Images of rare classes
+    #: are drawn more often; 0 draws all images equally often.
     repeat_threshold: float = ranged(0.0, 0, 1)
-    #: Stages that are not trained: 1 is the stem, 2 the stem and stage 1, ... 5 all.
+    #: Number of frozen stages: 1 is the stem, 2 the stem and stage 1, ..., 5 all stages.
     freeze_at: int = ranged(0, 0, 5)
-    #: Batch normalisation keeps its statistics, as it must in small batches of a fine-tuning.
+    #: Whether batch normalisation keeps its statistics; fine-tuning on small batches requires it.
     freeze_norm: bool = False
-    #: Weights may be of other classes: the two last layers begin anew.
+    #: Initialise the last two layers at random, so that the weights may be of other classes.
     new_heads: bool = False
-    #: Processes that read images; 0 reads in the main one.
+    #: Number of processes that read images; 0 reads in the main process.
     workers: int = ranged(0, 0)
-    #: Steps between two states from which an interrupted training goes on.
+    #: Steps between two checkpoints.
     save_every: int = ranged(500, 1)
-    #: Steps between two lines of the log.
+    #: Steps between two log entries.
     log_every: int = ranged(20, 1)
     #: Store the weights in half precision.
     half: bool = False
@@ -59,17 +60,21 @@ class TrainingConfig:
 
 @dataclass
 class DetectorTraining:
-    """All of it. `detection.weights` is what a fine-tuning begins with."""
+    """All settings of a detector's training; `detection.weights` are the initial weights."""
 
     vocabulary: str = "action_genome"
-    #: `auto`, `cpu`, `cuda`, ...; under torchrun every process takes its own GPU.
+    #: `auto`, `cpu`, `cuda`, ...; with torchrun, each process uses its own GPU.
     device: str = "auto"
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     loss: LossSettings = field(default_factory=LossSettings)
 
     def check(self) -> None:
-        """Raise UsageError for settings that contradict each other, or for a bad one of `loss`."""
+        """Check the settings of the detector and of the loss.
+
+        Raises:
+            UsageError: if settings contradict each other, or one of `loss` is out of range.
+        """
         self.detection.check()
         try:
             check_loss(self.loss)

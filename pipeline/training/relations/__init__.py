@@ -1,7 +1,7 @@
-"""How `tools.train_relations` works.
+"""Training of relation predictors (`tools.train_relations`).
 
-settings      every setting, with its default
+settings      all settings with their defaults
 samples       annotated pairs of cached clips
-learner       the loop's step, and the state it is taken up again from
+learner       training step and its resumable checkpoint
 word_vectors  class embeddings from a GloVe file
 """

@@ -1,4 +1,4 @@
-"""The training step of a relation predictor, and its resumable checkpoint."""
+"""Training step of a relation predictor, and its resumable checkpoint."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,15 @@ STATE_SCHEMA = "laiar.predictor-state/1"
 
 @dataclass
 class RelationProgress:
-    """How far a training is, and its best epoch by R@20 on the validation videos."""
+    """Progress of a training, and its best weights.
+
+    Attributes:
+        epoch: number of finished epochs.
+        step: number of finished steps.
+        best_epoch: epoch with the highest R@20 on the validation videos; 0 before the first epoch.
+        best_recall: R@20 of that epoch; -1 if it is unknown.
+        best: weights of that epoch, on the CPU.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -31,7 +39,14 @@ class RelationProgress:
 
 
 class RelationLearner:
-    """A predictor, on `device`, while it is trained; its schedule wants `steps_per_epoch`."""
+    """Relation predictor with its optimiser and resumable checkpoint.
+
+    Args:
+        model: predictor on `device`.
+        settings: settings of the training.
+        device: device to train on.
+        steps_per_epoch: number of steps per epoch, for the learning rate schedule.
+    """
 
     def __init__(
         self, model: STTran, settings: TrainingConfig, device: torch.device, steps_per_epoch: int
@@ -41,7 +56,7 @@ class RelationLearner:
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
-        # The numbers are STTran's.
+        # STTran's published settings.
         self.plateau = ReduceLROnPlateau(
             self.optimizer,
             mode="max",
@@ -55,13 +70,13 @@ class RelationLearner:
         self.progress = RelationProgress()
 
     def step(self, sample: RelationSample) -> dict[str, Any]:
-        """One step of the optimiser.
+        """Run one optimiser step.
 
         Returns:
-            A line for the log: lr, loss, each term, gradient norm.
+            Log entry with `lr`, `loss`, `terms` and `grad_norm`.
 
         Raises:
-            StageError: if the loss is not finite; names the videos.
+            StageError: if the loss is not finite. The message names the videos.
         """
         s = self.settings
         if s.schedule is Schedule.cosine:
@@ -78,7 +93,7 @@ class RelationLearner:
             terms,
             s.clip_norm,
             step=self.progress.step,
-            advice=f" on videos {videos}; lower training.lr, or look at these clips",
+            advice=f" on videos {videos}; lower training.lr, or check these clips",
         )
         self.progress.step += 1
         return line
@@ -98,7 +113,11 @@ class RelationLearner:
         return terms
 
     def end_epoch(self, recall: float | None) -> None:
-        """Count an epoch; without validation videos the last one is the best."""
+        """Finish an epoch, and keep its weights if its recall is the highest so far.
+
+        Args:
+            recall: R@20 on the validation videos. If it is None, the weights are kept.
+        """
         progress = self.progress
         progress.epoch += 1
         if recall is not None and self.settings.schedule is Schedule.plateau:
@@ -110,7 +129,7 @@ class RelationLearner:
             progress.best = {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def save(self, run: Path, fingerprint: str) -> None:
-        """Write `state.pt`."""
+        """Write the resumable checkpoint `state.pt`."""
         tree = {
             "progress": vars(self.progress),
             "model": self.model.state_dict(),
@@ -121,7 +140,11 @@ class RelationLearner:
         save_state(run, STATE_SCHEMA, fingerprint, tree, self.device)
 
     def load(self, run: Path, fingerprint: str) -> None:
-        """Take up a training; UsageError if its state is damaged or of other settings."""
+        """Resume from the checkpoint `state.pt`.
+
+        Raises:
+            UsageError: if the checkpoint is damaged or belongs to another training.
+        """
         restore_state(run, STATE_SCHEMA, fingerprint, self._restore, self.device)
 
     def _restore(self, tree: dict[str, Any]) -> None:
@@ -129,7 +152,7 @@ class RelationLearner:
         epoch = read_count(tree["progress"], "epoch", self.settings.epochs)
         read_count(tree["progress"], "step", self.total_steps)
         read_count(tree["progress"], "best_epoch", epoch)
-        if progress.epoch:  # what is wrong with the best weights must not show at the end
+        if progress.epoch:  # detect unusable best weights before training
             load_state(self.model, progress.best)
         load_state(self.model, tree["model"])
         self.optimizer.load_state_dict(tree["optimizer"])

@@ -20,14 +20,15 @@ GROUND_TRUTH = "ground-truth"
 
 @dataclass(frozen=True)
 class RelationSample:
-    """Annotated frames of one video or several.
+    """Annotated frames of one or several videos.
 
     Attributes:
-        video_ids: of the videos.
-        pairs: P pairs over N boxes.
-        predicates: (P, R) float32 of 0 and 1; zeros where nothing is known of a pair.
-        boxes: (N, 4); distribution: (N, O): what the object classifier takes beside the features.
-        is_annotated: (N,) bool: the box and its class were given, not detected.
+        video_ids: ids of the videos.
+        pairs: the P pairs over N boxes.
+        predicates: (P, R) float32 of 0 and 1; all zeros if the relations of a pair are unknown.
+        boxes: (N, 4) boxes, xyxy, frame pixels; input of the object classifier.
+        distribution: (N, O) class probabilities of the boxes; input of the object classifier.
+        is_annotated: (N,) bool, True if the box and its class are annotated, not detected.
     """
 
     video_ids: tuple[str, ...]
@@ -39,10 +40,13 @@ class RelationSample:
 
 
 def read_annotated(entry: ClipEntry) -> CachedClip:
-    """The frames of a clip of which relations are known; none of them may be.
+    """Read the frames of a clip that have annotated relations.
+
+    Returns:
+        A clip of these frames, possibly without any frame.
 
     Raises:
-        ItemError: BAD_CACHE if the clip is damaged or not finite.
+        ItemError: BAD_CACHE if the clip is damaged or has values that are not finite.
     """
     reader = ClipReader(entry.path)
     clip = reader.read(reader.has_relations(GROUND_TRUTH).nonzero()[:, 0].tolist())
@@ -51,9 +55,9 @@ def read_annotated(entry: ClipEntry) -> CachedClip:
 
 
 def to_sample(clip: CachedClip) -> RelationSample:
-    """A clip as the predictor's loss takes it.
+    """Convert a clip to a training sample.
 
-    Of detected boxes only the pairs count that match an annotated one, as in STTran.
+    With detected boxes, only the pairs that match an annotated pair are kept, as in STTran.
     """
     pairs, predicates = clip_pairs(clip), clip.predicates[GROUND_TRUTH]
     if clip.header.feature_source == "proposal":
@@ -65,7 +69,7 @@ def to_sample(clip: CachedClip) -> RelationSample:
 
 
 def join_samples(samples: Sequence[RelationSample]) -> RelationSample:
-    """Several videos as one batch."""
+    """Join the samples of several videos into one."""
     return RelationSample(
         tuple(name for sample in samples for name in sample.video_ids),
         join_pairs([sample.pairs for sample in samples]),
@@ -77,7 +81,7 @@ def join_samples(samples: Sequence[RelationSample]) -> RelationSample:
 
 
 class RelationClips(Dataset[RelationSample | ItemError]):
-    """Reads clips; of one that cannot be read, the reason why."""
+    """Dataset of cached clips; the item of an unreadable clip is its error."""
 
     def __init__(self, clips: Sequence[ClipEntry]) -> None:
         self.clips = list(clips)
@@ -88,17 +92,17 @@ class RelationClips(Dataset[RelationSample | ItemError]):
     def __getitem__(self, index: int) -> RelationSample | ItemError:
         try:
             return to_sample(read_annotated(self.clips[index]))
-        except ItemError as error:  # worker processes can hand on values, not every exception
+        except ItemError as error:  # a worker process can return this error, but not raise it
             return error
 
 
 def epoch_batches(
     data: RelationClips, batch_size: int, *, seed: int, epoch: int, workers: int
 ) -> Iterator[RelationSample]:
-    """The clips of one epoch in batches, shuffled by (seed, epoch).
+    """Iterate over the clips of one epoch in batches, shuffled by (seed, epoch).
 
     Raises:
-        StageError: if a clip cannot be read.
+        StageError: if a clip is unreadable.
     """
     draw = (seed, epoch)
     for batch in epoch_loader(data, batch_size, _join_whole, workers=workers, draw=draw):
@@ -108,7 +112,7 @@ def epoch_batches(
 
 
 def _join_whole(items: Sequence[RelationSample | ItemError]) -> RelationSample | ItemError:
-    """A batch, or the first reason why there is none."""
+    """Join samples into a batch, or return the first error."""
     for item in items:
         if isinstance(item, ItemError):
             return item

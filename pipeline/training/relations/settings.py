@@ -1,4 +1,4 @@
-"""Every setting of a relation predictor's training, with its default in sight."""
+"""Settings of a relation predictor's training, with their defaults."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,7 +12,7 @@ Schedule = Enum("Schedule", {"plateau": "plateau", "cosine": "cosine"})
 
 @dataclass
 class NetworkConfig:
-    """Sizes of the predictor; those of features follow from the cache. Published defaults."""
+    """Sizes of the predictor, with published defaults; feature sizes follow from the cache."""
 
     part_width: int = 512
     union_width: int = 256
@@ -28,7 +28,7 @@ class NetworkConfig:
 
 @dataclass
 class TrainingConfig:
-    """How it is trained. Defaults are the published ones."""
+    """Settings of the optimiser, the loss and the training data, with published defaults."""
 
     epochs: int = ranged(10, 1)
     #: Videos per step.
@@ -36,26 +36,27 @@ class TrainingConfig:
     lr: float = ranged(1e-5, 0, 1)
     weight_decay: float = ranged(0.01, 0, 1)
     clip_norm: float = ranged(5.0, 0, above=True)
-    #: `plateau`: halved when R@20 on the validation videos has not risen for two epochs;
-    #: `cosine`: a rise over the first `warmup` share of the steps, then half a cosine to zero.
+    #: `plateau` halves the learning rate when R@20 on the validation videos has not risen for two
+    #: epochs. `cosine` raises it over the first `warmup` share of the steps, then lowers it along
+    #: half a cosine to zero.
     schedule: Schedule = Schedule.plateau
     warmup: float = ranged(0.05, 0, 1)
-    #: Loss of spatial and contacting predicates: `margin` is the published one.
+    #: Loss of spatial and contacting predicates; `margin` is the published loss.
     multi_label: MultiLabel = MultiLabel.margin
-    #: Weight of the object classifier's loss, learned on annotated boxes; SGCLS alone needs it.
+    #: Weight of the object classifier's loss on annotated boxes; only SGCLS uses the classifier.
     object_loss: float = ranged(1.0, 0, 1_000_000)
-    #: Share of the training videos held out by the hash of their id. The published code tuned on
-    #: the test videos instead.
+    #: Share of the training videos held out for validation, by the hash of their id. The published
+    #: code validates on the test videos instead.
     validation_fraction: float = ranged(0.1, 0, 0.9)
     amp: Precision = Precision.none
-    #: GloVe text file whose vectors the class embeddings begin with; they must be as wide as
-    #: `network.class_width`. None: random.
+    #: GloVe text file that initialises the class embeddings, with vectors of
+    #: `network.class_width` numbers. None initialises them at random.
     word_vectors: str | None = None
-    #: Processes that read the cache; 0 reads in the main one.
+    #: Number of processes that read the cache; 0 reads in the main process.
     workers: int = ranged(0, 0)
     #: Store the weights in half precision.
     half: bool = False
-    #: Every epoch draws from a seed that follows from this one and fits 64 bits.
+    #: Seed of the training. Its limit keeps the derived seed of each epoch within 64 bits.
     seed: int = ranged(0, 0, 2**32 - 1)
     #: Also write TensorBoard files (needs the package tensorboard).
     tensorboard: bool = False
@@ -63,7 +64,7 @@ class TrainingConfig:
 
 @dataclass
 class RelationTraining:
-    """All of it."""
+    """All settings of a relation predictor's training."""
 
     vocabulary: str = "action_genome"
     device: str = "auto"

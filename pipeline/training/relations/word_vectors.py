@@ -1,4 +1,4 @@
-"""Class embeddings that begin with GloVe vectors."""
+"""Initialisation of class embeddings with GloVe vectors."""
 
 import logging
 from collections.abc import Sequence
@@ -14,18 +14,19 @@ LOGGER = logging.getLogger(__name__)
 
 
 def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str, Tensor]:
-    """Vectors of some words from a text file of `word number number ...` lines.
+    """Read the vectors of some words from a text file of `word number number ...` lines.
 
     Args:
-        path: such as `glove.6B.200d.txt`; read line by line.
-        words: wanted; of a class name the part before the first `/`, as in STTran.
-        width: numbers per line.
+        path: text file such as `glove.6B.200d.txt`; it is read line by line.
+        words: words to look up.
+        width: numbers per word.
 
     Returns:
-        Word -> (width,) float32, of its first line; words that are not in the file are left out.
+        Word -> (width,) float32 vector of its first line; words missing from the file are left out.
 
     Raises:
-        UsageError: if the file cannot be read, or a line has another number of numbers.
+        UsageError: if the file cannot be read, a vector is not finite, or the first line or the
+            line of a word does not have `width` numbers.
     """
     wanted = set(words)
     found: dict[str, Tensor] = {}
@@ -44,7 +45,7 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str,
                     found.setdefault(word, torch.tensor(values))
         broken = [word for word, vector in found.items() if not vector.isfinite().all()]
         if broken:
-            raise ValueError(f"finite numbers expected, those of {broken[0]!r} are not")
+            raise ValueError(f"finite numbers expected, the vector of {broken[0]!r} is not finite")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(
             f"training.word_vectors: a text file of word vectors expected, {path}: {error}"
@@ -53,10 +54,18 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str,
 
 
 def set_class_embeddings(model: STTran, path: Path, objects: Sequence[str]) -> list[str]:
-    """Fill the three tables of class embeddings; what the file lacks stays random.
+    """Initialise the three tables of class embeddings with word vectors.
+
+    The word of a class is the part of its name before the first `/`, as in STTran. The embeddings
+    of classes whose word is missing from the file stay random.
+
+    Args:
+        model: relation predictor.
+        path: text file of word vectors.
+        objects: names of the object classes.
 
     Returns:
-        Classes whose word is not in the file.
+        Classes whose word is missing from the file.
     """
     words = [name.split("/")[0] for name in objects]
     vectors = read_word_vectors(path, words, model.settings.class_width)
@@ -68,5 +77,7 @@ def set_class_embeddings(model: STTran, path: Path, objects: Sequence[str]) -> l
                     table.weight[row + shift] = vectors[word].to(table.weight)
     missing = [name for name, word in zip(objects, words, strict=True) if word not in vectors]
     if missing:
-        LOGGER.warning("%s: no vectors of %s; they begin at random", path, ", ".join(missing))
+        LOGGER.warning(
+            "%s: no word vectors of %s; their embeddings stay random", path, ", ".join(missing)
+        )
     return missing

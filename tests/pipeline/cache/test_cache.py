@@ -33,7 +33,7 @@ def assert_equal(a: CachedClip, b: CachedClip) -> None:
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.data())
 @settings(max_examples=40, deadline=None)
-def test_the_cache_returns_what_it_was_given(counts: list[int], data: st.DataObject) -> None:
+def test_loaded_clip_equals_the_stored_one(counts: list[int], data: st.DataObject) -> None:
     clip = random_clip(counts)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "CLIP1.safetensors"
@@ -53,12 +53,12 @@ def test_the_cache_returns_what_it_was_given(counts: list[int], data: st.DataObj
     assert torch.equal(part.frame_index, clip.frame_index[rows])
 
 
-def test_the_same_clip_gives_the_same_bytes() -> None:
+def test_equal_clips_give_equal_bytes() -> None:
     assert clip_bytes(random_clip([2, 0, 3])) == clip_bytes(random_clip([2, 0, 3]))
     assert clip_bytes(random_clip([2, 0, 3])) != clip_bytes(random_clip([2, 0, 3], seed=1))
 
 
-def test_arrays_that_are_not_contiguous_are_stored_right(tmp_path: Path) -> None:
+def test_non_contiguous_arrays_are_stored_correctly(tmp_path: Path) -> None:
     clip = random_clip([3, 2])
     turned = replace(clip, box_features=clip.box_features.t().contiguous().t())
     assert not turned.box_features.is_contiguous()
@@ -66,17 +66,17 @@ def test_arrays_that_are_not_contiguous_are_stored_right(tmp_path: Path) -> None
     assert_equal(load_clip(tmp_path / "a.safetensors"), clip)
 
 
-def test_a_feature_beyond_float16_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+def test_feature_out_of_float16_range_is_rejected_and_leaves_no_file(tmp_path: Path) -> None:
     clip = random_clip([2])
     clip = replace(clip, box_features=clip.box_features * 1e6)
-    with pytest.raises(ItemError, match="box_features within float16") as caught:
+    with pytest.raises(ItemError, match="finite float16 values of box_features expected") as caught:
         save_clip(tmp_path / "a.safetensors", clip)
     assert caught.value.reason is FailureReason.INTERNAL_ERROR
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "absent", "other-schema", "folder"])
-def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
+def test_error_names_the_damaged_file(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "CLIP1.safetensors"
     data = clip_bytes(random_clip([2, 1]))
     if damage == "truncated":
@@ -116,7 +116,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
         ("predicates", {"predicted": torch.tensor([[-0.01, 0.0]] * 2)}),
     ],
 )
-def test_arrays_that_disagree_are_refused(field: str, value: Tensor | dict) -> None:
+def test_inconsistent_arrays_are_rejected(field: str, value: Tensor | dict) -> None:
     clip = random_clip([2, 2])
     with pytest.raises(ValueError, match=field):
         replace(clip, **{field: value})  # type: ignore[arg-type]
@@ -132,7 +132,9 @@ def test_arrays_that_disagree_are_refused(field: str, value: Tensor | dict) -> N
         ("predicates/ground-truth", torch.ones(2)),
     ],
 )
-def test_a_file_whose_arrays_disagree_is_damaged(tmp_path: Path, name: str, value: Tensor) -> None:
+def test_file_with_inconsistent_arrays_is_bad_cache(
+    tmp_path: Path, name: str, value: Tensor
+) -> None:
     put(tmp_path, random_clip([2, 2]))
     forge(tmp_path, "CLIP1", **{name: value})
     path = tmp_path / "CLIP1.safetensors"
@@ -142,15 +144,15 @@ def test_a_file_whose_arrays_disagree_is_damaged(tmp_path: Path, name: str, valu
         assert caught.value.reason is FailureReason.BAD_CACHE
 
 
-def test_a_predicate_that_is_none_is_not_stored(tmp_path: Path) -> None:
+def test_nan_predicate_is_not_stored(tmp_path: Path) -> None:
     clip = random_clip([2])
     clip.predicates["ground-truth"][0, 0] = torch.nan
-    with pytest.raises(ItemError, match="predicates/ground-truth within float16 expected"):
+    with pytest.raises(ItemError, match="float16 values of predicates/ground-truth expected"):
         save_clip(tmp_path / "a.safetensors", clip)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rows_must_rise() -> None:
+def test_rows_must_increase() -> None:
     with tempfile.TemporaryDirectory() as folder:
         save_clip(Path(folder) / "a.safetensors", random_clip([1, 1]))
         reader = ClipReader(Path(folder) / "a.safetensors")
@@ -159,7 +161,7 @@ def test_rows_must_rise() -> None:
                 reader.read(rows)
 
 
-def test_the_order_of_predicate_groups_survives(tmp_path: Path) -> None:
+def test_cache_info_keeps_the_order_of_predicate_groups(tmp_path: Path) -> None:
     groups = {"spatial": ("on", "in"), "attention": ("looking_at",)}
     info = CacheInfo(ExtractionSettings("detected"), {}, ("person",), groups, (("c000", "Sit"),))
     write_cache_info(tmp_path, info)
@@ -175,13 +177,13 @@ def test_the_order_of_predicate_groups_survives(tmp_path: Path) -> None:
         ({"settings": {"frames": "x"}}, "frames: int expected, got str"),
         ({"settings": {"fps": -1}}, "fps: 0.01 to 1000000 expected"),
         ({"settings": {"teapot": 1}}, r"settings\.teapot: no such field"),
-        ({"classes": [["a", "b"], ["a", "c"]]}, "classes: every name once expected"),
+        ({"classes": [["a", "b"], ["a", "c"]]}, "classes: unique names expected"),
         ({"classes": [["a"]]}, "classes: 2 items expected, got 1"),
         ({"objects": None}, "objects: tuple expected"),
         ({"schema": "laiar.cache/0"}, "laiar.cache/1 file expected: got schema laiar.cache/0"),
     ],
 )
-def test_an_odd_description_of_a_cache_is_refused(tmp_path: Path, change: dict, says: str) -> None:
+def test_invalid_cache_info_is_rejected(tmp_path: Path, change: dict, says: str) -> None:
     write_cache_info(tmp_path, cache_info())
     tree = json.loads((tmp_path / "cache.json").read_text()) | change
     del tree["sha256"]
@@ -191,19 +193,19 @@ def test_an_odd_description_of_a_cache_is_refused(tmp_path: Path, change: dict, 
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", "[" * 100_000, "\xff"])
-def test_a_text_that_describes_no_cache_is_refused(tmp_path: Path, text: str) -> None:
+def test_cache_json_that_is_no_cache_info_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / "cache.json").write_text(text, encoding="latin-1")
     with pytest.raises(UsageError, match=r"cache\.json: a laiar\.cache/1 file expected"):
         read_cache_info(tmp_path)
 
 
-def test_settings_that_an_earlier_version_did_not_store_have_their_default(tmp_path: Path) -> None:
+def test_settings_missing_from_cache_json_have_their_default(tmp_path: Path) -> None:
     info = CacheInfo(ExtractionSettings("detected", frames=4), {}, ("person",), {})
     write_cache_info(tmp_path, info)
     tree = json.loads((tmp_path / "cache.json").read_text())
     del tree["sha256"], tree["settings"]["union"]
     (tmp_path / "cache.json").write_text(json.dumps(tree | {"sha256": json_sha256(tree)}))
     assert read_cache_info(tmp_path) == info
-    # Its clips have other fingerprints: extraction must not replace them silently.
+    # Clips of this cache have other fingerprints: extraction must not replace them silently.
     with pytest.raises(UsageError, match=r"was made with settings\.union=None"):
         check_cache(tmp_path, info)

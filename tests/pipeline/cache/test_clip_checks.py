@@ -46,25 +46,23 @@ def as_float(name: str) -> Change:
         (put("labels", (0,), 5), "labels: 0 to 4 expected"),
         (put("labels", (0,), -1), "labels: 0 to 4 expected"),
         (put("boxes", (0, 0), 9999.0), "inverted"),
-        (put("pairs", (0, 0), 1), "one with itself"),
-        (put("pairs", (0, 1), 9), "one outside"),
+        (put("pairs", (0, 0), 1), "a box paired with itself"),
+        (put("pairs", (0, 1), 9), "a row out of range"),
         (put("predicates/ground-truth", (0, 0), float("nan")), "0 to 1 expected"),
         (put("predicates/ground-truth", (0, 0), 1.5), "0 to 1 expected"),
         (shape("boxes", 5, 3), "boxes: shape"),
         (shape("union_features", 3, 4, 7, 6), "union_features: shape"),
         (shape("box_features", 5), "box_features: shape"),
         (shape("pair_offsets", 3), "pair_offsets"),
-        (put("box_offsets", (1,), 6), "box_offsets: 3 rising int64 from 0 to 5"),
-        (put("box_offsets", (0,), 1), "box_offsets: 3 rising int64 from 0 to 5"),
-        (as_float("box_offsets"), "box_offsets: 3 rising int64 from 0 to 5"),
+        (put("box_offsets", (1,), 6), "box_offsets: 3 non-decreasing int64 from 0 to 5"),
+        (put("box_offsets", (0,), 1), "box_offsets: 3 non-decreasing int64 from 0 to 5"),
+        (as_float("box_offsets"), "box_offsets: 3 non-decreasing int64 from 0 to 5"),
         (as_float("labels"), "labels: int64 expected"),
         (as_float("pairs"), "pairs: int64 expected"),
-        (put("pairs", (0, 1), -1), "one outside"),
+        (put("pairs", (0, 1), -1), "a row out of range"),
     ],
 )
-def test_a_file_whose_arrays_do_not_fit_is_a_bad_cache(
-    tmp_path: Path, change: Change, says: str
-) -> None:
+def test_file_with_invalid_arrays_is_bad_cache(tmp_path: Path, change: Change, says: str) -> None:
     path = tmp_path / "clip.safetensors"
     save_clip(path, random_clip([3, 2]))
     arrays, header = load_file(path), ClipReader(path).header
@@ -75,7 +73,7 @@ def test_a_file_whose_arrays_do_not_fit_is_a_bad_cache(
     assert failed.value.reason is FailureReason.BAD_CACHE
 
 
-def test_relations_of_other_pairs_are_a_bad_cache(tmp_path: Path) -> None:
+def test_predicates_with_a_wrong_number_of_rows_are_bad_cache(tmp_path: Path) -> None:
     path = tmp_path / "clip.safetensors"
     save_clip(path, random_clip([3, 2]))
     arrays, header = load_file(path), ClipReader(path).header
@@ -92,16 +90,16 @@ def test_relations_of_other_pairs_are_a_bad_cache(tmp_path: Path) -> None:
     [
         ({"num_uniform": []}, "num_uniform: int expected, got list"),
         ({"num_uniform": 0}, "num_uniform: at least 1 expected, got 0"),
-        ({"num_uniform": 4, "source": {}}, r"source\.num_frames: a whole number expected"),
+        ({"num_uniform": 4, "source": {}}, r"source\.num_frames: an integer expected"),
         ({"source": None}, "source: dict expected"),
-        ({"actions": [[-1, 0.0, 1.0]]}, "actions: classes of at least 0 expected"),
+        ({"actions": [[-1, 0.0, 1.0]]}, "actions: class indices of at least 0 expected"),
         ({"actions": [[1, 0.0]]}, "actions: 3 items expected, got 2"),
         ({"split": 3}, "split: str expected, got int"),
         ({"teapot": 1}, "teapot: no such field"),
         ({"schema": "laiar.clip/0"}, "schema: laiar.clip/1 expected, got laiar.clip/0"),
     ],
 )
-def test_an_odd_header_is_a_bad_cache(tmp_path: Path, change: dict, says: str) -> None:
+def test_invalid_header_is_bad_cache(tmp_path: Path, change: dict, says: str) -> None:
     path = tmp_path / "clip.safetensors"
     save_clip(path, random_clip([3, 2]))
     arrays, header = load_file(path), ClipReader(path).header
@@ -112,21 +110,21 @@ def test_an_odd_header_is_a_bad_cache(tmp_path: Path, change: dict, says: str) -
 
 
 def with_nan(clip: CachedClip) -> CachedClip:
-    """NaN where no constructor looks."""
+    """Add a NaN that the checks of the constructor do not see."""
     broken = replace(clip, predicates={"predicted": torch.zeros(len(clip.pairs), 6)})
     broken.predicates["predicted"][0, 0] = float("nan")
     return broken
 
 
-def test_relations_that_are_no_numbers_are_neither_stored_nor_trained_on() -> None:
+def test_nan_predicates_are_neither_stored_nor_trained_on() -> None:
     clip = with_nan(random_clip([3, 2]))
-    with pytest.raises(ItemError, match="predicates/predicted within float16"):
+    with pytest.raises(ItemError, match="finite float16 values of predicates/predicted expected"):
         clip_bytes(clip)
     with pytest.raises(ItemError, match="finite predicates/predicted expected"):
         check_finite(clip)
 
 
-def test_a_predictor_that_gives_no_numbers_or_reads_other_features_is_refused() -> None:
+def test_predictor_with_nan_output_or_other_feature_sizes_is_rejected() -> None:
     clip = random_clip([3, 2])
     settings = small_settings(8, 4)
     model = STTran(settings).eval()

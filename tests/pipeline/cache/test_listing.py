@@ -1,4 +1,4 @@
-"""Which clips of a cache can be used."""
+"""Tests of the listing of usable and unusable clips."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ def flip_last_byte(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_every_unusable_clip_is_named_and_the_others_are_listed(tmp_path: Path) -> None:
+def test_unusable_clips_are_reported_and_usable_clips_are_listed(tmp_path: Path) -> None:
     for name in ("GOOD1", "FLIP1", "CUT1", "GONE1", "OTHER1", "GOOD2"):
         store_clip(tmp_path, random_clip([2, 3], video_id=name))
     flip_last_byte(tmp_path / "FLIP1.safetensors")
@@ -31,15 +31,15 @@ def test_every_unusable_clip_is_named_and_the_others_are_listed(tmp_path: Path) 
     (tmp_path / "GONE1.safetensors").unlink()
     append_manifest(tmp_path, read_manifest(tmp_path)["OTHER1"] | {"fingerprint": "0" * 64})
     save_clip(tmp_path / "UNLISTED.safetensors", random_clip([2], video_id="UNLISTED"))
-    # Neither of these is a clip of the folder.
+    # An unsafe id in the manifest and a folder are not clips.
     append_manifest(tmp_path, {"id": "../../etc/passwd", "sha256": "0"})
     (tmp_path / "FOLDER1.safetensors").mkdir()
     clips, bad = list_clips(tmp_path)
-    # A byte that changes no size is found by `verify` alone.
+    # Only `verify` finds a changed byte in a file of unchanged size.
     assert [c.video_id for c in clips] == ["FLIP1", "GOOD1", "GOOD2"]
     assert sorted(bad) == ["CUT1", "GONE1", "OTHER1", "UNLISTED"]
     assert all(e.reason is FailureReason.BAD_CACHE for e in bad.values())
-    assert "differs from its manifest" in str(bad["CUT1"])
+    assert "differs from its manifest line" in str(bad["CUT1"])
     assert "another fingerprint" in str(bad["OTHER1"])
     clips, found = list_clips(tmp_path, verify=True)
     assert [c.video_id for c in clips] == ["GOOD1", "GOOD2"]
@@ -61,14 +61,14 @@ def test_without_verify_no_clip_is_hashed(tmp_path: Path, monkeypatch: pytest.Mo
     assert sorted(hashed) == [f"TEST{i:03d}" for i in range(4)]
 
 
-def test_an_unusable_clip_counts_for_its_own_split(tmp_path: Path) -> None:
+def test_unusable_clip_is_listed_only_for_its_own_split(tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache", train=3, test=3)
     (cache / "TRAIN001.safetensors").write_bytes(b"damaged")
     (cache / "TEST002.safetensors").unlink()
     assert list(list_clips(cache, split="train")[1]) == ["TRAIN001"]
     assert list(list_clips(cache, split="test")[1]) == ["TEST002"]
     assert sorted(list_clips(cache)[1]) == ["TEST002", "TRAIN001"]
-    # Manifests of earlier versions do not hold the split: the header tells it where it can be read.
+    # Without a split in the manifest, the split of a readable header is used.
     rows = read_manifest(cache)
     for row in rows.values():
         del row["split"]
@@ -78,14 +78,14 @@ def test_an_unusable_clip_counts_for_its_own_split(tmp_path: Path) -> None:
     assert [c.video_id for c in clips] == ["TRAIN002"]
     assert sorted(bad) == ["TEST002", "TRAIN000", "TRAIN001"]
     assert sorted(list_clips(cache, split="test", verify=True)[1]) == ["TEST002", "TRAIN001"]
-    # A clip without a split belongs to none.
+    # A clip whose split is None is not listed with `split`.
     clip = labelled_clip(9, "test")
     store_clip(cache, replace(clip, header=replace(clip.header, split=None)))
     (cache / "TEST009.safetensors").write_bytes(b"damaged")
     assert "TEST009" not in list_clips(cache, split="test")[1]
 
 
-def test_a_header_that_differs_from_the_manifest_is_unusable(tmp_path: Path) -> None:
+def test_clip_whose_header_differs_from_the_manifest_is_unusable(tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache", train=2, test=2)
     for name, old, new in (
         ("TRAIN001", b'split\\":\\"train', b'split\\":\\"tsain'),
@@ -97,21 +97,21 @@ def test_a_header_that_differs_from_the_manifest_is_unusable(tmp_path: Path) -> 
         path.write_bytes(data.replace(old, new, 1))
     assert list(list_clips(cache, split="train")[1]) == ["TRAIN001"]
     assert list(list_clips(cache, split="test")[1]) == ["TEST001"]
-    # A split that is none counts as unknown.
+    # An invalid split counts as unknown.
     rows = read_manifest(cache)
     rows["TRAIN001"]["split"] = ["train"]
     write_manifest(cache, rows)
     assert "TRAIN001" in list_clips(cache, split="test")[1]
 
 
-def test_the_manifest_holds_the_split(tmp_path: Path) -> None:
+def test_manifest_line_holds_the_split(tmp_path: Path) -> None:
     row = store_clip(tmp_path, labelled_clip(0, "test"))
     assert row["split"] == "test"
     line = json.loads((tmp_path / "manifest.jsonl").read_text())
     assert line["split"] == "test"
 
 
-def test_validation_videos_follow_from_their_id(tmp_path: Path) -> None:
+def test_video_id_determines_the_validation_split(tmp_path: Path) -> None:
     held = [is_held_out(f"V{i:05d}", 0.1) for i in range(4000)]
     assert 0.08 < sum(held) / len(held) < 0.12
     assert not any(is_held_out(f"V{i}", 0.0) for i in range(100))

@@ -1,4 +1,4 @@
-"""Headers are judged as the safetensors library judges them; rows are those that were stored."""
+"""`TensorRows` accepts only headers that safetensors accepts, and returns the stored rows."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def library_reads(path: Path) -> bool:
 
 @given(st.dictionaries(st.sampled_from(sorted(ARRAYS)), st.none(), min_size=1), st.data())
 @settings(max_examples=60, deadline=None)
-def test_rows_are_those_stored(picked: dict[str, None], data: st.DataObject) -> None:
+def test_rows_equal_the_stored_rows(picked: dict[str, None], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.safetensors"
         path.write_bytes(PLAIN)
@@ -84,14 +84,14 @@ def test_rows_are_those_stored(picked: dict[str, None], data: st.DataObject) -> 
 
 @given(st.integers(0, 8 * 700 - 1))
 @settings(max_examples=300, deadline=None)
-def test_a_flipped_bit_of_the_header_is_judged_as_by_the_library(bit: int) -> None:
+def test_flipped_header_bit_that_safetensors_rejects_is_rejected(bit: int) -> None:
     header_end = 8 + int.from_bytes(PLAIN[:8], "little")
     damaged = bytearray(PLAIN)
     damaged[bit // 8 % header_end] ^= 1 << bit % 8
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.safetensors"
         path.write_bytes(damaged)
-        # Of what the library knows, dtypes that no clip has are refused as well: never the reverse.
+        # TensorRows also rejects dtypes that safetensors accepts and clips do not use.
         assert not is_read(path) or library_reads(path)
 
 
@@ -136,14 +136,14 @@ OVERLAP = parts(PLAIN)[0]["long"]["data_offsets"]
         packed(parts(PLAIN)[0] | {"__metadata__": ["laiar"]}, BODY),
     ],
 )
-def test_what_the_library_refuses_is_refused(data: bytes, tmp_path: Path) -> None:
+def test_file_that_safetensors_rejects_is_rejected(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(data)
     assert not library_reads(path)
     assert not is_read(path)
 
 
-def test_a_scalar_is_no_reason_to_refuse_a_file(tmp_path: Path) -> None:
+def test_file_with_a_scalar_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(save({"scalar": torch.tensor(3.0), "long": torch.arange(3)}))
     rows = TensorRows(path)
@@ -151,7 +151,7 @@ def test_a_scalar_is_no_reason_to_refuse_a_file(tmp_path: Path) -> None:
     assert rows.read({"long": [(1, 3)]})["long"].tolist() == [1, 2]
 
 
-def test_a_clip_is_read_from_the_file_that_was_opened(tmp_path: Path) -> None:
+def test_reader_keeps_reading_the_file_that_it_opened(tmp_path: Path) -> None:
     path = tmp_path / "A.safetensors"
     first, second = random_clip([2, 3], seed=0), random_clip([3, 2], seed=1)
     save_clip(path, first)
@@ -161,17 +161,17 @@ def test_a_clip_is_read_from_the_file_that_was_opened(tmp_path: Path) -> None:
     assert torch.equal(ClipReader(path).read().boxes, second.boxes)
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_damage(tmp_path: Path) -> None:
+def test_file_truncated_after_opening_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "A.safetensors"
     save_clip(path, random_clip([40] * 12))
     reader = ClipReader(path)
     os.truncate(path, path.stat().st_size - 1)
-    with pytest.raises(ItemError, match="the file ends before"):
+    with pytest.raises(ItemError, match="got the end of the file"):
         reader.read()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts files in /proc")
-def test_files_are_closed(tmp_path: Path) -> None:
+def test_files_are_closed_after_reading_and_after_errors(tmp_path: Path) -> None:
     path = tmp_path / "A.safetensors"
     save_clip(path, random_clip([1]))
     bad = tmp_path / "B.safetensors"
@@ -184,5 +184,5 @@ def test_files_are_closed(tmp_path: Path) -> None:
         for refused in (bad, old):
             with pytest.raises(ItemError) as caught:
                 ClipReader(refused)
-            kept.append(caught.value)  # whose traceback holds on to the reader
+            kept.append(caught.value)  # its traceback references the reader
     assert len(os.listdir("/proc/self/fd")) == before

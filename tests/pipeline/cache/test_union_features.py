@@ -36,11 +36,11 @@ from tests.pipeline.test_extract import SMALL
 from tools import cache as cache_tool
 
 ROOT = Path(__file__).resolve().parents[3]
-#: Enough channels for conv256: Cu = 16 x 16 = 256 of them.
+#: Words for a detector with Cu = 16 x 16 = 256 union channels, enough for conv256.
 WIDE = [w for w in SMALL if "width" not in w] + ["detection.width=16", "decode.workers=0"]
 
 
-def test_the_frozen_convolution_is_orthonormal_and_every_machine_has_the_same() -> None:
+def test_frozen_convolution_is_orthonormal_and_reproducible() -> None:
     weight = frozen_projection(1024)
     assert torch.equal(weight @ weight.T, torch.eye(256))
     assert set(weight.unique().tolist()) == {-1 / 32, 1 / 32}
@@ -53,7 +53,7 @@ def test_the_frozen_convolution_is_orthonormal_and_every_machine_has_the_same() 
         frozen_projection(255)
 
 
-def test_what_is_stored_is_the_convolution_written_out() -> None:
+def test_conv256_equals_a_convolution_in_plain_loops() -> None:
     g = torch.Generator().manual_seed(0)
     clip = random_clip([3, 2])
     wide = torch.randn(len(clip.pairs), 260, 7, 7, generator=g)
@@ -73,13 +73,13 @@ def test_what_is_stored_is_the_convolution_written_out() -> None:
 
 
 @given(st.floats(-65000, 65000, width=32))
-def test_storing_halves_keeps_eleven_bits(value: float) -> None:
-    """Half a unit in the last place: 2^-11 of the number, 2^-25 where it is below 2^-14."""
+def test_float16_storage_keeps_eleven_bits(value: float) -> None:
+    """The error is at most 2^-11 of the value, or 2^-25 for values below 2^-14."""
     stored = float(torch.tensor(value).half().float())
     assert abs(stored - value) <= max(abs(value) * 2**-11, 2**-25)
 
 
-def test_arrays_in_any_order_in_memory_are_stored_alike(tmp_path: Path) -> None:
+def test_memory_format_does_not_change_the_stored_bytes(tmp_path: Path) -> None:
     clip = random_clip([3, 2, 4])
     strange = replace(
         clip,
@@ -91,14 +91,14 @@ def test_arrays_in_any_order_in_memory_are_stored_alike(tmp_path: Path) -> None:
     assert clip_bytes(strange) == clip_bytes(clip)
     save_clip(tmp_path / "a.safetensors", strange)
     assert torch.equal(load_clip(tmp_path / "a.safetensors").boxes, clip.boxes)
-    # The numpy saver of safetensors 0.8.0 writes other numbers for such arrays.
+    # safetensors.numpy 0.8.0 stores wrong values for such arrays.
     for path in ROOT.glob("*/**/*.py"):
         if ".venv" not in path.parts:
             assert "safetensors." + "numpy" not in path.read_text(encoding="utf-8"), path
 
 
 @pytest.mark.parametrize(("kind", "channels"), [("full", 256), ("conv256", 256), ("none", 0)])
-def test_caches_of_each_kind(
+def test_extraction_stores_each_kind_of_union_features(
     kind: str, channels: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     videos, annotations = write_dataset(tmp_path)
@@ -120,7 +120,7 @@ def test_caches_of_each_kind(
     else:
         with pytest.raises(UsageError, match="union=full expected"):
             cache_tool.main(asked)
-    # Extraction predicts before it stores, so that every kind ends with the same predictions.
+    # Extraction predicts before it reduces the features: every kind has the same predictions.
     assert extract([*words, *predicted]) == 0
     clip = load_clip(cache / "A0001.safetensors")
     assert clip.union_features.shape[1] == channels
@@ -133,7 +133,7 @@ def test_caches_of_each_kind(
             train.main(["--cache", str(cache), "--run", str(tmp_path / "run"), "device=cpu"])
 
 
-def test_a_network_is_not_tried_on_a_cache_of_another_kind() -> None:
+def test_network_and_cache_need_the_same_kind_of_union_features() -> None:
     def info(**settings: Any) -> CacheInfo:
         return CacheInfo(ExtractionSettings("detected", **settings), {}, ("person",), {})
 
@@ -143,7 +143,7 @@ def test_a_network_is_not_tried_on_a_cache_of_another_kind() -> None:
         check_fits(card, info(), Path("c"))
 
 
-#: Key -> a value other than the default. True: it determines what is extracted.
+#: Key -> (a value other than the default, whether the key determines the content of clips).
 KEYS: dict[str, tuple[Any, bool]] = {
     "dataset": (None, False),
     "vocabulary": ("other", True),
@@ -180,7 +180,7 @@ KEYS: dict[str, tuple[Any, bool]] = {
     "detection.seed": (1, True),
     "detection.batch_size": (4, False),
 }
-#: Of the stages after extraction, and of what predicts relations (its identity is told apart).
+#: Settings of later stages, and of the relation predictor, whose weights the clip header names.
 LATER = ("model.", "loss.", "train.", "predict.", "relation_predictor.")
 
 
@@ -193,12 +193,12 @@ def keys_of(tree: Any, prefix: str = "") -> list[str]:
     return found
 
 
-def test_every_setting_has_a_verdict() -> None:
+def test_every_setting_is_listed() -> None:
     assert {k for k in keys_of(Config()) if not k.startswith(LATER)} == KEYS.keys()
 
 
 @pytest.mark.parametrize("key", [k for k, (value, _) in KEYS.items() if value is not None])
-def test_content_is_made_again_when_and_only_when_a_setting_determines_it(key: str) -> None:
+def test_fingerprint_changes_only_with_settings_that_determine_content(key: str) -> None:
     def fingerprint(words: list[str]) -> str:
         config = load_config(None, ["detection.weights=random", "detection.depth=26", *words])
         settings = extraction_settings(config, ("person", "cup"))

@@ -13,7 +13,7 @@ from pipeline.training.relations.settings import RelationTraining
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 MOST = str(2**63 - 1)
-#: Setting, what its message says, the outermost values accepted, the nearest values refused.
+#: Setting, range in its message, outermost accepted values, nearest refused values.
 RANGES: dict[type, list[tuple[str, str, str, str]]] = {
     Config: [
         ("max_failures", "at least 0", "0 null", "-1"),
@@ -89,7 +89,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.name)
-def test_every_config_loads_and_opens_with_its_command(path: Path) -> None:
+def test_every_config_loads_and_starts_with_its_command(path: Path) -> None:
     tree = config_as_dict(load_config(path))
     assert tree["boxes"] in ("detected", "ground-truth")
     head = path.read_text().split("\ndataset:")[0]
@@ -98,7 +98,7 @@ def test_every_config_loads_and_opens_with_its_command(path: Path) -> None:
     assert "Expect" in head
 
 
-def test_charades_has_detected_boxes_no_relations_and_no_weights() -> None:
+def test_charades_config_has_detected_boxes_no_relations_and_no_weights() -> None:
     config = load_config(CONFIGS / "charades.yaml")
     assert (config.boxes.value, config.relations.value) == ("detected", "none")
     assert config.dataset is Dataset.charades
@@ -106,7 +106,7 @@ def test_charades_has_detected_boxes_no_relations_and_no_weights() -> None:
     assert config.frames.num == 32
 
 
-def test_words_win_over_yaml_and_yaml_over_defaults(tmp_path: Path) -> None:
+def test_words_override_yaml_and_yaml_overrides_defaults(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("detection: {depth: 50, width: 8}\nboxes: ground-truth\n")
     config = load_config(path, ["detection.depth=26"])
@@ -140,7 +140,7 @@ def test_words_win_over_yaml_and_yaml_over_defaults(tmp_path: Path) -> None:
         ("train.epoch=3", "did you mean 'train.epochs'?"),
     ],
 )
-def test_a_bad_word_is_refused_by_name(word: str, says: str) -> None:
+def test_invalid_word_is_refused_and_named(word: str, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_config(None, [word])
     assert says in str(caught.value)
@@ -148,7 +148,7 @@ def test_a_bad_word_is_refused_by_name(word: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(("schema", "key", "says", "accepted", "refused"), ROWS)
-def test_ranges_end_where_they_say(
+def test_ranges_accept_and_refuse_the_documented_limits(
     schema: type, key: str, says: str, accepted: str, refused: str
 ) -> None:
     others = ["decode.backend=frames"] if key == "decode.fps" else []
@@ -163,7 +163,7 @@ def test_ranges_end_where_they_say(
 
 
 def leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any, bool]]:
-    """Name, type and "has a range" of every setting."""
+    """Yield the name and type of every setting, and whether it has a range."""
     for field in fields(settings):
         value = getattr(settings, field.name)
         if is_dataclass(value):
@@ -180,7 +180,7 @@ def test_every_declared_range_is_in_the_table(schema: type) -> None:
 
 
 @pytest.mark.parametrize("schema", RANGES)
-def test_no_number_may_be_nan(schema: type) -> None:
+def test_nan_is_refused_for_every_number(schema: type) -> None:
     for key, kind, _ in leaves(schema()):
         if any(word in str(kind) for word in ("int", "float")):
             value = "[nan]" if "list" in str(kind) else "nan"
@@ -189,7 +189,7 @@ def test_no_number_may_be_nan(schema: type) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "frames: {nums: 3}", "device: ${x}", ""])
-def test_a_bad_file_is_refused_or_empty(tmp_path: Path, text: str) -> None:
+def test_invalid_file_is_refused_and_empty_file_gives_defaults(tmp_path: Path, text: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text)
     if not text:
@@ -201,7 +201,7 @@ def test_a_bad_file_is_refused_or_empty(tmp_path: Path, text: str) -> None:
         load_config(tmp_path / "absent.yaml")
 
 
-def test_a_preset_of_the_command_line_decides_what_is_not_named() -> None:
+def test_preset_determines_the_settings_that_are_not_given() -> None:
     model = load_config(None, ["model.preset=paper", "model.discard=mask"]).model.resolved()
     assert (model.context, model.discard, model.positions) == ("all", "mask", "time-slot")
     strict = load_config().model.resolved()

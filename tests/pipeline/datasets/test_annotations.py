@@ -31,7 +31,7 @@ def one_frame(tmp_path: Path, entry: dict[str, Any], rows: list[str] | None = No
     return read_annotations([folder], VOCABULARY)
 
 
-def test_a_dataset_is_read_as_released(tmp_path: Path) -> None:
+def test_released_dataset_is_read(tmp_path: Path) -> None:
     _, folder = write_dataset(tmp_path)
     read = read_annotations([folder], VOCABULARY)
     assert not read.errors
@@ -43,10 +43,10 @@ def test_a_dataset_is_read_as_released(tmp_path: Path) -> None:
         "Kitchen",
         1.6,
     )
-    assert clip.actions == ((1, 0.0, 1.0), (3, 0.5, 1.6))  # its end is beyond the length
+    assert clip.actions == ((1, 0.0, 1.0), (3, 0.5, 1.6))  # the end is clipped to the length
     assert [frame.frame_index for frame in clip.frames] == [2, 10, 29]
     frame = clip.frames[0]
-    assert frame.boxes.tolist() == [[2, 4, 40, 47], [10, 8, 30, 24]]  # xyxy and xywh
+    assert frame.boxes.tolist() == [[2, 4, 40, 47], [10, 8, 30, 24]]  # released as xyxy and as xywh
     assert frame.labels.tolist() == [0, VOCABULARY.object_index("cupglassbottle")]
     named = {VOCABULARY.predicates[r] for r in frame.predicates[1].nonzero()[:, 0].tolist()}
     assert named == {"looking_at", "in_front_of", "beneath", "holding"}
@@ -55,7 +55,7 @@ def test_a_dataset_is_read_as_released(tmp_path: Path) -> None:
     assert read.videos["B0002"].actions == ()
 
 
-def test_an_interval_that_ends_before_it_starts_keeps_its_label(tmp_path: Path) -> None:
+def test_reversed_interval_keeps_its_label(tmp_path: Path) -> None:
     read = one_frame(tmp_path, object_entry(), [csv_row("A0001", "c004 18.00 10.00", "30.0")])
     assert read.videos["A0001"].actions == ((4, 10.0, 18.0),)
 
@@ -71,7 +71,7 @@ def test_an_interval_that_ends_before_it_starts_keeps_its_label(tmp_path: Path) 
         ({"bbox": None}, "A0001"),
     ],
 )
-def test_a_bad_object_fails_its_video_alone(
+def test_invalid_object_fails_only_its_video(
     tmp_path: Path, entry: dict[str, Any], says: str
 ) -> None:
     rows = [csv_row("A0001", ""), csv_row("C0003", "c000 0.0 1.0")]
@@ -84,16 +84,16 @@ def test_a_bad_object_fails_its_video_alone(
 @pytest.mark.parametrize(
     "actions", ["c009 0 1", "c001 0", "c001 x 1", "c001 -1 2", "c001 nan 2", "c001 0 1e99"]
 )
-def test_a_bad_row_fails_its_video_alone(tmp_path: Path, actions: str) -> None:
+def test_invalid_row_fails_only_its_video(tmp_path: Path, actions: str) -> None:
     rows = [csv_row("A0001", actions), csv_row("C0003", "")]
     read = one_frame(tmp_path, object_entry(), rows)
     assert read.errors["A0001"].startswith("Charades_v1_train.csv:2: ")
     assert set(read.videos) == {"C0003"}
 
 
-def test_missing_and_doubled_files_are_named(tmp_path: Path) -> None:
+def test_missing_and_duplicate_files_are_reported(tmp_path: Path) -> None:
     _, folder = write_dataset(tmp_path)
-    with pytest.raises(UsageError, match="a folder expected"):
+    with pytest.raises(UsageError, match="folder not found"):
         read_annotations([tmp_path / "absent"], VOCABULARY)
     with pytest.raises(UsageError, match=r"found none"):
         read_annotations([tmp_path / "videos"], VOCABULARY)
@@ -113,7 +113,7 @@ def test_missing_and_doubled_files_are_named(tmp_path: Path) -> None:
         read_annotations([folder], VOCABULARY)
 
 
-def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_content_not_on_folder(tmp_path: Path) -> None:
     one = one_frame(tmp_path / "a", object_entry()).videos["A0001"].fingerprint()
     two = one_frame(tmp_path / "b", object_entry()).videos["A0001"].fingerprint()
     moved = object_entry(bbox=(11.0, 8.0, 20.0, 16.0))
@@ -130,7 +130,7 @@ class _Bomb:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_malicious_pickle_has_no_effect_and_is_named(tmp_path: Path, protocol: int) -> None:
+def test_malicious_pickle_is_rejected_and_not_run(tmp_path: Path, protocol: int) -> None:
     canary = tmp_path / "canary"
     path = tmp_path / "person_bbox.pkl"
     path.write_bytes(pickle.dumps({"A": [_Bomb(str(canary))]}, protocol))
@@ -140,7 +140,7 @@ def test_a_malicious_pickle_has_no_effect_and_is_named(tmp_path: Path, protocol:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_plain_values_and_arrays_pass(tmp_path: Path, protocol: int) -> None:
+def test_pickled_plain_values_and_arrays_are_read(tmp_path: Path, protocol: int) -> None:
     tree = {
         "a": [1, 2.5, None, True, "text", b"bytes", (1, 2), {3}],
         "b": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -167,7 +167,7 @@ def test_plain_values_and_arrays_pass(tmp_path: Path, protocol: int) -> None:
         b"cbuiltins\neval\n(S'1'\ntR.",
     ],
 )
-def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
+def test_other_pickles_are_rejected(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.pkl"
     path.write_bytes(data)
     with pytest.raises(UsageError, match=r"a\.pkl"):
@@ -190,5 +190,5 @@ def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
         ("-rf", False),
     ],
 )
-def test_safe_ids(text: str, safe: bool) -> None:
+def test_safe_ids_are_recognized(text: str, safe: bool) -> None:
     assert is_safe_id(text) is safe

@@ -15,7 +15,7 @@ from tests.pipeline.test_extract import SMALL
 A, B = "a" * 64, "B" * 64
 
 
-def test_lines_of_sha256sum(tmp_path: Path) -> None:
+def test_lines_of_sha256sum_are_read(tmp_path: Path) -> None:
     path = tmp_path / "SHA256SUMS"
     path.write_text(f"{A}  A.mp4\n{B} *./sub/B C.mp4\r\n\n\\{A}  new\\nline\\\\.mp4\n")
     assert read_checksums(path) == {
@@ -28,32 +28,30 @@ def test_lines_of_sha256sum(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "has none"),
-        ("no sums\n", "is none"),
-        (f"{A[:-1]}  short.mp4", "is none"),
-        (f"{A}  A.mp4\n{B}  sub/A.mp4\n", "gives 'A.mp4' another"),
+        ("", "is empty"),
+        ("no sums\n", "is not a line of sha256sum"),
+        (f"{A[:-1]}  short.mp4", "is not a line of sha256sum"),
+        (f"{A}  A.mp4\n{B}  sub/A.mp4\n", "second sum of 'A.mp4'"),
     ],
 )
-def test_files_that_are_none(tmp_path: Path, text: str, says: str) -> None:
+def test_malformed_checksum_files_raise(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "SHA256SUMS"
     path.write_text(text)
     with pytest.raises(UsageError, match=says):
         read_checksums(path)
-    with pytest.raises(UsageError, match="a file expected"):
+    with pytest.raises(UsageError, match="cannot read"):
         read_checksums(tmp_path / "absent")
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_sums_are_refused(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes
-) -> None:
+def test_arbitrary_bytes_raise(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "sums"
     path.write_bytes(b"x" + data)
     with pytest.raises(UsageError, match="sha256sum"):
         read_checksums(path)
 
 
-def test_a_video_of_other_bytes_fails_and_once_it_is_right_it_is_done(
+def test_video_with_wrong_checksum_fails_until_the_list_is_corrected(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     videos, _ = write_dataset(tmp_path)
@@ -62,7 +60,7 @@ def test_a_video_of_other_bytes_fails_and_once_it_is_right_it_is_done(
     words = ["--videos", str(videos), "--cache", str(cache), *SMALL, "decode.workers=0"]
     sums.write_text(f"{A}  A0001.mp4\n")
     assert main([*words, "--checksums", str(sums)]) == 1
-    assert "1 of 2 videos are not in the list and go unchecked, B0002.mp4 first" in caplog.text
+    assert "1 of 2 videos are not in the list and are not checked; first: B0002.mp4" in caplog.text
     row = json.loads((cache / "failures.jsonl").read_text())
     assert (row["id"], row["reason"]) == ("A0001", "corrupt-video")
     assert row["input_sha256"] == right

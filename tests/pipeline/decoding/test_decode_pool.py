@@ -31,7 +31,7 @@ def request_of(path: Path, **changes: object) -> FrameRequest:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Frames of 230 kB each: more than a pipe holds."""
+    """Clip with frames of 230 kB each, more than a pipe can buffer."""
     path = tmp_path_factory.mktemp("large") / "large.mp4"
     write_clip(path, 12, size=(320, 240))
     return path
@@ -45,7 +45,7 @@ def child() -> Iterator[ChildDecoder]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_pool_gives_what_direct_decoding_gives(tmp_path: Path, large: Path, workers: int) -> None:
+def test_pool_equals_direct_decoding(tmp_path: Path, large: Path, workers: int) -> None:
     other, text = tmp_path / "other.mp4", tmp_path / "text.mp4"
     write_clip(other, 9)
     text.write_text("no video")
@@ -54,7 +54,7 @@ def test_a_pool_gives_what_direct_decoding_gives(tmp_path: Path, large: Path, wo
         streams = [pool.start(request) for request in requests]
         for stream, request in zip(streams, requests, strict=True):
             if request.path == text:
-                with pytest.raises(ItemError, match="a video file expected") as failed:
+                with pytest.raises(ItemError, match="FFmpeg cannot open the file") as failed:
                     list(stream)
                 assert failed.value.reason is FailureReason.UNREADABLE_VIDEO
                 continue
@@ -66,7 +66,7 @@ def test_a_pool_gives_what_direct_decoding_gives(tmp_path: Path, large: Path, wo
             assert stream.source == direct.source
 
 
-def test_a_child_that_dies_costs_its_video_alone(large: Path, child: ChildDecoder) -> None:
+def test_dead_child_fails_only_its_video(large: Path, child: ChildDecoder) -> None:
     stream = iter(child.open(request_of(large)))
     next(stream)
     child.kill()
@@ -76,17 +76,17 @@ def test_a_child_that_dies_costs_its_video_alone(large: Path, child: ChildDecode
     assert sum(len(batch) for batch in child.open(request_of(large))) == 5
 
 
-def test_a_child_that_hangs_is_ended(large: Path, child: ChildDecoder) -> None:
+def test_hanging_child_is_killed(large: Path, child: ChildDecoder) -> None:
     assert len(list(child.open(request_of(large)))) == 5
     assert child._process is not None
     os.kill(child._process.pid, signal.SIGSTOP)
-    with pytest.raises(ItemError, match=r"gave nothing for 0\.2 s") as failed:
+    with pytest.raises(ItemError, match=r"no frames within 0\.2 s") as failed:
         list(child.open(request_of(large, timeout_s=0.2)))
     assert failed.value.reason is FailureReason.DECODE_TIMEOUT
     assert len(list(child.open(request_of(large)))) == 5
 
 
-def test_a_child_without_memory_says_so(tmp_path: Path) -> None:
+def test_child_reports_out_of_memory(tmp_path: Path) -> None:
     path = tmp_path / "wide.mp4"
     write_clip(path, 2, size=(2048, 1536))
     child = ChildDecoder(memory_bytes=5_000_000)
@@ -95,7 +95,7 @@ def test_a_child_without_memory_says_so(tmp_path: Path) -> None:
     assert failed.value.reason is FailureReason.OUT_OF_MEMORY
 
 
-def test_what_waits_is_bounded(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buffered_frames_are_bounded(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "BUFFER_BYTES", 2 * 320 * 240 * 3)
     made: list[int] = []
 
@@ -112,11 +112,11 @@ def test_what_waits_is_bounded(large: Path, monkeypatch: pytest.MonkeyPatch) -> 
         while len(made) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.2)
-        assert len(made) == 3  # two wait, the third is held by who made it
+        assert len(made) == 3  # two are buffered, the third waits in the decode thread
         assert sum(len(batch) for batch in stream) == 12
 
 
-def test_closing_ends_who_reads_and_who_decodes(large: Path) -> None:
+def test_closing_the_pool_ends_readers_and_children(large: Path) -> None:
     pool = DecodePool(1)
     first, second = (pool.start(request_of(large, num_uniform=12)) for _ in range(2))
     next(iter(first))
@@ -130,19 +130,19 @@ def test_closing_ends_who_reads_and_who_decodes(large: Path) -> None:
     assert process.poll() is not None
 
 
-def test_a_file_that_is_written_to_meanwhile_is_no_result(large: Path, tmp_path: Path) -> None:
+def test_file_changed_while_decoding_raises(large: Path, tmp_path: Path) -> None:
     path = tmp_path / "growing.mp4"
     path.write_bytes(large.read_bytes())
     stream = iter(DirectStream(request_of(path)))
     next(stream)
     with open(path, "ab") as file:
         file.write(b"\0\0\0\x08free")
-    with pytest.raises(ItemError, match="was written to while") as failed:
+    with pytest.raises(ItemError, match="changed while it was read") as failed:
         list(stream)
     assert failed.value.reason is FailureReason.CHANGED_VIDEO
 
 
-def test_number_of_decode_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_workers_depends_on_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for cores in (1, 2, 4, 16, 96):
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
@@ -153,7 +153,7 @@ def test_number_of_decode_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(st.lists(st.integers(1, 9), max_size=30), st.integers(1, 12))
 @settings(deadline=None, max_examples=40)
-def test_a_channel_keeps_order_and_its_limit(weights: list[int], limit: int) -> None:
+def test_channel_keeps_order_and_limit(weights: list[int], limit: int) -> None:
     channel: Channel[tuple[int, int]] = Channel(limit, lambda item: item[1])
     items = list(enumerate(weights))
 
@@ -170,7 +170,7 @@ def test_a_channel_keeps_order_and_its_limit(weights: list[int], limit: int) -> 
     thread.join()
 
 
-def test_a_decode_process_has_no_torch() -> None:
+def test_decode_process_does_not_import_torch() -> None:
     code = "import sys, pipeline.decoding.child; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

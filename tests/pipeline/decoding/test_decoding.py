@@ -27,7 +27,7 @@ def numbers(frames: VideoFrames) -> list[int]:
 
 @given(st.sets(st.integers(0, 39), min_size=1), st.integers(1, 7))
 @settings(max_examples=15, deadline=None)
-def test_every_frame_is_the_one_asked_for(clip: Path, wanted: set[int], batch: int) -> None:
+def test_requested_frames_are_returned(clip: Path, wanted: set[int], batch: int) -> None:
     reader = open_video(clip)
     assert reader.num_frames == 40
     indices = sorted(wanted)
@@ -42,12 +42,12 @@ def test_every_frame_is_the_one_asked_for(clip: Path, wanted: set[int], batch: i
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mov", "avi", "ts"])
-def test_containers(tmp_path: Path, suffix: str) -> None:
+def test_containers_are_decoded(tmp_path: Path, suffix: str) -> None:
     reader = open_video(write_clip(tmp_path / f"a.{suffix}", 20, options={"bf": "0"}))
     assert numbers(reader.read([0, 7, 19])) == [0, 7, 19]
 
 
-def test_odd_times_make_a_dump_of_constant_rate(tmp_path: Path) -> None:
+def test_irregular_times_give_a_constant_rate_dump(tmp_path: Path) -> None:
     times = [0, 1, 2, 3, 6, 7, 8, 9]  # two frames are missing after the fourth
     path = write_clip(tmp_path / "vfr.mp4", 8, times=times, options={"bf": "0"})
     assert numbers(open_video(path).read(list(range(8)))) == list(range(8))
@@ -59,14 +59,14 @@ def test_odd_times_make_a_dump_of_constant_rate(tmp_path: Path) -> None:
     assert dump.source.edit_lists == "ignored"
 
 
-def test_a_constant_rate_gives_the_identity(clip: Path) -> None:
+def test_constant_rate_gives_the_identity_mapping(clip: Path) -> None:
     assert numbers(open_video(clip, numbering="dump").read([0, 11, 39])) == [0, 11, 39]
     assert dump_to_ordinal([i / 30 for i in range(300)], 0.0, 30.0) == list(range(300))
 
 
 @given(st.lists(st.floats(0.2, 3), min_size=1, max_size=40))
 @settings(max_examples=50, deadline=None)
-def test_the_dump_never_runs_backwards_nor_far_from_time(steps: list[float]) -> None:
+def test_dump_ordinals_are_sorted_and_close_in_time(steps: list[float]) -> None:
     times = [sum(steps[:i]) / 25 for i in range(len(steps))]
     ordinals = dump_to_ordinal(times, 0.0, 25.0)
     assert ordinals == sorted(ordinals)
@@ -104,7 +104,7 @@ def damaged(tmp_path: Path, clip: Path, kind: str) -> Path:
         ("zeroed", {FailureReason.CORRUPT_VIDEO}),
     ],
 )
-def test_a_broken_file_has_a_reason(
+def test_broken_file_raises_with_reason(
     tmp_path: Path, clip: Path, kind: str, reasons: set[FailureReason]
 ) -> None:
     path = damaged(tmp_path, clip, kind)
@@ -114,7 +114,7 @@ def test_a_broken_file_has_a_reason(
     assert path.name in str(caught.value)
 
 
-def test_a_truncated_file_can_be_tolerated(tmp_path: Path, clip: Path) -> None:
+def test_tolerant_mode_reads_truncated_file(tmp_path: Path, clip: Path) -> None:
     reader = open_video(damaged(tmp_path, clip, "truncated"), DecodeOptions(tolerant=True))
     assert reader.source.is_degraded
     frames = reader.read(list(range(reader.num_frames)))
@@ -122,27 +122,27 @@ def test_a_truncated_file_can_be_tolerated(tmp_path: Path, clip: Path) -> None:
     assert numbers(frames)[:5] == [0, 1, 2, 3, 4]
 
 
-def test_a_damaged_middle_is_marked_and_shifts_no_frame(tmp_path: Path, clip: Path) -> None:
+def test_tolerant_mode_keeps_frame_numbers_after_damage(tmp_path: Path, clip: Path) -> None:
     reader = open_video(damaged(tmp_path, clip, "zeroed"), DecodeOptions(tolerant=True))
     frames = reader.read(list(range(reader.num_frames)))
     assert reader.source.is_degraded
     first = [n for n in range(10) if n in frames.frame_index.tolist()]
     assert numbers(frames)[: len(first)] == first
-    tail = frames.frame_index >= 36  # the last group of pictures is whole again
+    tail = frames.frame_index >= 36  # the last GOP is undamaged
     assert numbers(frames)[-int(tail.sum()) :] == frames.frame_index[tail].tolist()
     whole = open_video(clip, DecodeOptions(tolerant=True))
     assert numbers(whole.read(list(range(40)))) == list(range(40))
     assert not whole.source.is_degraded
 
 
-def test_limits_and_ranges(clip: Path) -> None:
+def test_limits_and_index_ranges_are_checked(clip: Path) -> None:
     with pytest.raises(ItemError, match=r"decode\.max_pixels"):
         open_video(clip, DecodeOptions(max_pixels=100))
     with pytest.raises(ItemError, match=r"decode\.max_frames"):
         open_video(clip, DecodeOptions(max_frames=10))
     with pytest.raises(ItemError, match="got 40"):
         open_video(clip).read([40])
-    with pytest.raises(ValueError, match="rising"):
+    with pytest.raises(ValueError, match="strictly increasing"):
         open_video(clip).read([3, 3])
     assert len(open_video(clip).read([])) == 0
 
@@ -158,7 +158,7 @@ def test_limits_and_ranges(clip: Path) -> None:
         ("sam2_juggle.mp4", 247, (1280, 720)),
     ],
 )
-def test_real_clips(name: str, num: int, size: tuple[int, int]) -> None:
+def test_real_clips_are_decoded(name: str, num: int, size: tuple[int, int]) -> None:
     reader = open_video(Path(str(CLIPS)) / name)
     assert reader.num_frames == num
     assert (reader.source.width, reader.source.height) == size

@@ -1,7 +1,9 @@
-"""Frame by frame the images of the ffmpeg program: Action Genome's dump, and what a player shows.
+"""Comparison of decoded frames with the images that the ffmpeg program writes.
 
-The program is the one on the PATH, else that of the wheel imageio-ffmpeg, if its version and its
-dump are as they were for Action Genome (`ffmpeg_program`); without any these tests are skipped.
+Dump numbering is compared with Action Genome's image dump, presentation numbering with the frames
+that a player shows. The program is that of the PATH, otherwise that of the wheel imageio-ffmpeg.
+Its version and its dump must agree with those of Action Genome (`ffmpeg_program`). Without such a
+program these tests are skipped.
 """
 
 from dataclasses import fields
@@ -33,7 +35,7 @@ def source(frames: int = 48, size: str = "96x64", rate: str = "25") -> tuple[str
     return ("-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={seconds}")
 
 
-#: Name -> words of ffmpeg; `{folder}` holds clips made before.
+#: Mapping from clip name to ffmpeg arguments; `{folder}` is the folder of the clips.
 CLIPS: dict[str, tuple[str, ...]] = {
     "constant.mp4": (*source(), *X264),
     "b_frames.mp4": (*source(), *X264, "-bf", "8", "-x264-params", "open-gop=1:b-pyramid=normal"),
@@ -88,13 +90,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def images_of(path: Path, before: tuple[str, ...], after: tuple[str, ...]) -> list[np.ndarray]:
-    """What ffmpeg writes as images, (H, W, 3) each."""
+    """Return the images that ffmpeg writes, (H, W, 3) each."""
     pipe = ("-f", "image2pipe", "-c:v", "ppm", "-")
     return ffmpeg_program.split_images(ffmpeg(*before, "-i", path, "-map", "0:v:0", *after, *pipe))
 
 
 def without_edit_lists(path: Path) -> tuple[str, ...]:
-    """Words for a version that knows edit lists; those of Action Genome knew none."""
+    """Return arguments that disable edit lists, which Action Genome's version ignores."""
     return ("-ignore_editlist", "1") if path.suffix in (".mp4", ".mov") else ()
 
 
@@ -111,26 +113,26 @@ def assert_same(ours: torch.Tensor, theirs: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_the_dump_of_action_genome(folder: Path, name: str) -> None:
-    """`ffmpeg -i VIDEO %06d.png` of a version that knew no edit lists."""
+def test_dump_numbering_equals_action_genome_dump(folder: Path, name: str) -> None:
+    """Compare with `ffmpeg -i VIDEO %06d.png` of a version without support of edit lists."""
     path = folder / name
     assert_same(our_images(path, "dump"), images_of(path, without_edit_lists(path), ()))
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_what_a_player_shows(folder: Path, name: str) -> None:
+def test_presentation_numbering_equals_frames_of_a_player(folder: Path, name: str) -> None:
     theirs = images_of(folder / name, (), ("-vsync", "passthrough"))
     assert_same(our_images(folder / name, "presentation"), theirs)
 
 
-def test_the_two_differ_where_they_should(folder: Path) -> None:
+def test_dump_has_more_frames_than_presentation(folder: Path) -> None:
     for name in ("edit_list.mp4", "half_rate.mp4", "dropped.mp4", "late.mp4"):
         dump = open_video(folder / name, numbering="dump")
         assert dump.num_frames > open_video(folder / name).num_frames
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
-def test_an_avi_with_b_frames_has_no_known_numbers(tmp_path: Path, codec: str) -> None:
+def test_dump_numbering_of_avi_with_b_frames_raises(tmp_path: Path, codec: str) -> None:
     path = tmp_path / "b.avi"
     ffmpeg(*source(), "-c:v", codec, "-bf", "2", "-pix_fmt", "yuv420p", path)
     theirs = images_of(path, (), ("-vsync", "passthrough"))
@@ -140,7 +142,7 @@ def test_an_avi_with_b_frames_has_no_known_numbers(tmp_path: Path, codec: str) -
     assert refused.value.reason is FailureReason.UNKNOWN_FRAME_MAP
 
 
-#: Turned clips and MPEG streams, which decord refuses.
+#: Rotated clips and MPEG streams, which the decord backend rejects.
 NOT_DECORD = {
     "turned_90.mp4",
     "turned_180.mp4",
@@ -153,7 +155,7 @@ NOT_DECORD = {
 
 
 def hides_frames(path: Path) -> bool:
-    """Whether its edit list hides frames; some versions write such where frames are dropped."""
+    """Return whether an edit list hides frames, as some versions write for dropped frames."""
     applied, ignored = (
         scan(path, ignore_edit_lists=ignore, max_pixels=10**9, max_frames=10**6)
         for ignore in (False, True)
@@ -164,7 +166,7 @@ def hides_frames(path: Path) -> bool:
 @pytest.mark.parametrize("name", CLIPS)
 @pytest.mark.parametrize("numbering", ["presentation", "dump"])
 @pytest.mark.parametrize("backend", ["opencv", "decord"])
-def test_other_backends_give_the_same_or_refuse(
+def test_other_backends_agree_with_pyav_or_raise(
     folder: Path, name: str, backend: Any, numbering: Any
 ) -> None:
     path = folder / name
@@ -190,7 +192,7 @@ DUMPED = ("constant", "b_frames", "dropped", "half_rate", "late", "edit_list", "
 
 @pytest.fixture(scope="module")
 def dumped(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of PNG files as Action Genome's script makes them."""
+    """Folders of PNG files, dumped as by Action Genome's script."""
     root = tmp_path_factory.mktemp("frames")
     for name in DUMPED:
         path = folder / f"{name}.mp4"
@@ -201,7 +203,7 @@ def dumped(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", DUMPED)
-def test_dumped_files_are_the_frames_of_the_video(folder: Path, dumped: Path, name: str) -> None:
+def test_dumped_files_equal_the_frames_of_the_video(folder: Path, dumped: Path, name: str) -> None:
     video = open_video(folder / f"{name}.mp4", numbering="dump")
     frames = FrameFolder(dumped / f"{name}.mp4", sha256="")
     assert frames.num_frames == video.num_frames
@@ -217,7 +219,7 @@ def extract(root: Path, cache: Path, *words: str) -> None:
     assert main([*place, *SMALL, *given, *words]) == 0
 
 
-def test_dumped_files_give_the_cache_of_the_videos(
+def test_caches_of_dumped_frames_and_of_videos_are_equal(
     folder: Path, dumped: Path, tmp_path: Path
 ) -> None:
     objects, persons = {}, {}
@@ -243,7 +245,7 @@ def test_dumped_files_give_the_cache_of_the_videos(
         assert [clip.header.source["edit_lists"] for clip in clips] == ["ignored", "dumped"]
 
 
-def test_programs_of_other_semantics_are_not_taken(
+def test_unsuitable_ffmpeg_versions_are_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "ffmpeg"

@@ -24,7 +24,7 @@ WORDS = [*SMALL, "decode.workers=0"]
 
 
 def dump(video: Path, folder: Path, *, suffix: str = "png", digits: int = 6) -> Path:
-    """All frames of a video by the numbers of ffmpeg's dump."""
+    """Write all frames of a video, numbered as in ffmpeg's dump."""
     folder.mkdir(parents=True)
     reader = open_video(video, numbering="dump")
     for batch in reader.iterate(range(reader.num_frames), 1):
@@ -44,7 +44,7 @@ def copy(frames: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(frames, tmp_path / "A.mp4"))
 
 
-def test_dumped_frames_are_those_of_the_video(frames: Path) -> None:
+def test_dumped_frames_equal_the_frames_of_the_video(frames: Path) -> None:
     video = open_video(frames.parent.parent / "A.mp4", numbering="dump")
     whole = video.read(range(12))
     options = DecodeOptions(backend="frames", fps=25.0)
@@ -59,7 +59,7 @@ def test_dumped_frames_are_those_of_the_video(frames: Path) -> None:
     assert (stream.source.width, stream.source.height) == (64, 48)
 
 
-def test_any_padding_and_jpeg_and_marks_of_orientation(frames: Path, tmp_path: Path) -> None:
+def test_short_numbers_jpeg_and_orientation_tags_are_read(frames: Path, tmp_path: Path) -> None:
     video = frames.parent.parent / "A.mp4"
     short = FrameFolder(dump(video, tmp_path / "a", digits=1), DecodeOptions(fps=25.0), sha256="")
     found = next(short.iterate([9, 11], 2))
@@ -67,14 +67,14 @@ def test_any_padding_and_jpeg_and_marks_of_orientation(frames: Path, tmp_path: P
     jpeg = dump(video, tmp_path / "b", suffix="JPEG")
     turned = Image.open(jpeg / "000001.JPEG")
     exif = turned.getexif()
-    exif[0x0112] = 6  # a viewer would turn it
+    exif[0x0112] = 6  # a viewer would rotate the image
     turned.save(jpeg / "000001.JPEG", exif=exif)
     assert next(FrameFolder(jpeg, DecodeOptions(fps=25.0), sha256="").iterate([0], 1)).frames.shape[
         2:
     ] == (48, 64)
 
 
-def test_alpha_palettes_and_grey_become_rgb(copy: Path) -> None:
+def test_alpha_palette_and_grey_images_become_rgb(copy: Path) -> None:
     for number, mode in ((1, "RGBA"), (2, "L"), (3, "P"), (4, "LA")):
         path = copy / f"{number:06}.png"
         Image.open(path).convert(mode).save(path)
@@ -82,7 +82,7 @@ def test_alpha_palettes_and_grey_become_rgb(copy: Path) -> None:
     assert found.frames.shape == (4, 3, 48, 64)
 
 
-def test_gaps_are_refused_by_name_and_taken_when_that_is_asked_for(copy: Path) -> None:
+def test_missing_frames_raise_except_in_tolerant_mode(copy: Path) -> None:
     for number in (1, 4, 5, 9, 10):
         (copy / f"{number:06}.png").unlink()
     with pytest.raises(
@@ -94,11 +94,11 @@ def test_gaps_are_refused_by_name_and_taken_when_that_is_asked_for(copy: Path) -
     assert (folder.num_frames, folder.source.is_degraded) == (12, True)
     batches = list(folder.iterate([0, 1, 3, 11], 1))
     assert [int(b.frame_index) for b in batches] == [1, 11]
-    with pytest.raises(ItemError, match=r"decode\.fps"):  # the length is of more frames than these
+    with pytest.raises(ItemError, match=r"decode\.fps"):  # the length covers missing frames too
         FrameFolder(copy, DecodeOptions(tolerant=True), sha256="", length_s=2.0)
 
 
-def test_where_the_rate_comes_from(copy: Path) -> None:
+def test_frame_rate_is_from_file_then_option_then_length(copy: Path) -> None:
     def rate(fps: float | None = None, length_s: float | None = None) -> float:
         options = DecodeOptions(fps=fps)
         return FrameFolder(copy, options, sha256="", length_s=length_s).source.fps
@@ -134,13 +134,13 @@ def text(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason", "says"),
     [
-        (cut, "corrupt-video", r"000003\.png: a whole image expected"),
-        (text, "corrupt-video", r"000003\.png: a whole image expected"),
-        (write("000003.png", Image.new("RGB", (32, 48))), "corrupt-video", "64x48 as the first"),
+        (cut, "corrupt-video", r"000003\.png: cannot read the image"),
+        (text, "corrupt-video", r"000003\.png: cannot read the image"),
+        (write("000003.png", Image.new("RGB", (32, 48))), "corrupt-video", "64x48 of the first"),
         (
             write("000003.png", Image.fromarray(np.zeros((48, 64), np.uint16))),
             "corrupt-video",
-            "8 bits a channel expected",
+            "8 bits per channel expected",
         ),
         (write("3.png", Image.new("RGB", (64, 48))), "unreadable-video", "both frame 3"),
         (write("3.jpg", Image.new("RGB", (64, 48))), "unreadable-video", "both frame 3"),
@@ -150,7 +150,7 @@ def text(folder: Path) -> None:
         (write("999999.png", Image.new("L", (64, 48))), "too-large", "decode.max_frames"),
     ],
 )
-def test_what_is_no_dump_is_refused_by_name(
+def test_invalid_dump_raises_with_reason(
     copy: Path, damage: Callable[[Path], None], reason: str, says: str
 ) -> None:
     damage(copy)
@@ -159,7 +159,7 @@ def test_what_is_no_dump_is_refused_by_name(
     assert failed.value.reason.value == reason
 
 
-def test_what_is_listed(frames: Path, tmp_path: Path) -> None:
+def test_frame_folders_are_listed(frames: Path, tmp_path: Path) -> None:
     for name in ("deep/B.mp4", "C", "odd name.avi", "my.clip", ".hidden"):
         shutil.copytree(frames, tmp_path / name)
     (tmp_path / "empty").mkdir()
@@ -172,7 +172,7 @@ def test_what_is_listed(frames: Path, tmp_path: Path) -> None:
         list_videos(frames.parent)
 
 
-def test_the_hash_covers_names_and_bytes_of_frames_alone(copy: Path) -> None:
+def test_hash_covers_only_names_and_bytes_of_frames(copy: Path) -> None:
     before = video_sha256(copy)
     (copy / "notes.txt").write_text("x")
     assert video_sha256(copy) == before
@@ -181,9 +181,7 @@ def test_the_hash_covers_names_and_bytes_of_frames_alone(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["boxes=ground-truth"], []])
-def test_a_cache_of_dumped_frames_equals_that_of_their_videos(
-    tmp_path: Path, words: list[str]
-) -> None:
+def test_cache_of_dumped_frames_equals_cache_of_videos(tmp_path: Path, words: list[str]) -> None:
     videos, annotations = write_dataset(tmp_path)
     dumped = tmp_path / "frames"
     for video in videos.glob("*.mp4"):
@@ -205,7 +203,7 @@ def test_a_cache_of_dumped_frames_equals_that_of_their_videos(
     assert "000002" in row["message"]
 
 
-def test_settings_that_do_not_go_together() -> None:
+def test_incompatible_settings_raise() -> None:
     with pytest.raises(UsageError, match=r"decode\.backend=frames expected"):
         load_config(None, ["decode.fps=25"])
     with pytest.raises(UsageError, match=r"decode\.fps: 0\.01"):
@@ -213,14 +211,14 @@ def test_settings_that_do_not_go_together() -> None:
     load_config(None, ["decode.backend=frames", "decode.tolerant=true"])
 
 
-def test_colours_are_red_green_blue(copy: Path) -> None:
+def test_channel_order_is_rgb(copy: Path) -> None:
     colours = np.array([[250, 128, 3]], np.uint8).repeat(48 * 64, 0).reshape(48, 64, 3)
     Image.fromarray(colours).save(copy / "000001.png")
     found = next(FrameFolder(copy, DecodeOptions(fps=25.0), sha256="").iterate([0], 1)).frames
     assert [int(plane.unique()) for plane in found[0]] == [250, 128, 3]
 
 
-def test_a_folder_named_as_a_frame_is_none(copy: Path) -> None:
+def test_folder_named_like_a_frame_is_not_a_frame(copy: Path) -> None:
     (copy / "000002.png").unlink()
     (copy / "000002.png").mkdir()
     with pytest.raises(ItemError, match=r"1 of them are missing \(000002") as caught:

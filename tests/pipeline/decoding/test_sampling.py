@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pipeline.decoding.sampling import choose_frames, segment_rows, uniform_rows
 
 
-def test_frames_are_segment_centres_and_the_annotated_ones() -> None:
+def test_chosen_frames_are_segment_centres_and_annotated_frames() -> None:
     assert choose_frames(100, 4) == [12, 37, 62, 87]
     assert choose_frames(100, 2, [0, 25, 99]) == [0, 25, 75, 99]
     assert choose_frames(3, 8) == [0, 1, 2]
@@ -26,11 +26,11 @@ def test_each_segment_gives_one_row(num_rows: int, num_segments: int, seed: int)
     assert centres == sorted(set(centres))
 
 
-def test_every_row_of_a_segment_is_drawn() -> None:
+def test_every_row_of_a_segment_can_be_drawn() -> None:
     drawn = {segment_rows(9, 2, np.random.default_rng(seed))[1] for seed in range(60)}
     assert drawn == {4, 5, 6, 7, 8}
 
 
-def test_annotated_frames_are_no_uniform_ones() -> None:
+def test_uniform_rows_exclude_annotated_frames() -> None:
     frames = choose_frames(100, 4, [13, 14, 87])
     assert [frames[row] for row in uniform_rows(frames, 100, 4)] == [12, 37, 62, 87]

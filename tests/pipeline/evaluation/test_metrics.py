@@ -26,7 +26,7 @@ def ap_by_loops(scores: list[float], labels: list[bool], counts: list[bool]) -> 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 4))
 @settings(max_examples=60, deadline=None)
-def test_official_ap_equals_plain_loops(seed: int, videos: int, classes: int) -> None:
+def test_charades_ap_equals_reference_loops(seed: int, videos: int, classes: int) -> None:
     r = np.random.default_rng(seed)
     scores = r.integers(0, 4, (videos, classes)) / 3  # many ties
     labels = r.random((videos, classes)) < 0.3
@@ -40,7 +40,7 @@ def test_official_ap_equals_plain_loops(seed: int, videos: int, classes: int) ->
     assert result.num_skipped == sum(map(math.isnan, expected))
 
 
-def test_the_known_small_case() -> None:
+def test_metrics_equal_hand_computed_values() -> None:
     result = charades_map(SCORES, LABELS)
     np.testing.assert_allclose(result.ap, [5 / 6, 5 / 6, np.nan], atol=1e-12)
     assert result.map == pytest.approx(5 / 6)
@@ -52,7 +52,7 @@ def test_the_known_small_case() -> None:
     assert tie_grouped_map(SCORES, LABELS, all_rows=True).map == pytest.approx(0.5)
 
 
-def test_without_ties_both_definitions_agree() -> None:
+def test_both_definitions_agree_without_ties() -> None:
     r = np.random.default_rng(0)
     scores, labels = r.random((50, 6)), r.random((50, 6)) < 0.2
     np.testing.assert_allclose(
@@ -60,7 +60,7 @@ def test_without_ties_both_definitions_agree() -> None:
     )
 
 
-def test_nothing_to_average_is_nan_and_nan_is_refused() -> None:
+def test_map_without_positives_is_nan_and_nan_scores_raise() -> None:
     none = np.zeros((3, 2), dtype=bool)
     assert math.isnan(charades_map(np.zeros((3, 2)), none).map)
     assert math.isnan(charades_map(np.zeros((3, 2)), none).weighted)
@@ -69,5 +69,5 @@ def test_nothing_to_average_is_nan_and_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="row 1, column 2"):
         charades_map(bad, LABELS)
     bad = SCORES.copy()
-    bad[3, 0] = np.nan  # an unlabelled row does not count
+    bad[3, 0] = np.nan  # unlabelled rows are not ranked by their scores
     assert charades_map(bad, LABELS).map == pytest.approx(5 / 6)

@@ -1,4 +1,4 @@
-"""What counts as recall and accuracy of relations."""
+"""Recall and accuracy of relations."""
 
 from dataclasses import replace
 
@@ -17,8 +17,8 @@ def graph(boxes: list[list[float]], pairs: list[list[int]]) -> SceneGraph:
     return SceneGraph(table, np.arange(M), np.ones(M), np.array(pairs), predicates, (2, 1, 1))
 
 
-def test_accuracy_compares_pairs_of_the_same_boxes() -> None:
-    """Rows of a frame's boxes and of a clip's say nothing of each other."""
+def test_accuracy_matches_pairs_by_box_coordinates() -> None:
+    """Row numbers of an annotated frame and of a clip are unrelated."""
     person, cup, bag = [0.0, 0, 9, 9], [1.0, 1, 3, 3], [5.0, 5, 8, 8]
     truth = graph([person, cup], [[0, 1]])
     for found, accuracy in (

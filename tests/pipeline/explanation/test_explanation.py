@@ -34,7 +34,7 @@ GENERATOR = {
 
 
 def explained(counts: list[int], seed: int = 0, **changes: object) -> dict:
-    """Explanation of a random clip by a random network."""
+    """Explain a random clip with a random network."""
     torch.manual_seed(seed)
     settings = replace(SETTINGS, **changes).resolved()  # type: ignore[arg-type]
     card = ModelCard(settings, cache_info(), "ground-truth", 8, 4)
@@ -66,7 +66,9 @@ def explained(counts: list[int], seed: int = 0, **changes: object) -> dict:
     keep=st.sampled_from([0.2, 0.9]),
 )
 @settings(max_examples=25, deadline=None)
-def test_every_explanation_is_valid(counts: list[int], seed: int, preset: str, keep: float) -> None:
+def test_explanations_follow_the_schema(
+    counts: list[int], seed: int, preset: str, keep: float
+) -> None:
     tree = explained(counts, seed, preset=preset, initial_keep=keep)
     jsonschema.validate(json.loads(json.dumps(tree, allow_nan=False)), SCHEMA)
     codes = {warning["code"] for warning in tree["warnings"]}
@@ -80,7 +82,7 @@ def test_every_explanation_is_valid(counts: list[int], seed: int, preset: str, k
         assert ("no evidence selected" in prediction["sentence"]) == (not kept)
 
 
-def test_the_schema_knows_every_warning() -> None:
+def test_schema_lists_every_warning_code() -> None:
     known = SCHEMA["properties"]["warnings"]["items"]["properties"]["code"]["enum"]
     assert known == list(WARNINGS)
 
@@ -97,11 +99,11 @@ def token(number: int, t: int, predicate: str | None, **changes: object) -> dict
     } | changes
 
 
-def test_transitions_join_kept_tokens_of_one_object_that_follow_each_other() -> None:
+def test_transitions_join_consecutive_kept_tokens_of_one_object() -> None:
     other = {"class": "cup"}
     tokens = [
         token(0, 0, "holding"),
-        token(1, 0, "touching"),  # a second box in the frame: the first counts
+        token(1, 0, "touching"),  # second token of the frame: only the first is used
         token(2, 1, "carrying", keep=False),
         token(3, 2, None),
         token(4, 3, "holding"),
@@ -122,7 +124,7 @@ def test_transitions_join_kept_tokens_of_one_object_that_follow_each_other() -> 
     ]
 
 
-def test_sentences_say_what_the_fields_say() -> None:
+def test_sentences_follow_the_explanation_fields() -> None:
     tokens = [token(0, 1, "holding"), token(1, 4, "not_contacting")]
     tokens[1]["names"][0]["status"] = "uncertain"
     change = find_transitions(tokens, ("contacting",))
@@ -139,7 +141,7 @@ def test_sentences_say_what_the_fields_say() -> None:
     assert said == "Put (0.10): person with box at 0.5 s."
 
 
-def test_a_part_of_a_clip_is_its_frames() -> None:
+def test_selected_clip_holds_the_selected_frames() -> None:
     clip = labelled_clip(3, "train")
     part = clip.select([1, 4])
     assert part.num_frames == 2

@@ -1,4 +1,4 @@
-"""Every video of a folder is listed, and accounted for by what is true at the end of a run."""
+"""Listing of videos, and the counts and failures that a run records."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def failed(cache: Path) -> dict[str, Any]:
     return {row["id"]: row for row in map(json.loads, lines)}
 
 
-def test_links_are_followed_and_one_to_nothing_is_a_missing_video(
+def test_links_are_followed_and_a_broken_link_is_a_missing_video(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -62,13 +62,13 @@ def test_linked_folders_of_frames_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_a_folder_that_cannot_be_read_is_told(videos: Path) -> None:
+def test_unreadable_folder_is_rejected(videos: Path) -> None:
     (videos / "sub").mkdir(mode=0)
-    with pytest.raises(UsageError, match="folders that can be read expected"):
+    with pytest.raises(UsageError, match="cannot read the folder"):
         list_videos(videos)
 
 
-def test_files_of_one_id_have_a_line_each(
+def test_files_with_the_same_id_have_a_failure_each(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in "xy":
@@ -84,7 +84,7 @@ def test_files_of_one_id_have_a_line_each(
         }
 
 
-def test_another_folder_leaves_the_failures_of_the_first(
+def test_run_on_another_folder_keeps_failures_of_the_first(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     second, cache = tmp_path / "second", tmp_path / "cache"
@@ -100,7 +100,7 @@ def test_another_folder_leaves_the_failures_of_the_first(
     assert failed(cache).keys() == {"bad1"}
 
 
-def test_what_is_there_is_no_failure_whoever_failed_at_it(
+def test_video_with_a_clip_in_the_cache_is_no_failure(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache"
@@ -117,35 +117,35 @@ def test_what_is_there_is_no_failure_whoever_failed_at_it(
     assert steps.failed_unless_there(found, error).status == "skipped"
     other = replace(found, fingerprint="of another video")
     assert steps.failed_unless_there(other, error).status == "failed"
-    # The line of another command that failed at it before this one did it:
+    # A failure that another command added is removed.
     late = Failures(cache)
     late.add("a", error, stage="extract", sha256=found.sha256, fingerprint=task.failure_fingerprint)
     assert call(capsys, words)[0] == 0
     assert (counts(cache)["skipped"], failed(cache)) == (2, {})
 
 
-def test_a_result_removes_a_line_that_another_added_later(tmp_path: Path) -> None:
+def test_remove_deletes_a_failure_that_another_writer_added(tmp_path: Path) -> None:
     ours, theirs = Failures(tmp_path), Failures(tmp_path)
     theirs.add("a", ItemError(FailureReason.NO_FRAMES, "n"), stage="s", sha256="", fingerprint="")
     ours.remove("a")
     assert failed(tmp_path) == {}
 
 
-def test_a_setting_that_failures_tell_one_to_raise_tries_them_again(
+def test_failed_videos_are_retried_after_a_raised_limit(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache"
     words = ["--videos", videos, "--cache", cache, *SMALL]
     code, out, _ = call(capsys, [*words, "decode.timeout_s=0.0001"])
     assert (code, counts(cache)["failed"]) == (1, 2)
-    assert "to try them again: --retry-failed" in out
+    assert "use --retry-failed to try them again" in out
     call(capsys, [*words, "decode.timeout_s=0.0001"])
     assert {row["attempts"] for row in failed(cache).values()} == {1}
     assert call(capsys, words)[0] == 0
     assert counts(cache)["done"] == 2
 
 
-def test_a_dry_run_refuses_what_the_command_would(
+def test_dry_run_rejects_the_same_inputs_as_the_extraction(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache"
@@ -164,14 +164,14 @@ def test_a_dry_run_refuses_what_the_command_would(
     ("more", "says"),
     [
         (["--max-failures", "-1"], "--max-failures: 0 or more expected, got -1"),
-        (["--time-limit", "5"], "--engine ray expected with them"),
+        (["--time-limit", "5"], "--engine ray expected"),
         (
             ["detection.backend=detectron2", "detection.config=a.yaml", "detection.compile=true"],
-            "detection.compile: not with detection.backend=detectron2",
+            "detection.compile: not supported by detection.backend=detectron2",
         ),
     ],
 )
-def test_words_that_would_do_nothing_are_refused(
+def test_options_without_effect_are_rejected(
     videos: Path, tmp_path: Path, more: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = SMALL if more[0].startswith("--") else ["detection.weights=a.pkl"]
@@ -181,7 +181,7 @@ def test_words_that_would_do_nothing_are_refused(
     assert not (tmp_path / "c").exists()
 
 
-def test_paths_that_are_no_text_are_written_all_the_same(videos: Path, tmp_path: Path) -> None:
+def test_run_record_stores_paths_that_are_not_utf8(videos: Path, tmp_path: Path) -> None:
     odd, cache = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")), tmp_path / "cache"
     videos.rename(odd)
     assert main(["--videos", str(odd), "--cache", str(cache), *SMALL]) == 0

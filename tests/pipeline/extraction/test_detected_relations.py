@@ -1,4 +1,4 @@
-"""Annotated relations on detected boxes, from extraction to samples, with the shipped detector."""
+"""Annotated relations on detected boxes, from extraction to samples, with `configs/world.yaml`."""
 
 from pathlib import Path
 
@@ -26,11 +26,11 @@ def cache(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_shipped_detector_finds_people_and_things(cache: Path) -> None:
+def test_shipped_detector_finds_people_and_objects(cache: Path) -> None:
     path = next((cache / "bare").glob("*.safetensors"))
     clip = load_clip(path)
     assert clip.header.feature_source == "proposal"
-    assert ClipReader(path).relations == ("predicted",)  # by the predictor that ships
+    assert ClipReader(path).relations == ("predicted",)  # from the shipped predictor
     assert clip.num_frames == 4
     people = clip.scores[clip.labels == 0]
     assert len(people) >= 4
@@ -38,7 +38,7 @@ def test_the_shipped_detector_finds_people_and_things(cache: Path) -> None:
     assert len(clip.pair_rows) > 4
 
 
-def test_annotated_frames_carry_relations_and_training_takes_those(cache: Path) -> None:
+def test_annotated_frames_have_relations_and_training_uses_only_these_frames(cache: Path) -> None:
     path = next((cache / "c").glob("*.safetensors"))
     reader, clip = ClipReader(path), load_clip(path)
     known = reader.has_relations("ground-truth")

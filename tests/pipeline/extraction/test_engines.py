@@ -32,7 +32,7 @@ Tree = dict[str, bytes]
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four clips and one that is none."""
+    """Folder with four videos and a text file named as a video."""
     folder = tmp_path_factory.mktemp("videos")
     for number in range(4):
         write_clip(folder / f"V{number}.mp4", 12 + number)
@@ -42,7 +42,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    """What one plain run makes."""
+    """Files of the cache after one run with default options."""
     cache = tmp_path_factory.mktemp("whole") / "cache"
     assert extract(videos, cache) == 1
     return tree(cache)
@@ -70,19 +70,19 @@ def counts(cache: Path, name: str = "run.json") -> dict[str, int]:
         ["--engine", "ray", "--actors", "2"],
     ],
 )
-def test_every_way_of_working_makes_the_same_bytes(
+def test_engines_and_worker_counts_give_the_same_bytes(
     videos: Path, whole: Tree, tmp_path: Path, words: list[str]
 ) -> None:
     assert extract(videos, tmp_path, *words) == 1
     assert tree(tmp_path) == whole
     assert counts(tmp_path) == {"found": 5, "done": 4, "skipped": 0, "failed": 1}
-    assert print.__module__ == "builtins"  # Ray would put its own there
-    # Settings that say how fast determine no content: nothing is left to do.
+    assert print.__module__ == "builtins"  # Ray can replace it
+    # These settings do not determine the content of clips: nothing is left to extract.
     assert extract(videos, tmp_path) == 1
     assert counts(tmp_path) == {"found": 5, "done": 0, "skipped": 4, "failed": 1}
 
 
-def test_shards_in_one_folder_equal_one_run(videos: Path, whole: Tree, tmp_path: Path) -> None:
+def test_shards_on_one_cache_equal_one_run(videos: Path, whole: Tree, tmp_path: Path) -> None:
     found = 0
     for index in (3, 1, 2):
         extract(videos, tmp_path, "--shard", f"{index}/3")
@@ -93,9 +93,7 @@ def test_shards_in_one_folder_equal_one_run(videos: Path, whole: Tree, tmp_path:
     assert [json.loads(line)["id"] for line in lines] == ["text"]
 
 
-def test_a_manifest_is_settled_by_the_last_who_writes(
-    videos: Path, whole: Tree, tmp_path: Path
-) -> None:
+def test_last_writer_sorts_the_manifest(videos: Path, whole: Tree, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert extract(videos, cache, "--limit", "1") == 0
     script = (
@@ -111,19 +109,19 @@ def test_a_manifest_is_settled_by_the_last_who_writes(
         with open(cache / "manifest.jsonl", "a") as file:
             file.write("\n")
         assert extract(videos, cache) == 1
-        assert tree(cache) != whole  # the other may be about to append
+        assert tree(cache) != whole  # the other writer is still registered
         other.communicate(b"")
     assert extract(videos, cache) == 1
     assert tree(cache) == whole
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/2", "1/2/3", "¹/²"])
-def test_shards_that_are_none(text: str) -> None:
+def test_malformed_shard_is_rejected(text: str) -> None:
     with pytest.raises(UsageError, match="i/N with i from 1 to N expected"):
         parse_shard(text)
 
 
-def test_a_shard_of_a_job_array() -> None:
+def test_slurm_shard_follows_from_the_job_array() -> None:
     names = [f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "MIN", "MAX", "STEP", "COUNT")]
     given = dict(zip(names, ("14", "10", "18", "4", "3"), strict=True))
     assert parse_shard("slurm", given) == Shard(2, 3)
@@ -137,27 +135,27 @@ def test_a_shard_of_a_job_array() -> None:
     assert min(map(len, parts)) > 30
 
 
-def test_a_limit_and_a_dry_run(
+def test_dry_run_estimates_before_and_after_a_limited_run(
     videos: Path, whole: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache"
     assert extract(videos, cache, "--dry-run", "detection.width=8") == 0
     out = capsys.readouterr().out
-    assert "found 5: 0 done before, 0 would fail, 5 to do with 15 frames" in out
-    assert "8 pairs a frame assumed" in out
-    # 15 frames, 8 pairs and 9 boxes each, Cu = 128, F = 256, O = 36
+    assert "found 5: 0 already done, 0 would fail, 5 to extract with 15 frames" in out
+    assert "assuming 8 pairs per frame" in out
+    # 15 frames with 8 pairs and 9 boxes each; Cu = 128, F = 256, O = 36
     per_frame = 8 * (2 * 49 * 128 + 16) + 9 * (2 * (256 + 36) + 28)
     assert f"disk: {15 * per_frame / 1e9:.3g} GB" in out
-    assert "try: --limit 20" in out
+    assert "run with --limit 20 first" in out
     assert not cache.exists()
     assert extract(videos, cache, "--limit", "2") == 0
     assert counts(cache) == {"found": 2, "done": 2, "skipped": 0, "failed": 0}
     capsys.readouterr()
-    extract(videos, cache, "--limit", "2")  # writes nothing, and keeps what was measured
+    extract(videos, cache, "--limit", "2")  # writes nothing and keeps the measurements
     assert extract(videos, cache, "--dry-run") == 0
     out = capsys.readouterr().out
-    assert "found 5: 2 done before, 0 would fail, 3 to do with 9 frames" in out
-    assert "as in the last run here" in out
+    assert "found 5: 2 already done, 0 would fail, 3 to extract with 9 frames" in out
+    assert "as in the last run" in out
     size = sum(p.stat().st_size for p in cache.glob("*.safetensors"))
     assert f"disk: {9 * size / 6 / 1e9:.3g} GB" in out
 
@@ -174,7 +172,7 @@ def test_a_limit_and_a_dry_run(
         (["decode.timeout_s=inf"], "decode.timeout_s"),
     ],
 )
-def test_words_that_make_no_sense(
+def test_invalid_options_are_rejected(
     videos: Path, tmp_path: Path, words: list[str], says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
@@ -182,9 +180,7 @@ def test_words_that_make_no_sense(
     assert not (tmp_path / "cache").exists()
 
 
-def test_clips_that_rotted_are_found_and_made_again(
-    videos: Path, whole: Tree, tmp_path: Path
-) -> None:
+def test_verify_extracts_damaged_clips_again(videos: Path, whole: Tree, tmp_path: Path) -> None:
     assert extract(videos, tmp_path) == 1
     path = tmp_path / "V1.safetensors"
     damaged = bytearray(path.read_bytes())
@@ -215,7 +211,7 @@ def wait_for(what: Callable[[], object]) -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
-def test_a_run_that_is_stopped_is_finished_by_the_next(
+def test_next_run_completes_an_interrupted_run(
     videos: Path, whole: Tree, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     with run_apart(videos, tmp_path) as process:
@@ -235,7 +231,7 @@ def test_a_run_that_is_stopped_is_finished_by_the_next(
 
 
 def make_crashing(steps: Steps) -> Callable[[Task], Outcome]:
-    """Work that takes its process along for some videos, and hangs for one."""
+    """Return a worker that ends its process for three videos and hangs for one."""
     real = make_one_by_one(steps)
 
     def work(task: Task) -> Outcome:
@@ -255,7 +251,7 @@ def steps_of(videos: Path, cache: Path) -> tuple[Steps, list[Task]]:
     return job.steps(cache), [Task(video) for video in job.videos]
 
 
-def test_actors_that_crash_or_hang_cost_their_videos_alone(
+def test_only_videos_of_crashed_or_hanging_actors_fail(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = tmp_path / "many"
@@ -274,7 +270,7 @@ def test_actors_that_crash_or_hang_cost_their_videos_alone(
 
 
 def test_actors_on_two_nodes_share_the_work(videos: Path, whole: Tree, tmp_path: Path) -> None:
-    """Two raylets on this machine, joined as two machines are."""
+    """The cluster has two raylets on this machine, connected like two machines."""
     from ray.cluster_utils import Cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
@@ -287,12 +283,12 @@ def test_actors_on_two_nodes_share_the_work(videos: Path, whole: Tree, tmp_path:
     assert tree(tmp_path) == whole
 
 
-def test_an_address_where_no_cluster_is(videos: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a Ray cluster expected"):
+def test_address_without_a_cluster_is_rejected(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--address: cannot connect to not an address"):
         extract(videos, tmp_path, "--engine", "ray", "--address", "not an address")
 
 
-def test_leaving_an_engine_early_ends_its_threads(videos: Path, tmp_path: Path) -> None:
+def test_closing_an_engine_early_stops_its_threads(videos: Path, tmp_path: Path) -> None:
     before = threading.active_count()
     steps, tasks = steps_of(videos, tmp_path / "cache")
     outcomes = LocalEngine(steps, [Networks(steps, torch.device("cpu"))]).run(tasks)
@@ -301,7 +297,7 @@ def test_leaving_an_engine_early_ends_its_threads(videos: Path, tmp_path: Path) 
     assert threading.active_count() == before
 
 
-def test_one_by_one_is_a_writer_while_it_lives(videos: Path, tmp_path: Path) -> None:
+def test_one_by_one_is_registered_as_a_writer_until_close(videos: Path, tmp_path: Path) -> None:
     steps, tasks = steps_of(videos, tmp_path / "cache")
     work = OneByOne(steps, torch.device("cpu"))
     assert work(tasks[0]).status == "done"

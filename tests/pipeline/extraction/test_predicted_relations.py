@@ -1,4 +1,4 @@
-"""relations=predicted, from extraction to training."""
+"""Tests of relations=predicted, from extraction to training."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ from tests.pipeline.cache_maker import put, random_cache
 from tests.pipeline.clips import random_clip
 from tests.pipeline.predictor_files import VOCABULARY, predictor_file, small_settings
 
-#: Widths of the detector of `World.cache`.
+#: Feature widths of the detector of `World.cache`.
 F, CU = 128, 64
 IDENTITY = {"weights": "w", "single_frame": "self"}
 
@@ -41,11 +41,11 @@ def words(world: World, cache: Path) -> list[str]:
 
 @pytest.fixture
 def copied(world: World, tmp_path: Path) -> Path:
-    """The world's cache, which holds annotated relations alone."""
+    """Copy of `World.cache`, which holds only annotated relations."""
     return Path(shutil.copytree(world.cache, tmp_path / "cache"))
 
 
-def test_adding_runs_no_detector_and_gives_what_extraction_gives_at_once(
+def test_added_predictions_equal_those_of_extraction_and_need_no_detector(
     world: World, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = predictor_file(tmp_path / "p.safetensors", F, CU)
@@ -70,12 +70,12 @@ def test_adding_runs_no_detector_and_gives_what_extraction_gives_at_once(
 
     assert extract.main([*words(world, copied), *asked]) == 0
     assert json.loads((copied / "run.json").read_text())["counts"]["skipped"] == 11
-    # Another relation source asks for nothing new, and takes nothing away.
+    # relations=ground-truth adds nothing and keeps the predictions.
     assert extract.main([*words(world, copied), "relations=ground-truth"]) == 0
     assert ClipReader(copied / names[0]).relations == ("ground-truth", "predicted")
 
 
-def test_another_predictor_replaces_what_was_predicted(
+def test_another_predictor_replaces_the_predictions(
     world: World, copied: Path, tmp_path: Path
 ) -> None:
     name = sorted(copied.glob("*.safetensors"))[0].name
@@ -92,7 +92,7 @@ def test_another_predictor_replaces_what_was_predicted(
         assert torch.equal(clip.predicates["ground-truth"], before.predicates["ground-truth"])
 
 
-def test_a_damaged_clip_is_extracted_anew_instead_of_added_to(
+def test_damaged_clip_is_extracted_again_when_predictions_are_added(
     world: World, copied: Path, tmp_path: Path
 ) -> None:
     path = sorted(copied.glob("*.safetensors"))[0]
@@ -127,7 +127,7 @@ def test_a_damaged_clip_is_extracted_anew_instead_of_added_to(
         ),
     ],
 )
-def test_a_predictor_that_does_not_fit_is_refused_and_nothing_written(
+def test_incompatible_predictor_is_rejected_before_anything_is_written(
     world: World, tmp_path: Path, make: dict, message: str
 ) -> None:
     width = make.pop("feature_width", F)
@@ -139,7 +139,7 @@ def test_a_predictor_that_does_not_fit_is_refused_and_nothing_written(
     assert not cache.exists()
 
 
-def test_relations_that_cannot_be_predicted_are_a_reason() -> None:
+def test_failed_prediction_has_an_error_reason() -> None:
     torch.manual_seed(0)
     model = STTran(small_settings(8, 4)).eval()
     clip = random_clip([3, 2], predicates=26)
@@ -154,7 +154,7 @@ def test_relations_that_cannot_be_predicted_are_a_reason() -> None:
         assert caught.value.reason is reason
 
 
-def test_files_that_are_no_predictor_are_refused(world: World, tmp_path: Path) -> None:
+def test_files_without_a_predictor_are_rejected(world: World, tmp_path: Path) -> None:
     def refused(text: str, message: str) -> None:
         asked = ["relations=predicted", f"relation_predictor.weights={text}"]
         with pytest.raises(UsageError, match=message):
@@ -168,24 +168,24 @@ def test_files_that_are_no_predictor_are_refused(world: World, tmp_path: Path) -
     refused(str(tmp_path / "bare.safetensors"), "weights of a relation predictor expected")
     card = {"card": json.dumps({"schema": "laiar.predictor/1", "settings": {"heads": 0}})}
     save_file({"a": torch.zeros(1)}, tmp_path / "odd.safetensors", metadata=card)
-    refused(str(tmp_path / "odd.safetensors"), "heads: 1 to 65536")
+    refused(str(tmp_path / "odd.safetensors"), "heads: an integer from 1 to 65536")
     refused("configs/detector/world.safetensors", "a card of schema laiar.predictor/1 expected")
     assert not (tmp_path / "none").exists()
 
 
-def test_weights_that_changed_since_their_card_was_written_are_refused(tmp_path: Path) -> None:
+def test_weights_that_differ_from_the_checksum_in_their_card_are_rejected(tmp_path: Path) -> None:
     path = predictor_file(tmp_path / "p.safetensors", F, CU)
     data = bytearray(path.read_bytes())
     data[-5] ^= 1
     path.write_bytes(bytes(data))
     config = RelationPredictorConfig(str(path))
-    with pytest.raises(UsageError, match="these are others"):
+    with pytest.raises(UsageError, match="got other weights"):
         find_predictor(config)
-    path.with_suffix(".json").unlink()  # a file that travelled without its card is taken
+    path.with_suffix(".json").unlink()  # the copy of the card in the file is enough
     assert find_predictor(config).card.settings == small_settings(F, CU)
 
 
-def test_weights_that_do_not_fill_their_card_are_refused(tmp_path: Path) -> None:
+def test_weights_with_other_shapes_than_their_card_are_rejected(tmp_path: Path) -> None:
     path = predictor_file(tmp_path / "p.safetensors", F, CU)
     file = find_predictor(RelationPredictorConfig(str(path)))
     other = replace(file, card=replace(file.card, settings=small_settings(F, 32)))
@@ -193,7 +193,7 @@ def test_weights_that_do_not_fill_their_card_are_refused(tmp_path: Path) -> None
         load_predictor(other, "cpu")
 
 
-def test_uniform_frames_are_predicted_as_if_nobody_had_annotated_others() -> None:
+def test_predictions_on_uniform_frames_do_not_depend_on_annotated_frames() -> None:
     clip = random_clip([3, 2, 4, 2, 3], predicates=12)
     header = replace(
         clip.header,
@@ -212,7 +212,7 @@ def test_uniform_frames_are_predicted_as_if_nobody_had_annotated_others() -> Non
     assert bool((both > 0).all())
 
 
-def test_a_clip_without_pairs_has_no_rows() -> None:
+def test_clip_without_pairs_has_empty_predictions() -> None:
     model = STTran(small_settings(8, 4)).eval()
     for counts in ([], [0, 0], [1]):
         found = with_predicted(random_clip(counts, predicates=26), model, IDENTITY)
@@ -220,11 +220,11 @@ def test_a_clip_without_pairs_has_no_rows() -> None:
         assert found.header.predictor == IDENTITY
 
 
-def test_training_takes_predicted_relations_and_says_how_to_add_them(tmp_path: Path) -> None:
+def test_training_uses_predicted_relations_and_says_how_to_add_them(tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache")
     learn = ["--cache", str(cache), "--run", str(tmp_path / "run"), *SMALL_MODEL]
     learn = [*learn, "train.epochs=1", "relations=predicted"]
-    with pytest.raises(UsageError, match="add them, which runs no detector"):
+    with pytest.raises(UsageError, match="add them without a detector"):
         train.main(learn)
     model = STTran(small_settings(8, 4)).eval()
     for video_id in read_manifest(cache):

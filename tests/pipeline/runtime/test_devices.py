@@ -16,7 +16,7 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_narrow_networks_compute_with_one_thread() -> None:
+def test_narrow_networks_use_one_thread() -> None:
     torch.set_num_threads(3)
     assert use_threads(None, ONE_THREAD_WIDTH + 1, CPU) == 3
     assert use_threads(None, ONE_THREAD_WIDTH, torch.device("meta")) == 3
@@ -24,7 +24,7 @@ def test_narrow_networks_compute_with_one_thread() -> None:
     assert use_threads(None, ONE_THREAD_WIDTH, CPU) == torch.get_num_threads() == 1
 
 
-def test_devices_by_name() -> None:
+def test_pick_device_accepts_only_known_and_available_devices() -> None:
     assert pick_devices("cpu, cpu") == [torch.device("cpu")] * 2
     for name in ("teapot", "mps", "cuda:x"):
         with pytest.raises(UsageError, match=f"auto, cpu or cuda.* got '{name}'"):

@@ -16,7 +16,9 @@ def lines(folder: Path) -> dict[str, dict]:
     return {row["id"]: row for row in rows}
 
 
-def test_a_stage_replaces_its_failures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_replace_removes_failures_of_the_previous_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = {name: ItemError(FailureReason.BAD_CACHE, f"{name} is cut") for name in "ab"}
     Failures(tmp_path).replace(first, stage="train", logger=LOGGER)
     assert sorted(lines(tmp_path)) == ["a", "b"]
@@ -29,7 +31,7 @@ def test_a_stage_replaces_its_failures(tmp_path: Path, caplog: pytest.LogCapture
     assert not lines(tmp_path)
 
 
-def test_a_folder_that_cannot_be_made_names_the_flag(tmp_path: Path) -> None:
+def test_error_for_a_folder_that_cannot_be_created_names_the_flag(tmp_path: Path) -> None:
     make_folder(tmp_path / "a" / "b", "--out")
     make_folder(tmp_path / "a" / "b", "--out")
     (tmp_path / "file").write_text("")

@@ -21,7 +21,7 @@ from pipeline.runtime.item_errors import as_item_error
         (RuntimeError("unforeseen"), FailureReason.INTERNAL_ERROR),
     ],
 )
-def test_what_one_video_raises_is_its_reason(
+def test_exceptions_become_item_errors_with_a_reason(
     error: Exception, reason: FailureReason, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
@@ -36,7 +36,7 @@ def test_what_one_video_raises_is_its_reason(
 @pytest.mark.parametrize(
     "error", [UsageError("of the command"), ItemError(FailureReason.NO_FRAMES, "of the video")]
 )
-def test_what_is_said_already_passes_through(error: Exception) -> None:
+def test_usage_errors_and_item_errors_pass_through(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, as_item_error("VIDEO"):
         raise error
     assert caught.value is error

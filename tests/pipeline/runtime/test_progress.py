@@ -6,7 +6,9 @@ from pipeline.runtime.progress import Progress, duration
 from pipeline.runtime.run_record import Counts
 
 
-def test_a_log_gets_a_line_a_minute_with_what_is_left(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_has_one_line_per_minute_with_the_remaining_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     now = 0.0
     counts = Counts(found=100, skipped=40)
     with caplog.at_level(logging.INFO), Progress(counts, "extract", clock=lambda: now) as progress:
@@ -21,5 +23,5 @@ def test_a_log_gets_a_line_a_minute_with_what_is_left(caplog: pytest.LogCaptureF
     ]
 
 
-def test_durations() -> None:
+def test_duration_chooses_a_readable_unit() -> None:
     assert [duration(s) for s in (3.4, 119, 600, 7300)] == ["3 s", "119 s", "10 min", "2.0 h"]

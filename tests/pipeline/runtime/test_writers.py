@@ -34,7 +34,7 @@ with Writer(folder):
 """
 
 
-def test_a_living_writer_keeps_its_files_and_a_dead_one_does_not(tmp_path: Path) -> None:
+def test_sweep_removes_files_of_ended_writers_only(tmp_path: Path) -> None:
     words = [sys.executable, "-c", LIVING, str(tmp_path)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
@@ -47,21 +47,21 @@ def test_a_living_writer_keeps_its_files_and_a_dead_one_does_not(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_writer_whose_number_another_process_has_now_is_dead(
+def test_file_older_than_its_process_is_a_leftover(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Process 1 runs: it began before the one file, and after the other, as far as one can tell."""
+    """Process 1 started before one file was written, and after the other according to its time."""
     old, new = (tmp_path / f".{name}.tmp-{host_mark()}-1-00000000" for name in ("old", "new"))
     for path in (old, new):
         path.touch()
     os.utime(old, (1, 1))
     assert sweep_temporary_files(tmp_path) == [old]
-    # Where the system does not tell when a process began, its lock has to.
+    # If the start time of a process is not known, its lock decides.
     monkeypatch.setattr(writers, "_start_time", lambda _: None)
     assert sweep_temporary_files(tmp_path) == [new]
 
 
-def test_a_living_writer_keeps_its_files_where_locks_do_not_lock(
+def test_sweep_keeps_files_of_a_running_writer_without_working_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
@@ -73,7 +73,7 @@ def test_a_living_writer_keeps_its_files_where_locks_do_not_lock(
         process.kill()
 
 
-def test_a_file_whose_temporary_one_was_swept_is_written_all_the_same(
+def test_write_succeeds_if_its_temporary_file_is_removed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = iter([True])
@@ -91,7 +91,7 @@ def test_a_file_whose_temporary_one_was_swept_is_written_all_the_same(
         files.write_atomically(tmp_path / "no folder" / "run.json", b"{}")
 
 
-def test_files_of_another_machine_are_swept_once_they_are_old(tmp_path: Path) -> None:
+def test_sweep_removes_old_files_of_another_host(tmp_path: Path) -> None:
     young, old = (tmp_path / f".{name}.tmp-00000000-7-00000000" for name in ("young", "old"))
     for path in (young, old):
         path.touch()
@@ -99,13 +99,13 @@ def test_files_of_another_machine_are_swept_once_they_are_old(tmp_path: Path) ->
     assert sweep_temporary_files(tmp_path) == [old]
 
 
-def test_names_of_others_are_left_alone(tmp_path: Path) -> None:
+def test_sweep_keeps_files_with_other_names(tmp_path: Path) -> None:
     for name in (".x.tmp-1-2", "clip.tmp-00000000-7-00000000", ".lock", "notes.tmp"):
         (tmp_path / name).touch()
     assert sweep_temporary_files(tmp_path) == []
 
 
-def test_this_process_is_no_other_writer(tmp_path: Path) -> None:
+def test_running_writers_exclude_this_process(tmp_path: Path) -> None:
     with Writer(tmp_path):
         kept = write_temporary(tmp_path / "clip", b"half")
         assert living_writers(tmp_path) == []
@@ -114,7 +114,7 @@ def test_this_process_is_no_other_writer(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".writer*"))
 
 
-def test_a_line_after_one_that_was_cut_off_is_whole(tmp_path: Path) -> None:
+def test_line_appended_after_a_truncated_line_is_complete(tmp_path: Path) -> None:
     append_manifest(tmp_path, {"id": "a"})
     with open(tmp_path / "manifest.jsonl", "a") as file:
         file.write('{"id": "b", "sh')
@@ -122,7 +122,7 @@ def test_a_line_after_one_that_was_cut_off_is_whole(tmp_path: Path) -> None:
     assert sorted(read_manifest(tmp_path)) == ["a", "c"]
 
 
-def test_a_line_of_which_any_bit_flipped_is_passed_over(tmp_path: Path) -> None:
+def test_manifest_line_with_a_flipped_bit_is_ignored(tmp_path: Path) -> None:
     row = {"id": "a", "sha256": "0" * 64, "frames": 3}
     append_manifest(tmp_path, row)
     path = tmp_path / "manifest.jsonl"
@@ -135,13 +135,13 @@ def test_a_line_of_which_any_bit_flipped_is_passed_over(tmp_path: Path) -> None:
         assert read_manifest(tmp_path) == {}, (number, bytes(data))
 
 
-def test_lines_that_are_no_rows_are_passed_over(tmp_path: Path) -> None:
+def test_invalid_manifest_lines_are_ignored(tmp_path: Path) -> None:
     lines = ("[]", "7", '"a"', "null", '{"id": "a"}', '{"line": 1}', "\\", "[" * 100_000)
     (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
     assert read_manifest(tmp_path) == {}
 
 
-def test_a_manifest_reads_what_others_add_and_what_they_rewrite(tmp_path: Path) -> None:
+def test_manifest_reads_lines_that_other_processes_add_or_rewrite(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path)
     assert manifest.rows() == {}
     append_manifest(tmp_path, {"id": "b", "n": 1})
@@ -159,13 +159,13 @@ def test_a_manifest_reads_what_others_add_and_what_they_rewrite(tmp_path: Path) 
     assert {k: row["n"] for k, row in manifest.rows().items()} == {"a": 3, "b": 2}
 
 
-def test_lines_that_were_lost_are_written_again(tmp_path: Path) -> None:
+def test_settle_manifest_restores_lost_lines(tmp_path: Path) -> None:
     append_manifest(tmp_path, {"id": "a", "n": 1})
     settle_manifest(tmp_path, {"a": {"id": "a", "n": 0}, "b": {"id": "b", "n": 1}})
     assert {k: row["n"] for k, row in read_manifest(tmp_path).items()} == {"a": 1, "b": 1}
 
 
-def test_a_clip_whose_temporary_file_was_swept_is_stored_all_the_same(
+def test_clip_is_stored_if_its_temporary_file_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def swept(path: Path, data: bytes) -> Path:
@@ -178,7 +178,7 @@ def test_a_clip_whose_temporary_file_was_swept_is_stored_all_the_same(
     assert clip_path(tmp_path, row["id"]).stat().st_size == row["bytes"]
 
 
-def test_two_runs_share_one_list_of_failures(tmp_path: Path) -> None:
+def test_two_runs_share_one_failures_file(tmp_path: Path) -> None:
     error = ItemError(FailureReason.CORRUPT_VIDEO, "x: broken")
     ours, theirs = Failures(tmp_path), Failures(tmp_path)
     ours.add("a", error, stage="extract", sha256="1", fingerprint="s")
@@ -192,7 +192,7 @@ def test_two_runs_share_one_list_of_failures(tmp_path: Path) -> None:
     assert (tmp_path / "failures.jsonl").read_text() == ""
 
 
-def test_writers_in_threads_lose_no_line(tmp_path: Path) -> None:
+def test_concurrent_appends_lose_no_line(tmp_path: Path) -> None:
     def write(number: int) -> None:
         for i in range(20):
             append_manifest(tmp_path, {"id": f"{number}-{i}"})
@@ -205,13 +205,13 @@ def test_writers_in_threads_lose_no_line(tmp_path: Path) -> None:
     assert len(read_manifest(tmp_path)) == 80
 
 
-def test_a_folder_where_no_lock_can_be_had_is_no_obstacle(tmp_path: Path) -> None:
+def test_folder_lock_that_cannot_be_acquired_is_ignored(tmp_path: Path) -> None:
     (tmp_path / ".lock").mkdir()
     with folder_lock(tmp_path):
         pass
 
 
-def test_counts_that_do_not_add_up_are_told() -> None:
+def test_check_refuses_pending_items() -> None:
     Counts(found=2, done=1, failed=1).check()
     with pytest.raises(AssertionError, match="pending 1"):
         Counts(found=2, done=1).check()

@@ -15,7 +15,7 @@ counts = st.lists(st.integers(0, 6), max_size=5)
 
 @given(counts=counts, max_pairs=st.integers(1, 7), seed=st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
-def test_tokens_by_plain_loops(counts: list[int], max_pairs: int, seed: int) -> None:
+def test_clip_tokens_equal_plain_loops(counts: list[int], max_pairs: int, seed: int) -> None:
     clip = random_clip(counts, seed)
     clip = replace(clip, scores=(clip.scores * 3).round() / 3)  # ties
     made = clip_tokens(clip, max_pairs, "ground-truth")
@@ -45,7 +45,7 @@ def test_tokens_by_plain_loops(counts: list[int], max_pairs: int, seed: int) -> 
 
 @given(counts=counts, seed=st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_the_order_of_boxes_in_the_cache_does_not_matter(counts: list[int], seed: int) -> None:
+def test_tokens_do_not_depend_on_the_order_of_cached_pairs(counts: list[int], seed: int) -> None:
     clip = random_clip(counts, seed)
     one = clip_tokens(clip, 4, "ground-truth").batch
     two = clip_tokens(_pairs_reversed(clip), 4, "ground-truth").batch
@@ -68,7 +68,7 @@ def _pairs_reversed(clip: CachedClip) -> CachedClip:
     )
 
 
-def test_videos_of_different_length_are_padded() -> None:
+def test_collate_pads_videos_of_different_lengths() -> None:
     clips = [random_clip([3, 1], 1), random_clip([], 2), random_clip([2, 0, 5], 3)]
     alone = [clip_tokens(clip, 10, "ground-truth").batch for clip in clips]
     batch = collate_tokens(alone)

@@ -31,7 +31,7 @@ def dataset(clips: list[ClipEntry], **changes: object) -> ClipDataset:
     return ClipDataset(clips, 5, **given)
 
 
-def test_frames_drawn_depend_on_seed_epoch_and_id_alone(tmp_path: Path) -> None:
+def test_random_frames_depend_only_on_seed_epoch_and_id(tmp_path: Path) -> None:
     entries = [put(tmp_path, random_clip([2] * 30, i, f"CLIP{i}")) for i in range(4)]
     data = dataset(entries, seed=7)
     reversed_data = dataset(entries[::-1], seed=7)
@@ -42,7 +42,7 @@ def test_frames_drawn_depend_on_seed_epoch_and_id_alone(tmp_path: Path) -> None:
     assert dataset(entries).read(entries[0]).frame_index.tolist() == [15, 45, 75]
 
 
-def test_loaded_in_another_process_it_is_the_same(tmp_path: Path) -> None:
+def test_worker_process_loads_the_same_samples(tmp_path: Path) -> None:
     entries = [put(tmp_path, random_clip([2, 3, 1], i, f"CLIP{i}")) for i in range(3)]
     (tmp_path / "CLIP1.safetensors").write_bytes(b"damaged")
     for workers in (0, 1):
@@ -62,7 +62,7 @@ def test_loaded_in_another_process_it_is_the_same(tmp_path: Path) -> None:
         assert len(batch.tokens) == 2
 
 
-def test_detected_clips_give_their_uniform_frames_alone() -> None:
+def test_clips_with_detected_boxes_use_only_uniform_frames() -> None:
     clip = random_clip([1] * 6)
     clip = replace(
         clip,
@@ -74,11 +74,11 @@ def test_detected_clips_give_their_uniform_frames_alone() -> None:
     assert sample_rows(random_clip([1] * 6), 16) == list(range(6))
 
 
-def test_nan_missing_relations_and_a_bad_class_are_reasons(tmp_path: Path) -> None:
+def test_nan_missing_relations_and_invalid_class_are_reported(tmp_path: Path) -> None:
     entry = put(tmp_path, random_clip([2, 3]))
     for made, says in (
         (dataset([entry], relations="predicted"), "relations=predicted"),
-        (ClipDataset([entry], 2, num_frames=3, max_pairs=4), "classes below 2"),
+        (ClipDataset([entry], 2, num_frames=3, max_pairs=4), "class indices below 2"),
     ):
         item = made[0]
         assert not isinstance(item, Sample)
@@ -94,7 +94,7 @@ def test_nan_missing_relations_and_a_bad_class_are_reasons(tmp_path: Path) -> No
         check_finite(clip)
 
 
-def test_labels_and_errors_survive() -> None:
+def test_labels_follow_from_actions_and_errors_survive_pickling() -> None:
     assert class_labels(header(), 5).tolist() == [0, 1, 0, 1, 0]
     assert class_labels(replace(header(), actions=()), 3).tolist() == [0, 0, 0]
     with pytest.raises(ItemError):

@@ -1,4 +1,4 @@
-"""Cards of weights: what is stored, what is read, and which cards are refused."""
+"""Cards of weights: writing, reading and refusal of invalid cards."""
 
 import copy
 import json
@@ -41,7 +41,7 @@ TREES = {
     PredictorCard: json.loads((CONFIGS / "relations/world.json").read_text()),
     ModelCard: MODEL.to_dict(),
 }
-#: Fields of any content, and those that may be null.
+#: Fields that may have any content, and fields that may be null.
 OPEN = {("details",), ("training",), ("cache", "detector")}
 NULLABLE = {("short_side",), ("detector",), ("cache", "settings", "fps")} | {
     ("settings", name) for name in ("context", "discard", "positions", "class_embeddings")
@@ -57,7 +57,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def places(tree: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """Every place in a card and what is there; of a list, its first item alone."""
+    """Yield every place in a card and its value. Only the first item of a list is included."""
     if place:
         yield place, tree
     if isinstance(tree, dict) and place not in OPEN:
@@ -68,7 +68,7 @@ def places(tree: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
 
 
 def changed(tree: Any, place: Place, value: Any) -> Any:
-    """The same card with another value at a place."""
+    """Return a copy of a card with another value at a place."""
     made = copy.deepcopy(tree)
     inner = made
     for key in place[:-1]:
@@ -78,20 +78,22 @@ def changed(tree: Any, place: Place, value: Any) -> Any:
 
 
 def may_be_read(place: Place, before: Any, value: Any) -> bool:
-    """Whether the type of a field allows a value."""
+    """Return whether the type of a field allows a value."""
     if value is None:
         return place in NULLABLE
     return type(value) is type(before) and (isinstance(before, str) or place in OPEN)
 
 
 @pytest.mark.parametrize(("value", "half"), [(1e5, True), (torch.inf, False), (torch.nan, True)])
-def test_numbers_that_are_none_as_stored_are_refused(
+def test_values_that_are_not_finite_when_stored_are_refused(
     tmp_path: Path, value: float, half: bool
 ) -> None:
     path = tmp_path / "w.safetensors"
     state = {"good": torch.ones(2), "bad": torch.tensor([0.0, value])}
     kind = "float16" if half else "float32"
-    with pytest.raises(StageError, match=f"finite numbers of {kind} expected, those of bad"):
+    with pytest.raises(
+        StageError, match=f"finite numbers of {kind} expected, got NaN or infinity in bad"
+    ):
         save_carded(path, state, PREDICTOR, half=half)
     assert list(tmp_path.iterdir()) == []
     save_carded(path, state | {"bad": torch.full((2,), 1e4)}, PREDICTOR, half=half)
@@ -101,7 +103,7 @@ def test_numbers_that_are_none_as_stored_are_refused(
 @pytest.mark.parametrize(
     ("kind", "name"), [(DetectorCard, "detector/world"), (PredictorCard, "relations/world")]
 )
-def test_shipped_cards_are_read_and_written_as_they_are(kind: type[Card], name: str) -> None:
+def test_shipped_cards_are_unchanged_by_reading_and_writing(kind: type[Card], name: str) -> None:
     beside = json.loads((CONFIGS / f"{name}.json").read_text())
     with safe_open(CONFIGS / f"{name}.safetensors", "pt") as file:
         header = json.loads(file.metadata()["card"])
@@ -113,7 +115,7 @@ def test_shipped_cards_are_read_and_written_as_they_are(kind: type[Card], name: 
     assert kind.from_dict(header | {"sha256": "0"}) == card
 
 
-def test_the_card_of_a_run_is_read_as_it_was_written(run: Path) -> None:
+def test_model_card_is_unchanged_by_writing_and_reading(run: Path) -> None:
     assert read_card(run) == MODEL
     assert json.loads((run / "model.json").read_text()) == MODEL.to_dict()
     assert list(MODEL.to_dict()) == [
@@ -128,20 +130,22 @@ def test_the_card_of_a_run_is_read_as_it_was_written(run: Path) -> None:
     ]
 
 
-def test_a_card_names_each_group_once() -> None:
+def test_predictor_card_has_each_group_once_in_order() -> None:
     tree = PREDICTOR.to_dict()
     groups = tree["predicate_groups"]
     for others in (groups[::-1], groups[:2]):
         with pytest.raises(ValueError, match="predicate groups attention, spatial, contacting"):
             PredictorCard.from_dict(tree | {"predicate_groups": others})
     for others in ([["spatial", []], *groups], [*groups, groups[0]]):
-        with pytest.raises(ValueError, match=r"^predicate_groups: every key once expected"):
+        with pytest.raises(ValueError, match=r"^predicate_groups: unique keys expected"):
             PredictorCard.from_dict(tree | {"predicate_groups": others})
 
 
 @pytest.mark.parametrize("kind", TREES)
 @pytest.mark.parametrize("value", [None, "x", [1, 2], {"a": 1}], ids=repr)
-def test_values_of_another_type_are_refused_by_name(kind: type[Card], value: Any) -> None:
+def test_values_of_another_type_are_refused_with_the_field_name(
+    kind: type[Card], value: Any
+) -> None:
     tree = {key: given for key, given in TREES[kind].items() if key != "sha256"}
     for place, before in places(tree):
         if not may_be_read(place, before, value):
@@ -151,7 +155,7 @@ def test_values_of_another_type_are_refused_by_name(kind: type[Card], value: Any
 
 
 @pytest.mark.parametrize("value", [None, "x", [1, 2], {"a": 1}, -1, 1e300, True], ids=repr)
-def test_a_damaged_card_of_a_run_is_a_usage_error(run: Path, value: Any) -> None:
+def test_damaged_model_card_raises_usage_error(run: Path, value: Any) -> None:
     tree = MODEL.to_dict()
     for place, before in places(tree):
         (run / "model.json").write_text(json.dumps(changed(tree, place, value)))
@@ -164,7 +168,7 @@ def test_a_damaged_card_of_a_run_is_a_usage_error(run: Path, value: Any) -> None
 
 
 @pytest.mark.parametrize("kind", TREES)
-def test_missing_and_unknown_fields_are_named(kind: type[Card]) -> None:
+def test_missing_and_unknown_fields_are_refused_with_their_names(kind: type[Card]) -> None:
     tree = TREES[kind]
     for key in tree.keys() - {"schema", "sha256", "details", "training", "multi_label"}:
         with pytest.raises(ValueError, match=f"^{key}: missing"):
@@ -196,7 +200,7 @@ def test_missing_and_unknown_fields_are_named(kind: type[Card]) -> None:
             {"cache": {"settings": {"boxes": "detected", "union": "x"}}},
             "union: one of full, conv256, none expected",
         ),
-        ({"cache": {"classes": [["c1", "Sit"], ["c1", "Stand"]]}}, "every name once expected"),
+        ({"cache": {"classes": [["c1", "Sit"], ["c1", "Stand"]]}}, "unique names expected"),
         ({"cache": {"settings": {"boxes": "nope"}}}, "boxes: one of detected, ground-truth"),
         ({"cache": {"settings": {"backend": "nope"}}}, "backend: one of pyav"),
         ({"cache": {"settings": {"fps": -1}}}, "fps: 0.01 to 1000000 expected, got -1"),
@@ -207,7 +211,7 @@ def test_missing_and_unknown_fields_are_named(kind: type[Card]) -> None:
         ({"training": {"validation_fraction": 2}}, r"validation_fraction: 0 to 1 expected, got 2"),
     ],
 )
-def test_a_run_of_a_size_that_is_not_its_weights_is_refused(
+def test_invalid_model_cards_and_cards_of_other_weights_are_refused(
     run: Path, changes: dict[str, Any], message: str
 ) -> None:
     tree = MODEL.to_dict()
@@ -222,7 +226,7 @@ def test_a_run_of_a_size_that_is_not_its_weights_is_refused(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"schema": SCHEMA, "details": DEEP, "training": DEEP}', "less nesting expected"),
+        ('{"schema": SCHEMA, "details": DEEP, "training": DEEP}', "JSON is nested too deeply"),
         ('{"schema": SCHEMA, "origin": "LONG"}', "at most 1048576 bytes expected"),
         ('{"schema": SCHEMA', "Expecting"),
         ("[]", "a JSON object expected, got list"),
@@ -233,7 +237,7 @@ def test_a_run_of_a_size_that_is_not_its_weights_is_refused(
         ('{"schema": SCHEMA}', "[a-z_]+: missing"),
     ],
 )
-def test_texts_that_are_no_card_are_refused(
+def test_texts_that_are_not_a_card_are_refused(
     run: Path, kind: type[Card], text: str, message: str
 ) -> None:
     text = text.replace("SCHEMA", json.dumps(kind.SCHEMA)).replace("LONG", "a" * (1 << 20))
@@ -248,7 +252,7 @@ def test_texts_that_are_no_card_are_refused(
             read_card(run)
 
 
-def test_a_card_that_is_no_text_is_refused(run: Path) -> None:
+def test_model_card_that_is_not_text_is_refused(run: Path) -> None:
     (run / "model.json").write_bytes(b"\xff\xfe\x00{")
     with pytest.raises(UsageError, match=r"model\.json: "):
         read_card(run)

@@ -1,4 +1,4 @@
-"""Weights into networks: what is loaded, what is refused, and that nothing changes then."""
+"""Loading of weights into networks, and refusal of weights that do not fit."""
 
 import re
 
@@ -23,7 +23,7 @@ COUNTER = "1.num_batches_tracked"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
-def test_all_tensors_are_loaded_with_their_counters(dtype: torch.dtype) -> None:
+def test_all_tensors_and_counters_are_loaded(dtype: torch.dtype) -> None:
     state = {n: v if n == COUNTER else v.to(dtype) for n, v in weights().items()}
     loaded = build_with_weights(network, state)
     for name, value in loaded.state_dict().items():
@@ -55,12 +55,15 @@ def test_counters_may_be_absent() -> None:
             {"0.bias": torch.full((4,), 1e300, dtype=torch.float64)},
             "0.bias: finite numbers of float32 expected",
         ),
-        ({"1.running_var": -torch.ones(4)}, "1.running_var: variances from 0 on expected, got -1"),
+        (
+            {"1.running_var": -torch.ones(4)},
+            "1.running_var: variances of at least 0 expected, got -1",
+        ),
         ({COUNTER: torch.tensor([1, 2])}, f"{COUNTER}: shape () expected, got (2,)"),
         ({COUNTER: torch.tensor(1.5)}, f"{COUNTER}: torch.int64 expected, got torch.float32"),
     ],
 )
-def test_a_state_that_does_not_fit_changes_nothing(
+def test_weights_that_do_not_fit_leave_the_network_unchanged(
     change: dict[str, Tensor | None], message: str
 ) -> None:
     state = {n: v for n, v in (weights() | change).items() if v is not None}
@@ -76,7 +79,7 @@ def test_a_state_that_does_not_fit_changes_nothing(
     assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
 
 
-def test_a_network_of_another_size_is_refused_before_it_takes_memory() -> None:
+def test_weights_of_another_size_are_refused_before_memory_is_allocated() -> None:
     def build() -> nn.Module:
         return nn.Sequential(nn.Linear(3, 1 << 50), nn.BatchNorm1d(4))
 

@@ -1,4 +1,4 @@
-"""Speed of the detector: exact and fast, the original's formulation, torchvision's stock model."""
+"""Speed of the detector, compared with STTran's formulation and torchvision's stock model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,16 +30,17 @@ NUM_CLASSES = 36
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Settings of the measurement.
 
     Attributes:
         frames: (T, 3, H, W) uint8.
-        depth, width: of the ResNet.
-        short_side: pixels.
-        batch_size: frames per call of ours; the original takes ten.
-        rounds: measured turns.
-        compiles: also measure the compiled trunk.
-        device: where.
+        depth, width: sizes of the ResNet.
+        short_side: shorter side of the resized frames in pixels.
+        batch_size: frames per call of our detector; the original takes ten.
+        rounds: number of measured rounds.
+        compiles: whether the compiled trunk is measured too.
+        device: device of the detectors.
+        seed: seed of the weights.
     """
 
     frames: Tensor
@@ -54,13 +55,20 @@ class Plan:
 
 
 def benchmark_detector(plan: Plan) -> dict[str, Any]:
-    """Measure; a JSON tree of rows, stages and losses of accuracy."""
+    """Measure the detector in all modes.
+
+    Args:
+        plan: settings of the measurement.
+
+    Returns:
+        JSON tree with a row per variant, the time of every stage, and the loss of accuracy.
+    """
     frames = plan.frames.to(plan.device)
     exact, fast = _build(plan), make_fast(_build(plan))
     folded = make_fast(_build(plan), dtype=torch.float32)
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     rates = {name: matrix_rate(dtype, plan.device) for name, dtype in dtypes.items()}
-    # Where bfloat16 is emulated, one frame tells enough.
+    # Emulated bfloat16 is slow, so one frame is measured.
     few = frames if rates["bfloat16"] > rates["float32"] else frames[:1]
     variants: dict[str, Callable[[], Any]] = {
         "original formulation": lambda: detect_as_original(exact, frames),
@@ -104,7 +112,7 @@ def _rows(
     rates: dict[str, float],
     counts: dict[str, int],
 ) -> dict[str, dict[str, Any]]:
-    """A row of the table per variant; `counts` are the frames each ran on."""
+    """Return a row of the table per variant; `counts` gives the frames each variant ran on."""
     best = {name: measured.best_s / counts[name] for name, measured in timed.items()}
     rows = {}
     for name, measured in timed.items():
@@ -122,11 +130,11 @@ def _rows(
 
 
 def print_detector(result: dict[str, Any]) -> None:
-    """The tables on a terminal."""
-    print(f"frames {tuple(result['frames'])}; the best round counts\n")
+    """Print the tables."""
+    print(f"frames {tuple(result['frames'])}; fastest round\n")
     print_rows(result["rows"], "frames/s", "{frames_per_s:9.3f}", "{gmac_per_frame:8.1f}")
     for mode, stages in result["stages"].items():
-        print(f"\n{mode}, by stage: ms and GMAC per frame, share of the matrix rate")
+        print(f"\n{mode}, by stage: ms per frame, GMAC per frame, share of the matrix rate")
         rate = result["matrix_gmac_per_s"]["bfloat16" if mode == "fast" else "float32"]
         for name, row in stages.items():
             share = row["gmac_per_frame"] / row["ms_per_frame"] * 1e3 / rate
@@ -137,15 +145,15 @@ def print_detector(result: dict[str, Any]) -> None:
         print(
             f"{mode} against exact: box features differ by {100 * loss['feature_error']:.4f} % "
             f"(relative L2, same boxes); {100 * loss['boxes_kept']:.1f} % of "
-            f"{loss['exact_boxes']} boxes found again at IoU > 0.9 ({loss['fast_boxes']} found), "
-            f"scores within {loss['score_error']:.5f}"
+            f"{loss['exact_boxes']} boxes are found at IoU > 0.9 ({loss['fast_boxes']} in all); "
+            f"scores differ by at most {loss['score_error']:.5f}"
         )
     rates = ", ".join(f"{k} {v:.0f}" for k, v in result["matrix_gmac_per_s"].items())
     print(f"matrix product, GMAC/s: {rates}")
 
 
 def run_ours(detector: Detector, frames: Tensor, batch_size: int) -> list[Detections]:
-    """Boxes, features and union features, as extraction does."""
+    """Detect boxes and compute box and union features, as extraction does."""
     results = []
     for part in frames.split(batch_size):
         found, maps = detector.detect(part)
@@ -156,7 +164,7 @@ def run_ours(detector: Detector, frames: Tensor, batch_size: int) -> list[Detect
 
 
 def run_given(detector: Detector, frames: Tensor, given: list[Tensor]) -> None:
-    """The same for boxes that are given."""
+    """Compute box and union features of given boxes, as extraction does."""
     for t, boxes in enumerate(given):
         labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
         _, maps = detector.describe(frames[t : t + 1], [boxes], [labels])
@@ -164,7 +172,7 @@ def run_given(detector: Detector, frames: Tensor, given: list[Tensor]) -> None:
 
 
 def stage_table(detector: Detector, frames: Tensor, plan: Plan) -> dict[str, dict[str, float]]:
-    """Milliseconds per frame and GMAC per frame of trunk, proposals and box heads."""
+    """Measure milliseconds and GMAC per frame of trunk, proposals and box heads."""
     maps = detector.feature_maps(frames)
     sizes = [maps.size] * len(frames)
     proposals = detector.rpn(maps.levels, maps.padded_size, sizes)
@@ -188,12 +196,18 @@ def stage_table(detector: Detector, frames: Tensor, plan: Plan) -> dict[str, dic
 def accuracy_loss(
     exact: Detector, fast: Detector, frames: Tensor, batch_size: int
 ) -> dict[str, float]:
-    """What fast changes on these frames.
+    """Compare the detections of two modes.
+
+    Args:
+        exact: detector in the exact mode.
+        fast: the same detector in another mode.
+        frames: (T, 3, H, W) uint8.
+        batch_size: frames per call.
 
     Returns:
-        `feature_error`: relative L2 of box features on the same boxes; `boxes_kept`: share of the
-        exact boxes that fast finds too, same class, IoU above 0.9; `score_error`: largest score
-        difference of those; `exact_boxes`, `fast_boxes`: counts.
+        `feature_error`: relative L2 error of the features of the same boxes; `boxes_kept`: share of
+        the exact boxes that `fast` finds with the same class and an IoU above 0.9; `score_error`:
+        largest difference of their scores; `exact_boxes`, `fast_boxes`: numbers of boxes.
     """
     a, b = run_ours(exact, frames, batch_size), run_ours(fast, frames, batch_size)
     kept, score, squares, total = 0, 0.0, 0.0, 0.0
@@ -237,7 +251,7 @@ def _stock(plan: Plan) -> FasterRCNN:
 
 
 def _given_boxes(frames: Tensor) -> list[Tensor]:
-    """Five boxes per frame, as many as Action Genome has at most in a usual frame."""
+    """Return five boxes per frame, the usual maximum of Action Genome."""
     height, width = frames.shape[-2:]
     box = torch.tensor([[0.1, 0.1, 0.6, 0.9], [0.4, 0.5, 0.7, 0.8], [0.0, 0.6, 1.0, 1.0],
                         [0.6, 0.1, 0.9, 0.6], [0.3, 0.3, 0.5, 0.5]])  # fmt: skip

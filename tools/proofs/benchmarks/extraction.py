@@ -1,4 +1,4 @@
-"""Speed of `pipeline.extract` against the slowest of its parts on the same frames."""
+"""Speed of `pipeline.extract`, compared with its slowest part on the same frames."""
 
 import shutil
 import tempfile
@@ -27,20 +27,20 @@ from tools.proofs.benchmarks.detector import run_given, run_ours
 from tools.proofs.benchmarks.timing import time_rounds
 
 DECODE, DETECT, DISK, WHOLE = "bare decoding", "bare detector", "bare disk", "extract, end to end"
-#: Boxes of an annotated frame: the person and two objects, as many as Action Genome has on average.
+#: Boxes of an annotated frame: the person and two objects, the average of Action Genome.
 _GIVEN = torch.tensor([[0.2, 0.1, 0.6, 0.95], [0.5, 0.4, 0.7, 0.6], [0.1, 0.5, 0.4, 0.8]])
 
 
 @dataclass(frozen=True)
 class ExtractionPlan:
-    """What is measured.
+    """Settings of the measurement.
 
     Attributes:
         videos: folder of videos.
-        num_frames: of each video.
-        settings: of the extraction; None leaves one out.
-        rounds: measured turns.
-        device: where.
+        num_frames: number of frames of each video.
+        settings: settings of the extraction by name; entries of None are ignored.
+        rounds: number of measured rounds.
+        device: device of the detector.
     """
 
     videos: Path
@@ -51,12 +51,12 @@ class ExtractionPlan:
 
     @property
     def words(self) -> list[str]:
-        """The settings as they are typed."""
+        """The settings as `key=value` arguments."""
         return [f"{key}={value}" for key, value in self.settings.items() if value is not None]
 
 
 class _Held:
-    """A `FrameStream` of frames that are decoded already."""
+    """A `FrameStream` of decoded frames."""
 
     def __init__(self, batches: list[VideoFrames]) -> None:
         self._batches = batches
@@ -67,7 +67,14 @@ class _Held:
 
 
 def benchmark_extraction(plan: ExtractionPlan) -> dict[str, Any]:
-    """Measure with detected and with given boxes; a JSON tree."""
+    """Measure the extraction with detected and with given boxes.
+
+    Args:
+        plan: settings of the measurement.
+
+    Returns:
+        JSON tree with the measurements for both kinds of boxes and their ratio.
+    """
     rows = {}
     for boxes in ("detected", "ground-truth"):
         with tempfile.TemporaryDirectory() as folder:
@@ -133,7 +140,7 @@ def _examine(
         plain = replace(steps, config=load_config(None, plan.words))
         probe = plain.examine(Task(video), manifest)
         if not isinstance(probe, Examined) or probe.request is None:
-            raise StageError(f"{video.path}: a video that can be decoded expected")
+            raise StageError(f"{video.path}: decodable video expected")
         annotation = _annotation(video.video_id, probe, plan) if given else None
         one = steps.examine(Task(video, annotation), manifest)
         assert isinstance(one, Examined)
@@ -142,7 +149,7 @@ def _examine(
 
 
 def _annotation(video_id: str, probe: Examined, plan: ExtractionPlan) -> ClipAnnotation:
-    """Given boxes in the frames that are taken uniformly."""
+    """Return an annotation with given boxes in all uniform frames."""
     assert probe.request is not None
     probe = replace(probe, request=replace(probe.request, num_uniform=plan.num_frames))
     frames = []
@@ -166,7 +173,7 @@ def _decode(found: Examined) -> Iterator[VideoFrames]:
 
 
 def _drain(steps: Steps, found: list[Examined]) -> None:
-    """Decode all, with as many processes as extraction has, and drop the frames."""
+    """Decode all videos with as many processes as extraction has, and discard the frames."""
     with DecodePool(num_workers(steps.config.decode.workers)) as pool:
         streams = [pool.start(one.request) for one in found if one.request]
         for stream in streams:
@@ -192,15 +199,15 @@ def _extract(steps: Steps, networks: Networks, found: list[Examined]) -> None:
 
 
 def print_extraction(result: dict[str, Any]) -> None:
-    """The tables on a terminal."""
+    """Print the tables."""
     print(" ".join(result["words"]))
     for boxes, part in result["boxes"].items():
         print(
             f"\nboxes={boxes}: {part['videos']} videos, {part['frames']} frames, "
             f"{part['pairs_per_frame']:.1f} pairs a frame, {part['megabytes']:.1f} MB, "
-            f"{part['decode_workers']} decode processes; the best round counts"
+            f"{part['decode_workers']} decode processes; fastest round"
         )
         for name, row in part["rows"].items():
             print(f"  {name:22}{row['seconds']:9.2f} s {row['frames_per_s']:9.2f} frames/s")
-        print(f"  of the slowest part, {part['slowest']}: {part['ratio']:.3f}")
-    print(f"\ngiven boxes against detected ones, end to end: {result['given_ratio']:.2f}")
+        print(f"  ratio to the speed of the slowest part, {part['slowest']}: {part['ratio']:.3f}")
+    print(f"\nspeed ratio of given to detected boxes, end to end: {result['given_ratio']:.2f}")

@@ -1,9 +1,9 @@
-"""How STTran runs its detector, as a formulation over our parts.
+"""STTran's detector loop, written with our modules.
 
-All frames are prepared and stacked, ten go through the trunk at once, every frame and class is
-thresholded, sorted and suppressed in a Python loop, and results grow by concatenation. The numbers
-are those of ours; only the order of the work is the original's. Described in its
-`lib/object_detector.py`; nothing is copied.
+All frames are preprocessed at once, and the trunk takes ten at a time. A Python loop over frames
+and classes applies the score threshold, sorting and non-maximum suppression, and concatenates the
+results one by one. The modules are ours; only the order of the work follows the original
+(`lib/object_detector.py`). No code is copied.
 """
 
 import torch
@@ -19,9 +19,15 @@ CHUNK = 10
 
 
 def detect_as_original(detector: Detector, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes (frame index first, frame pixels), features and union features of a clip.
+    """Detect objects in the frames of a clip.
 
-    The detector is a C4 network in eval mode, frames are (T, 3, H, W) uint8.
+    Args:
+        detector: C4 network in eval mode.
+        frames: (T, 3, H, W) uint8.
+
+    Returns:
+        Boxes (N, 6) as (frame index, xyxy in frame pixels, label from 1), their features, and the
+        union features of the first box of each frame with its other boxes.
     """
     ready = preprocess(frames, detector.preset.pixels)
     boxes, features = frames.new_zeros(0, 6, dtype=torch.float32), None
@@ -69,7 +75,7 @@ def _frame(
 
 
 def _unions(detector: Detector, maps: Tensor, boxes: Tensor, scale: float) -> Tensor:
-    """Of the first box of each frame with its others."""
+    """Return the union features of the first box of each frame with its other boxes."""
     rois = []
     for t in range(len(maps)):
         mine = boxes[boxes[:, 0] == t, 1:5] * scale

@@ -1,8 +1,7 @@
-"""How STTran runs its transformer, as a formulation over our parts.
+"""STTran's transformer loops, written with our modules.
 
-Frames are padded one by one in a Python loop, windows are filled one by one, and results are taken
-out one by one; the numbers are those of ours. Described in its `lib/transformer.py`; nothing is
-copied.
+Python loops pad the frames, fill the windows and read the results one by one. The modules are ours;
+only the loops follow the original (`lib/transformer.py`). No code is copied.
 """
 
 import torch
@@ -13,7 +12,12 @@ from relations.sttran import RelationLogits, STTran
 
 
 def predict_as_original(model: STTran, batch: PairBatch) -> RelationLogits:
-    """Predict one video of at least two frames with pairs; the model is in eval mode."""
+    """Predict the relations of one video.
+
+    Args:
+        model: the predictor, in eval mode.
+        batch: pairs of one video with at least two frames that have pairs.
+    """
     features = model.pair_features(batch)
     frame = batch.pair_frame
     num_frames = int(frame.max()) + 1

@@ -1,4 +1,4 @@
-"""Speed of the relation predictor: ours against the original's loops over frames and windows."""
+"""Speed of the relation predictor, compared with the original's loops over frames and windows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,15 +16,16 @@ from tools.proofs.benchmarks.timing import count_gmac, matrix_rate, print_rows, 
 
 @dataclass(frozen=True)
 class RelationPlan:
-    """What is measured.
+    """Settings of the measurement.
 
     Attributes:
-        num_videos: of a round.
-        num_frames: T; max_pairs: frames have from 1 to so many.
+        num_videos: number of videos per round.
+        num_frames: number of frames of a video, T.
+        max_pairs: largest number of pairs of a frame; the smallest is 1.
         settings: sizes of the predictor.
-        rounds: measured turns.
-        device: where.
-        seed: of weights, pairs and features.
+        rounds: number of measured rounds.
+        device: device of the predictor.
+        seed: seed of the weights, pairs and features.
     """
 
     num_videos: int
@@ -37,7 +38,14 @@ class RelationPlan:
 
 
 def benchmark_relations(plan: RelationPlan) -> dict[str, Any]:
-    """Measure; a JSON tree of rows, and the largest difference between the two."""
+    """Measure the predictor on random videos.
+
+    Args:
+        plan: settings of the measurement.
+
+    Returns:
+        JSON tree with a row per variant and the largest difference of the probabilities.
+    """
     torch.manual_seed(plan.seed)
     model = STTran(plan.settings).eval().requires_grad_(False).to(plan.device)
     videos = [random_video(plan, i).to(plan.device) for i in range(plan.num_videos)]
@@ -74,7 +82,7 @@ def benchmark_relations(plan: RelationPlan) -> dict[str, Any]:
 
 
 def random_video(plan: RelationPlan, number: int) -> PairBatch:
-    """Pairs of random boxes with random features; every frame has at least one."""
+    """Make a video of random pairs with random features; every frame has at least one pair."""
     s = plan.settings
     g = torch.Generator().manual_seed(plan.seed * 1000 + number)
     counts = torch.randint(1, plan.max_pairs + 1, (plan.num_frames,), generator=g)
@@ -93,8 +101,8 @@ def random_video(plan: RelationPlan, number: int) -> PairBatch:
 
 
 def print_relations(result: dict[str, Any]) -> None:
-    """The table on a terminal."""
+    """Print the table."""
     pairs = f"{result['pairs_per_video']:.1f} pairs"
-    print(f"{result['videos']} videos of {pairs}; the best round counts\n")
+    print(f"{result['videos']} videos of {pairs}; fastest round\n")
     print_rows(result["rows"], "ms/video", "{ms_per_video:9.1f}", "{gmac_per_video:8.2f}")
     print(f"\nprobabilities differ by at most {result['largest_difference']:.2e}")

@@ -1,4 +1,4 @@
-"""Clocks, memory, the device's matrix rate."""
+"""Time, memory, and the speed of the device's matrix product."""
 
 import threading
 import time
@@ -17,11 +17,12 @@ _PAGE = 4096
 
 @dataclass
 class Measured:
-    """Of one variant.
+    """Measurements of one variant.
 
     Attributes:
-        seconds: of each round, for all frames.
-        peak_bytes: above what was held before, the largest of all rounds; None if unknown.
+        seconds: seconds of each round, for all frames.
+        peak_bytes: peak memory above the memory at the start, maximum of all rounds; None if
+            unknown.
     """
 
     seconds: list[float]
@@ -36,7 +37,13 @@ class Measured:
 def time_rounds(
     variants: dict[str, Callable[[], Any]], rounds: int, device: torch.device
 ) -> dict[str, Measured]:
-    """Run every variant once unmeasured, then in turns, so that noise hits all alike."""
+    """Measure variants in turns, so that noise affects all of them equally.
+
+    Args:
+        variants: function to measure, by name; each runs once before the first round.
+        rounds: number of measured rounds.
+        device: device on which the variants run.
+    """
     results = {name: Measured([]) for name in variants}
     for run in variants.values():
         run()
@@ -50,7 +57,7 @@ def time_rounds(
 
 
 def print_rows(rows: dict[str, dict[str, Any]], unit: str, speed: str, gmac: str) -> None:
-    """A line per variant; `speed` and `gmac` format those entries of a row."""
+    """Print a line per variant; `speed` and `gmac` are format strings for the keys of a row."""
     print(f"{'':26}{unit:>9} {'ratio':>7} {'GMAC':>8} {'matrix share':>13} {'peak MB':>8}")
     line = f"{{name:26}}{speed} {{ratio:7.2f}} {gmac} {{matrix_share:13.2f}} {{peak:>8}}"
     for name, row in rows.items():
@@ -59,15 +66,19 @@ def print_rows(rows: dict[str, dict[str, Any]], unit: str, speed: str, gmac: str
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for a GPU."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class PeakMemory:
-    """Largest memory held while the block ran, above that at its start: `peak`, bytes or None.
+    """Context manager that measures peak memory relative to the memory at its start.
 
-    On a GPU what torch allocated; on Linux the process's resident pages, looked at every 5 ms.
+    On a GPU it counts the memory that torch allocates; on Linux, the resident memory of the
+    process, sampled every 5 ms.
+
+    Attributes:
+        peak: peak memory in bytes, or None if unknown.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -105,7 +116,7 @@ def _resident() -> int:
 
 
 def count_gmac(run: Callable[[], Any]) -> float:
-    """Multiply-accumulates of a call, 10^9: matrix products and convolutions alone."""
+    """Count the 10^9 multiply-accumulates of a call's matrix products and convolutions."""
     counter = FlopCounterMode(display=False)
     with counter:
         run()
@@ -113,10 +124,10 @@ def count_gmac(run: Callable[[], Any]) -> float:
 
 
 def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """GMAC/s of one large matrix product on this device: the best of five tries of two kernels.
+    """Measure the GMAC/s of one large matrix product on a device.
 
-    The product is run as such, and as a 1 x 1 convolution, whose library may be the faster one (on
-    AMD processors it is).
+    The product runs six times as a matrix product and six times as a 1 x 1 convolution, which is
+    faster on AMD processors; the fastest run counts.
     """
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))

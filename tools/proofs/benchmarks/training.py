@@ -1,4 +1,4 @@
-"""Speed of a training step of LaIAR with one thread and with several."""
+"""Speed of a training step of LaIAR with one and with several threads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ NUM_OBJECTS, NUM_CLASSES = 36, 157
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What is measured.
+    """Settings of the measurement.
 
     Attributes:
-        widths: D of the networks; as published they have four layers, and F is 4 D.
-        num_videos: per step; T is 16, K is 8.
-        threads: numbers of threads.
-        rounds: measured turns.
-        seed: of weights and features.
+        widths: widths D of the networks; they have four layers, as published, and F is 4 D.
+        num_videos: number of videos per step; T is 16, K is 8.
+        threads: numbers of threads to compare.
+        rounds: number of measured rounds.
+        seed: seed of the weights and features.
     """
 
     widths: tuple[int, ...]
@@ -40,7 +40,14 @@ class TrainingPlan:
 
 
 def benchmark_training(plan: TrainingPlan) -> dict[str, Any]:
-    """Measure on the CPU; milliseconds per step by width and number of threads, best round."""
+    """Measure training steps on the CPU.
+
+    Args:
+        plan: settings of the measurement.
+
+    Returns:
+        JSON tree with the milliseconds per step in the fastest round, by width and threads.
+    """
     before, rows = torch.get_num_threads(), {}
     for width in plan.widths:
         learner, batch = _learner(plan, width), _batch(plan, 4 * width)
@@ -54,7 +61,7 @@ def benchmark_training(plan: TrainingPlan) -> dict[str, Any]:
 
 def print_training(result: dict[str, Any]) -> None:
     """Print the table."""
-    print(f"one step on {result['videos']} videos, ms; the best round counts\n")
+    print(f"one step on {result['videos']} videos, ms; fastest round\n")
     rows = result["ms_per_step"]
     numbers = list(next(iter(rows.values())))
     print(f"{'width':>6}" + "".join(f"{n + ' threads':>12}" for n in numbers) + f"{'ratio':>8}")

@@ -1,10 +1,10 @@
-"""What `python -m tools.faults` tries, and how it judges.
+"""Fault injection of `python -m tools.faults`, with the criterion of every family of faults.
 
-lab       small videos, the extraction as a process that can be killed, a reference result
+lab       small videos, extraction as a process, and the result of an uninterrupted run
 stops     processes that are killed or interrupted
-writers   several processes on one folder
-videos    damaged videos, odd formats, bombs
-storage   full and read-only disks, bits that flip in a cache
-hostile   pickles that run code, ids that leave the folder
-memory    decoders that die or run out of memory
+writers   several processes that write to one folder
+videos    damaged videos, unusual formats and decompression bombs
+storage   full and read-only disks, bit flips in a cache
+hostile   pickles that execute code, ids that leave the folder
+memory    decode processes that are killed or run out of memory
 """

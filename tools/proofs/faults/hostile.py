@@ -1,4 +1,4 @@
-"""Pickles that run code, ids that leave the folder."""
+"""Pickles that execute code, and ids that leave the folder."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ _MOST_BYTES = 1 << 30
 
 
 class _Runs:
-    """Unpickling it runs a command."""
+    """An object that runs a shell command when it is unpickled."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -37,8 +37,8 @@ class _Runs:
 
 
 def pickles(lab: Lab, number: int) -> Tally:
-    """Annotation files that would run code, or take all memory, when they are unpickled."""
-    tally = Tally("malicious pickles", "refused by name, nothing ran, less than 1 GB")
+    """Read annotation pickles that try to execute code or to exhaust the memory."""
+    tally = Tally("malicious pickles", "refused with the file name, no code executed, below 1 GB")
     canary = lab.folder / "canary"
     vocabulary = load_vocabulary("action_genome")
     files = ("object_bbox_and_relationship.pkl", "person_bbox.pkl")
@@ -49,23 +49,23 @@ def pickles(lab: Lab, number: int) -> Tally:
         for file in files:
             (folder / file).write_bytes(data if file == target else pickle.dumps({}))
         before = _peak()
-        problem: str | None = "taken"
+        problem: str | None = "accepted"
         try:
             read_annotations([folder], vocabulary)
         except UsageError as error:
-            problem = None if target in str(error) else f"does not name the file: {error}"
+            problem = None if target in str(error) else f"message without the file name: {error}"
         if canary.exists():
-            problem = "it ran"
+            problem = "code executed"
             canary.unlink()
         if _peak() - before > _MOST_BYTES:
-            problem = problem or "took more than 1 GB"
+            problem = problem or "used more than 1 GB"
         tally.count(problem, f"{name} as {target}")
         lab.forget(folder)
     return tally
 
 
 def _peak() -> int:
-    """Most memory that this process ever held, bytes."""
+    """Return the peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -86,8 +86,10 @@ def _pickles(canary: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def ids(lab: Lab, number: int) -> Tally:
-    """Ids in Charades' CSVs and names of files that would leave the folder."""
-    tally = Tally("hostile ids and names", "nothing outside the cache; a safe id, or refused")
+    """Extract videos whose ids in CSV files, or whose file names, try to leave the folder."""
+    tally = Tally(
+        "hostile ids and names", "no file outside the cache; the id is made safe or refused"
+    )
     for name in islice(cycle(_IDS), number):
         root = lab.new()
         videos, cache = root / "videos", root / "cache"
@@ -102,13 +104,13 @@ def ids(lab: Lab, number: int) -> Tally:
         code = lab.extract(cache, "--annotations", root, videos=videos).wait()
         allowed = {"videos", "cache", *(f"Charades_v1_{x}" for x in ("train.csv", "test.csv"))}
         strangers = {p.name for p in root.iterdir()} - allowed - {"Charades_v1_classes.txt"}
-        problem = f"strangers {strangers}" if strangers else None
+        problem = f"unexpected files {strangers}" if strangers else None
         if (lab.folder / "outside").exists() or Path("/tmp/outside").exists():
-            problem = "written outside"
+            problem = "a file was written outside"
         if code not in (0, 1, 2):
             problem = f"exit {code}"
         elif code != 2 and not (cache / "V0.safetensors").is_file():
-            problem = "the other video is not done"
+            problem = "the other video was not extracted"
         deep = [p for p in cache.rglob("*") if p.parent != cache] if cache.is_dir() else []
         tally.count(problem or (f"{deep}" if deep else None), repr(name[:40]))
         lab.forget(*(() if problem else (root,)))
@@ -116,7 +118,7 @@ def ids(lab: Lab, number: int) -> Tally:
 
 
 def _csv(video_id: str) -> str:
-    """A row of Charades' columns."""
+    """Return a CSV file of Charades with one video."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, restval="x")
     writer.writeheader()

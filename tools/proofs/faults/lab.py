@@ -1,4 +1,4 @@
-"""Small videos, the extraction as a process, and the result of an unbroken run."""
+"""Small videos, extraction as a process, and the result of an uninterrupted run."""
 
 import os
 import random
@@ -19,7 +19,7 @@ from pipeline.errors import StageError
 from pipeline.extract import main as extract
 from pipeline.runtime.command_line import run_command
 
-#: A detector that knows nothing and takes no time.
+#: Settings with a small detector of random weights.
 SMALL = (
     "detection.weights=random",
     "detection.depth=26",
@@ -29,7 +29,7 @@ SMALL = (
     "frames.num=3",
     "device=cpu",
 )
-#: In a process of its own at each trial would be two seconds for its start.
+#: Decode inside the extraction process: a decode process takes two seconds to start per trial.
 IN_PROCESS = "decode.workers=0"
 HANG_S = 60.0
 
@@ -38,14 +38,14 @@ Tree = dict[str, bytes]
 
 @dataclass
 class Tally:
-    """What came of one family of faults.
+    """Result of one family of faults.
 
     Attributes:
-        name: of the family.
-        means: what held means.
-        tried, held: trials.
-        problems: how each that did not hold can be repeated.
-        notes: numbers worth telling.
+        name: name of the family.
+        means: criterion that a trial must meet to hold.
+        tried, held: numbers of all trials and of those that held.
+        problems: each trial that did not hold, with the information needed to repeat it.
+        notes: further counts and times.
     """
 
     name: str
@@ -56,7 +56,12 @@ class Tally:
     notes: dict[str, object] = field(default_factory=dict)
 
     def count(self, problem: str | None, how: str) -> None:
-        """One trial; `problem` is None where it held."""
+        """Count one trial.
+
+        Args:
+            problem: what went wrong; None if the trial held.
+            how: information needed to repeat the trial.
+        """
         self.tried += 1
         if problem is None:
             self.held += 1
@@ -65,7 +70,12 @@ class Tally:
 
 
 class Process:
-    """`pipeline.extract` in a process forked from here, a session of its own."""
+    """`pipeline.extract` in a forked process with its own session.
+
+    Args:
+        words: command-line arguments.
+        log: file of its output.
+    """
 
     def __init__(self, words: Sequence[object], log: Path) -> None:
         self.log = log
@@ -76,18 +86,22 @@ class Process:
             _become_extract([str(word) for word in words], log)
 
     def wait(self, timeout_s: float = HANG_S) -> int:
-        """Exit code, negative for a signal; killed and StageError if it hangs."""
+        """Wait for the process and return its exit code, negative for a signal.
+
+        Raises:
+            StageError: if it does not end within `timeout_s`; the process is then killed.
+        """
         deadline = time.monotonic() + timeout_s
         while self.poll() is None:
             if time.monotonic() > deadline:
                 self.send(signal.SIGKILL)
-                raise StageError(f"hung for {timeout_s:g} s, see {self.log}")
+                raise StageError(f"extraction did not end within {timeout_s:g} s, see {self.log}")
             time.sleep(0.002)
         assert self._code is not None
         return self._code
 
     def poll(self) -> int | None:
-        """Exit code, or None while it runs."""
+        """Return the exit code, or None while the process runs."""
         if self._code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -95,7 +109,7 @@ class Process:
         return self._code
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to it alone, as the system does when memory is short."""
+        """Send a signal to this process only, as the out-of-memory killer of the system does."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
@@ -103,7 +117,7 @@ class Process:
 def _become_extract(words: list[str], log: Path) -> None:
     code = 70
     try:
-        os.setsid()  # a Ctrl-C in the terminal is for the tool
+        os.setsid()  # so that Ctrl-C in the terminal reaches only the tool
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -118,14 +132,14 @@ def _become_extract(words: list[str], log: Path) -> None:
 
 @dataclass
 class Lab:
-    """A folder to work in.
+    """Working folder of one family of faults.
 
     Attributes:
-        folder: everything is below it.
-        random: the source of all choices.
-        videos: folder of four clips.
-        whole: what an unbroken run makes of them.
-        seconds: that run took.
+        folder: folder of all files.
+        random: random generator of all choices.
+        videos: folder of four short videos.
+        whole: cache files that an uninterrupted run writes.
+        seconds: duration of that run.
     """
 
     folder: Path
@@ -137,7 +151,11 @@ class Lab:
 
     @classmethod
     def make(cls, folder: Path, seed: int) -> "Lab":
-        """Write the clips and extract them once."""
+        """Write the videos and extract them once.
+
+        Raises:
+            StageError: if the extraction fails.
+        """
         lab = cls(folder, random.Random(seed), folder / "videos")
         lab.videos.mkdir()
         for number in range(4):
@@ -150,42 +168,57 @@ class Lab:
         return lab
 
     def new(self) -> Path:
-        """A path that is not there yet."""
+        """Return a path that does not exist."""
         self._numbers += 1
         return self.folder / f"{self._numbers:05}"
 
     def extract(self, cache: Path, *words: object, videos: Path | None = None) -> Process:
-        """Start an extraction of the clips."""
+        """Start an extraction.
+
+        Args:
+            cache: folder of the cache.
+            words: further command-line arguments.
+            videos: folder of the videos; None for `self.videos`.
+        """
         given = ("--videos", videos or self.videos, "--cache", cache, *SMALL)
         decode = () if any("decode.workers" in str(w) for w in words) else (IN_PROCESS,)
         return Process([*given, *decode, *words], self.new().with_suffix(".log"))
 
     def torn(self, cache: Path) -> str | None:
-        """What in a cache is not as an unbroken run makes it, besides what is missing."""
+        """Return how an existing clip or `cache.json` differs from `self.whole`, or None."""
         for name, data in tree(cache).items() if cache.is_dir() else ():
             if name != "manifest.jsonl" and data != self.whole.get(name):
-                return f"{name} has other bytes"
+                return f"{name} differs from an uninterrupted run"
         return None
 
     def forget(self, *folders: Path) -> None:
-        """Remove folders of a trial that held."""
+        """Remove the folders of a trial that held."""
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def tree(cache: Path) -> Tree:
-    """The files of a cache that all ways of making it must agree on."""
+    """Read the files of a cache that must not depend on how it was made."""
     names = ("*.safetensors", "manifest.jsonl", "cache.json")
     return {path.name: path.read_bytes() for name in names for path in cache.glob(name)}
 
 
 def left_over(cache: Path) -> list[str]:
-    """Temporary files."""
+    """Return the names of temporary files."""
     return [path.name for path in cache.iterdir() if "tmp" in path.name]
 
 
 def write_clip(path: Path, seed: int, *, num: int = 12, size: tuple[int, int] = (64, 48)) -> Path:
-    """H.264 of drifting noise at 25 fps, a keyframe every eight frames, B-frames, header first."""
+    """Write an H.264 video of drifting noise at 25 fps; return its path.
+
+    It has a keyframe every eight frames, B-frames, and its header (moov) first.
+
+    Args:
+        path: path of the video.
+        seed: seed of the noise.
+        num: number of frames.
+        size: (width, height) in pixels.
+    """
     width, height = size
     rng = np.random.default_rng(seed)
     noise = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
@@ -205,9 +238,16 @@ def encode(
     options: dict[str, str] | None = None,
     flags: str | None = None,
 ) -> Path:
-    """Write RGB or grey images as a video that shows each at its time / 25 seconds.
+    """Write RGB or grey images as a video; return its path.
 
-    `options` are the encoder's, `flags` those of a MOV or MP4 file.
+    Args:
+        path: path of the video; the suffix selects the container.
+        codec: encoder of FFmpeg.
+        images: (H, W, 3) or (H, W) uint8.
+        times: presentation time of each image in units of 1/25 s; None for consecutive ones.
+        pixels: pixel format.
+        options: options of the encoder.
+        flags: `movflags` of a MOV or MP4 file.
     """
     with av.open(str(path), "w", options={"movflags": flags} if flags else {}) as container:
         stream: Any = container.add_stream(codec, rate=25)

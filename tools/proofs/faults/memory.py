@@ -1,4 +1,4 @@
-"""Decoders that run out of memory, and decoders that die."""
+"""Decode processes that run out of memory or are killed."""
 
 import os
 import shutil
@@ -11,8 +11,10 @@ from tools.proofs.faults.lab import Lab, Process, Tally, tree, write_clip
 
 
 def too_little(lab: Lab, number: int) -> Tally:
-    """A video that takes more memory than a decode process may allocate."""
-    tally = Tally("decoder out of memory", "that video fails as out-of-memory, the others are done")
+    """Extract a video that needs more memory than a decode process may allocate."""
+    tally = Tally(
+        "decoder out of memory", "this video fails as out-of-memory, the others are extracted"
+    )
     folder = lab.new()
     shutil.copytree(lab.videos, folder)
     write_clip(folder / "U.mp4", 0, num=4, size=(3840, 2160))
@@ -29,8 +31,8 @@ def too_little(lab: Lab, number: int) -> Tally:
 
 
 def deaths(lab: Lab, number: int) -> Tally:
-    """A decode process is killed while it decodes."""
-    tally = Tally("decoder killed", "at most its video fails, as decoder-died; a retry does it")
+    """Kill a decode process while it decodes."""
+    tally = Tally("decoder killed", "at most its video fails, as decoder-died; a retry extracts it")
     hits = 0
     for _ in range(number):
         cache = lab.new()
@@ -50,14 +52,14 @@ def deaths(lab: Lab, number: int) -> Tally:
         elif code != bool(failures):
             problem = f"exit {code}"
         elif lab.extract(cache, "--retry-failed").wait() or tree(cache) != lab.whole:
-            problem = "the retry ends otherwise"
+            problem = "the retry failed or gave another result"
         tally.count(problem, f"{cache}")
     tally.notes["hit a video"] = hits
     return tally
 
 
 def _child_of(process: Process) -> int | None:
-    """Its decode process, once it has decoded its first video."""
+    """Return the id of the decode process of an extraction, or None if it does not start."""
     while process.poll() is None:
         for path in Path(f"/proc/{process.pid}/task").glob("*/children"):
             with suppress(OSError):
@@ -71,5 +73,5 @@ def _child_of(process: Process) -> int | None:
 def _others(lab: Lab, cache: Path) -> str | None:
     for name, data in lab.whole.items():
         if name.endswith(".safetensors") and tree(cache).get(name) != data:
-            return f"{name} is not done"
+            return f"{name} is missing or differs"
     return None

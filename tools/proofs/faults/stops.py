@@ -1,4 +1,4 @@
-"""Processes that are killed or interrupted at any moment."""
+"""Extraction processes that are killed or interrupted at random moments."""
 
 import json
 import signal
@@ -10,8 +10,10 @@ from tools.proofs.faults.lab import Lab, Process, Tally, left_over, tree
 
 
 def kills(lab: Lab, number: int) -> Tally:
-    """SIGKILL at random moments, again and again on one cache until it is complete."""
-    tally = Tally("SIGKILL", "no torn file; the last run ends with the bytes of an unbroken one")
+    """Send SIGKILL at random moments, repeatedly on one cache until it is complete."""
+    tally = Tally(
+        "SIGKILL", "no partial file; the last run gives the bytes of an uninterrupted one"
+    )
     finished = 0
     while tally.tried < number:
         cache, known = lab.new(), 0
@@ -22,7 +24,7 @@ def kills(lab: Lab, number: int) -> Tally:
                 break
             process.send(signal.SIGKILL)
             if process.wait() != -signal.SIGKILL:
-                break  # it had ended by itself
+                break  # it ended before the signal
             tally.count(lab.torn(cache), f"killed, {cache}")
             known = len(read_manifest(cache))
             if tally.tried >= number:
@@ -40,8 +42,10 @@ def kills(lab: Lab, number: int) -> Tally:
 
 
 def interrupts(lab: Lab, number: int) -> Tally:
-    """SIGINT and SIGTERM while videos are extracted."""
-    tally = Tally("SIGINT, SIGTERM", "exit 130 or 143 within 10 s, said in run.json; then finished")
+    """Send SIGINT or SIGTERM during extraction."""
+    tally = Tally(
+        "SIGINT, SIGTERM", "exit 130 or 143 within 10 s and in run.json; the next run finishes"
+    )
     slowest = 0.0
     for trial in range(number):
         cache = lab.new()
@@ -68,12 +72,12 @@ def interrupts(lab: Lab, number: int) -> Tally:
 
 
 def _decode(lab: Lab) -> tuple[str, ...]:
-    """Every tenth time with a decode process."""
+    """Return settings that start a decode process in one of ten trials."""
     return ("decode.workers=1",) if lab.random.random() < 0.1 else ()
 
 
 def _wait_somewhere(lab: Lab, process: Process, cache: Path) -> None:
-    """Until a random moment; every other time until just after a file appeared or changed."""
+    """Wait until a random moment; in half of the trials, until just after a file changes."""
     until = process.start + lab.random.uniform(0, 1.1 * lab.seconds)
     watches = lab.random.random() < 0.5
     before = _names(cache)
@@ -89,13 +93,13 @@ def _names(cache: Path) -> list[str]:
 
 
 def _incomplete(lab: Lab, cache: Path, code: int, known: int) -> str | None:
-    """Why the run that was to finish a cache did not, or did work again that was done."""
+    """Return why the last run did not complete the cache or repeated finished work, or None."""
     counts = json.loads((cache / "run.json").read_text())["counts"]
     if code != 0 or tree(cache) != lab.whole:
-        return f"exit {code}, the result differs from an unbroken run's"
+        return f"exit {code}, the result differs from an uninterrupted run"
     if counts["skipped"] < known:
-        return f"{known} videos were known to be done, {counts['skipped']} were skipped"
-    return f"left over: {left_over(cache)}" if left_over(cache) else None
+        return f"{known} videos were finished, but {counts['skipped']} were skipped"
+    return f"temporary files: {left_over(cache)}" if left_over(cache) else None
 
 
 def _not_said(cache: Path, code: int, which: signal.Signals) -> str | None:
@@ -103,8 +107,8 @@ def _not_said(cache: Path, code: int, which: signal.Signals) -> str | None:
     if code != expected:
         return f"exit {code}"
     if not (cache / "run.json").is_file():
-        return None  # it came before the run began
+        return None  # the signal came before the run started
     status = json.loads((cache / "run.json").read_text())["status"]
     if status != "interrupted" or left_over(cache):
-        return f"run.json says {status}, left over: {left_over(cache)}"
+        return f"status {status} in run.json, temporary files: {left_over(cache)}"
     return None

@@ -1,4 +1,4 @@
-"""Full and read-only disks, and bits that flip in a cache."""
+"""Full and read-only disks, and bit flips in a cache."""
 
 import io
 import os
@@ -21,13 +21,13 @@ _PAGE = 4096
 
 
 def full_disk(lab: Lab, number: int) -> Tally:
-    """A disk that is full after each number of pages that an extraction writes."""
+    """Extract to disks of every size in pages, up to that of a complete cache."""
     tally = Tally(
         "disk full",
-        "exit 1 or 2 that says so, no torn file; with room the same command ends as unbroken",
+        "exit 1 or 2 with the cause, no partial file; with free space the same command completes",
     )
     if not _can_mount():
-        tally.notes["skipped"] = "mounting needs the rights of root"
+        tally.notes["skipped"] = "mounting needs root rights"
         return tally
     pages = sum(-(-len(data) // _PAGE) for data in lab.whole.values()) + 6
     full = 0
@@ -40,21 +40,21 @@ def full_disk(lab: Lab, number: int) -> Tally:
             full += code != 0
             problem = lab.torn(cache)
             if code not in (0, 1, 2) or (code and "No space left" not in said):
-                problem = f"exit {code}, says {said[-300:]!r}"
+                problem = f"exit {code}, output {said[-300:]!r}"
             subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
             again = lab.extract(cache, "--retry-failed").wait()
             if problem is None and (again or tree(cache) != lab.whole or left_over(cache)):
-                problem = f"with room: exit {again}, {left_over(cache)}"
+                problem = f"with free space: exit {again}, temporary files: {left_over(cache)}"
         tally.count(problem, f"{(2 + trial % pages) * _PAGE} bytes")
     tally.notes["ran full"] = full
     return tally
 
 
 def read_only(lab: Lab, number: int) -> Tally:
-    """A cache on a disk that cannot be written: absent, half done, complete."""
-    tally = Tally("read-only folder", "exit 2, one sentence, nothing changed")
+    """Extract to a read-only disk without a cache, with a partial and with a complete one."""
+    tally = Tally("read-only folder", "exit 2, one error message, no file changed")
     if not _can_mount():
-        tally.notes["skipped"] = "mounting needs the rights of root"
+        tally.notes["skipped"] = "mounting needs root rights"
         return tally
     for case in ("absent", "half done", "complete")[:number]:
         with _disk(lab, 1 << 23) as disk:
@@ -68,20 +68,20 @@ def read_only(lab: Lab, number: int) -> Tally:
             errors = [r for r in process.log.read_text().splitlines() if r.startswith("error:")]
             after = tree(disk) | (tree(cache) if cache.is_dir() else {})
             problem = None if code == 2 and len(errors) == 1 else f"exit {code}, {errors}"
-            tally.count(problem or (None if before == after else "changed"), case)
+            tally.count(problem or (None if before == after else "files changed"), case)
     return tally
 
 
 def bit_rot(lab: Lab, number: int) -> Tally:
-    """One bit flips in a file of a finished cache."""
+    """Flip one bit in a file of a complete cache."""
     tally = Tally(
         "bit rot in a cache",
-        "found before anything is read from it, or all that is read is equal; extract --verify "
-        "makes clips and manifest whole again, and refuses a changed cache.json",
+        "detected before use, or no effect on the data read; extract --verify repairs clips and "
+        "manifest, and refuses a changed cache.json",
     )
     cache, harmless = lab.new(), 0
     if lab.extract(cache).wait() != 0:
-        raise UsageError(f"{cache}: a whole cache expected")
+        raise UsageError(f"{cache}: complete cache expected, but the extraction failed")
     before = _read(cache)
     assert before is not None
     for _ in range(number):
@@ -104,7 +104,12 @@ Content = dict[str, tuple[object, ...]]
 
 
 def _read(cache: Path) -> Content | None:
-    """What training and listing read: of the cache, and per clip offered; None if it is refused."""
+    """Read a cache as training and `tools.cache` do.
+
+    Returns:
+        The contents of `cache.json` under "", and those of every valid clip under its id; None if
+        the cache is refused.
+    """
     try:
         info = read_cache_info(cache)
         rows = read_manifest(cache)
@@ -120,10 +125,10 @@ def _read(cache: Path) -> Content | None:
 
 
 def _unnoticed(cache: Path, before: Content, found: Content | None) -> str | None:
-    """What is read although it is wrong, or what `tools.cache verify` does not tell."""
+    """Return what the readers or `tools.cache verify` judge wrongly, or None."""
     for name, content in (found or {}).items():
         if content != before.get(name):
-            return f"read as right: {name or 'cache.json'}"
+            return f"damage not detected: {name or 'cache.json'}"
     try:
         with redirect_stdout(io.StringIO()):
             code = verify_cache(["verify", str(cache)])
@@ -135,15 +140,17 @@ def _unnoticed(cache: Path, before: Content, found: Content | None) -> str | Non
 
 
 def _unrepaired(lab: Lab, cache: Path, found: Content | None) -> str | None:
-    """Why extracting again with the videos at hand did not end as an unbroken run does."""
+    """Return why `extract --verify` did not restore the cache, or None."""
     process = lab.extract(cache, "--verify")
     code = process.wait()
-    if found is None:  # what the clips were made with can no longer be known
-        return None if code == EXIT_USAGE else f"cache.json refused, but extract: exit {code}"
+    if found is None:  # cache.json is damaged: the settings of the clips are unknown
+        return (
+            None if code == EXIT_USAGE else f"damaged cache.json, but extract --verify: exit {code}"
+        )
     clips = {name: data for name, data in tree(cache).items() if name != "cache.json"}
     is_same = all(lab.whole[name] == data for name, data in clips.items())
     if code != 0 or not is_same or len(clips) + 1 != len(lab.whole):
-        return f"extract --verify: exit {code}, the result differs from an unbroken run's"
+        return f"extract --verify: exit {code}, the result differs from an uninterrupted run"
     return None
 
 

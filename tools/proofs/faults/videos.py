@@ -1,4 +1,4 @@
-"""Damaged videos, odd formats, bombs."""
+"""Damaged videos, unusual formats and decompression bombs."""
 
 import os
 import resource
@@ -34,7 +34,7 @@ Frames = dict[int, torch.Tensor]
 
 
 def one_bit(data: bytearray, lab: Lab) -> None:
-    """Flip a bit."""
+    """Flip one bit."""
     _flip(data, lab, 0, len(data), 1)
 
 
@@ -44,13 +44,13 @@ def many_bits(data: bytearray, lab: Lab) -> None:
 
 
 def zeroed(data: bytearray, lab: Lab) -> None:
-    """Zero a block."""
+    """Set a block of 4 KiB to zero."""
     start = lab.random.randrange(max(len(data) - BLOCK, 1))
     data[start : start + BLOCK] = bytes(len(data[start : start + BLOCK]))
 
 
 def truncated(data: bytearray, lab: Lab) -> None:
-    """Cut the end off."""
+    """Cut off the end."""
     del data[lab.random.randrange(len(data)) :]
 
 
@@ -71,11 +71,10 @@ KINDS = (one_bit, many_bits, zeroed, truncated, header)
 
 
 def damage(lab: Lab, number: int) -> Tally:
-    """Videos whose bytes changed, decoded as extraction does."""
+    """Decode videos with changed bytes, as extraction does."""
     tally = Tally(
         "damaged videos, no checksums",
-        "no death, no hang; other frames than the whole file's only where the stream decodes "
-        "without a word (notes)",
+        "no crash, no hang; wrong frames only where the decoder reports no error (see the notes)",
     )
     outcomes: dict[str, Counter[str]] = {}
     with DecodePool(1, int(4e9)) as pool:
@@ -102,8 +101,8 @@ def damage(lab: Lab, number: int) -> Tally:
 
 
 def damage_with_checksums(lab: Lab, number: int) -> Tally:
-    """The same, where the videos' SHA-256 are known (`--checksums`)."""
-    tally = Tally("damaged videos, --checksums", "every one fails as corrupt-video")
+    """Examine damaged videos whose SHA-256 is known (`--checksums`)."""
+    tally = Tally("damaged videos, --checksums", "each fails as corrupt-video")
     config = load_config(None, [*SMALL, IN_PROCESS])
     steps = prepare_extraction(config, lab.videos, []).steps(lab.new())
     manifest = Manifest(steps.cache)
@@ -112,13 +111,13 @@ def damage_with_checksums(lab: Lab, number: int) -> Tally:
         found = steps.examine(task, manifest)
         error = found.error if isinstance(found, Outcome) else None
         is_caught = error is not None and error.reason is FailureReason.CORRUPT_VIDEO
-        tally.count(None if is_caught else "taken as right", f"{kind}, {path}")
+        tally.count(None if is_caught else "accepted", f"{kind}, {path}")
         path.unlink()
     return tally
 
 
 def _damaged(lab: Lab, number: int) -> Iterator[tuple[str, Path, Path]]:
-    """(kind of damage, whole file, damaged copy); every copy differs."""
+    """Yield (kind of damage, original file, damaged copy); every copy differs from its original."""
     sizes = ((64, 48), (160, 120), (320, 240))
     sources = [
         write_clip(lab.folder / f"source{i}.mp4", i, num=40, size=s) for i, s in enumerate(sizes)
@@ -153,8 +152,8 @@ def _same(found: Frames, whole: Frames) -> str:
 
 
 def formats(lab: Lab, number: int) -> Tally:
-    """Files of many kinds in one folder, extracted by the command."""
-    tally = Tally("odd files", "each is done, or fails with the right reason; all others are done")
+    """Extract a folder of files with many formats."""
+    tally = Tally("unusual files", "each is extracted, or fails with the expected reason")
     cases = list(_odd_files(lab))[:number]
     folder, cache = lab.new(), lab.new()
     folder.mkdir()
@@ -167,12 +166,14 @@ def formats(lab: Lab, number: int) -> Tally:
         is_done = (cache / f"{video_id}.safetensors").is_file()
         line = next((row for row in failures.splitlines() if f'"{video_id}"' in row), "")
         is_right = is_done and not line if reason is None else f'"{reason}"' in line
-        tally.count(None if is_right else f"{reason} expected, got {line or is_done}", path.name)
+        tally.count(
+            None if is_right else f"reason {reason} expected, got {line or is_done}", path.name
+        )
     return tally
 
 
 def _odd_files(lab: Lab) -> Iterator[tuple[Path, str | None]]:
-    os.environ.setdefault("SVT_LOG", "0")  # an encoder that talks
+    os.environ.setdefault("SVT_LOG", "0")  # silences the AV1 encoder
     whole = (lab.videos / "V0.mp4").read_bytes()
     for name, data, reason in (
         ("nothing.mp4", b"", "unreadable-video"),
@@ -203,7 +204,7 @@ def _odd_files(lab: Lab) -> Iterator[tuple[Path, str | None]]:
 
 
 def _coded(path: Path, codec: str, size: tuple[int, int], **more: Any) -> Path:
-    """Nine grey frames or one per time, each brighter than the one before."""
+    """Encode grey frames of increasing brightness: nine, or one for each of the `times`."""
     num = len(more.get("times", range(9)))
     images = [np.full((size[1], size[0], 3), 20 * number, np.uint8) for number in range(num)]
     if codec == "gif":
@@ -213,7 +214,7 @@ def _coded(path: Path, codec: str, size: tuple[int, int], **more: Any) -> Path:
 
 
 def _picture(path: Path) -> Path:
-    """A JPEG under the name of a video: FFmpeg takes it for a video of one frame."""
+    """Write a JPEG under the name of a video, which FFmpeg reads as a video of one frame."""
     image = path.with_suffix(".jpg")
     frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")
     frame.save(str(image))
@@ -231,8 +232,8 @@ def _sound(path: Path) -> Path:
 
 
 def bombs(lab: Lab, number: int) -> Tally:
-    """Small files that ask for much: refused within five seconds, with bounded memory."""
-    tally = Tally("bombs", f"too-large or damaged, within {_BOMB_S:g} s and 1 GB of memory")
+    """Extract small files that demand large amounts of memory or time."""
+    tally = Tally("bombs", f"fails as too large or damaged within {_BOMB_S:g} s and 1 GB")
     slowest = 0.0
     for path in list(_bombs(lab))[:number]:
         cache, folder = lab.new(), lab.new()
@@ -248,7 +249,7 @@ def bombs(lab: Lab, number: int) -> Tally:
         if code != 1 or (cache / f"{path.stem}.safetensors").exists():
             problem = f"exit {code}"
         elif tree(cache).get("V0.safetensors") != lab.whole["V0.safetensors"]:
-            problem = "the other video is not done"
+            problem = "the other video was not extracted"
         elif took > _BOMB_S or peak > _BOMB_BYTES:
             problem = f"took {took:.1f} s, {peak / 1e6:.0f} MB"
         tally.count(problem, path.name)
@@ -258,7 +259,7 @@ def bombs(lab: Lab, number: int) -> Tally:
 
 def _bombs(lab: Lab) -> Iterator[Path]:
     yield write_clip(lab.folder / "wide.mp4", 0, num=1, size=(8192, 4096))
-    # One square black frame: 144 million pixels in some 150 kB.
+    # One black frame of 144 million pixels in about 150 kB.
     black = np.zeros((12_000, 12_000), np.uint8)
     yield encode(lab.folder / "black.mov", "png", [black], pixels="gray")
     yield _patched(lab, "frames.mp4", b"stts", 8, (0x3FFFFFFF).to_bytes(4, "big"))
@@ -267,7 +268,7 @@ def _bombs(lab: Lab) -> Iterator[Path]:
 
 
 def _patched(lab: Lab, name: str, box: bytes, offset: int, value: bytes) -> Path:
-    """A clip with other bytes at an offset after a box's type."""
+    """Write a video and overwrite bytes at an offset from the type of an MP4 box."""
     path = write_clip(lab.folder / name, 3, size=(64, 48))
     data = bytearray(path.read_bytes())
     at = data.find(box) + 4 + offset
@@ -277,7 +278,7 @@ def _patched(lab: Lab, name: str, box: bytes, offset: int, value: bytes) -> Path
 
 
 def _long(path: Path, num: int) -> Path:
-    """One black keyframe, again and again."""
+    """Write a video that repeats one black keyframe."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"

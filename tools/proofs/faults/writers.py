@@ -1,4 +1,4 @@
-"""Several processes that write to one folder."""
+"""Several extraction processes that write to one folder."""
 
 import fcntl
 import time
@@ -9,12 +9,12 @@ from tools.proofs.faults.lab import Lab, Tally, left_over, tree
 
 
 def together(lab: Lab, number: int) -> Tally:
-    """Two to four plain commands on one folder, with and without locks that lock."""
-    tally = Tally("2 to 4 writers", "all exit 0, no line lost, the bytes of one run")
+    """Run two to four commands on one folder, with working and with disabled locks."""
+    tally = Tally("2 to 4 writers", "all exit 0, no line is lost, the bytes equal those of one run")
     for trial in range(number):
         cache, count = lab.new(), lab.random.randint(2, 4)
         is_broken = trial % 2 == 1
-        # Processes forked inside get every lock they ask for, as on some network file systems.
+        # Forked processes acquire every lock at once, as on some network file systems.
         no_locks = patch.object(fcntl, "flock", lambda *_: None)
         with no_locks if is_broken else nullcontext():
             processes = []
@@ -22,15 +22,15 @@ def together(lab: Lab, number: int) -> Tally:
                 processes.append(lab.extract(cache, *word))
                 time.sleep(lab.random.uniform(0, lab.seconds / 3))
             codes = [process.wait() for process in processes]
-        last = lab.extract(cache)  # settles the manifest, and must find nothing to do
+        last = lab.extract(cache)  # adds missing lines, sorts the manifest; finds no work
         codes.append(last.wait())
         problem = None
         if any(codes):
-            problem = f"exits {codes}"
+            problem = f"exit codes {codes}"
         elif "done 0, skipped 4" not in last.log.read_text():
-            problem = "something was missing when all had ended"
+            problem = "clips were missing after all writers had ended"
         elif tree(cache) != lab.whole or left_over(cache):
-            problem = f"another result; left over: {left_over(cache)}"
+            problem = f"the result differs; temporary files: {left_over(cache)}"
         tally.count(problem, f"{count} writers, broken locks: {is_broken}, {cache}")
         lab.forget(*(() if problem else (cache,)))
     tally.notes["with locks that do nothing"] = number // 2
@@ -38,7 +38,7 @@ def together(lab: Lab, number: int) -> Tally:
 
 
 def _ways(lab: Lab, count: int) -> list[tuple[str, ...]]:
-    """All the same videos, or shards."""
+    """Return the arguments of every writer: none, or a shard each."""
     if lab.random.random() < 0.5:
         return [()] * count
     return [("--shard", f"{i + 1}/{count}") for i in range(count)]

@@ -1,8 +1,8 @@
-"""Our code against numbers of the original code; a check gives (error, tolerance, worst place).
+"""Comparison with numbers of the original code; a check returns (error, tolerance, where).
 
-weight_rule      the weights every reference file was made with
+weight_rule      deterministic weights of the reference networks
 detector_jwyang  Faster R-CNN C4 of STTran
-sttran           the relation predictor in its three modes
+sttran           relation predictor in its three modes
 recall           recall of scene graphs
 small            weight rule, Charades mAP, GPO, spatial masks
 """

@@ -1,4 +1,4 @@
-"""STTran's Faster R-CNN on six frames, stage by stage."""
+"""Comparison of STTran's Faster R-CNN with stored numbers of six frames, stage by stage."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -23,7 +23,13 @@ def build_reference_detector(
     shapes: Mapping[str, Sequence[int]],
     make: Callable[[str, Sequence[int]], np.ndarray],
 ) -> Detector:
-    """The network whose numbers are stored: weights by the rule, four biases as stored."""
+    """Build the detector whose numbers are stored.
+
+    Args:
+        arrays: contents of `detector_jwyang.npz`; four stored biases replace those of the rule.
+        shapes: shape of each parameter by name.
+        make: function that makes a parameter from its name and shape.
+    """
     state = {key: torch.from_numpy(make(key, shape)) for key, shape in shapes.items()}
     for name in arrays:
         if name.startswith("override/"):
@@ -35,15 +41,15 @@ def build_reference_detector(
 
 
 def check(arrays: Arrays, detector: Detector, num_frames: int | None = None) -> dict[str, Result]:
-    """Compare every stage.
+    """Compare every stage with the stored numbers.
 
     Args:
-        arrays: of `detector_jwyang.npz`.
-        detector: of `build_reference_detector`.
-        num_frames: compare only the first ones (a frame costs seconds), or None for all.
+        arrays: contents of `detector_jwyang.npz`.
+        detector: result of `build_reference_detector`.
+        num_frames: number of frames to compare, None for all; a frame takes seconds.
 
     Returns:
-        Check -> (largest error in units of its tolerance's base, tolerance, where).
+        Per check: largest error, tolerance, and frame and row of the error.
     """
     frames = torch.from_numpy(arrays["frames"]).permute(0, 3, 1, 2)[:num_frames]
     out: dict[str, list[Result]] = {}
@@ -128,7 +134,7 @@ def _check_given(arrays: Arrays, detector: Detector, frame: Tensor, t: int) -> d
 def _spots(
     arrays: Arrays, name: str, value: Tensor, t: int, tolerance: tuple[float, float], first: int
 ) -> Result:
-    """Compare at stored flat positions of an array whose rows `first`… are in `value`."""
+    """Compare values at stored flat positions; `value[0]` is row `first` of the stored array."""
     index, wanted = arrays[f"{name}/index"], arrays[f"{name}/value"]
     start = value[0].numel() * first
     mine = (index >= start) & (index < start + value.numel())

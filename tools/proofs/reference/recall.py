@@ -1,4 +1,4 @@
-"""Recall of scene graphs, frame by frame, against STTran's evaluator."""
+"""Comparison of scene-graph recall with STTran's evaluator, frame by frame."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ MODES = ("predcls", "sgcls", "sgdet")
 
 
 def check_recall(arrays: dict[str, np.ndarray], _states: dict[str, Any]) -> dict[str, Result]:
-    """Three modes, three constraints, four K."""
+    """Compare recall in three modes, under three constraints and for four values of K."""
     truth = [_truth(arrays, t) for t in range(len(arrays["gt_person_box"]))]
     out = {}
     for mode in MODES:

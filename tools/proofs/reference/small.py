@@ -1,4 +1,4 @@
-"""The checks that take no network: weight rule, Charades mAP, GPO, spatial masks."""
+"""Comparison of small parts: weight rule, Charades mAP, GPO, spatial masks."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ Result = tuple[float, float, str]
 
 
 def check_weight_rule(states: dict[str, Any]) -> dict[str, Result]:
-    """First three values, sum and sum of squares of some tensors."""
+    """Compare the first three values, the sum and the sum of squares of some tensors."""
     worst, where = 0.0, "none"
     for name, row in states["rule_check"].items():
         file, key = name.split(":", 1)
@@ -29,7 +29,7 @@ def check_weight_rule(states: dict[str, Any]) -> dict[str, Result]:
 
 
 def check_charades_map(arrays: dict[str, np.ndarray], _states: dict[str, Any]) -> dict[str, Result]:
-    """Every definition of mAP in the reference, with and without ties."""
+    """Compare every definition of mAP in the reference, with and without tied scores."""
     labels, present = arrays["labels"].astype(bool), arrays["present"].astype(bool)
     out = {}
     for kind in ("scores", "scores_ties"):
@@ -48,7 +48,7 @@ def check_charades_map(arrays: dict[str, np.ndarray], _states: dict[str, Any]) -
 
 
 def _compare_wap_vector(wanted: np.ndarray, result: MeanAveragePrecision) -> float:
-    """`charades_map` of gsig returns AP n / sum of n per class, not summed."""
+    """Return the error against gsig's `charades_map`, AP * n / sum(n) of every class."""
     ours = result.ap * result.num_positives / result.num_positives.sum()
     return float(np.nanmax(np.abs(wanted - ours)))
 
@@ -70,14 +70,14 @@ def _compare_map(arrays: dict[str, np.ndarray], name: str, result: MeanAveragePr
 def check_spatial_masks(
     arrays: dict[str, np.ndarray], _states: dict[str, Any]
 ) -> dict[str, Result]:
-    """Fifty pairs of boxes."""
+    """Compare the masks of fifty pairs of boxes."""
     pairs = torch.from_numpy(arrays["pairs"])
     error = np.abs(spatial_masks(pairs[:, :4], pairs[:, 4:]).numpy() - arrays["masks"])
     return {"masks": (float(error.max()), 1e-5, f"pair {int(error.max((1, 2, 3)).argmax())}")}
 
 
 def check_gpo(arrays: dict[str, np.ndarray], states: dict[str, Any]) -> dict[str, Result]:
-    """Three batches of sets, and the position code."""
+    """Compare the position code and three batches of sets."""
     seed = json.loads(str(arrays["meta"][0]))["seed"]
     shapes = states["keys"]["gpo"].items()
     gpo = GPO().eval()
@@ -94,7 +94,7 @@ def check_gpo(arrays: dict[str, np.ndarray], states: dict[str, Any]) -> dict[str
 
 
 def _relative(got: np.ndarray, wanted: np.ndarray) -> Result:
-    """Error with 1e-4 of the wanted value allowed on top of the tolerance."""
+    """Return the largest error that exceeds a relative error of 1e-4."""
     if got.shape != wanted.shape:
         return float("inf"), 1e-5, f"shape {wanted.shape} expected, got {got.shape}"
     excess = np.maximum(np.abs(got - wanted) - 1e-4 * np.abs(wanted), 0)

@@ -1,4 +1,4 @@
-"""Weights that follow from a seed, a name and a shape (reference README, section 1)."""
+"""Weights computed from a seed, a name and a shape (reference README, section 1)."""
 
 import math
 import zlib
@@ -16,15 +16,20 @@ _CENTRED = (*list(_GAINS)[1:], "RCNN_bbox_pred.weight")
 
 
 def generator(seed: int, key: str) -> np.random.RandomState:
-    """The random numbers of one tensor or input."""
+    """Return the random generator of one tensor or input."""
     return np.random.RandomState((seed ^ zlib.crc32(key.encode())) & 0xFFFFFFFF)
 
 
 def make_tensor(seed: int, key: str, shape: Sequence[int]) -> np.ndarray:
-    """The tensor `key` of a reference network.
+    """Generate a parameter or buffer of a reference network.
+
+    Args:
+        seed: seed of the reference file.
+        key: name of the tensor in the state dict.
+        shape: its shape.
 
     Returns:
-        float32 of that shape; int64 zero for `num_batches_tracked`.
+        float32 of this shape; int64 zeros for `num_batches_tracked`.
     """
     leaf = key.rsplit(".", 1)[-1]
     if leaf == "num_batches_tracked":

@@ -1,0 +1,47 @@
+"""The examples in docstrings run and print what they show."""
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Public entry points whose docstrings must hold an example.
+ENTRY_POINTS = (
+    "detection.detections:Detections",
+    "model.laiar:LaIAR.recognize",
+    "pipeline.cache.clip:CachedClip",
+    "pipeline.cache.reader:ClipReader",
+    "pipeline.datasets.annotations:read_annotations",
+    "pipeline.decoding.reader:open_video",
+    "pipeline.evaluation.metrics:charades_map",
+    "relations.graph:RelationGraph",
+    "relations.recall:frame_recall",
+)
+
+
+def modules_with_examples() -> list[str]:
+    done = subprocess.run(
+        ["git", "grep", "-l", "^ *>>> ", "--", "*.py", ":!tests"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = (name.removesuffix(".py").removesuffix("/__init__") for name in done.stdout.split())
+    return sorted(name.replace("/", ".") for name in names)
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_examples_print_what_they_show(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_entry_points_have_an_example(name: str) -> None:
+    assert ">>> " in (pkgutil.resolve_name(name).__doc__ or "")
