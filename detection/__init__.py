@@ -1,12 +1,14 @@
-"""Faster R-CNN on image tensors, without access to files, configurations or videos.
+"""Faster R-CNN on image tensors.
+
+The package does not access files, configurations or videos.
 
 detections        boxes of one frame with labels, scores and features
-detector          Faster R-CNN: detection, features of given boxes, union features
+detector          Faster R-CNN for detection, features of provided boxes and union features
 build             construction and initialisation of detectors
 presets           conventions of checkpoint families
 layouts           conversion of state dicts of other projects
 detectron2_parts  adapter for detectron2 models
-fast              faster inference
+fast              optimisation of detectors for inference
 preprocess        conversion of decoded frames to network input
 resnet            ResNet trunks
 anchors           anchor boxes

@@ -9,17 +9,17 @@ from torch import Tensor
 
 from detection.presets import Anchors
 
-#: Side of the base box of py-faster-rcnn. Its rounded shapes are scaled to the anchor sizes.
+#: Side of py-faster-rcnn's base box, whose rounded shapes are scaled to the anchor sizes.
 CAFFE_BASE = 16
 
 
 def cell_anchors(anchors: Anchors, level: int = 0) -> Float[Tensor, "A 4"]:
     """Return the anchors of one cell.
 
-    `anchors.style` determines order, centre and rounding, for a size s and a ratio r:
+    `anchors.style` determines the order, the centre and the rounding for a size s and a ratio r:
 
     - `caffe`: ratio-major, centred at (7.5, 7.5). w = round(sqrt(16^2 / r)) and h = round(w r)
-      are multiplied by s / 16. A width is x2 - x1 + 1.
+      are multiplied by s / 16. The width of a box is x2 - x1 + 1.
     - `detectron2`: size-major, centred at 0. w = s / sqrt(r) and h = r w are not rounded.
     - `torchvision`: ratio-major, centred at 0. w = s / sqrt(r), h = s sqrt(r), and the corners
       are rounded.
@@ -67,7 +67,7 @@ def grid_anchors(
             `anchors.is_stride_measured`.
 
     Returns:
-        Per level (height * width * A, 4) float32 boxes, xyxy in network pixels.
+        (height * width * A, 4) float32 boxes of each level, xyxy in network pixels.
     """
     levels = []
     for level, (height, width) in enumerate(map_sizes):

@@ -18,8 +18,8 @@ def decode_boxes(
     Args:
         boxes: (N, 4) boxes, xyxy.
         deltas: (N, 4) deltas, already multiplied by their standard deviations.
-        offset: 1 if a width is x2 - x1 + 1, else 0. The result is c' -+ w'/2 in both cases: as in
-            py-faster-rcnn, 1 is not subtracted.
+        offset: 1 if the width of a box is x2 - x1 + 1, else 0. The corners of the result are
+            c' -+ w'/2 in both cases. As in py-faster-rcnn, 1 is not subtracted.
         max_delta: upper bound of dw and dh.
 
     Returns:
@@ -61,7 +61,7 @@ def clip_boxes(
 ) -> Float[Tensor, "N 4"]:
     """Clip boxes to [0, width - offset] x [0, height - offset].
 
-    NaN becomes 0. Infinity becomes the nearest border.
+    NaN is replaced by 0. Infinity is replaced by the nearest border.
     """
     limit = boxes.new_tensor([width - offset, height - offset] * 2)
     return boxes.nan_to_num(nan=0.0).clamp(min=0).minimum(limit)
@@ -70,8 +70,8 @@ def clip_boxes(
 def with_offset(boxes: Float[Tensor, "N 4"], offset: float) -> Float[Tensor, "N 4"]:
     """Return boxes with `offset` added to x2 and y2.
 
-    Their areas and overlaps, computed with widths x2 - x1, equal those of `boxes`, computed with
-    widths x2 - x1 + offset.
+    With widths x2 - x1, the returned boxes have the same areas and overlaps as `boxes` with widths
+    x2 - x1 + offset.
     """
     return torch.cat([boxes[:, :2], boxes[:, 2:] + offset], 1)
 

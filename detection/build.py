@@ -14,7 +14,7 @@ from detection.resnet import STAGES, PyramidTrunk, Trunk
 from detection.roi_heads import RoIHead, Stage4, TwoLayers
 from detection.rpn import RegionProposalNetwork
 
-#: Largest width that is accepted.
+#: Largest accepted width.
 MAX_WIDTH = 65536
 
 
@@ -22,14 +22,14 @@ MAX_WIDTH = 65536
 class NetworkSize:
     """Sizes of a detector network.
 
-    The defaults are the published sizes. F is the width of the box features and Cu the number of
+    The defaults are the published sizes. F is the width of the box features. Cu is the number of
     channels of the union features.
 
     Attributes:
         depth: depth of the ResNet, a key of `STAGES`.
-        width: channels of the stem. A C4 network has F = 32 width and Cu = 16 width.
-        fpn_channels: channels of each FPN level, Cu of an FPN network.
-        head_width: width of the box head of an FPN network, its F.
+        width: number of channels of the stem. In a C4 network, F = 32 * width and Cu = 16 * width.
+        fpn_channels: number of channels of each FPN level. It is Cu of an FPN network.
+        head_width: width of the box head of an FPN network. It is F of an FPN network.
         anchor_scale: factor of the anchor sizes and of the box sizes at which FPN levels change.
             Use a value below 1 for smaller input images.
 
@@ -75,7 +75,7 @@ def build_detector(
         num_classes: number of object classes O, without background.
         preset: conventions of the network, a key of `PRESETS`. It also determines whether the
             network is a C4 or an FPN.
-        size: sizes of the network. Default: the published sizes.
+        size: sizes of the network. If None, the published sizes are used.
         short_side: length in pixels to which the short side of a frame is scaled.
         proposals: maximum number of proposals per frame.
         score_threshold: see `Selection`.
@@ -135,10 +135,10 @@ def seed_weights(detector: nn.Module, seed: int) -> None:
     """Fill a detector with reproducible random weights.
 
     Each tensor depends only on the seed and on its name. Kernels are He-normal. The stem is scaled
-    by 1/80 for pixel values up to 255, and the last norm of each bottleneck has the weight 1/4, so
-    that activations neither vanish nor explode. The rows of the classification and box regression
-    layers are centred. The scale of the object classifier is large enough that some classes pass
-    the score threshold.
+    by 1/80, because pixel values range up to 255. The last norm of each bottleneck has the weight
+    1/4. This prevents vanishing and exploding activations. The rows of the classification and box
+    regression layers have zero mean. The scale of the object classifier is so large that some
+    scores exceed the score threshold.
 
     Args:
         detector: detector built by `build_detector`, changed in place.
@@ -182,7 +182,7 @@ def init_weights(detector: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
 
     def filled(name: str, value: Tensor) -> Tensor:
-        if value.ndim == 1:  # a norm's weight, or a bias
+        if value.ndim == 1:  # weight of a norm, or a bias
             return torch.full_like(value, 1.0 if name.endswith("weight") else 0.0)
         narrow = {"cls_score": 0.01, "bbox_pred": 0.01 if name.startswith("rpn") else 0.001}
         std = narrow.get(name.split(".")[1], math.sqrt(2 / value[0].numel()))

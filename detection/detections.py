@@ -18,18 +18,18 @@ class Detections:
     Attributes:
         boxes: (N, 4) float32, xyxy in pixels of the decoded frame, inside the frame, with x2 >= x1
             and y2 >= y1.
-        labels: (N,) int64 indices into the O object classes of the vocabulary. 0 is the person.
-            There is no background class.
+        labels: (N,) int64 indices into the O object classes of the vocabulary. Class 0 is the
+            person. There is no background class.
         scores: (N,) float32 in [0, 1]. Annotated boxes have the score 1.
         distribution: (N, O) float32 probabilities of the object classes.
         features: (N, F) float32 box features.
         image_size: (height, width) of the decoded frame in pixels.
         feature_source: region from which `features` are pooled. `proposal` is the RPN proposal
-            that became the box, `box` is the box itself.
+            from which the box was decoded. `box` is the box itself.
 
     Raises:
-        ValueError: if a shape, dtype or value is not as described above. The message names the
-            field and, for a value, the first invalid row.
+        ValueError: if a shape, dtype or value is not as described above. The message contains the
+            name of the field. For an invalid value, it also contains the first invalid row.
 
     Example:
         >>> import torch
@@ -110,7 +110,7 @@ def check_boxes(boxes: Tensor, height: int, width: int) -> None:
         width: width of the frame in pixels.
 
     Raises:
-        ValueError: if a box is invalid. The message has the first invalid row and its values.
+        ValueError: if a box is invalid. The message contains the first invalid row and its values.
     """
     x1, y1, x2, y2 = boxes.unbind(1)
     good = torch.isfinite(boxes).all(1) & (x1 <= x2) & (y1 <= y2)
@@ -118,8 +118,8 @@ def check_boxes(boxes: Tensor, height: int, width: int) -> None:
     if not bool(good.all()):
         row = int((~good).nonzero()[0])
         raise ValueError(
-            f"boxes: xyxy inside a {width}x{height} frame expected, row {row} is "
-            f"{[round(v, 2) for v in boxes[row].tolist()]}; clip them first"
+            f"boxes: xyxy inside a {width}x{height} frame expected, got "
+            f"{[round(v, 2) for v in boxes[row].tolist()]} in row {row}. Clip the boxes first"
         )
 
 
@@ -140,4 +140,6 @@ def _check_range(name: str, value: Tensor, low: float, high: float) -> None:
     bad = ~((value >= low) & (value <= high))
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
-        raise ValueError(f"{name}: values in [{low}, {high}] expected, row {row} is {value[row]}")
+        raise ValueError(
+            f"{name}: values in [{low}, {high}] expected, got {value[row]} in row {row}"
+        )

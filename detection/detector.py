@@ -21,7 +21,7 @@ class FeatureMaps:
     """Feature maps of T frames of the same size.
 
     Attributes:
-        levels: per level (T, Cu, h, w) float32. A C4 network has one level.
+        levels: (T, Cu, h, w) float32 feature map of each level. A C4 network has one level.
         scale: (x, y) network pixels per frame pixel.
         frame_size: (height, width) of the decoded frames.
         size: (height, width) of the network input without padding.
@@ -40,9 +40,9 @@ class FeatureMaps:
 
 
 class Detector(nn.Module):
-    """Faster R-CNN made of a trunk, a region proposal network and a box head.
+    """Faster R-CNN that consists of a trunk, a region proposal network and a box head.
 
-    Use it in eval mode.
+    The detector must be in eval mode for inference.
 
     Attributes:
         trunk: `Trunk`, `PyramidTrunk`, or a module with the same interface (see
@@ -70,7 +70,7 @@ class Detector(nn.Module):
     def feature_maps(self, frames: UInt8[Tensor, "T C H W"]) -> FeatureMaps:
         """Compute the feature maps of frames in one pass of the trunk.
 
-        The maps are used to pool both boxes and union boxes.
+        The features of boxes and of union boxes are pooled from the same maps.
 
         Args:
             frames: (T, C, H, W) uint8, see `detect`.
@@ -90,8 +90,8 @@ class Detector(nn.Module):
                 alpha channel (C = 4) is dropped.
 
         Returns:
-            Detections per frame, and the feature maps. Box features are pooled from the *proposal*
-            of each box.
+            A tuple of the detections of each frame and the feature maps. Box features are pooled
+            from the *proposal* of each box.
 
         Raises:
             ValueError: if C is not 1, 3 or 4, or H or W is 0.
@@ -126,17 +126,17 @@ class Detector(nn.Module):
         boxes: list[Float[Tensor, "_ 4"]],
         labels: list[Int64[Tensor, "_"]],
     ) -> tuple[list[Detections], FeatureMaps]:
-        """Compute the features of given boxes, without running the proposal network.
+        """Compute the features of provided boxes, without running the region proposal network.
 
         Args:
             frames: (T, C, H, W) uint8, see `detect`.
-            boxes: per frame (N, 4) float32 boxes, xyxy in frame pixels. They are clipped to the
-                frame.
-            labels: per frame (N,) int64 object classes of the boxes.
+            boxes: (N, 4) float32 boxes of each frame, xyxy in frame pixels. They are clipped to
+                the frame.
+            labels: (N,) int64 object classes of the boxes of each frame.
 
         Returns:
-            Detections per frame with score 1, and the feature maps. Box features are pooled from
-            the *box* itself.
+            A tuple of the detections of each frame, with score 1, and the feature maps. Box
+            features are pooled from the *box* itself.
 
         Raises:
             ValueError: if the frames have an invalid shape, `boxes` or `labels` does not have one
@@ -166,14 +166,14 @@ class Detector(nn.Module):
     def pool_union(
         self, maps: FeatureMaps, union_boxes: list[Float[Tensor, "_ 4"]]
     ) -> list[Float[Tensor, "_ Cu S S"]]:
-        """Pool union boxes from existing feature maps.
+        """Pool the features of union boxes from existing feature maps.
 
         Args:
             maps: feature maps of T frames.
-            union_boxes: per frame (N, 4) float32 boxes, xyxy in frame pixels.
+            union_boxes: (N, 4) float32 union boxes of each frame, xyxy in frame pixels.
 
         Returns:
-            Per frame (N, Cu, 7, 7) float32 union features.
+            (N, Cu, 7, 7) float32 union features of each frame.
 
         Raises:
             ValueError: if `union_boxes` does not have one tensor per frame, or a box is inverted,

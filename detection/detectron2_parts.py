@@ -25,10 +25,11 @@ def detector_from_detectron2(model: Any, config: Any) -> Detector:
         config: `CfgNode` from which the model was built.
 
     Returns:
-        Detector in eval mode. It shares the weights of the model and keeps detectron2's names.
+        Detector in eval mode. It shares the weights of the model. Its parameters keep their names
+        in detectron2.
 
     Raises:
-        ValueError: if the heads are of another type, such as cascades or rotated boxes.
+        ValueError: if the heads have another type, such as cascades or heads for rotated boxes.
     """
     heads = model.roi_heads
     kind = type(heads).__name__
@@ -47,7 +48,7 @@ def detector_from_detectron2(model: Any, config: Any) -> Detector:
 
 
 def _level_names(model: Any, heads: Any) -> list[str]:
-    """Return the names of the maps that the RPN reads, then those that only the heads read."""
+    """Return the names of the RPN's input maps, followed by those that only the heads use."""
     names = list(model.proposal_generator.in_features)
     own = heads.in_features if hasattr(heads, "res5") else heads.box_in_features
     return names + [name for name in own if name not in names]

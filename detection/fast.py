@@ -1,7 +1,7 @@
-"""Faster inference: folded norms, channels-last memory format, bfloat16 and torch.compile.
+"""Faster inference by folded norms, channels-last memory format, bfloat16 and torch.compile.
 
-Boxes are pooled, decoded and suppressed in float32. `python -m tools.benchmark detector` prints the
-effect on accuracy.
+Pooling, decoding and suppression of boxes run in float32. `python -m tools.benchmark detector`
+prints the effect on accuracy.
 """
 
 import torch
@@ -17,15 +17,15 @@ def make_fast(
     """Optimise a detector for inference, in place.
 
     Args:
-        detector: detector built by `build_detector`, in eval mode, with its weights loaded, on its
-            device.
-        dtype: dtype of the convolutions and of the box head's body. float32 changes results by
-            about 1e-6. Use bfloat16 on devices that compute in it.
-        compile_trunk: also compile the trunk with `torch.compile`. Each new frame size takes tens
-            of seconds to compile, so this is useful for many frames of few sizes.
+        detector: detector built by `build_detector`. It must be in eval mode and on its final
+            device, and its weights must be loaded.
+        dtype: dtype of the convolutions and of the box head's body. With float32, results change
+            by about 1e-6. Use bfloat16 on devices that support bfloat16 arithmetic.
+        compile_trunk: if True, the trunk is also compiled with `torch.compile`. Compilation takes
+            tens of seconds for each new frame size. It is useful for many frames of few sizes.
 
     Returns:
-        The given detector.
+        The same detector.
     """
     for module in list(detector.modules()):
         fold_norms(module)

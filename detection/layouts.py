@@ -1,7 +1,6 @@
 """Conversion of state dicts of other Faster R-CNN projects to the names and order of `Detector`.
 
-In a `Detector`, background is class 0 of both output layers, and an anchor has one objectness
-logit.
+In a `Detector`, background is class 0 of both output layers. Each anchor has one objectness logit.
 """
 
 import re
@@ -68,7 +67,7 @@ _TORCHVISION_FPN: _Rules = (
     (r"roi_heads\.box_head\.fc7\.", "roi_head.body.fc2."),
     (r"roi_heads\.box_predictor\.", "roi_head."),
 )
-#: Constants that some files store besides the weights. The presets define them instead.
+#: Constants that some files contain in addition to the weights. The presets define them instead.
 _CONSTANTS = re.compile(r"pixel_(mean|std)|proposal_generator\.anchor_generator\.cell_anchors\.\d")
 
 
@@ -77,8 +76,8 @@ class Layout:
     """Tensor names of a checkpoint family.
 
     Attributes:
-        preset: key in `PRESETS` of the conventions that the weights follow.
-        mark: tensor name that only this layout has.
+        preset: key in `PRESETS` of the conventions of the weights.
+        mark: tensor name that occurs only in this layout.
         convert: function that converts a state dict to the names and order of `Detector`.
     """
 
@@ -90,7 +89,7 @@ class Layout:
 def from_jwyang(state: Mapping[str, Tensor]) -> State:
     """Convert a state dict of jwyang/faster-rcnn.pytorch with a ResNet.
 
-    `faster_rcnn_ag.pth` has this layout, under the key `model`. Its RPN has two outputs per anchor,
+    `faster_rcnn_ag.pth` has this layout, under the key `model`. The RPN has two outputs per anchor,
     [background x A, object x A]. They are converted to their difference, object - background.
 
     Raises:
@@ -142,10 +141,10 @@ LAYOUTS = (
 
 
 def recognise_layout(state: Mapping[str, Tensor]) -> Layout:
-    """Return the layout whose `mark` is a name in the state dict.
+    """Return the layout whose `mark` is a tensor name in the state dict.
 
     Raises:
-        ValueError: if no layout has its mark in the state dict.
+        ValueError: if the state dict contains no such name.
     """
     for layout in LAYOUTS:
         if layout.mark in state:
@@ -159,13 +158,13 @@ def recognise_layout(state: Mapping[str, Tensor]) -> Layout:
 
 
 def measure_network(state: Mapping[str, Tensor]) -> tuple[NetworkSize, int]:
-    """Return the sizes of a network and its number of object classes, read from tensor shapes.
+    """Infer the sizes of a network and its number of object classes from the tensor shapes.
 
     Args:
         state: state dict with the names of `Detector`.
 
     Returns:
-        Sizes of the network, and the number of object classes O without background.
+        A tuple of the sizes of the network and the number of object classes O, without background.
 
     Raises:
         ValueError: if the shapes are not those of a supported network.
@@ -190,15 +189,15 @@ def measure_network(state: Mapping[str, Tensor]) -> tuple[NetworkSize, int]:
 
 
 def shift_norm_epsilon(state: Mapping[str, Tensor], theirs: float, ours: float = 1e-5) -> State:
-    """Shift running variances to compensate for another epsilon of the norms.
+    """Shift running variances to compensate for a different epsilon of the norms.
 
-    With the shifted variances, a norm with the epsilon `ours` gives the same output as a norm with
-    the epsilon `theirs`. torchvision's COCO weights of fasterrcnn_resnet50_fpn use epsilon 0.
+    With the shifted variances, a norm with the epsilon `ours` returns the same output as a norm
+    with the epsilon `theirs`. torchvision's COCO weights of fasterrcnn_resnet50_fpn use epsilon 0.
 
     Args:
         state: tensors by name.
-        theirs: epsilon of the network that the weights come from.
-        ours: epsilon of the network that the weights are loaded into.
+        theirs: epsilon of the network from which the weights were saved.
+        ours: epsilon of the network into which the weights are loaded.
 
     Returns:
         All tensors by name, with new values for `running_var`.
@@ -212,7 +211,8 @@ def shift_norm_epsilon(state: Mapping[str, Tensor], theirs: float, ours: float =
 def _rename(state: Mapping[str, Tensor], steps: Sequence[_Rules], whose: str) -> State:
     """Rename tensors in steps.
 
-    In the first step, one rule must match the start of each name. Later steps may match no rule.
+    In the first step, one rule must match the start of each name. In later steps, matches are
+    optional.
     """
     renamed: State = {}
     for name, value in state.items():

@@ -20,15 +20,17 @@ class LossSettings:
     The defaults are those of detectron2.
 
     Attributes:
-        rpn_high: an anchor with at least this IoU is an object.
-        rpn_low: an anchor whose IoU is below this value is background.
+        rpn_high: minimum IoU of anchors that are labelled as objects.
+        rpn_low: IoU below which anchors are labelled as background.
         rpn_batch: number of sampled anchors per image.
-        rpn_positive: maximum share of objects among the sampled anchors.
-        pre_nms: maximum number of anchors per level before NMS, best scores first.
+        rpn_positive: maximum fraction of objects among the sampled anchors.
+        pre_nms: maximum number of anchors per level before NMS. Those with the highest scores are
+            kept.
         post_nms: maximum number of proposals per image after NMS.
-        roi_high: a proposal with at least this IoU is an object. All others are background.
+        roi_high: minimum IoU of proposals that are labelled as objects. All other proposals are
+            labelled as background.
         roi_batch: number of sampled proposals per image.
-        roi_positive: maximum share of objects among the sampled proposals.
+        roi_positive: maximum fraction of objects among the sampled proposals.
         beta: error at which smooth L1 changes from quadratic to linear.
     """
 
@@ -50,7 +52,7 @@ def check_loss(settings: LossSettings) -> None:
     The dataclass does not check them itself, because config files set its fields one by one.
 
     Raises:
-        ValueError: if a setting is out of range. The message names the first one.
+        ValueError: if a setting is out of range. The message contains the name of the first one.
     """
     for name in ("rpn_batch", "pre_nms", "post_nms", "roi_batch"):
         if getattr(settings, name) < 1:
@@ -70,7 +72,7 @@ class Targets:
 
     Attributes:
         boxes: (M, 4) float32, xyxy in *network* pixels.
-        labels: (M,) int64 object classes. 0 is the person. There is no background class.
+        labels: (M,) int64 object classes. Class 0 is the person. There is no background class.
     """
 
     boxes: Tensor
@@ -78,11 +80,11 @@ class Targets:
 
 
 class DetectionLoss(nn.Module):
-    """The four losses of a detector.
+    """The four training losses of a detector.
 
     Args:
-        detector: detector to train, changed in place by the optimiser.
-        settings: settings of the losses. Default: `LossSettings()`.
+        detector: detector to train. The optimiser changes it in place.
+        settings: settings of the losses. If None, `LossSettings()` is used.
     """
 
     def __init__(self, detector: Detector, settings: LossSettings | None = None) -> None:
@@ -101,8 +103,8 @@ class DetectionLoss(nn.Module):
             targets: annotated boxes of each image.
 
         Returns:
-            Scalars `rpn_class`, `rpn_box`, `roi_class` and `roi_box`. Training minimises their sum.
-            Images without boxes add exactly 0 to the two box losses.
+            A dict of the scalars `rpn_class`, `rpn_box`, `roi_class` and `roi_box`. Training
+            minimises their sum. Images without boxes add exactly 0 to the two box losses.
         """
         maps = self.detector.trunk(images)
         scored = self.detector.rpn.score(maps, (images.shape[2], images.shape[3]))

@@ -26,15 +26,15 @@ def match_boxes(
     Args:
         boxes: (N, 4) anchors or proposals, xyxy.
         targets: (M, 4) annotated boxes, xyxy.
-        low: a box whose highest IoU is below this value is background.
-        high: a box whose highest IoU is at least this value is assigned to its best target. A box
-            between `low` and `high` is ignored.
+        low: IoU threshold of background. A box whose highest IoU is below this value is background.
+        high: IoU threshold of objects. A box whose highest IoU is at least this value is assigned
+            to its best target. A box between `low` and `high` is ignored.
         offset: see `decode_boxes`.
-        keep_best: also assign a box to its best target if no other box has a higher IoU with one of
-            the targets, and this IoU is above 0.
+        keep_best: if True, the box with the highest IoU with a target is always assigned to its
+            own best target, unless this IoU is 0.
 
     Returns:
-        (N,) int64 row in `targets`, NEGATIVE for background, or IGNORED.
+        (N,) int64 row in `targets` of each box, NEGATIVE for background, or IGNORED.
     """
     found = boxes.new_full((len(boxes),), NEGATIVE, dtype=torch.int64)
     if not len(targets) or not len(boxes):
@@ -62,10 +62,10 @@ def sample_balanced(
         is_positive: (N,) mask of the positive rows.
         is_negative: (N,) mask of the negative rows.
         num: maximum number of rows.
-        positive_fraction: maximum share of positive rows in `num`. Negative rows fill the rest.
+        positive_fraction: maximum fraction of positive rows in `num`. All other rows are negative.
 
     Returns:
-        Indices of the positive rows, and of the negative rows.
+        A tuple of the indices of the sampled positive rows and of the sampled negative rows.
     """
     positives, negatives = is_positive.nonzero()[:, 0], is_negative.nonzero()[:, 0]
     num_positive = min(len(positives), int(num * positive_fraction))

@@ -25,16 +25,16 @@ def select_boxes(
     Args:
         proposals: (N, 4) proposals, xyxy in network pixels.
         logits: (N, L) logits of the L = O + 1 classes. Class 0 is the background.
-        deltas: (N, 4L) raw box deltas. Class j has the columns 4j to 4j + 3.
+        deltas: (N, 4L) raw box deltas. The columns 4j to 4j + 3 belong to class j.
         preset: box conventions and thresholds.
         scale: (x, y) network pixels per frame pixel.
         size: (height, width) of the network input without padding.
         frame_size: (height, width) of the decoded frame.
 
     Returns:
-        Boxes (M, 4), xyxy in frame pixels and inside the frame; labels (M,), where 1 is the person;
-        scores (M,); and the row (M,) of each box in `proposals`. `Selection.by_class` determines
-        the order.
+        A tuple of boxes (M, 4), labels (M,), scores (M,) and rows (M,). The boxes are xyxy in frame
+        pixels and inside the frame. Label 1 is the person. The rows are the indices of the boxes'
+        proposals. `Selection.by_class` determines the order.
     """
     rules, offset = preset.selection, preset.pixel_offset
     probability = logits.softmax(1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detection.presets import Pixels
 
-#: Smallest side of the network input. The coarsest stage has no cell for a smaller input.
+#: Minimum side of the network input. For a smaller input, the coarsest map would be empty.
 MIN_SIDE = 32
 
 
@@ -37,7 +37,7 @@ class NetworkInput:
 
 
 def preprocess(frames: UInt8[Tensor, "T C H W"], pixels: Pixels) -> NetworkInput:
-    """Normalise, scale and pad frames by the conventions of a checkpoint family.
+    """Normalise, scale and pad frames according to the conventions of a checkpoint family.
 
     Args:
         frames: (T, C, H, W) uint8 RGB. Grey frames (C = 1) are repeated to three channels. An alpha
@@ -92,7 +92,7 @@ def _normalise(frames: Tensor, pixels: Pixels) -> Tensor:
 
 
 def _resize_uint8(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize uint8 frames as Pillow does: bilinear with antialiasing.
+    """Resize uint8 frames with bilinear interpolation and antialiasing, as Pillow does.
 
     On a GPU, the frames are resized in float32 and rounded.
     """
@@ -112,10 +112,10 @@ def _pad(images: Tensor, divisor: int) -> Tensor:
 
 
 def _resize_axis(images: Tensor, scale: float, axis: int) -> Tensor:
-    """Resize one axis as cv2.resize does with a factor: bilinear without antialiasing.
+    """Resize one axis bilinearly without antialiasing, as cv2.resize does with a factor.
 
-    cv2 maps pixel centres by the factor itself, source = (x + 1/2) / scale - 1/2. It does not use
-    the ratio of the rounded sizes.
+    cv2 maps pixel centres with the factor, source = (x + 1/2) / scale - 1/2. It does not use the
+    ratio of the rounded sizes.
     """
     size = images.shape[axis]
     out = max(round(size * scale), 1)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 #: Upper bound of the size deltas dw and dh in families that clamp them.
 LOG_MAX_RATIO = math.log(1000 / 16)
-#: Largest short side that is accepted. Larger frames do not fit into memory.
+#: Largest accepted short side. Larger frames do not fit into memory.
 MAX_SHORT_SIDE = 8192
 
 
@@ -24,12 +24,13 @@ class Pixels:
         mean: mean of each channel in `order`, for pixel values from 0 to 255.
         std: standard deviation of each channel in `order`, for pixel values from 0 to 255.
         order: order of the channels.
-        resize: method of resizing. `cv2` is bilinear by a factor, without antialiasing, after
-            normalisation. `pil` is bilinear with antialiasing on uint8, before normalisation.
-            `torchvision` is bilinear after normalisation, with sizes rounded down.
+        resize: method of resizing, always bilinear. `cv2` resizes normalised images by a factor,
+            without antialiasing. `pil` resizes uint8 images with antialiasing, before
+            normalisation. `torchvision` resizes normalised images to sizes that are rounded down.
         short_side: length in pixels to which the short side is scaled.
         long_side: maximum length of the long side in pixels. It takes precedence over `short_side`.
-        divisor: images are padded with zeros at the right and bottom to a multiple of this number.
+        divisor: divisor of the padded height and width. Images are padded with zeros at the right
+            and bottom.
     """
 
     mean: tuple[float, float, float]
@@ -47,11 +48,11 @@ class Anchors:
 
     Attributes:
         style: rounding, order and centre of the anchors, see `detection.anchors.cell_anchors`.
-        sizes: per level, square roots of the anchor areas in network pixels.
+        sizes: square roots of the anchor areas of each level, in network pixels.
         ratios: ratios height / width.
-        strides: per level, network pixels per cell.
-        is_stride_measured: compute strides as input size // map size, as torchvision does, instead
-            of using `strides`.
+        strides: network pixels per cell, of each level.
+        is_stride_measured: if True, strides are computed as input size // map size, as in
+            torchvision, and `strides` is not used.
     """
 
     style: Literal["caffe", "detectron2", "torchvision"]
@@ -66,11 +67,12 @@ class Proposals:
     """Selection of proposals from scored anchors.
 
     Attributes:
-        pre_nms: maximum number of anchors per level before NMS, best scores first.
+        pre_nms: maximum number of anchors per level before NMS. Those with the highest scores are
+            kept.
         post_nms: maximum number of proposals per frame after NMS.
         iou: IoU threshold of NMS.
-        min_size: minimum side of a proposal in network pixels. With 0, only empty proposals are
-            dropped. With None, all are kept.
+        min_size: minimum side of a proposal in network pixels. If 0, only empty proposals are
+            dropped. If None, all proposals are kept.
     """
 
     pre_nms: int
@@ -85,9 +87,9 @@ class Pooling:
 
     Attributes:
         size: number of bins along each side of a pooled box.
-        sampling_ratio: sampling points per bin and axis. With 0, the number is adaptive.
-        aligned: shift boxes by half a pixel.
-        level_epsilon: the two epsilons of the FPN level of a box,
+        sampling_ratio: number of sampling points per bin and axis. If 0, the number is adaptive.
+        aligned: if True, boxes are shifted by half a pixel.
+        level_epsilon: first and second epsilon in the formula of the FPN level of a box,
             floor(4 + log2(sqrt(area) / 224 + first) + second).
     """
 
@@ -102,15 +104,17 @@ class Selection:
     """Selection of the boxes of a frame from scored proposals.
 
     Attributes:
-        score_threshold: a box is kept if the probability of its class is higher than this value.
+        score_threshold: probability threshold. A box is kept if the probability of its class is
+            higher.
         nms_threshold: IoU above which NMS removes the box with the lower score, per class.
-        max_boxes: maximum number of boxes per frame, best scores first.
-        one_person: keep only the person box with the highest score.
-        by_class: sort by class, then by descending score. If False, sort by descending score.
-        in_frame_pixels: apply NMS to boxes in frame pixels instead of network pixels.
-        min_size: minimum side of a box in network pixels, applied before NMS. With None, all boxes
+        max_boxes: maximum number of boxes per frame. Those with the highest scores are kept.
+        one_person: if True, only the person box with the highest score is kept.
+        by_class: if True, boxes are sorted by class, then by descending score. If False, they are
+            sorted by descending score.
+        in_frame_pixels: if True, NMS is applied to boxes in frame pixels instead of network pixels.
+        min_size: minimum side of a box in network pixels, applied before NMS. If None, all boxes
             are kept.
-        drop_empty: drop boxes without area after NMS.
+        drop_empty: if True, boxes without area are removed after NMS.
     """
 
     score_threshold: float
@@ -136,12 +140,13 @@ class Preset:
         proposals: selection of proposals.
         pooling: settings of RoIAlign.
         selection: selection of the boxes of a frame.
-        stride_on_conv1: the stride of a stage is in its first 1x1 convolution, as in Caffe, instead
-            of its first 3x3 convolution.
+        stride_on_conv1: if True, the stride of a stage belongs to its first 1x1 convolution, as in
+            Caffe. If False, it belongs to the first 3x3 convolution.
         stem_padding: padding of the 3x3 max-pool of the stem. 0 enables ceil mode.
-        rpn_hidden: channels of the RPN's 3x3 convolution, relative to its input channels.
+        rpn_hidden: number of channels of the RPN's 3x3 convolution, relative to its number of input
+            channels.
         pixel_offset: 1 if the width of a box is x2 - x1 + 1, else 0.
-        max_delta: upper bound of the size deltas, infinity if the family has none.
+        max_delta: upper bound of the size deltas, or infinity if the family does not clamp them.
         box_stds: standard deviations by which the deltas of the box head are multiplied.
     """
 
@@ -166,8 +171,8 @@ _STRIDES = (4, 8, 16, 32, 64)
 _DETECTRON2 = Pixels((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), "bgr", "pil", 800, 1333, 1)
 _STANDARD = Selection(0.05, 0.5, 100, False, False, False, None, True)
 
-#: jwyang/faster-rcnn.pytorch and STTran, `faster_rcnn_ag.pth`. The original has no limit for the
-#: long side. The limit here applies to aspect ratios above 4 and bounds the use of memory.
+#: jwyang/faster-rcnn.pytorch and STTran, `faster_rcnn_ag.pth`. These projects do not limit the long
+#: side. The limit here applies to aspect ratios above 4 and bounds the memory use.
 ACTION_GENOME = Preset(
     name="action-genome",
     network="c4",
@@ -258,8 +263,8 @@ def adapt(
         score_threshold: see `Selection`.
         nms_threshold: see `Selection`.
         max_boxes: see `Selection`.
-        anchor_scale: factor of the anchor sizes, below 1 for smaller input images. `RoIHead` has an
-            argument of the same name for the box sizes at which FPN levels change.
+        anchor_scale: factor of the anchor sizes. Use a value below 1 for smaller input images.
+            `RoIHead` has an argument of the same name for the box sizes at which FPN levels change.
     """
     pixels = preset.pixels
     if short_side is not None:

@@ -10,7 +10,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from detection.presets import Preset
 
-#: Bottleneck blocks per stage, by depth. Depth 26 is a small network for CPUs.
+#: Number of bottleneck blocks per stage, by depth. Depth 26 is a small network for CPUs.
 STAGES = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
@@ -20,12 +20,13 @@ def build_stage(
     """Build one stage of a ResNet.
 
     Args:
-        channels: input channels.
-        planes: channels of the 3x3 convolutions. The stage has 4 * `planes` output channels.
+        channels: number of input channels.
+        planes: number of channels of the 3x3 convolutions. The stage has 4 * `planes` output
+            channels.
         blocks: number of bottleneck blocks.
         stride: stride of the first block.
-        stride_on_conv1: put the stride into the first 1x1 convolution instead of the 3x3
-            convolution.
+        stride_on_conv1: if True, the stride belongs to the first 1x1 convolution instead of the
+            3x3 convolution.
     """
     downsample = nn.Sequential(
         nn.Conv2d(channels, 4 * planes, 1, stride, bias=False), nn.BatchNorm2d(4 * planes)
@@ -41,9 +42,10 @@ class Trunk(nn.Module):
     """Stem and first stages of a ResNet.
 
     Args:
-        blocks: bottleneck blocks of each stage. The trunk of a C4 network has three stages.
-        width: channels of the stem. Stage i, counted from 1, has width * 2 ** (i + 1) output
-            channels.
+        blocks: number of bottleneck blocks of each stage. The trunk of a C4 network has three
+            stages.
+        width: number of channels of the stem. Stage i, counted from 1, has width * 2 ** (i + 1)
+            output channels.
         preset: conventions for the position of the stride and the padding of the stem.
     """
 
@@ -75,7 +77,7 @@ class Trunk(nn.Module):
         return stage
 
     def stage_maps(self, images: Float[Tensor, "T 3 h w"]) -> list[Tensor]:
-        """Return the output of every stage, with strides 4, 8, 16 and so on."""
+        """Return the output of every stage. The strides are 4, 8, 16 and so on."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images.to(self.conv1.weight.dtype)))))
         maps = []
         for number in range(1, self.num_stages + 1):
@@ -92,9 +94,9 @@ class PyramidTrunk(nn.Module):
     """ResNet with a feature pyramid (Lin et al., CVPR 2017) of the levels P2 to P6.
 
     Args:
-        blocks: bottleneck blocks of the four stages.
-        width: channels of the stem.
-        channels: channels of every level.
+        blocks: number of bottleneck blocks of each of the four stages.
+        width: number of channels of the stem.
+        channels: number of channels of every level.
         preset: see `Trunk`.
     """
 

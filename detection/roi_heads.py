@@ -1,4 +1,4 @@
-"""Box heads: box features, class scores and box deltas of regions."""
+"""Box heads, which compute box features, class scores and box deltas of regions."""
 
 from collections.abc import Sequence
 
@@ -18,14 +18,14 @@ FIRST_LEVEL, CANONICAL_LEVEL = 2, 4
 
 
 class RoIHead(nn.Module):
-    """Box head: RoIAlign, a body, and two linear output layers.
+    """Box head that consists of RoIAlign, a body and two linear output layers.
 
     The output layers have O + 1 classes. Class 0 is the background.
 
     Args:
-        body: module from pooled regions (N, Cu, S, S) to box features (N, F).
+        body: module that computes box features (N, F) from pooled regions (N, Cu, S, S).
         feature_width: width F of the box features.
-        union_channels: channels Cu of the feature maps.
+        union_channels: number of channels Cu of the feature maps.
         num_classes: number of object classes O, without background.
         preset: conventions of RoIAlign.
         anchor_scale: factor of the box sizes at which FPN levels change.
@@ -55,12 +55,12 @@ class RoIHead(nn.Module):
         """Pool boxes by RoIAlign.
 
         Args:
-            maps: per level (T, Cu, h, w) feature maps. Level P6 of a pyramid is not used.
-            boxes: per frame (_, 4) boxes, xyxy in network pixels.
-            size: number of bins S along each side. Default: that of the preset.
+            maps: (T, Cu, h, w) feature map of each level. Level P6 of a pyramid is not used.
+            boxes: (_, 4) boxes of each frame, xyxy in network pixels.
+            size: number of bins S along each side. If None, the value of the preset is used.
 
         Returns:
-            (N, Cu, S, S) float32 for the N boxes of all frames.
+            (N, Cu, S, S) float32 features of the N boxes of all frames.
         """
         size = self.preset.pooling.size if size is None else size
         if not boxes:
@@ -113,7 +113,7 @@ class RoIHead(nn.Module):
 
 
 class Stage4(nn.Module):
-    """Body of the C4 box head: stage 4 of the ResNet and the mean over the region."""
+    """Body of the C4 box head, which averages the output of stage 4 of the ResNet over a region."""
 
     def __init__(self, channels: int, *, blocks: int, preset: Preset) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Stage4(nn.Module):
 
 
 class TwoLayers(nn.Module):
-    """Body of the FPN box head: two linear layers with ReLU."""
+    """Body of the FPN box head, which consists of two linear layers with ReLU."""
 
     def __init__(self, channels: int, size: int, width: int) -> None:
         super().__init__()
@@ -135,5 +135,5 @@ class TwoLayers(nn.Module):
         self.fc2 = nn.Linear(width, width)
 
     def forward(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:
-        """Return the box features, the output of the second ReLU."""
+        """Return the box features, which are the output of the second ReLU."""
         return self.fc2(self.fc1(pooled.flatten(1)).relu()).relu()

@@ -18,9 +18,9 @@ class AnchorScores:
     """Scores and box deltas of every anchor, by level.
 
     Attributes:
-        logits: per level (T, M) objectness logits.
-        deltas: per level (T, M, 4) box deltas.
-        anchors: per level (M, 4) anchors, xyxy in network pixels.
+        logits: (T, M) objectness logits of each level.
+        deltas: (T, M, 4) box deltas of each level.
+        anchors: (M, 4) anchors of each level, xyxy in network pixels.
     """
 
     logits: list[Tensor]
@@ -32,11 +32,11 @@ class RegionProposalNetwork(nn.Module):
     """Region proposal network with one head for all levels.
 
     The proposals are class-agnostic. If a family has two outputs per anchor, background b and
-    object f, this network has the output f - b, which ranks anchors in the
-    same order as the softmax probability.
+    object f, this network has the output f - b. It ranks anchors in the same order as the softmax
+    probability.
 
     Args:
-        channels: channels of the feature maps.
+        channels: number of channels of the feature maps.
         preset: conventions of anchors and proposals.
     """
 
@@ -66,13 +66,13 @@ class RegionProposalNetwork(nn.Module):
         """Compute the proposals of every frame.
 
         Args:
-            maps: per level (T, Cu, h, w) feature maps.
+            maps: (T, Cu, h, w) feature map of each level.
             padded_size: (height, width) of the network input with padding.
             sizes: (height, width) of each image without padding.
 
         Returns:
-            Per frame at most `preset.proposals.post_nms` boxes, xyxy in network pixels, sorted by
-            descending score.
+            At most `preset.proposals.post_nms` boxes of each frame, xyxy in network pixels, sorted
+            by descending score.
         """
         return self.propose(self.score(maps, padded_size), sizes)
 
@@ -89,11 +89,11 @@ class RegionProposalNetwork(nn.Module):
         Args:
             scored: scores of the anchors, see `score`.
             sizes: (height, width) of each image without padding.
-            pre_nms: see `Proposals`. Default: the value of the preset.
-            post_nms: see `Proposals`. Default: the value of the preset.
+            pre_nms: see `Proposals`. If None, the value of the preset is used.
+            post_nms: see `Proposals`. If None, the value of the preset is used.
 
         Returns:
-            See `forward`.
+            Proposals of each frame, see `forward`.
         """
         rules = self.preset.proposals
         pre_nms = rules.pre_nms if pre_nms is None else pre_nms

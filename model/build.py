@@ -20,7 +20,7 @@ def build_laiar(
     Args:
         num_classes: number of action classes, C.
         num_objects: number of object classes, O.
-        group_sizes: predicate group -> number of predicates, in index order.
+        group_sizes: maps each predicate group to its number of predicates, in index order.
         box_features: width of the box features, F.
         union_channels: channels of the union features, Cu.
         settings: all other sizes and options.

@@ -1,4 +1,4 @@
-"""Training loss of LaIAR (Eq. 11): a weighted sum of five terms."""
+"""Training loss of LaIAR (Eq. 11), a weighted sum of five terms."""
 
 from dataclasses import dataclass
 
@@ -70,14 +70,14 @@ class LaIARCriterion(nn.Module):
 
         Args:
             outputs: outputs of both branches.
-            labels: (B, C) floating with values 0 and 1, or (B,) int64 class indices if
-                `multi_label` is False.
-            batch: batch from which `outputs` is computed.
+            labels: (B, C) floating-point values 0 and 1 if `multi_label` is True, else (B,) int64
+                class indices.
+            batch: batch from which `outputs` were computed.
             log_scale: logarithm of the learnable scale t of Eq. 8.
 
         Returns:
-            Scalars `video`, `language`, `similarity`, `selection` and `cross_modal`. Their sum is
-            the loss. If `outputs.language` is None, `video` is the only term.
+            A dict of the scalars `video`, `language`, `similarity`, `selection` and `cross_modal`.
+            Their sum is the loss. If `outputs.language` is None, `video` is the only term.
         """
         s, video, language = self.settings, outputs.video, outputs.language
         terms = {"video": self._action(video.logits, labels)}

@@ -1,4 +1,4 @@
-"""DT-Former: position embeddings, token selection and transformer encoder."""
+"""DT-Former, which consists of position embeddings, token selectors and a transformer encoder."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ from model.transformer import TransformerEncoder
 
 @dataclass(frozen=True)
 class Selection:
-    """Selection of one branch.
+    """Token selection of one branch.
 
-    If the caller gives the tokens to keep, `gate` and `probability` both hold that mask.
+    If the caller provides a mask of tokens to keep, both `gate` and `probability` equal that mask.
 
     Attributes:
         temporal: (B, T) gates of the temporal selector, 0 or 1.
@@ -73,17 +73,17 @@ class DTFormer(nn.Module):
         frames, slots, _ = self.position.shape
         if frames < T or (slots > 1 and slots < K):
             raise ValueError(
-                f"tokens: at most {frames} frames x {slots} slots expected (1 slot is shared by "
-                f"all pairs), got {T} frames x {K} slots"
+                f"tokens: at most {frames} frames x {slots} slots expected (a single slot "
+                f"applies to all pairs), got {T} frames x {K} slots"
             )
         return tokens + self.position[:T, : K if slots > 1 else 1]
 
     def select(self, tokens: Float[Tensor, "B T K D"], mask: Bool[Tensor, "B T K"]) -> Selection:
         """Select frames and tokens with Eq. 3.
 
-        The temporal selector reads the mean token of each frame, and the spatial selector reads
-        each token. The selection is the product of their gates. A disabled selector keeps
-        everything.
+        The inputs of the temporal selector are the mean tokens of the frames. The inputs of the
+        spatial selector are the tokens. The selection is the product of both gates. A disabled
+        selector keeps all frames or all tokens.
 
         Args:
             tokens: x^(0), tokens with position embeddings.
@@ -118,14 +118,15 @@ class DTFormer(nn.Module):
             local: local representations of the tokens.
             mask: True for real tokens.
             encoder: encoder of this branch, which computes the context.
-            keep: tokens to keep. If None, the selectors decide.
-            gather: if True and discard=mask, remove discarded tokens from the transformer's
-                sequence instead of setting their gates to zero. The result is the same up to
-                rounding; gates of removed tokens get no gradient. No effect with discard=zero.
+            keep: tokens to keep. If None, the selectors determine them.
+            gather: if True and discard=mask, discarded tokens are removed from the transformer's
+                sequence. If False, their gates are set to zero. The result is the same up to
+                rounding errors, but the gates of removed tokens get no gradient. This option has
+                no effect with discard=zero.
 
         Returns:
-            A tuple of z of Eq. 6, the embeddings of all real tokens in the joint space (zero for
-            padding), and the selection.
+            A tuple of z of Eq. 6, the embeddings in the joint space, and the selection. The
+            embeddings are computed for all real tokens and are zero for padding.
 
         Raises:
             ValueError: if there are more frames or slots than position embeddings.

@@ -1,4 +1,4 @@
-"""Encoders f_v and f_s from relation features to the joint space, with pooled context."""
+"""Encoders f_v and f_s, which map relation features to the joint space with pooled context."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,7 +10,10 @@ from model.gpo import GPO
 def scatter_tokens(
     packed: Float[Tensor, "M D"], mask: Bool[Tensor, "B T K"]
 ) -> Float[Tensor, "B T K D"]:
-    """Scatter packed tokens to the True positions of `mask`; all other positions are zero."""
+    """Scatter packed tokens to the True positions of `mask`.
+
+    All other positions are zero.
+    """
     grid = packed.new_zeros(*mask.shape, packed.shape[1])
     return grid.masked_scatter(mask[..., None], packed)
 
@@ -18,14 +21,15 @@ def scatter_tokens(
 def left_align(
     tokens: Float[Tensor, "B S D"], mask: Bool[Tensor, "B S"]
 ) -> tuple[Float[Tensor, "B L D"], Bool[Tensor, "B L"]]:
-    """Move the real tokens of each row to its front, in their order.
+    """Move the real tokens of each row to its front and keep their order.
 
     Args:
         tokens: padded rows of tokens.
         mask: True for real tokens.
 
     Returns:
-        The moved tokens and their mask. L is the largest number of real tokens in a row.
+        A tuple of the left-aligned tokens and their mask. L is the largest number of real tokens
+        in a row.
     """
     longest = int(mask.sum(1).max()) if mask.numel() else 0
     order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
@@ -52,7 +56,10 @@ class RelationEncoder(nn.Module):
     def local(
         self, features: Float[Tensor, "M W"], mask: Bool[Tensor, "B T K"]
     ) -> Float[Tensor, "B T K D"]:
-        """Project packed relation features to local representations, zero for padding."""
+        """Project packed relation features to local representations.
+
+        The representations of padding are zero.
+        """
         return scatter_tokens(self.project(features), mask)
 
     def with_context(

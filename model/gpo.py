@@ -1,10 +1,12 @@
-"""Generalised pooling operator (GPO; Chen et al., CVPR 2021), the context of LaIAR's encoders.
+"""Generalised pooling operator (GPO; Chen et al., CVPR 2021).
+
+The encoders of LaIAR use it to compute their context vectors.
 
     pooled_d = sum_k theta_k max_k({x_id}),    theta = softmax(W BiGRU(p_1 … p_n) / temperature)
 
-max_k is the k-th largest of the n values of feature d, and p is a sinusoidal position code. The
-weights theta depend only on n. The result therefore does not depend on the order of the inputs,
-and the GRU runs once per distinct n of a batch.
+max_k is the k-th largest of the n values of feature d. p is a sinusoidal position code. The weights
+theta depend only on n. The GRU therefore runs once per distinct n of a batch. The result does not
+depend on the order of the inputs.
 """
 
 import math
@@ -53,13 +55,14 @@ class GPO(nn.Module):
         """Pool each set into one vector.
 
         Args:
-            features: B padded sets; the first `lengths[b]` rows of set b are real, all others are
-                ignored.
+            features: B padded sets. The first `lengths[b]` rows of set b are real. All other rows
+                are ignored.
             lengths: sizes of the sets, 0 to K.
 
         Returns:
-            A tuple of the pooled features, zero for an empty set, and the weights by rank, zero
-            beyond the size of a set. L is the largest size, at least 1.
+            A tuple of the pooled features and the weights by rank. The features of an empty set
+            are zero. Weights of ranks beyond the size of a set are zero. L is the largest size,
+            at least 1.
         """
         B, K, D = features.shape
         longest = max(int(lengths.max()) if B else 0, 1)

@@ -1,4 +1,4 @@
-"""Label bank: names of tokens from the nearest prototypes in the joint space (Section 5)."""
+"""Label bank, which names tokens by their nearest prototypes in the joint space (Section 5)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,12 @@ class Names:
     """Names of M tokens within one group of predicates.
 
     Attributes:
-        predicate: (M,) int64 predicate of the nearest prototype, -1 without a candidate.
-        cosine: (M,) cosine similarity to that prototype, 0 without a candidate.
-        margin: (M,) best minus second-best cosine similarity, 0 with fewer than two candidates.
-        object: (M,) int64 object class of the nearest prototype, -1 without a candidate. Equals
-            the token's object class if the search is constrained.
+        predicate: (M,) int64 predicate of the nearest prototype, -1 if there is no candidate.
+        cosine: (M,) cosine similarity to that prototype, 0 if there is no candidate.
+        margin: (M,) best minus second-best cosine similarity, 0 if there are fewer than two
+            candidates.
+        object: (M,) int64 object class of the nearest prototype, -1 if there is no candidate. If
+            the search is constrained, it equals the token's object class.
     """
 
     predicate: Tensor
@@ -31,10 +32,10 @@ class Names:
 
 @dataclass(frozen=True)
 class LabelBank:
-    """E prototypes, one per (object class, predicate).
+    """Label bank of E prototypes.
 
-    A prototype is the mean of the normalised language embeddings of all tokens with this object
-    class and predicate.
+    Each prototype belongs to one object class and one predicate. It is the mean of the normalised
+    language embeddings of all tokens with this object class and predicate.
 
     Attributes:
         prototypes: (E, D) float32.
@@ -123,7 +124,7 @@ class LabelBank:
 
 
 class LabelBankBuilder:
-    """Builder of a `LabelBank`: accumulates language embeddings and averages them.
+    """Builder of a `LabelBank` that accumulates and averages language embeddings.
 
     Args:
         num_objects: number of object classes, O.
@@ -140,7 +141,7 @@ class LabelBankBuilder:
     def add(self, embeddings: Float[Tensor, "B T K D"], batch: TokenBatch) -> None:
         """Add the real tokens of a batch.
 
-        A token counts for each of its predicates with a score of at least 0.5.
+        A token is added to the prototype of each predicate whose score is at least 0.5.
 
         Args:
             embeddings: language embeddings of the batch.
@@ -154,7 +155,7 @@ class LabelBankBuilder:
         self._counts.index_put_(place, torch.ones(len(token), dtype=torch.int64), accumulate=True)
 
     def build(self) -> LabelBank:
-        """Return the bank with a prototype for each (object class, predicate) that occurs."""
+        """Return a label bank with one prototype per (object class, predicate) that occurs."""
         objects, predicates = self._counts.nonzero(as_tuple=True)
         counts = self._counts[objects, predicates]
         means = (self._sums[objects, predicates] / counts[:, None]).float()

@@ -1,4 +1,7 @@
-"""LaIAR: a video branch and a language branch. Inference needs only the video branch."""
+"""LaIAR network with a video branch and a language branch.
+
+Inference requires only the video branch.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -30,13 +33,13 @@ class BranchOutputs:
 class LaIAR(nn.Module):
     """LaIAR network (Figure 2).
 
-    `model.build.build_laiar` builds it from settings.
+    Use `model.build.build_laiar` to build the network from its settings.
 
     Args:
         visual: relation features of the video branch.
         semantic: relation features of the language branch.
-        formers: DT-Formers of the video and the language branch; the same object twice if they
-            share one.
+        formers: DT-Formers of the video and the language branch. If the branches share one
+            DT-Former, both entries are the same object.
         num_classes: number of action classes, C.
         settings: resolved settings, see `LaIARSettings.resolved`.
 
@@ -66,14 +69,14 @@ class LaIAR(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, batch: TokenBatch, *, select: bool = True) -> BranchOutputs:
-        """Run both branches, for training.
+        """Run both branches for training.
 
         Args:
-            batch: B videos. Without predicates, the language branch does not run.
-            select: if False, keep every real token instead of running the selection.
+            batch: tokens of B videos. If it has no predicates, the language branch is not run.
+            select: if False, every real token is kept instead of the selected tokens.
 
         Returns:
-            Outputs of both branches; `language` is None if the batch has no predicates.
+            Outputs of both branches. `language` is None if the batch has no predicates.
 
         Raises:
             ValueError: if there are more frames or slots than position embeddings.
@@ -97,28 +100,29 @@ class LaIAR(nn.Module):
     ) -> ActionOutput:
         """Run only the video branch.
 
-        The effect of `gather`, which is meant for inference, depends on the settings:
+        `gather` is meant for inference. Its effect depends on the settings:
 
-        - With discard=mask and without `keep`, the selectors decide which tokens are kept. The
-          transformer's sequence holds only [class] and the kept tokens. Local representations are
-          computed once, for all real tokens. All outputs equal those without `gather` up to
-          rounding, including the embeddings of discarded tokens.
+        - With discard=mask and without `keep`, the selectors determine which tokens are kept. The
+          transformer's sequence contains only [class] and the kept tokens. Local representations
+          are computed once, for all real tokens. All outputs equal those without `gather` up to
+          rounding errors, including the embeddings of discarded tokens.
         - With discard=mask, context=kept and `keep`, tokens outside `keep` are removed before any
-          computation. Their embeddings are zero, and the selectors see only the tokens in `keep`.
-          For a batch of one video, the logits are bitwise independent of the removed tokens.
+          computation. Their embeddings are zero. The selectors are applied only to the tokens in
+          `keep`. For a batch of one video, the logits are bitwise independent of the removed
+          tokens.
         - With discard=mask, context=all and `keep`, tokens outside `keep` are removed only from the
           transformer's sequence, because the context is pooled over all tokens.
-        - With discard=zero, `gather` has no effect. Zeroed tokens take attention and stay in the
-          sequence.
+        - With discard=zero, `gather` has no effect, because zeroed tokens receive attention and
+          stay in the sequence.
 
         Args:
-            batch: B videos; `predicates` is not read.
-            keep: (B, T, K) bool, tokens to keep. If None, the selectors decide.
-            gather: if True, remove discarded tokens instead of masking them.
+            batch: tokens of B videos. `predicates` is not used.
+            keep: (B, T, K) bool, tokens to keep. If None, the selectors determine them.
+            gather: if True, discarded tokens are removed instead of masked.
 
         Returns:
-            Logits of the video branch, its estimate of the language branch's logits, the selection
-            and the embeddings.
+            The output of the video branch, which contains its logits, its estimate of the language
+            branch's logits, the selection and the embeddings.
 
         Raises:
             ValueError: if there are more frames or slots than position embeddings.

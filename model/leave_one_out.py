@@ -15,9 +15,9 @@ def leave_one_out(model: LaIAR, batch: TokenBatch, output: ActionOutput) -> Floa
 
         contribution[t, k, c] = logit_c(kept tokens) - logit_c(kept tokens without (t, k))
 
-    All other kept tokens remain. With context=kept, the context is pooled again without the
-    left-out token. With discard=mask, the transformer's sequence holds [class] and the remaining
-    tokens.
+    All other kept tokens remain in the input. With context=kept, the context is pooled again
+    without the omitted token. With discard=mask, the transformer's sequence consists of [class]
+    and the remaining tokens.
 
     Args:
         model: network in eval mode.
@@ -28,7 +28,7 @@ def leave_one_out(model: LaIAR, batch: TokenBatch, output: ActionOutput) -> Floa
         Contributions in logits, zero for tokens that are not kept.
 
     Raises:
-        ValueError: if the batch does not hold exactly one video.
+        ValueError: if the batch does not contain exactly one video.
     """
     if len(batch) != 1:
         raise ValueError(f"batch: one video expected, got {len(batch)}")

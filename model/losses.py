@@ -12,14 +12,14 @@ from torch import Tensor
 def loss_action_multi(
     logits: Float[Tensor, "B C"], labels: Float[Tensor, "B C"], reduction: str = "mean"
 ) -> Float[Tensor, ""]:
-    """Compute L_v or L_s (Eq. 7) for several actions per video: binary cross-entropy.
+    """Compute L_v or L_s (Eq. 7), the binary cross-entropy for several actions per video.
 
         -mean_b sum_c [y_bc log sigmoid(z_bc) + (1 - y_bc) log(1 - sigmoid(z_bc))]
 
     Args:
         logits: action logits z.
         labels: labels y, 0 or 1.
-        reduction: reduction over classes, `sum` as in the equation or `mean`.
+        reduction: reduction over classes, `sum` (as in the equation) or `mean`.
 
     Raises:
         ValueError: if `reduction` is unknown.
@@ -31,7 +31,7 @@ def loss_action_multi(
 def loss_action_single(
     logits: Float[Tensor, "B C"], labels: Int64[Tensor, "B"]
 ) -> Float[Tensor, ""]:
-    """Compute L_v or L_s (Eq. 7) for one action per video: softmax cross-entropy.
+    """Compute L_v or L_s (Eq. 7), the softmax cross-entropy for one action per video.
 
     Args:
         logits: action logits z.
@@ -50,7 +50,7 @@ def loss_similarity(
     *,
     triplets: Int64[Tensor, "M W"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Compute L_sim (Eq. 8): the symmetric contrastive loss over the M real tokens of a batch.
+    """Compute L_sim (Eq. 8), the symmetric contrastive loss over the M real tokens of a batch.
 
         -1/(2M) sum_i [log softmax_j(t v_i s_j)_i + log softmax_j(t v_j s_i)_i],  t = exp(log_scale)
 
@@ -59,12 +59,12 @@ def loss_similarity(
     Args:
         visual: video embeddings of the real tokens.
         semantic: language embeddings of the same tokens, in the same order.
-        log_scale: learnable logarithm of t; t is clamped to at most 100 as in CLIP.
+        log_scale: learnable logarithm of t. As in CLIP, t is clamped to at most 100.
         triplets: integer codes of each token's triplet. Tokens with equal codes are not negatives
             of each other. If None, all other tokens are negatives, as in the published loss.
 
     Returns:
-        The loss. With fewer than two tokens it is zero, with gradients of zero.
+        The loss. With fewer than two tokens, the loss and its gradients are zero.
     """
     if len(visual) < 2:
         return (visual.sum() + semantic.sum() + log_scale) * 0.0
@@ -105,17 +105,18 @@ def loss_cross_modal_bernoulli(
     teacher_logits: Float[Tensor, "B C"],
     reduction: str = "mean",
 ) -> Float[Tensor, ""]:
-    """Compute L_xm for several actions per video: KL(p || q) between Bernoulli distributions.
+    """Compute L_xm for several actions per video, KL(p || q) of Bernoulli distributions.
 
         mean_b sum_c [p_bc log(p_bc / q_bc) + (1 - p_bc) log((1 - p_bc) / (1 - q_bc))]
 
-    p and q are the class probabilities of the teacher and the mimic. Eq. 10 prints a minus sign
-    before the divergence. This function returns the divergence itself, to be minimised.
+    p and q are the class probabilities of the teacher and the mimic. The paper has a minus sign
+    before the divergence in Eq. 10. This function returns the divergence itself, which training
+    minimises.
 
     Args:
         mimic_logits: logits of q, the video branch's estimate of the language branch.
-        teacher_logits: logits of p, from the language branch; they get no gradient.
-        reduction: reduction over classes, `sum` as in the equation or `mean`.
+        teacher_logits: logits of p, from the language branch. They get no gradient.
+        reduction: reduction over classes, `sum` (as in the equation) or `mean`.
 
     Raises:
         ValueError: if `reduction` is unknown.
@@ -130,14 +131,14 @@ def loss_cross_modal_bernoulli(
 def loss_cross_modal_softmax(
     mimic_logits: Float[Tensor, "B C"], teacher_logits: Float[Tensor, "B C"]
 ) -> Float[Tensor, ""]:
-    """Compute L_xm (Eq. 10, without its minus sign): KL(p || q) between softmax distributions.
+    """Compute L_xm (Eq. 10), KL(p || q) of softmax distributions.
 
-    p and q are the class probabilities of the teacher and the mimic. The loss is the mean over
-    videos.
+    p and q are the class probabilities of the teacher and the mimic. The minus sign of Eq. 10 is
+    omitted. The loss is the mean over videos.
 
     Args:
         mimic_logits: logits of q, the video branch's estimate of the language branch.
-        teacher_logits: logits of p, from the language branch; they get no gradient.
+        teacher_logits: logits of p, from the language branch. They get no gradient.
     """
     log_p = teacher_logits.detach().float().log_softmax(1)
     log_q = mimic_logits.float().log_softmax(1)

@@ -18,9 +18,9 @@ class VisualRelation(nn.Module):
         union_channels: channels of the union features, Cu.
         part_width: width of each of the three parts.
         union_width: channels of u and f_box.
-        num_objects: number of object classes, O. If given, embeddings of both object classes are
-            appended, as in STTran and in the text of the paper ("category embedding"). If None, the
-            features follow Eq. 1 as printed.
+        num_objects: number of object classes, O. If it is not None, embeddings of the classes of
+            human and object are appended, as in STTran and in the text of the paper ("category
+            embedding"). If None, the features are those of Eq. 1.
 
     Attributes:
         width: width of the features, W.
@@ -61,8 +61,8 @@ class VisualRelation(nn.Module):
 class SpatialEncoder(nn.Module):
     """Encoder f_box of Eq. 1 for the two 27x27 masks of a pair, as in STTran.
 
-    Batch normalisation sees only real tokens. In training with fewer than two tokens, it uses its
-    running statistics and does not update them.
+    The statistics of batch normalisation are computed over real tokens only. In training mode with
+    fewer than two tokens, the running statistics are used and are not updated.
 
     Args:
         width: number of output channels, U.
@@ -93,15 +93,17 @@ def _norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
 class SemanticRelation(nn.Module):
     """Semantic relation features (Eq. 2): [s_i, r_ij, s_j].
 
-    s are embeddings of the object classes. r holds one mean predicate embedding per group.
+    s_i and s_j are embeddings of the object classes. r_ij consists of one mean predicate embedding
+    per group.
 
     Args:
         num_objects: number of object classes, O.
-        group_sizes: group -> number of predicates, in the column order of `predicates`.
-        width: width of s, and of r per group.
-        pooling: `active` averages the predicates with a score of at least `threshold`. `soft`
-            averages all predicates, weighted by their scores. A group with zero total weight gives
-            zeros.
+        group_sizes: maps each predicate group to its number of predicates, in the column order of
+            `predicates`.
+        width: width of each embedding.
+        pooling: method of averaging. `active` averages the predicates with a score of at least
+            `threshold`. `soft` averages all predicates, weighted by their scores. If the weights
+            of a group sum to zero, its embedding is zero.
         threshold: minimum score of a predicate with pooling=active.
 
     Attributes:
@@ -138,7 +140,7 @@ class SemanticRelation(nn.Module):
         """
         if batch.predicates is None:
             raise ValueError(
-                "predicates: the language branch needs relations, but the batch has none"
+                "predicates: the language branch requires relations, but the batch has none"
             )
         weights = batch.predicates.to(self.predicate.weight.dtype)
         if self.pooling == "active":

@@ -11,13 +11,15 @@ from torch import Tensor, nn
 class TokenSelector(nn.Module):
     """Hard selector of tokens or frames (Eq. 3): u = GSM(MLP([W_1 x, W_2 x_class])).
 
-    GSM is the straight-through Gumbel-softmax. In training, Gumbel noise is added to the logits,
-    and the hard choice has the gradient of the soft one. In eval mode there is no noise: a token is
-    kept if its keep logit exceeds its drop logit. The choice is computed in float32.
+    GSM is the straight-through Gumbel-softmax. In training mode, Gumbel noise is added to the
+    logits, and the gradient of the hard choice is that of the soft one. In eval mode, no noise is
+    added. A token is kept if its keep logit exceeds its drop logit. The choice is computed in
+    float32.
 
     Args:
         dim: width of tokens and [class], D.
-        initial_keep: initial probability of keeping a token; sets the bias of the last layer.
+        initial_keep: initial probability of keeping a token. It determines the initial bias of the
+            last layer.
         temperature: temperature of the Gumbel-softmax.
 
     Raises:
@@ -47,12 +49,12 @@ class TokenSelector(nn.Module):
         """Select tokens.
 
         Args:
-            tokens: x^(0).
+            tokens: x^(0), tokens with position embeddings.
             class_token: x_class, shared by all tokens.
 
         Returns:
-            A tuple of gates, 0 or 1 (with gradient in training), and keep probabilities without
-            noise.
+            A tuple of gates and keep probabilities. The gates are 0 or 1 and have a gradient in
+            training mode. The probabilities are computed without noise.
         """
         shared = self.class_token(class_token).expand(*tokens.shape[:-1], -1)
         logits = self.mlp(torch.cat([self.token(tokens), shared], -1)).float()  # keep, drop
@@ -67,6 +69,9 @@ class TokenSelector(nn.Module):
 def frame_means(
     tokens: Float[Tensor, "B T K D"], mask: Bool[Tensor, "B T K"]
 ) -> Float[Tensor, "B T D"]:
-    """Return the mean of the real tokens of each frame, zero for a frame without tokens."""
+    """Return the mean of the real tokens of each frame.
+
+    The mean is zero for a frame without tokens.
+    """
     total = tokens.masked_fill(~mask[..., None], 0.0).sum(2)
     return total / mask.sum(2).clamp(min=1)[..., None]

@@ -1,4 +1,7 @@
-"""Settings of LaIAR: sizes, options that the paper leaves open, and two presets."""
+"""Sizes, options and presets of LaIAR.
+
+The options cover choices that the paper leaves open.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -9,20 +12,22 @@ class LaIARSettings:
 
     The preset sets `context`, `discard` and `positions`:
 
-    - `strict` sets `kept`, `mask` and `time`. Tokens are selected first, the context is pooled over
-      the kept tokens only, and discarded tokens are excluded from attention. For a given selection,
-      discarded tokens cannot change the logits.
-    - `paper` sets `all`, `zero` and `time-slot`, the network as published. GPO pools all tokens
-      into every token before selection, and zeroed tokens still take attention.
+    - `strict` sets `kept`, `mask` and `time`. The tokens are selected first. The context is then
+      pooled over the kept tokens only, and discarded tokens are excluded from attention. For a
+      fixed selection, the logits do not depend on the discarded tokens.
+    - `paper` sets `all`, `zero` and `time-slot`, as in the published network. GPO pools the context
+      over all tokens before the selection. Discarded tokens are set to zero, but they still
+      receive attention.
 
     Attributes:
-        preset: `strict` or `paper`; sets the next three options where they are None.
+        preset: `strict` or `paper`. It determines the next three options if they are None.
         context: tokens over which the context is pooled, `kept` or `all`.
         discard: treatment of discarded tokens, `mask` (excluded from attention) or `zero` (set to
             zero).
         positions: position embeddings per frame (`time`) or per frame and slot (`time-slot`).
         num_frames: maximum number of frames, T.
-        max_pairs: maximum number of slots per frame, K; used only with positions=time-slot.
+        max_pairs: maximum number of slots per frame, K. The network uses it only with
+            positions=time-slot.
         dim: width of the joint space and the transformer, D; a multiple of `heads`.
         layers: number of transformer blocks.
         heads: number of attention heads.
@@ -30,7 +35,8 @@ class LaIARSettings:
         dropout: dropout probability of the transformer.
         part_width: width of each part of Eq. 1.
         union_width: channels of u and f_box in Eq. 1.
-        class_embeddings: if True, append class embeddings to Eq. 1. None has the effect of False.
+        class_embeddings: if True, class embeddings are appended to the features of Eq. 1. None is
+            equivalent to False.
         predicate_pooling: pooling of Eq. 2, see `SemanticRelation`.
         predicate_threshold: threshold of Eq. 2, see `SemanticRelation`.
         temporal_selection: if False, the temporal selector keeps every frame.
@@ -88,7 +94,7 @@ class LaIARSettings:
             raise ValueError(f"dim: a multiple of heads={self.heads} expected, got {self.dim}")
 
     def resolved(self) -> "LaIARSettings":
-        """Return a copy in which the preset replaces the options that are None."""
+        """Return a copy in which options that are None have the value of the preset."""
         column = 0 if self.preset == "strict" else 1
         return replace(
             self,

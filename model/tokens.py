@@ -1,4 +1,4 @@
-"""Input and output types of LaIAR: `TokenBatch` and `ActionOutput`."""
+"""Input type `TokenBatch` and output type `ActionOutput` of LaIAR."""
 
 from dataclasses import dataclass, replace
 
@@ -10,19 +10,19 @@ from torch import Tensor
 class TokenBatch:
     """Tokens of B videos with T frames each and at most K tokens per frame.
 
-    A token is one human-object pair in one frame. The tokens are packed: row m of every (M, …)
-    tensor belongs to the m-th True of `mask` in row-major order, so padding uses no memory.
+    A token is one human-object pair in one frame. The tokens are packed, so that padding uses no
+    memory. Row m of every (M, …) tensor belongs to the m-th True of `mask` in row-major order.
 
     Attributes:
         mask: (B, T, K) bool, True for real tokens. K may be 0, and frames may have no tokens.
-        human_features: (M, F) floating box features of the human.
-        object_features: (M, F) floating box features of the object.
-        union_features: (M, Cu, 7, 7) floating features of the union box.
-        spatial_masks: (M, 2, 27, 27) floating in [-0.5, 0.5]; channel 0 is the human, channel 1
-            the object.
+        human_features: (M, F) floating-point box features of the human.
+        object_features: (M, F) floating-point box features of the object.
+        union_features: (M, Cu, 7, 7) floating-point features of the union box.
+        spatial_masks: (M, 2, 27, 27) floating-point values in [-0.5, 0.5]. Channel 0 is the human.
+            Channel 1 is the object.
         human_labels: (M,) int64 object class of the human.
         object_labels: (M,) int64 object class of the object.
-        predicates: (M, R) floating in [0, 1], or None without a relation source.
+        predicates: (M, R) floating-point values in [0, 1], or None if there is no relation source.
 
     Raises:
         ValueError: if a shape does not match those above.
@@ -64,7 +64,7 @@ class TokenBatch:
         return len(self.mask)
 
     def only(self, keep: Tensor) -> "TokenBatch":
-        """Return a batch with the same grid and only the tokens in `keep`.
+        """Return a batch of the same shape (B, T, K) with only the tokens in `keep`.
 
         Args:
             keep: (B, T, K) bool.
@@ -95,11 +95,11 @@ class ActionOutput:
         logits: (B, C) action logits.
         keep_temporal: (B, T) bool, frames that the temporal selector keeps.
         keep_spatial: (B, T, K) bool, real tokens that the spatial selector keeps.
-        keep: (B, T, K) bool, kept tokens: the real tokens that both selectors keep, or those given
-            to `LaIAR.recognize`.
-        keep_gate: (B, T, K) floating, `keep` with a straight-through gradient.
-        keep_probability: (B, T, K) floating, product of both selectors' keep probabilities. If the
-            caller gave the tokens to keep, it equals `keep_gate`.
+        keep: (B, T, K) bool, kept tokens. These are the real tokens that both selectors keep, or
+            the real tokens in the mask `keep` that was passed to `LaIAR.recognize`.
+        keep_gate: (B, T, K) floating-point, `keep` with a straight-through gradient.
+        keep_probability: (B, T, K) floating-point, product of both selectors' keep probabilities.
+            If a mask of tokens to keep was provided, it equals `keep_gate`.
         embeddings: (B, T, K, D) embeddings in the joint space, zero for padding.
         mimic_logits: (B, C) estimate of the language branch's logits by the video branch (P^{v2s}),
             or None in the output of the language branch.
@@ -116,5 +116,5 @@ class ActionOutput:
 
     @property
     def num_kept(self) -> Tensor:
-        """Kept tokens per video, (B,) int64; their mean over videos is `Num` of Table 1."""
+        """Number of kept tokens per video, (B,) int64. Its mean over videos is `Num` of Table 1."""
         return self.keep.sum((1, 2))

@@ -36,7 +36,7 @@ class GatedAttention(nn.Module):
 
         Args:
             x: sequences of tokens.
-            gate: gates of the keys in [0, 1]; each sequence needs at least one above 0.
+            gate: gates of the keys in [0, 1]. At least one gate of each sequence must be above 0.
         """
         B, S, D = x.shape
         q, k, v = self.qkv(x).view(B, S, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
@@ -66,13 +66,21 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "B S D"], gate: Float[Tensor, "B S"]
     ) -> Float[Tensor, "B S D"]:
-        """Apply the block; `gate` holds the gates of the keys."""
+        """Apply the block.
+
+        Args:
+            x: sequences of tokens.
+            gate: gates of the keys, see `GatedAttention.forward`.
+        """
         x = x + self.dropout(self.attention(self.norm1(x), gate))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
 class TransformerEncoder(nn.Module):
-    """Transformer encoder (Eqs. 4 to 6): blocks, then z = LN of the [class] token at position 0."""
+    """Transformer encoder (Eqs. 4 to 6).
+
+    The output z is the [class] token (position 0) after the last block and a layer norm.
+    """
 
     def __init__(
         self, dim: int, heads: int, *, layers: int, mlp_ratio: float, dropout: float
@@ -86,7 +94,10 @@ class TransformerEncoder(nn.Module):
     def forward(
         self, x: Float[Tensor, "B S D"], gate: Float[Tensor, "B S"]
     ) -> Float[Tensor, "B D"]:
-        """Return the video representation z; token 0 is [class] and must have gate 1."""
+        """Return the video representation z.
+
+        Token 0 is [class]. Its gate must be 1.
+        """
         for block in self.blocks:
             x = block(x, gate)
         return self.norm(x[:, 0])

@@ -1,4 +1,7 @@
-"""The commands extract, train, evaluate and predict, and all access to files and settings."""
+"""Commands of LaIAR, with all code that accesses files or settings.
+
+The commands are `pipeline.extract`, `pipeline.train`, `pipeline.evaluate` and `pipeline.predict`.
+"""
 
 import importlib.util
 from pathlib import Path

@@ -1,10 +1,13 @@
-"""Errors of the commands, and the closed list of reasons why a video fails."""
+"""Exceptions of the commands and failure reasons of videos."""
 
 from enum import StrEnum
 
 
 class FailureReason(StrEnum):
-    """Reason why a video failed; the possible values of `reason` in `failures.jsonl`."""
+    """Reason why a video failed.
+
+    The value is stored as `reason` in `failures.jsonl`.
+    """
 
     MISSING_VIDEO = "missing-video"
     UNREADABLE_VIDEO = "unreadable-video"
@@ -29,7 +32,7 @@ class FailureReason(StrEnum):
     INTERNAL_ERROR = "internal-error"
 
 
-#: Reasons for which a second attempt with the same file may succeed.
+#: Failure reasons after which another attempt with the same file may succeed.
 RETRYABLE = frozenset(
     {
         FailureReason.CHANGED_VIDEO,
@@ -45,7 +48,9 @@ RETRYABLE = frozenset(
 
 
 class ItemError(Exception):
-    """Failure of one video; the command continues with the other videos.
+    """Failure of one video.
+
+    The command continues with the other videos.
 
     Attributes:
         reason: reason of the failure.

@@ -1,4 +1,4 @@
-"""`python -m pipeline.evaluate`: compute Charades mAP, kept tokens and the AP of each class."""
+"""`python -m pipeline.evaluate`: compute mAP, AP per class and the number of kept tokens."""
 
 import io
 import logging
@@ -29,7 +29,7 @@ from pipeline.weights.run_folder import SETTINGS, WEIGHTS, load_model
 LOGGER = logging.getLogger("evaluate")
 METRICS_SCHEMA = "laiar.metrics/1"
 SPLITS = ("test", "train", "validation")
-#: Settings of `train` that change only the speed of the evaluation.
+#: Settings of `train` that may be changed for an evaluation, because they affect only its speed.
 _NOT_OF_TRAINING = ("train.batch_size", "train.workers", "train.threads")
 EXAMPLE = "python -m pipeline.evaluate --run runs/oracle --cache cache/oracle"
 
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     clips, bad = split_clips(args.cache, args.split, fraction, verify=args.verify)
     if not clips:
         raise UsageError(
-            f"--cache: labelled videos of the split {args.split!r} expected, none in {args.cache}"
+            f"--cache: {args.cache} contains no labelled videos of the split {args.split!r}"
         )
     make_folder(out, "--out")
     seed = int(card.training.get("seed", 0))
@@ -88,8 +88,8 @@ def run_config(run: Path, words: Sequence[str]) -> Config:
         words: `key=value` words of the command line.
 
     Raises:
-        UsageError: if the folder has no settings, or a word names a setting that the network
-            determines.
+        UsageError: if the folder has no settings file, or a word changes a setting that is fixed by
+            the trained network.
     """
     path = run / SETTINGS
     if not path.is_file():
@@ -103,13 +103,13 @@ def run_config(run: Path, words: Sequence[str]) -> Config:
             key.startswith("train.") and key not in _NOT_OF_TRAINING
         ):
             raise UsageError(
-                f"{word!r}: the network in {run} determines this setting; train another one"
+                f"{word!r}: this setting is fixed by the network in {run}; train another network"
             )
     return load_config(path, words)
 
 
 def check_fits(card: ModelCard, info: CacheInfo, cache: Path) -> None:
-    """Check that a cache has the classes, vocabulary, boxes and features of the training.
+    """Check that a cache matches the classes, vocabulary, boxes and features of the training.
 
     Args:
         card: card of the network.
@@ -117,7 +117,7 @@ def check_fits(card: ModelCard, info: CacheInfo, cache: Path) -> None:
         cache: cache folder, used in error messages.
 
     Raises:
-        UsageError: if they differ; the message names the first difference.
+        UsageError: if any of them differs. The message names the first difference.
     """
     wanted, there = card.cache.to_dict(), info.to_dict()
     for part in ("objects", "predicate_groups", "classes", "detector"):
@@ -143,10 +143,10 @@ def split_clips(
         cache: cache folder.
         split: `test`, `train` or `validation`.
         fraction: fraction of the training videos that form the split `validation`.
-        verify: compare every byte with the manifest.
+        verify: whether to compare every byte of the clips with the manifest.
 
     Returns:
-        The clips, and the error of each unusable clip by video id.
+        The clips, and a mapping from the video id of each unusable clip to its error.
     """
 
     def belongs(video_id: str) -> bool:
@@ -158,7 +158,9 @@ def split_clips(
 
 
 def metrics_dict(found: Scores, card: ModelCard, split: str) -> dict[str, Any]:
-    """Return the metrics as JSON; a mean over no value is None.
+    """Return the metrics as a dict for JSON.
+
+    A mean over no values is None.
 
     Args:
         found: scores of the evaluated clips.

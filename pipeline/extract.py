@@ -1,4 +1,4 @@
-"""`python -m pipeline.extract`: extract a folder of raw videos into a cache, one file per video."""
+"""`python -m pipeline.extract`: extract a folder of videos into a cache with one file per video."""
 
 import argparse
 import logging
@@ -87,7 +87,13 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--config", type=Path, default=Path("configs/charades.yaml"))
     add("--videos", type=Path, required=True, help="folder of raw videos")
-    add("--annotations", type=Path, action="append", default=[], help="folder (repeatable)")
+    add(
+        "--annotations",
+        type=Path,
+        action="append",
+        default=[],
+        help="annotation folder (repeatable)",
+    )
     add("--cache", type=Path, required=True, help="output folder")
     add(
         "--max-failures",
@@ -104,22 +110,29 @@ def _parser() -> Parser:
     add(
         "--checksums",
         type=Path,
-        help="output file of sha256sum; videos with a different SHA-256 fail",
+        help="output of sha256sum; a video with a different SHA-256 fails",
     )
     add(
         "--shard",
-        help="i/N: extract part i of N, for N commands on one cache; slurm: take i and N from the "
+        help="i/N extracts part i of N, for N commands on one cache; slurm reads i and N from the "
         "SLURM job array",
     )
     add(
         "--dry-run",
         action="store_true",
-        help="print the number of videos, the disk space and the time, and extract nothing",
+        help="print the number of videos and the estimated disk space and time; extract nothing",
     )
-    add("--engine", choices=("local", "ray"), default="local", help="default: %(default)s")
+    add(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="run on this machine or on a Ray cluster (default: %(default)s)",
+    )
     add("--address", help="address of a running Ray cluster (default: start Ray on this machine)")
-    add("--actors", type=int, help="number of Ray actors (default: as many as fit)")
-    add("--time-limit", type=float, help="seconds per video with Ray (default: 3600)")
+    add("--actors", type=int, help="number of Ray actors (default: as many as the cluster can run)")
+    add(
+        "--time-limit", type=float, help="time limit per video in seconds, with Ray (default: 3600)"
+    )
     return parser
 
 
@@ -133,7 +146,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--max-failures: 0 or more expected, got {args.max_failures}")
     if args.engine != "ray" and (args.address or args.actors or args.time_limit):
         raise UsageError(
-            "--address, --actors, --time-limit: --engine ray expected, got --engine local"
+            "--address, --actors and --time-limit require --engine ray, got --engine local"
         )
 
 
@@ -152,7 +165,7 @@ def _chosen(job: ExtractionJob, shard: Shard, limit: int | None) -> list[VideoFi
 def _look_around(cache: Path, *, is_shared: bool) -> None:
     """Remove leftover temporary files and warn about other processes that write to the cache."""
     for path in sweep_temporary_files(cache):
-        LOGGER.info("removed %s, a leftover file of a killed run", path.name)
+        LOGGER.info("removed %s, a leftover temporary file of a killed run", path.name)
     others = living_writers(cache)
     if others and not is_shared:
         LOGGER.warning(
@@ -165,7 +178,7 @@ def _look_around(cache: Path, *, is_shared: bool) -> None:
 
 @contextmanager
 def _disk_errors(cache: Path) -> Iterator[None]:
-    """Convert an OSError into a StageError, around work on the cache folder as a whole."""
+    """Convert an OSError of the cache folder into a StageError."""
     try:
         yield
     except OSError as error:
@@ -179,10 +192,10 @@ class Extraction:
     """One extraction run, which counts outcomes and records failures.
 
     Args:
-        job: the extraction.
+        job: inputs of the extraction.
         steps: steps of each video.
         run: record of the run; its counts are updated.
-        videos: videos to extract, a subset of the job's videos.
+        videos: videos to extract, a subset of the videos of the job.
     """
 
     def __init__(
@@ -194,12 +207,14 @@ class Extraction:
     def run(
         self, engine: LocalEngine | RayEngine, *, retry: bool, checksums: dict[str, str]
     ) -> None:
-        """Extract the videos; stop after more than `max_failures` failures.
+        """Extract the videos.
+
+        The extraction stops after more than `max_failures` failures.
 
         Args:
-            engine: extracts the tasks.
+            engine: engine that extracts the tasks.
             retry: whether to extract previously failed videos again.
-            checksums: file name -> expected SHA-256.
+            checksums: mapping from file name to expected SHA-256.
         """
         counts, budget = self.run_record.counts, self.job.config.max_failures
         unlisted = [v for v in self.videos if v.path.name not in checksums]

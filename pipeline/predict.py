@@ -52,7 +52,13 @@ def main(argv: list[str]) -> int:
     add("videos", type=Path, nargs="+", help="video files, or folders of video files")
     add("--out", type=Path, required=True, help="output folder")
     add("--config", type=Path, help="YAML file that sets detection.weights")
-    add("--annotations", type=Path, action="append", default=[], help="folder (repeatable)")
+    add(
+        "--annotations",
+        type=Path,
+        action="append",
+        default=[],
+        help="annotation folder (repeatable)",
+    )
     args, words = parse_words(parser, argv)
     card = read_card(args.run)
     config = predict_config(args.run, card, args.config, words)
@@ -71,7 +77,7 @@ def main(argv: list[str]) -> int:
     )
     with record as run:
         if detector.is_random:
-            LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; its boxes mean nothing")
+            LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; its boxes are meaningless")
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]
         run.counts.found = len(videos)
         decode = config.decode
@@ -94,7 +100,7 @@ def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequenc
         words: `key=value` words of the command line; they override `path`.
 
     Raises:
-        UsageError: if a word names a setting that the network determines.
+        UsageError: if a word changes a setting that is fixed by the trained network.
     """
     for word in words:
         key = word.partition("=")[0]
@@ -103,7 +109,7 @@ def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequenc
             and key not in ("detection.weights", "detection.batch_size", "detection.config")
         ):
             raise UsageError(
-                f"{word!r}: the network in {run} determines this setting; leave it out"
+                f"{word!r}: this setting is fixed by the network in {run}; leave it out"
             )
     config = run_config(run, words)
     if path is not None and not any(word.startswith("detection.weights=") for word in words):
@@ -117,11 +123,11 @@ def find_videos(paths: Sequence[Path], *, dumped: bool) -> list[VideoFile]:
     """List videos, sorted by id.
 
     Args:
-        paths: video files, and folders that are searched for videos.
+        paths: video files, or folders that are searched for videos.
         dumped: whether the videos in those folders are folders of dumped frames.
 
     Raises:
-        UsageError: if a folder holds no video.
+        UsageError: if a folder contains no videos.
     """
     files: list[VideoFile] = []
     for path in paths:
@@ -139,11 +145,11 @@ class Prediction:
     is recorded in `failures.jsonl`.
 
     Args:
-        explainer: the network and what its explanations need.
+        explainer: trained network with its label bank and calibration.
         annotations: annotations of the videos, or None.
         out: output folder.
         run: record of the run; its counts are updated.
-        pool: decodes the videos.
+        pool: pool of processes that decode the videos.
     """
 
     def __init__(
@@ -161,7 +167,10 @@ class Prediction:
         self._extractors: dict[str, ClipExtractor] = {}
 
     def run(self, videos: list[VideoFile]) -> None:
-        """Predict the videos; stop after more than `max_failures` failures."""
+        """Predict the videos.
+
+        The prediction stops after more than `max_failures` failures.
+        """
         counts, seen = self.run_record.counts, set[str]()
         for video in tqdm(videos, desc="predict", unit="video", disable=None):
             item = video.video_id
@@ -226,7 +235,8 @@ class Prediction:
     def _annotation(self, video_id: str) -> tuple[ClipAnnotation | None, str]:
         """Return the annotation to use, or None, and the source of the boxes.
 
-        Annotated boxes are used if the network was trained on them and the video has any.
+        Annotated boxes are used if the network was trained on them and the video has annotated
+        frames.
         """
         annotation = self.annotations.of_video(video_id) if self.annotations else None
         trained = self.explainer.card.cache.settings.boxes

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="fail if --run holds no checkpoint (an existing checkpoint is always resumed)",
+        help="fail if --run contains no checkpoint; an existing checkpoint is always resumed",
     )
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
     args, words = parse_words(parser, argv)
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     device = pick_device(config.device)
     if args.resume and not (args.run / STATE_FILE).is_file():
         raise UsageError(
-            f"--resume: {STATE_FILE} not found in {args.run}; omit --resume to start a training"
+            f"--resume: {STATE_FILE} not found in {args.run}; omit --resume to start a new training"
         )
     clips, bad = training_clips(config, args.cache, verify=args.verify)
     job = prepare_training(config, info, clips, args.cache)

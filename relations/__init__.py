@@ -3,14 +3,14 @@
 boxes              union boxes of pairs
 carry              transfer of annotated relations to detected boxes
 frequency          frequency baseline (class-conditional predicate prior)
-graph              `RelationGraph`: the pairs of one frame with their predicates
+graph              `RelationGraph`, the pairs of one frame with their predicates
 loss               training losses of the relation predictor
-measure            sizes of a relation predictor, read from its weights
+measure            sizes of a relation predictor, inferred from its weights
 object_classifier  object classifier of STTran
-pair_batch         `PairBatch`: the input of the relation predictor
+pair_batch         `PairBatch`, the input of the relation predictor
 pairs              human-object pairs of a frame
 recall             R@K of scene graphs
-scene_objects      objects of a scene graph by STTran's test-time rules
+scene_objects      objects of a scene graph, determined by STTran's test-time rules
 settings           sizes of the relation predictor
 spatial_masks      27x27 masks of the boxes of a pair
 spatio_temporal    transformer of STTran

@@ -25,7 +25,7 @@ def match_to_annotation(
         min_iou: minimum IoU of a match.
 
     Returns:
-        Row of the matching annotated box for each detected box, -1 without a match.
+        Row of the matching annotated box for each detected box, or -1 if there is no match.
     """
     found = labels.new_full((len(boxes),), -1)
     if not len(boxes) or not len(annotated_boxes):
@@ -52,8 +52,8 @@ def carry_predicates(
         predicates: predicates between the person and each annotated box.
 
     Returns:
-        Predicates of the detected pairs. They are zeros, which means unknown, if a box of the pair
-        has no match.
+        Predicates of the detected pairs. If a box of a pair has no match, the predicates are
+        unknown and set to zeros.
     """
     human, object_ = match[pairs].unbind(1)
     known = (human >= 0) & (object_ >= 0)

@@ -1,4 +1,4 @@
-"""Frequency baseline: class-conditional predicate prior."""
+"""Frequency baseline, a class-conditional predicate prior."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -20,7 +20,7 @@ class FrequencyBaseline:
     def add(self, labels: Int64[Tensor, "P"], predicates: Float[Tensor, "P R"]) -> None:
         """Count annotated pairs.
 
-        Pairs without any predicate are unknown and are not counted.
+        Pairs without any annotated predicate are treated as unknown and are not counted.
 
         Args:
             labels: object class of each pair.
@@ -39,7 +39,7 @@ class FrequencyBaseline:
     def predict(self, labels: Int64[Tensor, "P"]) -> Float[Tensor, "P R"]:
         """Return the frequency of each predicate among the counted pairs of each object class.
 
-        A class without counted pairs gets the frequencies over all classes.
+        If a class has no counted pairs, the frequencies over all classes are returned.
 
         Args:
             labels: object class of each pair.

@@ -19,7 +19,7 @@ class RelationGraph:
         pairs: (P, 2) int64 rows of the frame's detections, human first.
         union_boxes: (P, 4) float32, xyxy, pixels of the decoded frame.
         union_features: (P, Cu, 7, 7) float32 features pooled on the union boxes.
-        predicates: (P, R) float32 in [0, 1]; R = 0 without a relation source.
+        predicates: (P, R) float32 in [0, 1]. R is 0 if there is no relation source.
         source: relation source of the predicates, `predicted`, `ground-truth` or `none`.
 
     Raises:
@@ -78,7 +78,7 @@ class RelationGraph:
                 "pairs: a human and a different box expected, got a box paired with itself"
             )
         if bool(((self.predicates < 0) | (self.predicates > 1)).any()):
-            raise ValueError("predicates: probabilities in [0, 1] expected; apply a sigmoid first")
+            raise ValueError("predicates: probabilities in [0, 1] expected. Apply a sigmoid first")
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -16,19 +16,19 @@ def relation_losses(
 ) -> dict[str, Tensor]:
     """Compute one loss per group of predicates.
 
-    Pairs without an annotated predicate in a group are ignored in that group, because annotations
-    cannot state that no predicate holds.
+    Pairs without an annotated predicate in a group are ignored in that group, because the absence
+    of all predicates cannot be annotated.
 
     Args:
         logits: output of the relation predictor for P pairs.
-        predicates: annotated predicates, 0 or 1, ordered attention, spatial, contacting.
+        predicates: annotated predicates, 0 or 1, in the order attention, spatial, contacting.
         multi_label: loss of the spatial and contacting groups. `margin` is the published
             `multi_label_margin` on probabilities, and `bce` is binary cross-entropy.
 
     Returns:
-        Scalars `attention`, `spatial` and `contacting`. The attention loss is cross-entropy. All
-        losses are averaged over pairs, and `bce` also over predicates. The loss of a group without
-        annotations is 0.
+        A dict of the scalars `attention`, `spatial` and `contacting`. The attention loss is
+        cross-entropy. All losses are averaged over pairs. `bce` is also averaged over predicates.
+        The loss of a group without annotations is 0.
     """
     sizes = [part.shape[1] for part in (logits.attention, logits.spatial, logits.contacting)]
     attention, spatial, contacting = predicates.split(sizes, 1)
@@ -40,7 +40,9 @@ def relation_losses(
 
 
 def loss_objects(logits: Float[Tensor, "N L"], labels: Int64[Tensor, "N"]) -> Tensor:
-    """Compute the cross-entropy of the object classifier, averaged over boxes; 0 without boxes.
+    """Compute the cross-entropy of the object classifier, averaged over boxes.
+
+    The loss is 0 if there are no boxes.
 
     Args:
         logits: logits over background and the object classes, L = O + 1.
@@ -56,12 +58,12 @@ def multi_label_margin(
 
         mean_p sum_(t true, f false) max(0, 1 - (s_t - s_f)) / S
 
-    Equals `torch.nn.MultiLabelMarginLoss`, which the original uses, but takes 0-1 targets instead
-    of padded index lists.
+    The result equals that of `torch.nn.MultiLabelMarginLoss`, which STTran's implementation uses.
+    The targets are 0 and 1 instead of padded lists of indices.
 
     Args:
         scores: s, scores of S predicates.
-        is_true: 1 for predicates that hold, 0 for the others.
+        is_true: 1 for annotated predicates, 0 for all others.
     """
     gap = (1 - (scores[:, :, None] - scores[:, None, :])).clamp(min=0)
     counts = is_true[:, :, None] * (1 - is_true[:, None, :])

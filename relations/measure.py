@@ -1,4 +1,4 @@
-"""Sizes of a relation predictor, read from its weights."""
+"""Inference of the sizes of a relation predictor from its weights."""
 
 from collections.abc import Mapping
 
@@ -6,22 +6,23 @@ from torch import Tensor
 
 from relations.settings import PredictorSettings
 
-#: Name of a tensor that only a relation predictor has.
+#: Name of a tensor that occurs only in relation predictors.
 MARK = "glocal_transformer.position_embedding.weight"
 
 
 def measure_predictor(state: Mapping[str, Tensor], heads: int = 8) -> PredictorSettings:
-    """Read the settings of a relation predictor from its state dict.
+    """Infer the settings of a relation predictor from its state dict.
 
     Args:
         state: state dict of `STTran` or of a published checkpoint, which has the same names.
-        heads: number of attention heads, which the shapes do not determine; 8 as published.
+        heads: number of attention heads, which cannot be inferred from the shapes. The default is
+            the published number.
 
     Returns:
-        The settings. `dropout` and `single_frame` have their defaults.
+        The settings. `dropout` and `single_frame` have their default values.
 
     Raises:
-        ValueError: if a tensor is missing or the sizes contradict each other.
+        ValueError: if a tensor is missing or the sizes are inconsistent.
     """
     try:
         return PredictorSettings(

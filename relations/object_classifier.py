@@ -10,9 +10,9 @@ from relations.settings import PredictorSettings
 class ObjectClassifier(nn.Module):
     """Classifier of boxes into background and the object classes.
 
-    Its input consists of the box feature, the mean class embedding under the detector's class
-    distribution, and an encoding of the box's centre and size. Only SGCLS uses its output. In
-    training mode, batch normalisation needs at least two boxes.
+    The input consists of the box feature, the class embedding averaged over the detector's class
+    distribution, and an encoding of the box's centre and size. The output is used only in SGCLS.
+    In training mode, batch normalisation requires at least two boxes.
 
     Args:
         settings: sizes of the relation predictor.
@@ -49,7 +49,7 @@ class ObjectClassifier(nn.Module):
             boxes: xyxy, pixels of the decoded frame.
 
         Returns:
-            Logits, background first; L = O + 1.
+            Logits over background (class 0) and the object classes, L = O + 1.
         """
         size = boxes[:, 2:] - boxes[:, :2] + 1
         place = torch.cat([boxes[:, :2] + size / 2, size], 1)

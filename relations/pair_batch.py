@@ -1,4 +1,4 @@
-"""Input of the relation predictor: the pairs of several videos."""
+"""Pairs of several videos, which are the input of the relation predictor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +15,11 @@ _PER_PAIR = ("union_features", "spatial_masks")
 class PairBatch:
     """P pairs of N boxes in T frames of B videos.
 
-    Pairs are sorted by frame, and frames by video and time.
+    Pairs are sorted by frame. Frames are sorted by video and time.
 
     Attributes:
         features: (N, F) float32 box features.
-        labels: (N,) int64 object classes; 0 is the person.
+        labels: (N,) int64 object classes. Class 0 is the person.
         pairs: (P, 2) int64 rows of the boxes, human first.
         union_features: (P, Cu, 7, 7) float32 union features.
         spatial_masks: (P, 2, 27, 27) float32 in [-1/2, 1/2], human first.
@@ -61,11 +61,11 @@ class PairBatch:
 
     @property
     def pair_frame(self) -> Tensor:
-        """Frame index of each pair, (P,) int64, counted over the whole batch."""
+        """(P,) int64 frame index of each pair, counted over all frames of the batch."""
         return torch.repeat_interleave(self.pairs_per_frame)
 
     def keep(self, mask: Tensor) -> "PairBatch":
-        """Return a batch with the same boxes and frames and only the pairs in `mask`.
+        """Return a batch with the same boxes and frames but only the pairs in `mask`.
 
         Args:
             mask: (P,) bool.
@@ -80,7 +80,7 @@ class PairBatch:
 
 
 def join_pairs(batches: Sequence[PairBatch]) -> PairBatch:
-    """Concatenate several batches to one, video after video."""
+    """Concatenate the videos of several batches into one batch."""
     shifts = accumulate((len(batch.features) for batch in batches), initial=0)
     pairs = [batch.pairs + shift for batch, shift in zip(batches, shifts, strict=False)]
     joined = {

@@ -12,15 +12,15 @@ def human_object_pairs(
 ) -> Int64[Tensor, "P 2"]:
     """Pair the human with the highest score with every non-human box.
 
-    All other humans are left out.
+    All other humans are ignored.
 
     Args:
-        labels: object classes of the boxes; 0 is the person.
-        scores: scores of the boxes. Of several humans with the highest score, the first is used.
+        labels: object classes of the boxes. Class 0 is the person.
+        scores: scores of the boxes. If several humans have the highest score, the first is used.
 
     Returns:
-        (human row, object row) in the order of the object rows; shape (0, 2) without a human or
-        without an object.
+        Rows (human, object) of the pairs, in the order of the object rows. The shape is (0, 2) if
+        there is no human or no object.
     """
     is_human = labels == PERSON
     objects = (~is_human).nonzero()[:, 0]

@@ -1,10 +1,10 @@
-"""Recall of scene graphs, R@K, computed as in STTran.
+"""Recall R@K of scene graphs, computed as in STTran.
 
 The definitions follow `BasicSceneGraphEvaluator` in STTran's `lib/evaluation_recall.py`. A pair has
-attention, spatial and contacting relations. Spatial relations run from the object to the person.
-All other relations run from the person to the object. An annotated relation is found if one of the
-K best predictions has the same subject class, predicate and object class, and both of its boxes
-have an IoU of at least 0.5 with the annotated boxes.
+attention, spatial and contacting relations. The person is the object of spatial relations and the
+subject of all other relations. An annotated relation is found if one of the K predictions with the
+highest scores matches it. A match has the same subject class, predicate and object class, and both
+of its boxes have an IoU of at least 0.5 with the annotated boxes.
 """
 
 from collections.abc import Sequence
@@ -29,10 +29,10 @@ class SceneGraph:
     Attributes:
         boxes: (M, 4) float, xyxy, pixels.
         labels: (M,) int object classes.
-        scores: (M,) float scores of the boxes, 1 if annotated.
+        scores: (M,) float scores of the boxes, 1 for annotated boxes.
         pairs: (P, 2) int rows of the boxes, person first.
-        predicates: (P, R) float probabilities, or 0 and 1 if annotated; columns are ordered
-            attention, spatial, contacting.
+        predicates: (P, R) float probabilities, or 0 and 1 for annotated relations. The columns are
+            in the order attention, spatial, contacting.
         group_sizes: number of predicates of each of these three groups.
     """
 
@@ -71,35 +71,36 @@ class Triplets:
 
 @dataclass(frozen=True)
 class FrameRecall:
-    """Ranks at which predictions find the G annotated relations of a frame.
+    """Ranks of the predictions that match the G annotated relations of a frame.
 
     Attributes:
         predicate: (G,) int predicate of each annotated relation.
-        rank: (G,) int 0-based rank of the first prediction that finds it, -1 if none does.
+        rank: (G,) int 0-based rank of the first prediction that matches the relation, or -1 if no
+            prediction matches it.
     """
 
     predicate: np.ndarray
     rank: np.ndarray
 
     def recall(self, k: int) -> float:
-        """Return the fraction of annotated relations found by the first `k` predictions."""
+        """Return the fraction of annotated relations that the first `k` predictions match."""
         return float(((self.rank >= 0) & (self.rank < k)).sum() / len(self.rank))
 
 
 def frame_recall(truth: SceneGraph, predicted: SceneGraph, constraint: Constraint) -> FrameRecall:
-    """Find every annotated relation of a frame among its ranked predictions.
+    """Find the first matching prediction of every annotated relation of a frame.
 
     Args:
         truth: annotated relations.
         predicted: predicted relations of the same frame.
-        constraint: predictions to rank, see `rank_triplets`.
+        constraint: rule that selects predictions, see `rank_triplets`.
 
     Returns:
-        The rank of each annotated relation. `FrameRecall.recall` computes R@K of the frame from it,
-        and `recall_table` averages R@K over frames.
+        The ranks of the matching predictions. `FrameRecall.recall` computes R@K of the frame from
+        them. `recall_table` averages R@K over frames.
 
     Raises:
-        ValueError: if the frame has no annotated relation, because its recall is undefined.
+        ValueError: if the frame has no annotated relation. In this case, the recall is undefined.
 
     Example::
 
@@ -113,14 +114,14 @@ def frame_recall(truth: SceneGraph, predicted: SceneGraph, constraint: Constrain
         >>> truth = SceneGraph(boxes, labels, np.ones(2), pairs, annotated, sizes)
         >>> predicted = SceneGraph(boxes, labels, np.ones(2), pairs, probabilities, sizes)
         >>> frame = frame_recall(truth, predicted, "with")
-        >>> frame.rank.tolist()  # predicates 0 and 2 are third and second after predicate 3
+        >>> frame.rank.tolist()  # predicate 0 has rank 2, predicate 2 has rank 1
         [2, 1]
         >>> recall_table([frame], ks=(2, 10))
         {2: 0.5, 10: 1.0}
     """
     wanted = annotated_triplets(truth)
     if not len(wanted):
-        raise ValueError("truth: at least one annotated relation expected, got a frame without any")
+        raise ValueError("truth: at least one annotated relation expected, got none")
     found = rank_triplets(predicted, constraint)
     same = wanted.predicate[:, None] == found.predicate[None]
     for side in ("subject", "object"):
@@ -132,18 +133,21 @@ def frame_recall(truth: SceneGraph, predicted: SceneGraph, constraint: Constrain
 
 
 def annotated_triplets(truth: SceneGraph) -> Triplets:
-    """Return all annotated relations; spatial ones run from the object to the person."""
+    """Return all annotated relations as triplets."""
     return _select(truth, truth.predicates > 0)
 
 
 def rank_triplets(graph: SceneGraph, constraint: Constraint) -> Triplets:
-    """Return predicted relations, ordered by decreasing subject x object x predicate score.
+    """Return predicted relations in the order of decreasing scores.
+
+    The score of a relation is the product of the scores of its subject, object and predicate.
 
     Args:
         graph: predicted relations.
-        constraint: `with` takes the best predicate of each pair and group. `semi` takes the best
-            attention predicate and every spatial and contacting predicate with a probability above
-            0.9. `no` takes the 100 best of all predicates.
+        constraint: rule that selects relations. `with` selects the most probable predicate of each
+            pair and group. `semi` selects the most probable attention predicate, and every spatial
+            and contacting predicate with a probability above 0.9. `no` selects the 100 relations
+            with the highest scores.
     """
     chosen = np.zeros(graph.predicates.shape, dtype=bool)
     for index, span in enumerate(graph.group_spans()):
@@ -162,7 +166,7 @@ def rank_triplets(graph: SceneGraph, constraint: Constraint) -> Triplets:
 
 
 def recall_table(frames: Sequence[FrameRecall], ks: Sequence[int] = K) -> dict[int, float]:
-    """Return R@K for each K: the mean over frames of each frame's recall."""
+    """Return R@K, the mean recall over frames, for each K."""
     return {k: float(np.mean([frame.recall(k) for frame in frames])) for k in ks}
 
 
@@ -179,8 +183,8 @@ def predicate_recall(
         k: number of predictions per frame, K.
 
     Returns:
-        A tuple of (R,) recalls, NaN for predicates that do not occur, and (R,) numbers of annotated
-        relations. mR@K is the mean of the recalls that are not NaN.
+        A tuple of (R,) recalls and (R,) numbers of annotated relations. The recall is NaN for
+        predicates that do not occur. mR@K is the mean of the recalls that are not NaN.
     """
     predicate = np.concatenate([f.predicate for f in frames] or [np.zeros(0, dtype=int)])
     rank = np.concatenate([f.rank for f in frames] or [np.zeros(0, dtype=int)])
@@ -191,7 +195,10 @@ def predicate_recall(
 
 
 def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the (N, M) IoU of boxes, with widths x2 - x1 + 1 and heights y2 - y1 + 1."""
+    """Return the (N, M) IoU of two sets of boxes.
+
+    The width of a box is x2 - x1 + 1. Its height is y2 - y1 + 1.
+    """
     a, b = boxes[:, None].astype(np.float64), others[None].astype(np.float64)
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]) + 1
     shared = sides.clip(min=0).prod(2)

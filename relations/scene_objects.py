@@ -1,4 +1,4 @@
-"""Objects of a scene graph: boxes and classes by STTran's test-time rules.
+"""Boxes and classes of the objects of a scene graph, determined by STTran's test-time rules.
 
 The rules are those of `ObjectClassifier.forward` in STTran's `lib/sttran.py`. In SGDET and SGCLS,
 the person of a frame is the box with the largest person probability, even if that probability is
@@ -15,10 +15,11 @@ from torchvision.ops import batched_nms
 from detection.box_coder import with_offset
 from relations.pairs import PERSON
 
-#: Book, chair and food of Action Genome. SGDET also adds their boxes under the next-best class.
+#: Classes book, chair and food of Action Genome. In SGDET, each of their boxes is added a second
+#: time with its second most probable class.
 CONFUSED = (4, 7, 16)
 NMS_THRESHOLD = 0.6
-#: The original computes widths as x2 - x1 + 1.
+#: STTran's implementation computes widths as x2 - x1 + 1.
 _OFFSET = 1.0
 
 
@@ -27,12 +28,12 @@ class SceneObjects:
     """M objects in T frames.
 
     Attributes:
-        source: (M,) int64 row of each object's box in the input; a box can occur twice.
+        source: (M,) int64 row of each object's box in the input. A box can occur twice.
         frame: (M,) int64 frame index, non-decreasing.
         labels: (M,) int64 object class.
         scores: (M,) float32 probability of the object class.
         distribution: (M, O) float32 class distribution.
-        person: (T,) int64 row of each frame's person, -1 for a frame without boxes.
+        person: (T,) int64 row of each frame's person, or -1 for a frame without boxes.
     """
 
     source: Tensor
@@ -43,7 +44,10 @@ class SceneObjects:
     person: Tensor
 
     def pairs(self) -> Int64[Tensor, "P 2"]:
-        """Return (person row, object row) of each frame's person and all its other objects."""
+        """Return the rows (person, object) of all pairs.
+
+        The person of each frame is paired with every other object of the frame.
+        """
         objects = (self.labels != PERSON).nonzero()[:, 0]
         return torch.stack([self.person[self.frame[objects]], objects], 1)
 
@@ -56,8 +60,8 @@ def refine_detections(
 ) -> SceneObjects:
     """Convert detected boxes to objects (SGDET).
 
-    Boxes of the classes in `CONFUSED` are added a second time under their next-best class. Then
-    non-maximum suppression runs per frame and class.
+    Boxes of the classes in `CONFUSED` are added a second time with their second most probable
+    class. Then non-maximum suppression is applied per frame and class.
 
     Args:
         boxes: detected boxes, xyxy, pixels of the decoded frame.
@@ -78,7 +82,7 @@ def refine_detections(
         source = torch.cat([source, source[again]])
     best = distribution.gather(1, labels[:, None])[:, 0]
     place = frame[source] * distribution.shape[1] + labels
-    # batched_nms adds an offset per group: dense group numbers and float64 keep it exact.
+    # batched_nms adds an offset per group. Dense group numbers and float64 avoid rounding errors.
     group = place.unique(return_inverse=True)[1]
     apart = with_offset(boxes[source], _OFFSET).double()
     kept = batched_nms(apart, best.double(), group, NMS_THRESHOLD)
@@ -89,10 +93,11 @@ def refine_detections(
 def classify_objects(
     logits: Float[Tensor, "N L"], frame: Int64[Tensor, "N"], num_frames: int
 ) -> SceneObjects:
-    """Assign classes to given boxes (SGCLS).
+    """Assign classes to provided boxes (SGCLS).
 
-    Only the most probable box of a frame's most frequent class keeps this class. All other boxes of
-    the class get their next-best class. If several classes are most frequent, the first is used.
+    Of all boxes with the most frequent class of a frame, only the most probable one keeps this
+    class. The others get their second most probable class. If several classes are equally frequent,
+    the first is used.
 
     Args:
         logits: logits of the object classifier, background first.
@@ -119,7 +124,7 @@ def classify_objects(
 
 
 def _name(source: Tensor, frame: Tensor, distribution: Tensor, num_frames: int) -> SceneObjects:
-    """Choose the person of each frame and the best other class of every other box."""
+    """Choose the person of each frame, and the most probable other class of every other box."""
     scores, labels = distribution[:, 1:].max(1)
     labels = labels + 1
     person = _first_of_frame(distribution[:, PERSON], frame, num_frames)
@@ -130,7 +135,10 @@ def _name(source: Tensor, frame: Tensor, distribution: Tensor, num_frames: int) 
 
 
 def _first_of_frame(values: Tensor, frame: Tensor, num_frames: int) -> Tensor:
-    """Return the (T,) row of each frame's largest value, first on ties; -1 without rows."""
+    """Return the (T,) row of each frame's largest value.
+
+    In case of a tie, the first row is returned. The result is -1 for a frame without rows.
+    """
     order = values.argsort(descending=True, stable=True)
     order = order[frame[order].argsort(stable=True)]
     counts = torch.bincount(frame, minlength=num_frames)

@@ -13,25 +13,25 @@ class PredictorSettings:
     """Sizes of STTran (Cong et al., ICCV 2021). The defaults are the published sizes.
 
     Attributes:
-        num_objects: number of object classes, O, with the person first and without background.
+        num_objects: number of object classes, O, without background. Class 0 is the person.
         attention: number of attention predicates, A.
         spatial: number of spatial predicates, S.
         contacting: number of contacting predicates, C.
         feature_width: width of the box features, F.
         union_channels: channels of the union features, Cu.
-        part_width: width of each projection: human, object and union.
+        part_width: width of each of the three projections (human, object and union).
         union_width: channels of the sum of union features and spatial masks, an even number.
         class_width: width of an object class embedding.
         position_width: width of the box encoding in the object classifier.
         object_width: width of the hidden layer in the object classifier.
-        encoder_layers: layers of the spatial encoder over the pairs of one frame.
-        decoder_layers: layers of the temporal decoder over the pairs of two consecutive frames.
+        encoder_layers: number of layers of the spatial encoder (pairs of one frame).
+        decoder_layers: number of layers of the temporal decoder (pairs of two consecutive frames).
         heads: number of attention heads in encoder and decoder; a divisor of `width`.
         feedforward: hidden width of the feed-forward networks in encoder and decoder.
         dropout: dropout probability.
-        single_frame: treatment of a video in which only the first frame has pairs. `self` uses this
-            frame as its own window. `original` sets the decoder's output to zero as the original
-            code does, so the heads return their biases.
+        single_frame: treatment of a video in which only the first frame has pairs. With `self`,
+            this frame is its own window. With `original`, the output of the decoder is set to zero,
+            as in STTran's implementation. The output layers then return their biases.
 
     Raises:
         ValueError: if a size is not an integer from 1 to `MAX_SIZE` (layers: 0 to `MAX_LAYERS`),
@@ -75,10 +75,10 @@ class PredictorSettings:
 
     @property
     def width(self) -> int:
-        """Width of a pair in the transformer, D; 1936 as published."""
+        """Width of a pair in the transformer, D. The published value is 1936."""
         return 3 * self.part_width + 2 * self.class_width
 
     @property
     def num_predicates(self) -> int:
-        """Number of predicates of all groups, R."""
+        """Total number of predicates, R."""
         return self.attention + self.spatial + self.contacting

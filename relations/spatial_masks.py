@@ -1,7 +1,7 @@
-"""Spatial masks: the positions of a pair's boxes within their union box.
+"""Spatial masks, which encode the positions of a pair's boxes within their union box.
 
 As in STTran's `draw_union_boxes`, box coordinates are mapped to [0, 27] relative to the union box.
-Cell (j, k) of a mask holds the fraction of the cell that the box covers, minus 1/2.
+Cell (j, k) of a mask is the fraction of the cell that the box covers, minus 1/2.
 """
 
 import torch
@@ -20,11 +20,12 @@ def spatial_masks(
 
     Args:
         subject_boxes: subject boxes, xyxy, pixels.
-        object_boxes: object boxes; row p forms a pair with subject row p.
+        object_boxes: object boxes. Row p is paired with row p of `subject_boxes`.
 
     Returns:
-        Masks with values in [-1/2, 1/2]; channel 0 is the subject, channel 1 the object. If a union
-        box has zero width or height, no cell is covered. The original divides by zero there.
+        Masks with values in [-1/2, 1/2]. Channel 0 is the subject. Channel 1 is the object. If a
+        union box has zero width or height, no cell is covered. STTran's implementation divides by
+        zero in this case.
 
     Raises:
         ValueError: if a box has x2 < x1 or y2 < y1.

@@ -1,4 +1,4 @@
-"""Transformer of STTran: a spatial encoder and a temporal decoder.
+"""Transformer of STTran, which consists of a spatial encoder and a temporal decoder.
 
 The spatial encoder attends over the pairs of one frame. The temporal decoder attends over the pairs
 of two consecutive frames.
@@ -17,7 +17,7 @@ from relations.windows import Windows, frame_windows, pairs_of_first_frames, two
 
 
 class TemporalLayer(nn.Module):
-    """Layer of the temporal decoder: attention over a window, then a feed-forward network.
+    """Layer of the temporal decoder, with attention over a window and a feed-forward network.
 
         x' = norm(x + attend(x + e, x + e, x)),    x'' = x' + W2 relu(W1 x')
 
@@ -45,7 +45,7 @@ class TemporalLayer(nn.Module):
         """Apply the layer.
 
         Args:
-            x: pairs of each window.
+            x: features of the pairs of each window.
             encoding: frame encodings e.
             padding: (W, L) bool, True for padding.
         """
@@ -57,7 +57,7 @@ class TemporalLayer(nn.Module):
 
 
 class Layers(nn.Module):
-    """List of layers under the attribute name that the published checkpoints use."""
+    """List of layers with the attribute name of the published checkpoints."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Layers(nn.Module):
 
 
 class SpatioTemporalTransformer(nn.Module):
-    """Spatial encoder followed by the temporal decoder.
+    """Spatial encoder followed by a temporal decoder.
 
     Args:
         settings: sizes of the relation predictor.

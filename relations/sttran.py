@@ -1,7 +1,7 @@
-"""STTran, the relation predictor: from pairs of boxes to predicates.
+"""Relation predictor STTran, which predicts the predicates of pairs of boxes.
 
-Cong et al., "Spatial-Temporal Transformer for Dynamic Scene Graph Generation", ICCV 2021. Modules
-have the names of the published checkpoints, so these load without renaming.
+Cong et al., "Spatial-Temporal Transformer for Dynamic Scene Graph Generation", ICCV 2021. The
+modules have the same names as in the published checkpoints, which load without renaming.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class RelationLogits:
 
     Attributes:
         attention: (P, A) logits of the attention predicates, which are mutually exclusive.
-        spatial: (P, S) logits of the spatial predicates, several of which can hold.
-        contacting: (P, C) logits of the contacting predicates, several of which can hold.
+        spatial: (P, S) logits of the spatial predicates, which are not mutually exclusive.
+        contacting: (P, C) logits of the contacting predicates, which are not mutually exclusive.
         features: (P, D) input of the transformer.
         spatial_features: (P, D) output of the spatial encoder.
         temporal_features: (P, D) output of the temporal decoder.
@@ -37,7 +37,10 @@ class RelationLogits:
     temporal_features: Tensor
 
     def probabilities(self) -> Float[Tensor, "P R"]:
-        """Return probabilities: softmax of attention, then sigmoid of spatial and contacting."""
+        """Return predicate probabilities in the order attention, spatial, contacting.
+
+        They are the softmax of the attention logits and the sigmoid of all other logits.
+        """
         attention = self.attention.float().softmax(1)
         return torch.cat(
             [attention, self.spatial.float().sigmoid(), self.contacting.float().sigmoid()], 1
@@ -78,7 +81,11 @@ class STTran(nn.Module):
         self.c_rel_compress = nn.Linear(s.width, s.contacting)
 
     def pair_features(self, batch: PairBatch) -> Float[Tensor, "P D"]:
-        """Return [human, object, union and masks, human class, object class] of each pair."""
+        """Return the concatenated features of each pair.
+
+        They consist of the projected features of human, object and union box, and the embeddings
+        of the classes of human and object. The union part also encodes the spatial masks.
+        """
         human, object_ = batch.pairs.unbind(1)
         union = self.union_func1(batch.union_features) + self.conv(batch.spatial_masks)
         parts = [

@@ -1,6 +1,6 @@
 """Attention windows over the pairs of one frame or of two consecutive frames.
 
-Pairs are sorted by frame, so every window is a range of rows. All windows are built at once.
+Pairs are sorted by frame. Every window is therefore a range of rows. All windows are built at once.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Windows:
 
     Attributes:
         rows: (W, L) int64 rows of the pairs, 0 for padding.
-        mask: (W, L) bool, False for padding; every window has at least one pair.
+        mask: (W, L) bool, False for padding. Every window has at least one pair.
         is_latter: (W, L) bool, True for pairs of the window's second frame.
         window: (P,) int64 window from which the result of each pair is taken.
         slot: (P,) int64 position of each pair in that window.
@@ -30,7 +30,7 @@ class Windows:
 
 
 def frame_windows(pairs_per_frame: Int64[Tensor, "T"]) -> Windows:
-    """Return one window per frame with pairs."""
+    """Return one window for each frame that has pairs."""
     end = pairs_per_frame.cumsum(0)
     return _cut(end - pairs_per_frame, end, end, torch.repeat_interleave(pairs_per_frame))
 
@@ -40,9 +40,10 @@ def two_frame_windows(
 ) -> Windows:
     """Return sliding windows of two consecutive frames of a video (STTran, Sec. 3.3).
 
-    A pair takes its result from the window in which its frame is the second one. Pairs of the first
-    frame of a video take it from the window in which their frame is the first one. A frame without
-    pairs adds no rows to its windows. The only frame of a video is its own window.
+    The result of a pair is taken from the window in which its frame is the second one. For pairs of
+    the first frame of a video, it is taken from the window in which their frame is the first one. A
+    frame without pairs adds no rows to its windows. If a video has only one frame, this frame is
+    its own window.
 
     Args:
         pairs_per_frame: number of pairs of each frame.
@@ -66,7 +67,7 @@ def two_frame_windows(
 def pairs_of_first_frames(
     pairs_per_frame: Int64[Tensor, "T"], frames_per_video: Int64[Tensor, "B"]
 ) -> Bool[Tensor, "P"]:
-    """Return a mask of the pairs of videos in which only the first frame has pairs."""
+    """Return a mask that is True for pairs of videos in which only the first frame has pairs."""
     B = len(frames_per_video)
     video = torch.repeat_interleave(frames_per_video)
     total = pairs_per_frame.new_zeros(B).index_add(0, video, pairs_per_frame)
@@ -78,13 +79,13 @@ def pairs_of_first_frames(
 
 
 def _cut(start: Tensor, middle: Tensor, end: Tensor, name_of_pair: Tensor) -> Windows:
-    """Build the windows from which at least one pair takes its result.
+    """Build the windows from which the result of at least one pair is taken.
 
     Args:
         start: first row of each window.
         middle: first row of the second frame of each window.
-        end: row after the last one of each window.
-        name_of_pair: index of the window from which each pair takes its result.
+        end: end row of each window (exclusive).
+        name_of_pair: index of the window from which the result of each pair is taken.
     """
     names, window = name_of_pair.unique(return_inverse=True)
     low, cut, high = start[names, None], middle[names, None], end[names, None]

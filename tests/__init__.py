@@ -1,4 +1,7 @@
-"""Tests of all packages; `check` verifies types at run time and accepts an int as a float."""
+"""Tests of all packages.
+
+The decorator `check` verifies types at run time and accepts an int as a float.
+"""
 
 from beartype import BeartypeConf, beartype
 

@@ -1,4 +1,4 @@
-"""Fixture of a small synthetic world and its cache, created once per session."""
+"""Fixture that creates a small synthetic world and its cache once per session."""
 
 import csv
 import os
@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 CONFIG = "configs/world.yaml"
-#: Annotated boxes and an untrained detector that is smaller than the one of the demo.
+#: Settings for annotated boxes and for an untrained detector that is smaller than the demo's.
 SMALL = (
     "boxes=ground-truth", "relations=ground-truth",
     "detection.weights=random", "detection.preset=action-genome",

@@ -1,4 +1,4 @@
-"""The examples in docstrings run and print what they show."""
+"""Tests that run the examples in docstrings."""
 
 import doctest
 import importlib
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Public entry points whose docstrings must hold an example.
+#: Public entry points whose docstrings must contain an example.
 ENTRY_POINTS = (
     "detection.detections:Detections",
     "model.laiar:LaIAR.recognize",
@@ -36,7 +36,7 @@ def modules_with_examples() -> list[str]:
 
 
 @pytest.mark.parametrize("name", modules_with_examples())
-def test_examples_print_what_they_show(name: str) -> None:
+def test_examples_print_the_documented_output(name: str) -> None:
     found = doctest.testmod(importlib.import_module(name))
     assert found.attempted > 0
     assert found.failed == 0

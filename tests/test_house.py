@@ -1,4 +1,4 @@
-"""Rules of the repository: import directions, file sizes, no names of machines."""
+"""Tests of the rules of the repository, such as import directions and file sizes."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ ALLOWED = {
     "pipeline": {"pipeline", "model", "relations", "detection"},
     "tools": {"tools", "pipeline", "model", "relations", "detection"},
 }
-#: Packages of pipeline/ from low to high; each imports only packages before it.
+#: Packages of pipeline/ in order. Each package imports only packages before it.
 LAYERS = (
     "errors",
     "runtime",
@@ -125,7 +125,7 @@ def test_files_and_functions_stay_small() -> None:
                 assert lines <= 60, f"{path.relative_to(ROOT)}: {node.name} has {lines} lines"
 
 
-def test_no_file_names_a_machine_or_a_registry() -> None:
+def test_files_contain_no_names_of_machines_or_registries() -> None:
     forbidden = re.compile(
         r"(?<![\w.])/(?:work|root|home)/|pypi\.(?:org|python)|pythonhosted|npmjs"
     )
@@ -136,10 +136,12 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
         assert not found, f"{path.relative_to(ROOT)}: {found[0] if found else ''}"
         if path.parts[-2:] != (".ci", "run"):
             hit = "../" + "shared" in path.read_text(encoding="utf-8", errors="replace")
-            assert not hit, f"{path.relative_to(ROOT)} names the folder beside the checkout"
+            assert not hit, (
+                f"{path.relative_to(ROOT)} contains the path of a folder outside the checkout"
+            )
 
 
-def test_code_has_no_bare_except_and_no_unfinished_marks() -> None:
+def test_code_has_no_bare_except_and_no_todo_marks() -> None:
     mark = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b|NotImplemented" + "Error")
     for path in (p for p in _tracked() if p.suffix == ".py"):
         text = path.read_text(encoding="utf-8")
@@ -150,11 +152,11 @@ def test_code_has_no_bare_except_and_no_unfinished_marks() -> None:
 
 
 def test_no_literal_is_unpacked_in_another_literal() -> None:
-    """Write `"a", "b"` instead of `*("a", "b")`; `# fmt: skip` keeps the layout of a table."""
+    """Write `"a", "b"` instead of `*("a", "b")`. `# fmt: skip` keeps the layout of a table."""
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)[:60]}"
         for path in (p for p in _tracked() if p.suffix == ".py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Starred) and isinstance(node.value, ast.Tuple | ast.List | ast.Set)
     ]
-    assert not found, "write the items without a star and brackets:\n" + "\n".join(found)
+    assert not found, "write the items without a star and without brackets:\n" + "\n".join(found)

@@ -1,4 +1,4 @@
-"""Run every command of the README, in its order, on small synthetic data."""
+"""Tests that run every command of the README in order on small synthetic data."""
 
 import re
 import shlex
@@ -49,7 +49,7 @@ EXTRA = {
     "tools.evaluate_scores": (),
     "tools.study_world": (),
 }
-#: Tested elsewhere: these commands take minutes or need a checkpoint that is not available.
+#: Commands that are not run here. They take minutes or require a checkpoint that is not available.
 ELSEWHERE = (
     "tools.check_reference",
     "tools.convert_weights",
@@ -96,7 +96,7 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 def _placed(word: str, places: dict[str, Path]) -> str:
-    """Replace the path in a word, or its first folders, by the test's own path."""
+    """Replace the path in a word, or the first folders of the path, by a path of the test."""
     key, equals, value = word.rpartition("=")
     for name, place in places.items():
         if value == name or value.startswith(f"{name}/"):
@@ -107,7 +107,8 @@ def _placed(word: str, places: dict[str, Path]) -> str:
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not any(e in c for e in ELSEWHERE)])
 def test_readme_command_runs(places: dict[str, Path], command: str) -> None:
     module = shlex.split(command)[2]
-    # The repository contains the detector and relation predictor of the world; others are random.
+    # The repository contains the detector and relation predictor of the world. Other networks are
+    # random.
     ships = module == "pipeline.extract" and "configs/world.yaml" in command
     words = [_placed(word, places) for word in shlex.split(command)[1:]]
     words = [w for w in words if not w.startswith("detection.weights")]

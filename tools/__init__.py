@@ -1,1 +1,1 @@
-"""Commands around the pipeline, run as `python -m tools.NAME`; no other package imports them."""
+"""Additional commands, run as `python -m tools.NAME`. No other package imports them."""

@@ -1,4 +1,4 @@
-"""`python -m tools.benchmark NAME`: compare the speed of variants within one run."""
+"""`python -m tools.benchmark NAME`: compare the speed of several variants in one run."""
 
 import platform
 from collections.abc import Callable
@@ -32,14 +32,17 @@ def main(argv: list[str]) -> int:
     parser = common_parser("python -m tools.benchmark", __doc__ or "", EXAMPLE, has_settings=False)
     parser.add_argument("name", choices=list(BENCHMARKS))
     parser.add_argument(
-        "--video", type=Path, help="video to take frames from (default: smooth noise)"
+        "--video", type=Path, help="video that provides the frames (default: smooth noise)"
     )
     parser.add_argument("--num-frames", type=int, default=10, help="number of frames per video")
     parser.add_argument(
-        "--num-videos", type=int, default=4, help="number, for relations, train, cache"
+        "--num-videos", type=int, default=4, help="number of videos, for relations, train and cache"
     )
     parser.add_argument(
-        "--max-pairs", type=int, default=6, help="most pairs per frame, for relations and cache"
+        "--max-pairs",
+        type=int,
+        default=6,
+        help="largest number of pairs per frame, for relations and cache",
     )
     parser.add_argument("--frame-size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"))
     parser.add_argument("--short-side", type=int, default=600)
@@ -48,13 +51,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--widths", type=int, nargs="+", default=[64, 128, 256], help="network widths, for train"
     )
-    parser.add_argument("--batch-size", type=int, help="of our detector (default: 1; 16 on a GPU)")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        help="frames per call of our detector (default: 1, or 16 on a GPU)",
+    )
     parser.add_argument("--videos", type=Path, help="folder of videos, for extract")
     parser.add_argument("--preset", help="preset of the detector, for extract")
     parser.add_argument("--proposals", type=int, help="proposals per frame, for extract")
     parser.add_argument("--decode-workers", type=int, help="decode processes, for extract")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--compile", action="store_true", help="also measure the compiled trunk")
+    parser.add_argument("--compile", action="store_true", help="measure the compiled trunk as well")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     args, _ = parse_words(parser, argv)
@@ -151,7 +158,7 @@ def _machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-#: Name -> (function that measures, function that prints the result).
+#: Functions that measure and print each benchmark, by name.
 BENCHMARKS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "detector": (_detector, print_detector),
     "relations": (_relations, print_relations),

@@ -48,9 +48,9 @@ def main(argv: list[str]) -> int:
     )
     args, words = parse_words(parser, argv)
     if (args.video is None) == (args.command == "show"):
-        raise UsageError(f"{args.command}: show requires a video id, the other commands take none")
+        raise UsageError(f"{args.command}: show requires a video id; no other command accepts one")
     if words and args.command != "add":
-        raise UsageError(f"only add takes settings, got {words[0]!r}")
+        raise UsageError(f"only add accepts settings, got {words[0]!r}")
     read_cache_info(args.cache)
     return COMMANDS[args.command](args, words)
 
@@ -109,7 +109,7 @@ def verify(args: Any, _words: list[str]) -> int:
 
 
 def prune(args: Any, _words: list[str]) -> int:
-    """Remove damaged, unlisted and leftover temporary files, and manifest lines without a file."""
+    """Remove damaged or unlisted clips, stale temporary files and manifest lines without a file."""
     _, bad = list_clips(args.cache, verify=True)
     manifest = read_manifest(args.cache)
     doomed = [clip_path(args.cache, video_id) for video_id in bad]
@@ -121,12 +121,14 @@ def prune(args: Any, _words: list[str]) -> int:
         write_manifest(args.cache, {k: v for k, v in manifest.items() if k not in bad})
         for path in sweep_temporary_files(args.cache):
             print(f"removed {path.name}")
-    print(f"prune: {len(doomed)} clips; run pipeline.extract to make them again")
+    print(f"prune: {len(doomed)} clips; run pipeline.extract to extract them again")
     return EXIT_OK
 
 
 def add(args: Any, words: list[str]) -> int:
-    """Add missing predicted relations; requires neither videos nor a detector.
+    """Add predicted relations to every clip that has no relations of this predictor.
+
+    Neither the videos nor the detector is required.
 
     Raises:
         UsageError: if settings are missing or unknown, or the predictor does not fit the cache.
@@ -169,7 +171,7 @@ def add(args: Any, words: list[str]) -> int:
 
 
 def _check_first(file: PredictorFile, info: CacheInfo, clips: Sequence[ClipEntry]) -> None:
-    """Check that a predictor fits a cache, by the first readable clip.
+    """Check that a predictor fits a cache, using the first readable clip.
 
     Raises:
         UsageError: if it does not fit.

@@ -1,7 +1,7 @@
-"""`python -m tools.check_reference DIR`: compare our numbers with those of the original code.
+"""`python -m tools.check_reference DIR`: compare our numbers with the reference implementations.
 
-DIR is a folder of files in the layout of tests/reference. The numbers may differ from those of
-tests/reference, because the weights are generated from the seed stored in each file.
+DIR is a folder of files in the layout of tests/reference. The numbers may differ from those in
+tests/reference, because the weights are generated from the seed that each file stores.
 """
 
 import json
@@ -50,7 +50,7 @@ CHECKS: dict[str, Check] = {
 
 
 def main(argv: list[str]) -> int:
-    """Run the checks and return the exit code: 0 if all hold, 1 otherwise."""
+    """Run the checks and return the exit code, which is 0 if all checks pass."""
     prog = "python -m tools.check_reference"
     example = f"{prog} tests/reference --json"
     parser = common_parser(prog, __doc__ or "", example, has_settings=False)
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps(report, indent=2, allow_nan=False))
     else:
         for name, row in report.items():
-            mark = "holds" if row["holds"] else "FAILS"
+            mark = "passed" if row["holds"] else "FAILED"
             print(f"{mark} {name}: {row['error']} <= {row['tolerance']}, worst at {row['worst']}")
     return EXIT_OK if all(row["holds"] for row in report.values()) else EXIT_FAILURES
 
@@ -76,10 +76,10 @@ def run_checks(folder: Path) -> dict[str, dict[str, Any]]:
         folder: folder of the reference files.
 
     Returns:
-        `STEM/CHECK` -> `holds`, `error`, `tolerance`, `worst`.
+        For each `STEM/CHECK`, a dict with the keys `holds`, `error`, `tolerance` and `worst`.
 
     Raises:
-        UsageError: if a file is unreadable or lacks an array, or no file has a check.
+        UsageError: if a file is unreadable or lacks an array, or if no check exists for any file.
     """
     states = _read_states(folder / "state_dicts.json")
     report: dict[str, dict[str, Any]] = {}
@@ -99,7 +99,7 @@ def run_checks(folder: Path) -> dict[str, dict[str, Any]]:
         report |= {f"{path.stem}/{name}": _row(result) for name, result in results.items()}
     if not report:
         raise UsageError(
-            f"DIR: files with a check ({', '.join(CHECKS)}) expected in {folder}, found none"
+            f"DIR: at least one of the files {', '.join(CHECKS)} (.npz) expected in {folder}"
         )
     return report
 

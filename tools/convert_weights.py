@@ -1,10 +1,11 @@
 """`python -m tools.convert_weights`: convert published weights to safetensors with a card.
 
-Detectors: Action Genome's `faster_rcnn_ag.pth` (jwyang), detectron2's `.pkl` and `.pth`,
-torchvision's `.pth`. Relation predictors: STTran's `.tar`. Code inside a file is never run
-(`weights_only=True`, a restricted unpickler). The layout is recognised by the tensor names,
-the sizes by the tensor shapes. The state of the optimiser is left out, and a detector's tensors are
-renamed. The tensors must fill the network exactly.
+The supported detectors are Action Genome's `faster_rcnn_ag.pth` (jwyang), detectron2's `.pkl` and
+`.pth` files, and torchvision's `.pth` files. The supported relation predictors are STTran's `.tar`
+files. Code inside a file is never run (`weights_only=True` or a restricted unpickler). The layout
+is inferred from the tensor names, and the sizes from the tensor shapes. The optimiser state is not
+converted, and the tensors of a detector are renamed. The tensors must match the parameters of the
+network exactly.
 """
 
 import json
@@ -38,9 +39,9 @@ def main(argv: list[str]) -> int:
     prog = "python -m tools.convert_weights"
     parser = common_parser(prog, __doc__ or "", EXAMPLE, has_settings=False)
     parser.add_argument("checkpoint", type=Path, help="FILE.pth, FILE.pkl or FILE.tar to convert")
-    parser.add_argument("out", type=Path, help="FILE.safetensors to write; its card is FILE.json")
+    parser.add_argument("out", type=Path, help="FILE.safetensors to write; the card is FILE.json")
     parser.add_argument(
-        "--vocabulary", default="action_genome", help="vocabulary of the classes, in order"
+        "--vocabulary", default="action_genome", help="vocabulary with the class names in order"
     )
     parser.add_argument(
         "--classes", type=Path, help="text file of class names, one per line, without background"
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"OUT: a name that ends in .safetensors expected, got {args.out.name}")
     beside = args.out.with_suffix(".json")
     if args.out.is_dir() or beside.is_dir():
-        raise UsageError(f"OUT: a file expected, {args.out} or {beside} is a folder")
+        raise UsageError(f"OUT: a file expected, but {args.out} or {beside} is a folder")
     if not 0 <= args.norm_epsilon < 1:
         raise UsageError(f"--norm-epsilon: 0 to 1 expected, got {args.norm_epsilon}")
     state = read_checkpoint(args.checkpoint)
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> int:
     except (ValueError, TypeError, IndexError, RuntimeError) as error:
         raise UsageError(f"{args.checkpoint}: weights of a network expected: {error}") from error
     except OSError as error:
-        raise UsageError(f"OUT: a writable file expected, {args.out}: {error}") from error
+        raise UsageError(f"OUT: cannot write {args.out}: {error}") from error
     told |= {"sha256": sha256, "tensors": len(converted), "out": str(args.out)}
     print(json.dumps(told, indent=2))
     return EXIT_OK
@@ -92,7 +93,7 @@ def _describe_predictor(state: State, args: Any) -> tuple[PredictorCard, State, 
 
 
 def describe_predictor(state: State, vocabulary: Vocabulary, heads: int) -> PredictorCard:
-    """Describe a relation predictor in STTran's layout.
+    """Create the card of a relation predictor in STTran's layout.
 
     Args:
         state: tensors of the predictor.
@@ -104,14 +105,14 @@ def describe_predictor(state: State, vocabulary: Vocabulary, heads: int) -> Pred
 
     Raises:
         ValueError: if the numbers of classes or predicates differ from those of the vocabulary, or
-            the tensors do not fill the network with finite numbers.
+            if the tensors do not match the parameters of the network or are not finite.
     """
     settings = measure_predictor(state, heads)
     found = (settings.num_objects, settings.attention, settings.spatial, settings.contacting)
     wanted = (len(vocabulary.objects), *vocabulary.group_sizes.values())
     if found != wanted:
         raise ValueError(
-            f"object classes and predicates by group {wanted} of the vocabulary expected, got "
+            f"numbers of object classes and predicates {wanted} of the vocabulary expected, got "
             f"{found}; use another --vocabulary NAME"
         )
     with torch.device("meta"):
@@ -129,7 +130,7 @@ def describe_predictor(state: State, vocabulary: Vocabulary, heads: int) -> Pred
 def convert(
     state: State, classes: tuple[str, ...], norm_epsilon: float
 ) -> tuple[DetectorCard, State]:
-    """Rename a detector's tensors and describe its network.
+    """Rename the tensors of a detector and create its card.
 
     Args:
         state: tensors in the layout of another project.
@@ -140,8 +141,8 @@ def convert(
         Card of the detector, and the renamed tensors.
 
     Raises:
-        ValueError: if the layout is unknown, the number of classes differs from `classes`, or the
-            tensors do not fill the network exactly with finite numbers.
+        ValueError: if the layout is unknown, if the number of classes differs from `classes`, or if
+            the tensors do not match the parameters of the network or are not finite.
     """
     layout = recognise_layout(state)
     converted = layout.convert(state)
@@ -175,9 +176,7 @@ def _classes(path: Path | None, vocabulary: str) -> tuple[str, ...]:
         raise UsageError(f"--classes: a text file expected: {error}") from error
     classes = tuple(line for line in lines if line)
     if len(set(classes)) < len(classes) or classes[:1] != ("person",):
-        raise UsageError(
-            f"--classes: unique names with person first expected, got other names in {path}"
-        )
+        raise UsageError(f"--classes: unique names with person first expected in {path}")
     return classes
 
 

@@ -1,7 +1,8 @@
-"""`python -m tools.demo`: run every stage on a small synthetic world, with the usual commands.
+"""`python -m tools.demo`: run every stage of the pipeline on a small synthetic world.
 
-Draws videos, extracts them, trains a network, evaluates it before and after training, and explains
-four test videos. Every call deletes and rewrites `runs/demo/`.
+The demo runs the normal commands. They generate videos, extract their features, train a network,
+evaluate it before and after training, and explain four test videos. Every call deletes and rewrites
+`runs/demo/`.
 """
 
 import json
@@ -21,7 +22,7 @@ from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, r
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = "python -m tools.demo --train 64 --test 24 --seed 0"
 CONFIG = "configs/world.yaml"
-#: Part of the world that is learnable from few videos: 12 classes, among them inverse pairs.
+#: Settings of a world that is learnable from few videos. Its 12 classes include inverse pairs.
 WORLD = (
     "min_s=4",
     "max_s=6",
@@ -37,15 +38,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--out",
         default="runs/demo",
-        help="folder below the repository's runs/; it is deleted first",
+        help="output folder below runs/ of the repository; an existing folder is deleted",
     )
-    parser.add_argument("--train", type=int, default=64, help="training videos")
-    parser.add_argument("--test", type=int, default=24, help="test videos")
+    parser.add_argument("--train", type=int, default=64, help="number of training videos")
+    parser.add_argument("--test", type=int, default=24, help="number of test videos")
     parser.add_argument("--seed", type=int, default=0)
     args, words = parse_words(parser, argv)
     out = (ROOT / args.out).resolve()
     if not out.is_relative_to(ROOT / "runs") or out == ROOT / "runs":
-        raise UsageError(f"--out: a folder below runs/ expected (it is deleted), got {args.out}")
+        raise UsageError(
+            f"--out: a folder below runs/ expected, got {args.out}; the demo deletes it"
+        )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     start, folder = time.time(), out.relative_to(ROOT)
@@ -61,7 +64,7 @@ def main(argv: list[str]) -> int:
 def commands(out: Path, args: Any, words: list[str]) -> Iterator[list[str]]:
     """Yield the commands of the demo in order.
 
-    The last command explains videos of the cache, so it is made after the cache exists.
+    The last command explains videos of the cache, so its arguments are known only after extraction.
     """
     world, cache, before, after = (
         f"{out}/{name}" for name in ("world", "cache", "untrained", "trained")
@@ -83,7 +86,7 @@ def commands(out: Path, args: Any, words: list[str]) -> Iterator[list[str]]:
 
 
 def report(out: Path, seconds: float) -> None:
-    """Print the results and the files to open."""
+    """Print the results and the main output files."""
     before, after = (_map(ROOT / out / run / "metrics.json") for run in ("untrained", "trained"))
     print(f"\nmAP on the test split before training {before:.4f}, after {after:.4f}")
     print(f"all commands took {seconds:.0f} s")
@@ -92,7 +95,7 @@ def report(out: Path, seconds: float) -> None:
         print(f"\nexplanation of {tree['video']['id']}:")
         for prediction in tree["predictions"][:3]:
             print(f"  {prediction['sentence']}")
-    print("\nopen:")
+    print("\noutput files:")
     for name, what in (
         ("world/videos", "the synthetic videos"),
         ("trained/metrics.json", "the metrics"),

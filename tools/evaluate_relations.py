@@ -1,9 +1,10 @@
 """`python -m tools.evaluate_relations`: measure the recall of a relation predictor on a cache.
 
-PredCLS and SGCLS require a cache of annotated boxes. SGDET requires a cache of detected boxes, and
-Action Genome's files (--annotations). The results are compared with a frequency baseline
-(the predicate frequencies of each object class in the training videos; null without annotated
-training videos) and with a ceiling (the best result of one predicate per group).
+PredCLS and SGCLS require a cache of annotated boxes. SGDET requires a cache of detected boxes and
+Action Genome's files (--annotations). The results are compared with a frequency baseline and with a
+ceiling. The baseline predicts the predicate frequencies of each object class in the training
+videos; it is null if there are no annotated training videos. The ceiling is the best result with
+one predicate per group.
 """
 
 import logging
@@ -58,8 +59,8 @@ EXAMPLE = (
     "--cache cache/oracle --mode predcls"
 )
 MIN_SIDE_HELP = (
-    "leave out annotated objects with a side shorter than this, in pixels (published SGCLS and "
-    "SGDET: 16)"
+    "minimum side length in pixels; annotated objects with a shorter side are ignored (the "
+    "published SGCLS and SGDET results use 16)"
 )
 OURS, FREQUENCY, CEILING = "predictor", "frequency", "ceiling"
 
@@ -71,10 +72,10 @@ class RelationEvaluation:
     Attributes:
         mode: `predcls`, `sgcls` or `sgdet`, see `build_scene`.
         model: relation predictor.
-        baseline: frequency baseline; None without annotated training videos.
+        baseline: frequency baseline, or None if there are no annotated training videos.
         group_sizes: number of predicates in each group.
-        min_side: annotated objects with a side shorter than this are left out, pixels.
-        frames: video id -> frame index -> annotated frame; empty unless the mode is `sgdet`.
+        min_side: minimum side length in pixels. Annotated objects with a shorter side are ignored.
+        frames: annotated frames by video id and frame index. Empty unless the mode is `sgdet`.
     """
 
     mode: Mode
@@ -99,7 +100,7 @@ def main(argv: list[str]) -> int:
         type=Path,
         action="append",
         default=[],
-        help="folder of annotations, for sgdet",
+        help="folder of annotations, required for sgdet",
     )
     parser.add_argument("--split", choices=["train", "test"], default="test")
     parser.add_argument("--min-side", type=float, default=0.0, help=MIN_SIDE_HELP)
@@ -119,8 +120,8 @@ def main(argv: list[str]) -> int:
     clips = [c for c in listed if GROUND_TRUTH in c.relations]
     if not clips:
         raise UsageError(
-            f"--cache: annotated videos of the {args.split} split expected, {args.cache} has "
-            f"{len(listed)} clips of it, none of them annotated ({len(bad)} damaged)"
+            f"--cache: annotated videos of the {args.split} split expected in {args.cache}, found "
+            f"{len(listed)} clips without annotated relations and {len(bad)} damaged clips"
         )
     check_predictor_on_cache(file, info, clips[0].path)
     for item, error in bad.items():
@@ -157,18 +158,18 @@ def check_writable(path: Path | None) -> None:
         return
     expected = "--json: a file in a writable folder expected"
     if path.is_dir():
-        raise UsageError(f"{expected}, {path} is a folder")
+        raise UsageError(f"{expected}, but {path} is a folder")
     try:
         write_temporary(path, b"").unlink()
     except OSError as error:
-        raise UsageError(f"{expected}, {path}: {error}") from error
+        raise UsageError(f"{expected}, but {path} cannot be written: {error}") from error
 
 
 def check_mode(mode: Mode, info: CacheInfo, annotations: Sequence[Path]) -> None:
     """Check that the boxes of the cache and the annotations fit the mode.
 
     Raises:
-        UsageError: for the first mismatch.
+        UsageError: if they do not fit. The message describes the first mismatch.
     """
     boxes = info.settings.boxes
     if mode is Mode.sgcls and boxes != "ground-truth":
@@ -178,20 +179,24 @@ def check_mode(mode: Mode, info: CacheInfo, annotations: Sequence[Path]) -> None
     if mode is Mode.sgdet and not annotations:
         raise UsageError(
             "--mode sgdet: --annotations DIR with Action Genome's pickles expected, because a "
-            "cache of detected boxes does not hold the annotated boxes"
+            "cache of detected boxes does not contain the annotated boxes"
         )
     if mode is not Mode.sgdet and annotations:
         raise UsageError(
-            f"--mode {mode.value}: no --annotations expected, because the cache holds the "
-            f"annotated relations, got {annotations[0]}; omit it"
+            f"--mode {mode.value}: no --annotations expected, got {annotations[0]}; omit it, "
+            "because the cache contains the annotated relations"
         )
 
 
 def count_frequencies(clips: Sequence[ClipEntry], info: CacheInfo) -> FrequencyBaseline | None:
-    """Count how often each predicate holds for each object class in a cache's training videos.
+    """Count the annotated predicates of each object class in the training videos of a cache.
+
+    Args:
+        clips: clips of the training split.
+        info: description of the cache.
 
     Returns:
-        Frequency baseline; None without annotated training videos.
+        Frequency baseline, or None if there are no annotated training videos.
     """
     baseline = FrequencyBaseline(len(info.objects), sum(group_sizes(info)))
     for entry in clips:
@@ -210,10 +215,11 @@ def measure(job: RelationEvaluation, clips: Sequence[ClipEntry], info: CacheInfo
         info: description of the cache.
 
     Returns:
-        Results as JSON; those of the frequency baseline are None if there is no baseline.
+        JSON tree of the results. The results of the frequency baseline are None if there is no
+        baseline.
 
     Raises:
-        StageError: if no frame has annotated relations of objects that are large enough.
+        StageError: if no frame has annotated relations of sufficiently large objects.
     """
     tallies = {name: Tally() for name in (OURS, FREQUENCY, CEILING)}
     absent, lost, pairs = 0, 0, 0
@@ -232,8 +238,8 @@ def measure(job: RelationEvaluation, clips: Sequence[ClipEntry], info: CacheInfo
     if not tallies[CEILING].frames["with"]:
         raise StageError(
             f"--mode {job.mode.value}: frames with annotated relations of objects of at least "
-            f"{job.min_side:g} pixels expected, {len(clips)} videos have none in the cache "
-            f"({absent} annotated frames are not in it)"
+            f"{job.min_side:g} pixels expected, but {len(clips)} videos have none in the cache "
+            f"({absent} annotated frames are not cached)"
         )
     results: dict[str, Any] = {n: t.to_dict(info.predicate_groups) for n, t in tallies.items()}
     if job.baseline is None:
@@ -249,7 +255,7 @@ def measure(job: RelationEvaluation, clips: Sequence[ClipEntry], info: CacheInfo
 
 
 def _truth(job: RelationEvaluation, entry: ClipEntry) -> tuple[CachedClip, list[SceneGraph], int]:
-    """Return the evaluated frames, their annotated graphs, and how many frames the cache lacks.
+    """Return the evaluated frames, their annotated graphs and the number of uncached frames.
 
     As in training, only frames with annotated relations are evaluated. Other frames are not part of
     the predictor's windows.

@@ -1,6 +1,6 @@
-"""`python -m tools.evaluate_scores FILE.npz`: compute the Charades mAP of any predictions.
+"""`python -m tools.evaluate_scores FILE.npz`: compute the Charades mAP of arbitrary predictions.
 
-FILE.npz holds `scores` (V, C), `labels` (V, C) of 0 and 1, and optionally `ids` (V,).
+FILE.npz contains the arrays `scores` (V, C), `labels` (V, C; 0 or 1) and optionally `ids` (V,).
 """
 
 import json
@@ -66,7 +66,7 @@ def read_scores(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def metrics_dict(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Compute all metrics, as JSON.
+    """Compute all metrics and return them as a JSON tree.
 
     Raises:
         ValueError: if a score is NaN.

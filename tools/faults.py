@@ -1,4 +1,4 @@
-"""`python -m tools.faults`: inject faults into extraction and count the trials that hold."""
+"""`python -m tools.faults`: inject faults into extraction and count the passed trials."""
 
 import tempfile
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tools.proofs.faults import hostile, memory, stops, storage, videos, writers
 from tools.proofs.faults.lab import Lab, Tally
 
 EXAMPLE = "python -m tools.faults --scale 0.05 --seed 0"
-#: Family -> (function that runs its trials, number of trials at scale 1).
+#: Function that runs the trials, and number of trials at scale 1, by family.
 FAMILIES: dict[str, tuple[Callable[[Lab, int], Tally], int]] = {
     "kill": (stops.kills, 200),
     "interrupt": (stops.interrupts, 50),
@@ -38,13 +38,13 @@ FAMILIES: dict[str, tuple[Callable[[Lab, int], Tally], int]] = {
 
 
 def main(argv: list[str]) -> int:
-    """Run the families of trials and return the exit code: 0 if all trials hold, 1 otherwise."""
+    """Run the families of trials and return the exit code, which is 0 if all trials pass."""
     parser = common_parser("python -m tools.faults", __doc__ or "", EXAMPLE, has_settings=False)
     parser.add_argument("--only", nargs="+", choices=list(FAMILIES), default=list(FAMILIES))
-    parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of trials")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for the number of trials")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--keep", type=Path, help="empty folder to keep the files in")
+    parser.add_argument("--keep", type=Path, help="empty folder for the files of failed trials")
     args, _ = parse_words(parser, argv)
     if not 0 < args.scale <= 100:
         raise UsageError(f"--scale: a number above 0 and at most 100 expected, got {args.scale}")
@@ -71,7 +71,7 @@ def _run(name: str, place: Path, scale: float, seed: int) -> dict[str, Any]:
     if notes:
         print(f"{'':28} {notes}", flush=True)
     for problem in tally.problems[:20]:
-        print(f"  did not hold: {problem}", flush=True)
+        print(f"  failed: {problem}", flush=True)
     return row
 
 

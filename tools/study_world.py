@@ -1,8 +1,9 @@
-"""`python -m tools.study_world`: measure properties of the synthetic world on its annotations.
+"""`python -m tools.study_world`: compute statistics of the annotations of the synthetic world.
 
-Order: compares a classifier on the relations of a video with a classifier on their changes, on
-videos with exactly one class of an inverse pair. Distributions: prints statistics of classes,
-objects, predicates and durations, to compare with Charades and Action Genome.
+The first table compares two classifiers on videos with exactly one class of an inverse pair. One
+classifier uses the relations of a video, and the other uses their changes. The second part lists
+statistics of classes, objects, predicates and durations, for comparison with Charades and Action
+Genome.
 """
 
 from collections import Counter
@@ -27,12 +28,12 @@ _LEAST_VIDEOS = 20
 
 @dataclass(frozen=True)
 class Told:
-    """Annotations of a video, without its pixels.
+    """Annotations of a video that is not rendered.
 
     Attributes:
         script: script of the video.
         actions: actions in the video.
-        frames: one dict per annotated frame, object class -> predicates that hold.
+        frames: one dict per annotated frame, from object class to its predicates.
     """
 
     script: Script
@@ -66,7 +67,7 @@ def main(argv: list[str]) -> int:
 
 
 def tell(rules: Rules, script: Script) -> Told:
-    """Annotate a script at the frames that a release annotates."""
+    """Return the annotations of a script at the annotated frames of a generated world."""
     actions = find_actions(rules, script)
     ticks = frame_ticks(script)
     times = [ticks[o] / script.film.rate[0] for o in annotated_ordinals(script, actions)]
@@ -78,13 +79,13 @@ def tell(rules: Rules, script: Script) -> Told:
 
 
 def bag(told: Told) -> Counter[str]:
-    """Return the share of frames in which each (object, predicate) holds, regardless of order."""
+    """Return the fraction of annotated frames in which each (object, predicate) pair is present."""
     counts = Counter(f"{o} {p}" for frame in told.frames for o, says in frame.items() for p in says)
     return Counter({key: n / len(told.frames) for key, n in counts.items()})
 
 
 def changes(told: Told) -> Counter[str]:
-    """Count how often one predicate of an object replaces another from frame to frame."""
+    """Count the changes of predicates between consecutive annotated frames."""
     found: Counter[str] = Counter()
     for before, after in zip(told.frames, told.frames[1:], strict=False):
         for name in before:
@@ -94,7 +95,7 @@ def changes(told: Told) -> Counter[str]:
 
 
 def print_order(rules: Rules, train: list[Told], test: list[Told]) -> None:
-    """Print the balanced accuracy of both classifiers per inverse pair, and the means."""
+    """Print the balanced accuracy of both classifiers for each inverse pair, and the means."""
     print("inverse pair (class ids)  train  test  balanced accuracy: bag of relations  with order")
     rows = []
     for pair in rules.inverse_pairs:
@@ -124,7 +125,7 @@ def _accuracy(
 
 
 def print_distributions(rules: Rules, videos: list[Told]) -> None:
-    """Print statistics of the world, to compare with those in docs/world.md."""
+    """Print statistics of the world, for comparison with docs/world.md."""
     per_class = Counter(c for told in videos for c in told.classes)
     ordered = [n for _, n in per_class.most_common()]
     objects = Counter(o for told in videos for frame in told.frames for o in frame)
@@ -152,7 +153,7 @@ def print_distributions(rules: Rules, videos: list[Told]) -> None:
 
 def _print_shares(what: str, counts: Counter[str]) -> None:
     rows = [f"{name} {100 * n / counts.total():.1f}" for name, n in counts.most_common()]
-    print(f"{what}, % of all {len(rows)}: " + ", ".join(rows))
+    print(f"{what} frequencies in % ({len(rows)} names): " + ", ".join(rows))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`python -m tools.synthesize`: draw a synthetic world, as files of Charades and Action Genome.
+"""`python -m tools.synthesize`: generate videos and annotations of a synthetic world.
 
-The settings are the fields of `Settings` in tools/world/script.py, and `workers`, the number of
-processes.
+The annotations have the file formats of Charades and Action Genome. The settings are the fields of
+`Settings` in tools/world/script.py and `workers` (number of processes).
 """
 
 import json
@@ -32,7 +32,7 @@ _PARTS, _MADE_FROM = ".parts", "made_from.json"
 
 @dataclass(frozen=True)
 class Words:
-    """Settings that the command takes as key=value."""
+    """Settings of the command, passed as `key=value` arguments."""
 
     shift: float = 1.0
     relation_noise: float = 0.0
@@ -47,16 +47,16 @@ class Words:
 def main(argv: list[str]) -> int:
     """Write `OUT/videos/ID.mp4` and `OUT/annotations/`, and return the exit code."""
     parser = common_parser("python -m tools.synthesize", __doc__ or "", EXAMPLE)
-    parser.add_argument("--out", type=Path, help="folder to write; an interrupted run resumes")
-    parser.add_argument("--train", type=int, default=400, help="training videos")
+    parser.add_argument("--out", type=Path, help="output folder; an interrupted run resumes")
+    parser.add_argument("--train", type=int, default=400, help="number of training videos")
     parser.add_argument(
-        "--test", type=int, default=100, help="test videos, of actors in no training video"
+        "--test", type=int, default=100, help="number of test videos, which have other actors"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--preview",
         type=Path,
-        help="draw contact sheets of the first training videos (at most 12) into this folder",
+        help="folder for contact sheets of at most 12 training videos, instead of --out",
     )
     args, words = parse_words(parser, argv)
     given = _settings(words)
@@ -66,7 +66,9 @@ def main(argv: list[str]) -> int:
             "--train, --test, --seed: numbers of at least 0 and at least one video expected"
         )
     if (args.out is None) == (args.preview is None):
-        raise UsageError("one of --out DIR (world) and --preview DIR (contact sheets) required")
+        raise UsageError(
+            "exactly one of --out DIR (world) and --preview DIR (contact sheets) expected"
+        )
     try:
         if args.preview is not None:
             for path in write_previews(settings, min(args.train, 12), args.preview):
@@ -90,12 +92,12 @@ def write_world(out: Path, sizes: dict[str, int], settings: Settings, workers: i
 
     Args:
         out: folder of the world.
-        sizes: split -> number of videos.
+        sizes: number of videos per split.
         settings: settings of the world.
         workers: number of processes.
 
     Raises:
-        UsageError: if the folder holds another world or other files.
+        UsageError: if the folder contains another world or other files.
     """
     tree = {"version": VERSION, "settings": asdict(settings), "sizes": sizes}
     made_from, known = json.loads(json.dumps(tree)), out / _MADE_FROM
@@ -103,7 +105,7 @@ def write_world(out: Path, sizes: dict[str, int], settings: Settings, workers: i
         found = json.loads(known.read_text(encoding="utf-8"))
         if found != made_from:
             raise UsageError(
-                f"--out: {out} holds another world, with {_difference(found, made_from)}"
+                f"--out: {out} contains another world: {_difference(found, made_from)}"
             )
         if (out / "annotations" / "world.json").is_file():
             return

@@ -57,7 +57,7 @@ WEIGHTS, METRICS, SCORES = "detector.safetensors", "metrics.json", "scores.json"
 
 @dataclass(frozen=True)
 class Process:
-    """One process of the command; torchrun starts several.
+    """One process of the command. torchrun can start several processes.
 
     Attributes:
         rank: index of this process.
@@ -99,10 +99,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--annotations", type=Path, required=True, help="folder of COCO files or pickles"
     )
-    parser.add_argument("--frames", type=Path, required=True, help="folder of ID.mp4/NNNNNN.png")
-    parser.add_argument("--videos", type=Path, help="folder of videos to dump missing frames from")
-    parser.add_argument("--run", type=Path, required=True, help="folder to write")
-    parser.add_argument("--score", action="store_true", help="only score detection.weights")
+    parser.add_argument(
+        "--frames", type=Path, required=True, help="folder of frames, ID.mp4/NNNNNN.png"
+    )
+    parser.add_argument("--videos", type=Path, help="folder of videos that provide missing frames")
+    parser.add_argument("--run", type=Path, required=True, help="output folder")
+    parser.add_argument("--score", action="store_true", help="evaluate detection.weights only")
     args, words = parse_words(parser, argv)
     config = load_settings(DetectorTraining, args.config, words)
     job = DetectorJob(config, load_vocabulary(config.vocabulary), args, _join(config))
@@ -175,8 +177,8 @@ def _train(job: DetectorJob, samples: Sequence[Sample]) -> Detector:
     )
     if not len(sampler):
         raise UsageError(
-            f"training.batch_size: too few wide or upright frames among {len(samples)} for batches "
-            f"of {t.batch_size} on {process.world_size} processes; lower it"
+            f"training.batch_size: too few landscape or portrait frames among {len(samples)} for "
+            f"batches of {t.batch_size} on {process.world_size} processes; use smaller batches"
         )
     learner = DetectorLearner(
         detector,
@@ -212,7 +214,10 @@ def _train(job: DetectorJob, samples: Sequence[Sample]) -> Detector:
 
 
 def _fingerprint(config: DetectorTraining, samples: Sequence[Sample], world_size: int) -> str:
-    """Return the SHA-256 of everything that determines the weights; files count by their bytes."""
+    """Return the SHA-256 of everything that determines the weights.
+
+    The path of the initial weights is replaced by the SHA-256 of the file.
+    """
     tree = config_as_dict(config)
     for name in ("workers", "save_every", "log_every", "tensorboard", "half"):
         del tree["training"][name]
@@ -232,7 +237,7 @@ def initial_detector(config: DetectorTraining, vocabulary: Vocabulary) -> Detect
     """Build the detector with its initial weights.
 
     Raises:
-        UsageError: if `detection.weights` do not fit the detector.
+        UsageError: if the weights of `detection.weights` do not fit the detector.
     """
     weights = config.detection.weights
     detector = resolve_network(config.detection).build(len(vocabulary.objects))

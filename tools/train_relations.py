@@ -64,7 +64,7 @@ WEIGHTS, RUN = "predictor.safetensors", "run.json"
 
 @dataclass(frozen=True)
 class RelationTrainingJob:
-    """Checked inputs of a training, before any network is built.
+    """Checked inputs of a training. No network is built yet.
 
     Attributes:
         config: settings of the training.
@@ -92,9 +92,9 @@ def main(argv: list[str]) -> int:
         type=Path,
         required=True,
         action="append",
-        help="folder written by pipeline.extract; repeatable, for annotated and detected boxes",
+        help="folder written by pipeline.extract; can be repeated to combine several caches",
     )
-    parser.add_argument("--run", type=Path, required=True, help="folder to write")
+    parser.add_argument("--run", type=Path, required=True, help="output folder")
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
     args, words = parse_words(parser, argv)
     config = load_settings(RelationTraining, args.config, words)
@@ -102,7 +102,7 @@ def main(argv: list[str]) -> int:
     job = prepare_relation_training(config, args.cache, verify=args.verify)
     torch.manual_seed(config.training.seed)
     model = _new_model(job)
-    # A run that ended before its first checkpoint holds only these files and starts again.
+    # A run that ended before its first checkpoint contains only these files. It is restarted.
     begun = {RUN, LOG_FILE, "tensorboard"}
     open_run_folder(args.run, lambda names: STATE_FILE in names or names <= begun)
     tree, seed = config_as_dict(config), config.training.seed
@@ -115,7 +115,7 @@ def main(argv: list[str]) -> int:
         run.extra["weights_sha256"] = _write(job, args.run, learner)
     print(f"train_relations: {run.counts}; best epoch {learner.progress.best_epoch}")
     print(
-        f"to evaluate it: python -m tools.evaluate_relations --weights {args.run / WEIGHTS} "
+        f"evaluate it with: python -m tools.evaluate_relations --weights {args.run / WEIGHTS} "
         f"--cache {args.cache[0]} --mode predcls"
     )
     return EXIT_OK
@@ -129,11 +129,11 @@ def prepare_relation_training(
     Args:
         config: settings of the training.
         caches: folders of the caches.
-        verify: whether to compare every byte with the manifests.
+        verify: if True, every byte is compared with the manifests.
 
     Raises:
-        UsageError: if the caches do not fit each other or the vocabulary, a clip is damaged, or no
-            annotated clip is left to train on.
+        UsageError: if the caches do not fit each other or the vocabulary, if a clip is damaged, or
+            if no annotated clip is left for training.
     """
     infos = [read_cache_info(cache) for cache in caches]
     clips: list[ClipEntry] = []
@@ -143,8 +143,8 @@ def prepare_relation_training(
         check_vocabulary(config.vocabulary, info, cache)
         if info.detector != infos[0].detector:
             raise UsageError(
-                f"--cache: features of one detector expected, {cache} and {caches[0]} were made "
-                "with different detectors"
+                f"--cache: features of one detector expected, but {cache} and {caches[0]} were "
+                "extracted with different detectors"
             )
         found = _training_clips(cache, verify=verify)
         manifest = read_manifest(cache)
@@ -153,13 +153,13 @@ def prepare_relation_training(
     _check_distinct(files)
     fraction = config.training.validation_fraction
     training, held_out = split_held_out(clips, fraction)
-    # Validate on annotated boxes if possible: most pairs of detected boxes have unknown relations.
+    # Annotated boxes are preferred, because most pairs of detected boxes have unknown relations.
     given = [c for c in held_out if c.header.feature_source == "box"]
     validation = given or held_out
     if not training:
         raise UsageError(
-            f"training.validation_fraction={fraction}: videos to train on expected, all "
-            f"{len(clips)} are held out; lower it"
+            f"training.validation_fraction={fraction}: all {len(clips)} videos are held out, and "
+            "none is left for training; use a smaller fraction"
         )
     attention, spatial, contacting = group_sizes(infos[0])
     feature_width, union_channels = _widths(clips, attention + spatial + contacting)
@@ -180,11 +180,11 @@ def prepare_relation_training(
 
 
 def _widths(clips: Sequence[ClipEntry], num_predicates: int) -> tuple[int, int]:
-    """Return the number of channels of box features and of union features.
+    """Return the numbers of channels of the box features and of the union features.
 
     Raises:
-        UsageError: if the channels differ between clips, or a clip has another number of
-            predicates.
+        UsageError: if the channels differ between clips, or if the number of predicates of a clip
+            is not `num_predicates`.
         ItemError: BAD_CACHE if a clip is damaged.
     """
     wanted = None
@@ -196,28 +196,34 @@ def _widths(clips: Sequence[ClipEntry], num_predicates: int) -> tuple[int, int]:
         if found != wanted:
             raise UsageError(
                 "--cache: box features, union features and predicates of widths "
-                f"{wanted} expected, {entry.path} has widths {found}; extract it again"
+                f"{wanted} expected, but {entry.path} has widths {found}; extract it again"
             )
     assert wanted is not None
     return wanted[0], wanted[1]
 
 
 def _check_distinct(files: Sequence[Sequence[str]]) -> None:
-    """Check that no clip is given twice.
+    """Check that no clip occurs twice.
 
     Raises:
-        UsageError: if two caches hold the same clip, or a cache is given twice.
+        UsageError: if two caches contain the same clip, or if a cache is listed twice.
     """
     twice = [video_id for (video_id, _), n in Counter(map(tuple, files)).items() if n > 1]
     if twice:
         raise UsageError(
-            f"--cache: different clips expected, {len(twice)} are given twice, the first is "
-            f"{twice[0]}; omit one of the folders"
+            f"--cache: different clips expected, but {len(twice)} clips occur twice (first: "
+            f"{twice[0]}); omit one of the folders"
         )
 
 
 def _what_counts(config: RelationTraining) -> dict[str, Any]:
-    """Return the settings that determine the weights; word vectors count by their bytes."""
+    """Return the settings that determine the weights.
+
+    The path of the word vectors is replaced by the SHA-256 of the file.
+
+    Raises:
+        UsageError: if the file of the word vectors does not exist.
+    """
     tree = config_as_dict(config)
     for name in ("workers", "tensorboard"):
         del tree["training"][name]
@@ -232,10 +238,10 @@ def _what_counts(config: RelationTraining) -> dict[str, Any]:
 
 
 def _training_clips(cache: Path, *, verify: bool) -> list[ClipEntry]:
-    """List the clips of the training split that hold annotated relations.
+    """List the clips of the training split that have annotated relations.
 
     Raises:
-        UsageError: if a clip is damaged, or none has annotated relations.
+        UsageError: if a clip is damaged, or if no clip has annotated relations.
     """
     clips, bad = list_clips(cache, split="train", verify=verify)
     if bad:
@@ -245,13 +251,13 @@ def _training_clips(cache: Path, *, verify: bool) -> list[ClipEntry]:
     listed, clips = clips, [c for c in clips if GROUND_TRUTH in c.relations]
     if not clips:
         raise UsageError(
-            f"--cache: annotated relations of the training split expected, {cache} has none in its "
-            f"{len(listed)} training clips; extract again with --annotations that hold Action "
-            "Genome's pickles"
+            f"--cache: annotated relations expected, but the {len(listed)} training clips of "
+            f"{cache} have none; extract the videos again with --annotations DIR, a folder with "
+            "Action Genome's pickles"
         )
     known = [c for c in clips if bool(ClipReader(c.path).has_relations(GROUND_TRUTH).any())]
     if not known:
-        raise UsageError(f"--cache: annotated relations expected, no pair of {cache} has any")
+        raise UsageError(f"--cache: annotated relations expected, but no pair of {cache} has them")
     return known
 
 
@@ -265,7 +271,7 @@ def train(
     if (run / STATE_FILE).is_file():
         learner.load(run, job.fingerprint)
         LOGGER.info("resuming after epoch %d of %d", learner.progress.epoch, t.epochs)
-    else:  # written first: it marks the folder as a run of this training
+    else:  # this checkpoint marks the folder as a run of this training
         learner.save(run, job.fingerprint)
     log = TrainingLog(run, tensorboard=t.tensorboard)
     log.rewind(learner.progress.step, learner.progress.epoch)
@@ -286,7 +292,8 @@ def train(
         learner.end_epoch(validation["recall_20"])
         loss, seconds = sum(losses) / len(losses), round(time.time() - start, 3)
         step = learner.progress.step
-        # The line precedes the checkpoint: a resumed training drops lines after its checkpoint.
+        # The line is written before the checkpoint. If the training stops in between, resuming it
+        # drops the line and writes it again.
         log.add("epoch", epoch=epoch + 1, step=step, loss=loss, seconds=seconds, **validation)
         learner.save(run, job.fingerprint)
         shown = {k: round(v, 4) for k, v in validation.items() if v is not None}
@@ -296,7 +303,7 @@ def train(
 
 
 def validate(job: RelationTrainingJob, model: STTran) -> dict[str, float | None]:
-    """Return R@20 (PredCLS, with constraint) and accuracy by group on the held-out videos."""
+    """Return R@20 (PredCLS, with constraint) and the accuracy by group on the held-out videos."""
     tally, sizes = Tally(), group_sizes(job.info)
     model.eval()
     for entry in job.validation:

@@ -1,11 +1,11 @@
-"""The cache on disk: one safetensors file per video.
+"""Cache on disk, with one safetensors file per video.
 
 clip            `CachedClip`, its header, and the writer of clip files
 reader          `ClipReader`, which reads a cached clip or some of its frames
 clip_checks     checks of the shapes and values of a clip's arrays
 tensor_rows     reader of single rows of a safetensors file
 folder          `cache.json`, and the functions that add clips to a cache
-manifest        `manifest.jsonl`: one line per clip
-listing         usable clips of a cache, and the reasons why others are unusable
+manifest        `manifest.jsonl`, with one line per clip
+listing         usable clips of a cache, and the errors of unusable clips
 union_features  reduction of the union features before they are stored
 """

@@ -1,9 +1,9 @@
-"""Cached clips: boxes, pairs, features and provenance of one video in one safetensors file.
+"""Cached clips, which contain the boxes, pairs, features and provenance of one video.
 
-Rows of boxes and pairs are sorted by frame. Frame t owns the box rows
-`box_offsets[t]:box_offsets[t+1]` and the pair rows `pair_offsets[t]:pair_offsets[t+1]`, so a reader
-loads only the frames that it samples. Union boxes and spatial masks are computed from the boxes and
-are not stored.
+Rows of boxes and pairs are sorted by frame. Frame t has the box rows
+`box_offsets[t]:box_offsets[t+1]` and the pair rows `pair_offsets[t]:pair_offsets[t+1]`. A reader
+can therefore load only the sampled frames. Union boxes and spatial masks are computed from the
+boxes and are not stored.
 """
 
 import hashlib
@@ -42,25 +42,25 @@ class ClipHeader(TypedJson):
     """Provenance and labels of a cached clip, stored as JSON without paths and times.
 
     Attributes:
-        video_id: file name of the video without suffix; an unsafe name is replaced by a safe one.
+        video_id: file name of the video without suffix. Unsafe names are replaced by safe names.
         fingerprint: SHA-256 over everything that determines the arrays.
         source: properties of the video: sha256, fps, num_frames, width, height, duration_s,
             rotation, edit_lists, is_degraded.
-        detector: `ResolvedDetector.to_dict`: the settings, and the SHA-256 of the weights or
-            `random:SEED`.
+        detector: result of `ResolvedDetector.to_dict`, which contains the settings and either the
+            SHA-256 of the weights or `random:SEED`.
         boxes: `detected` or `ground-truth`.
         feature_source: `proposal` or `box`, see `detection.detections.Detections`.
-        num_uniform: number of uniform frames requested (`frames.num`); None if only annotated
+        num_uniform: requested number of uniform frames (`frames.num`), or None if only annotated
             frames were extracted.
         split: split of the dataset, or None.
         subject: id of the person in the dataset, or None.
         scene: scene in the dataset, or None.
-        length_s: length of the video according to the dataset, seconds, or None.
-        predictor: `PredictorFile.to_dict` of the relation predictor; None if the clip holds no
-            predicted relations.
-        actions: (class index, start_s, end_s) of each annotated interval; None if the video is
+        length_s: length of the video according to the dataset in seconds, or None.
+        predictor: result of `PredictorFile.to_dict` for the relation predictor, or None if the clip
+            has no predicted relations.
+        actions: (class index, start_s, end_s) of each annotated interval, or None if the video is
             unlabelled.
-        warnings: codes such as RANDOM_WEIGHTS, DECODE_DEGRADED.
+        warnings: codes such as RANDOM_WEIGHTS and DECODE_DEGRADED.
 
     Raises:
         ValueError: if `num_uniform` is set but `source` has no integer `num_frames`, or an action
@@ -91,7 +91,7 @@ class ClipHeader(TypedJson):
             raise ValueError("actions: class indices of at least 0 expected")
 
     def to_json(self) -> str:
-        """Return canonical JSON: sorted keys, no white space."""
+        """Return canonical JSON with sorted keys and without white space."""
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -99,7 +99,7 @@ class ClipHeader(TypedJson):
         """Parse the output of `to_json`.
 
         Raises:
-            ValueError: if the text is not a clip header, or has another schema.
+            ValueError: if the text is not a clip header, or has a different schema.
         """
         return cls.from_dict(parse_json(text))
 
@@ -108,19 +108,19 @@ class ClipHeader(TypedJson):
 class CachedClip:
     """T frames of one video with N boxes and P human-object pairs in flat arrays, sorted by frame.
 
-    `distribution` and the features are float32, or float16 if `ClipReader.read` gets `half=True`.
+    `distribution` and the features are float32, or float16 if the clip was read with `half=True`.
 
     Attributes:
         header: provenance and labels.
         frame_index: (T,) int64 frame numbers in the video, 0-based, increasing.
-        timestamps_s: (T,) float64 times of the frames, seconds.
-        box_offsets: (T + 1,) int64; the boxes of frame t are rows
+        timestamps_s: (T,) float64 times of the frames in seconds.
+        box_offsets: (T + 1,) int64. The boxes of frame t are the rows
             `box_offsets[t]:box_offsets[t+1]`.
-        pair_offsets: (T + 1,) int64; the pairs of frame t are rows
+        pair_offsets: (T + 1,) int64. The pairs of frame t are the rows
             `pair_offsets[t]:pair_offsets[t+1]`.
         boxes: (N, 4) float32 xyxy, pixels of the decoded frame.
         labels: (N,) int64 object classes.
-        scores: (N,) float32 scores of the detector; 1 for annotated boxes.
+        scores: (N,) float32 scores of the detector. Annotated boxes have the score 1.
         distribution: (N, O) probabilities of the object classes.
         box_features: (N, F) features of the boxes.
         pairs: (P, 2) int64 rows *within the frame's boxes*, human first.
@@ -129,9 +129,9 @@ class CachedClip:
             values in [0, 1].
 
     Raises:
-        ValueError: if array lengths and offsets disagree, an array has a wrong shape, a pair
-            points outside its frame or joins a box to itself, a box is inverted, a label is not a
-            column of `distribution`, or a predicate is not in [0, 1].
+        ValueError: if array lengths and offsets do not match, an array has a wrong shape, a pair
+            refers to a box outside its frame or pairs a box with itself, a box is inverted, a
+            label is not a column of `distribution`, or a predicate is not in [0, 1].
 
     Example:
         >>> import torch
@@ -203,10 +203,10 @@ class CachedClip:
         Args:
             header: provenance and labels.
             frame_index: (T,) int64 frame numbers in the video.
-            timestamps_s: (T,) float64 times of the frames, seconds.
+            timestamps_s: (T,) float64 times of the frames in seconds.
             detections: boxes of each frame.
-            graphs: pairs of each frame, all of one relation source. The predicates are stored
-                under this source; source `none` stores no predicates.
+            graphs: pairs of each frame, all with the same relation source. The predicates are
+                stored under this source. With the source `none`, no predicates are stored.
         """
 
         def join(name: str, parts: Sequence[Detections] | Sequence[RelationGraph]) -> Tensor:
@@ -250,7 +250,7 @@ class CachedClip:
         return self.pairs + self.box_offsets[:-1][self.pair_frame][:, None]
 
     def select(self, rows: Sequence[int]) -> "CachedClip":
-        """Return the clip of some of its frames.
+        """Return a clip with only some of the frames.
 
         Args:
             rows: increasing frame rows in [0, T).
@@ -269,7 +269,7 @@ class CachedClip:
         )
 
     def rounded(self) -> "CachedClip":
-        """Return the clip in float32 with the features rounded to float16, as after storing."""
+        """Return a float32 clip whose features are rounded to float16, as in the stored file."""
         return replace(self, **{name: getattr(self, name).half().float() for name in HALF_ARRAYS})
 
 
@@ -279,7 +279,9 @@ FRAME_ARRAYS = ("frame_index", "timestamps_s")
 
 
 def clip_bytes(clip: CachedClip) -> bytes:
-    """Return the bytes of a clip's safetensors file; equal clips give equal bytes.
+    """Return the bytes of a clip's safetensors file.
+
+    The bytes of equal clips are equal.
 
     Raises:
         ItemError: INTERNAL_ERROR if a feature or a predicate is not finite in float16.
@@ -293,14 +295,16 @@ def clip_bytes(clip: CachedClip) -> bytes:
             raise ItemError(
                 FailureReason.INTERNAL_ERROR,
                 f"{clip.video_id}: finite float16 values of {name} expected, got NaN or values out "
-                "of range; check the weights of the network",
+                "of range. Check the weights of the network",
             )
     arrays = {name: value.cpu().contiguous() for name, value in arrays.items()}
     return save(arrays, metadata={"laiar": clip.header.to_json()})
 
 
 def save_clip(path: Path, clip: CachedClip) -> str:
-    """Write a clip file atomically: write and fsync a temporary file, then rename it.
+    """Write a clip file atomically.
+
+    A temporary file is written, synced with fsync and renamed.
 
     Returns:
         SHA-256 of the file as hexadecimal digits.

@@ -1,7 +1,7 @@
 """Checks of the shapes and values of a cached clip's arrays.
 
-The checks use numpy, and Python loops for offsets. A clip has many small arrays, for which a torch
-call costs several times as much.
+The checks use numpy for arrays and Python loops for offsets. A clip has many small arrays, for
+which torch calls take several times as long.
 """
 
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ def check_shapes(arrays: Mapping[str, Tensor]) -> None:
     """Check the shapes of a clip's arrays and the dtype of its indices.
 
     Args:
-        arrays: arrays by name as in the file; the predicates of a source are `predicates/SOURCE`.
+        arrays: arrays by name, as in the file. Predicates have the name `predicates/SOURCE`.
 
     Raises:
         ValueError: if a shape is wrong, or `labels` or `pairs` are not int64.
@@ -67,7 +67,7 @@ def _fits(wanted: int | None, found: int) -> bool:
 
 
 def check_pairs(pairs: Tensor, box_offsets: Tensor, pair_offsets: Tensor) -> None:
-    """Check that each pair joins two different boxes of its frame.
+    """Check that each pair consists of two different boxes of its frame.
 
     Args:
         pairs: (P, 2) int64, see `CachedClip`.
@@ -75,7 +75,7 @@ def check_pairs(pairs: Tensor, box_offsets: Tensor, pair_offsets: Tensor) -> Non
         pair_offsets: (T + 1,) int64.
 
     Raises:
-        ValueError: if a pair points outside its frame or joins a box to itself.
+        ValueError: if a pair refers to a box outside its frame or pairs a box with itself.
     """
     rows = pairs.numpy()
     of_boxes, of_pairs = box_offsets.numpy(), pair_offsets.numpy()

@@ -1,6 +1,6 @@
-"""A folder of cached clips.
+"""Folder of cached clips.
 
-cache.json        properties of all clips: settings, detector, vocabulary, action classes
+cache.json        properties of all clips (settings, detector, vocabulary, action classes)
 manifest.jsonl    one line per clip (`pipeline.cache.manifest`)
 ID.safetensors    one clip
 """
@@ -29,14 +29,14 @@ from pipeline.runtime.writers import folder_lock
 
 @dataclass(frozen=True)
 class ExtractionSettings(TypedJson):
-    """Settings, except those of the detector, that determine the content of clips.
+    """Settings that determine the content of clips, except those of the detector.
 
     Attributes:
         boxes: `detected` or `ground-truth`.
         union: stored part of the union features, `full`, `conv256` or `none`.
         backend: video decoder (`decode.backend`).
         fps: frame rate of dumped frames (`decode.fps`), or None.
-        tolerant: whether damaged videos are accepted (`decode.tolerant`).
+        tolerant: True if damaged videos are accepted (`decode.tolerant`).
         frames: number of uniform frames per video (`frames.num`), used with detected boxes.
         vocabulary: name of the vocabulary.
         objects: SHA-256 of the object classes of the vocabulary.
@@ -62,10 +62,10 @@ class CacheInfo(TypedJson):
 
     Attributes:
         settings: settings of the extraction.
-        detector: `ResolvedDetector.to_dict` of the detector.
+        detector: result of `ResolvedDetector.to_dict`.
         objects: names of the O object classes.
         predicate_groups: maps each predicate group to the names of its predicates.
-        classes: (id, name) of the C actions; empty if no annotations were given.
+        classes: (id, name) of the C actions. It is empty if no annotations were provided.
 
     Raises:
         ValueError: if an object class or the id of an action is listed twice.
@@ -108,7 +108,7 @@ def read_cache_json(folder: Path) -> dict[str, Any]:
     """Read `cache.json` as a JSON object.
 
     Raises:
-        UsageError: if the file is missing, damaged, changed by hand, or has another schema.
+        UsageError: if the file is missing, damaged, changed by hand, or has a different schema.
     """
     path = folder / "cache.json"
     if not path.is_file():
@@ -133,7 +133,10 @@ def read_cache_json(folder: Path) -> dict[str, Any]:
 
 
 def write_cache_info(folder: Path, info: CacheInfo) -> None:
-    """Write `cache.json` with a checksum of its content, because no manifest covers it."""
+    """Write `cache.json` with a checksum of its content.
+
+    The file contains its own checksum, because the manifest does not list it.
+    """
     tree = info.to_dict()
     write_json(folder / "cache.json", tree | {"sha256": json_sha256(tree)})
 
@@ -147,7 +150,8 @@ def store_clip(folder: Path, clip: CachedClip) -> Row:
     Raises:
         OSError: if the disk is full or the folder is not writable. An existing clip file of the
             video is kept.
-        ItemError: INTERNAL_ERROR if the clip holds values that float16 cannot store (`clip_bytes`).
+        ItemError: INTERNAL_ERROR if the clip contains values that cannot be stored as float16, see
+            `clip_bytes`.
     """
     data = clip_bytes(clip)
     row = {
@@ -165,7 +169,7 @@ def store_clip(folder: Path, clip: CachedClip) -> Row:
     with folder_lock(folder):
         try:
             publish(temporary, path)
-        except FileNotFoundError:  # another process removed it as a leftover
+        except FileNotFoundError:  # another process removed it as a leftover temporary file
             write_atomically(path, data)
         append_row(folder, row)
     return row
@@ -174,8 +178,9 @@ def store_clip(folder: Path, clip: CachedClip) -> Row:
 def replace_clip(folder: Path, clip: CachedClip, row: Row) -> Row:
     """Replace a cached clip by another clip of the same video.
 
-    The manifest line is written before the clip file and holds the SHA-256 of both files. If the
-    writer is killed in between, the old file remains and still matches the line.
+    The manifest line is written before the clip file and contains the SHA-256 of the old and of
+    the new file. If the writer is killed in between, the old file remains and still matches the
+    line.
 
     Args:
         folder: folder of the cache.

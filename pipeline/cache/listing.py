@@ -1,4 +1,4 @@
-"""Usable clips of a cache, and the reasons why others are unusable."""
+"""Usable clips of a cache, and the errors of unusable clips."""
 
 import hashlib
 import os
@@ -49,13 +49,14 @@ def list_clips(
     Args:
         cache: folder of the cache.
         split: `train`, `test`, or None for all clips.
-        verify: compare every byte of the clips with the manifest, in threads. Otherwise only the
-            size and the header are compared.
+        verify: if True, the SHA-256 of every clip is compared with the manifest, in several
+            threads. If False, only the size and the header are compared.
 
     Returns:
-        The usable clips, and a dict from the id of each unusable clip to its error: BAD_CACHE if
-        the file is missing, changed, of another schema, or not listed in the manifest. With
-        `split`, the dict holds the unusable clips of this split and those of unknown split.
+        A tuple of the usable clips and a dict from the id of each unusable clip to its error. The
+        error is BAD_CACHE if the file is missing, changed, of another schema, or not listed in the
+        manifest. With `split`, the dict contains the unusable clips of this split and those whose
+        split is unknown.
     """
     manifest = read_manifest(cache)
     files = [path for path in cache.glob("*.safetensors") if path.stem not in manifest]
@@ -86,16 +87,17 @@ def list_clips(
 
 
 def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> ClipReader:
-    """Open a clip file that matches its manifest line.
+    """Open a clip file and compare it with its manifest line.
 
     The size and the header are always compared. A file of another size is accepted if its SHA-256
-    is the `before` of the line: the writer was killed before it replaced this file.
+    is the field `before` of the line. In this case, the writer was killed before it replaced the
+    file.
 
     Args:
         cache: folder of the cache.
         video_id: id of the video.
-        row: manifest line of the clip; empty if the manifest does not list it.
-        verify: compare the SHA-256 of the file as well.
+        row: manifest line of the clip, or an empty dict if the manifest does not list the clip.
+        verify: if True, the SHA-256 of the file is also compared.
 
     Raises:
         ItemError: BAD_CACHE if the clip is not listed, missing or damaged, or differs from its
@@ -116,7 +118,7 @@ def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> 
         other = [name for name, value in found.items() if known[name] != value]
         if not other and header.split in _SPLITS:
             return reader
-        problem = f"{path} has another {other[0] if other else 'split'} than its manifest line"
+        problem = f"the {other[0] if other else 'split'} in {path} differs from its manifest line"
     shown = video_id if is_safe_id(video_id) else repr(video_id[:128])
     raise ItemError(FailureReason.BAD_CACHE, f"{shown}: {problem}; extract it again")
 
@@ -124,7 +126,7 @@ def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> 
 def is_held_out(video_id: str, fraction: float) -> bool:
     """Return whether a training video belongs to the validation split.
 
-    The result depends only on the SHA-256 of the id.
+    The result is determined by the SHA-256 of the id.
 
     Args:
         video_id: id of the video.
@@ -137,7 +139,7 @@ def is_held_out(video_id: str, fraction: float) -> bool:
 def split_held_out(
     clips: Sequence[ClipEntry], fraction: float
 ) -> tuple[list[ClipEntry], list[ClipEntry]]:
-    """Split training clips into (clips to train on, clips of the validation split)."""
+    """Divide training clips into (clips for training, clips of the validation split)."""
     held_out = [clip for clip in clips if is_held_out(clip.video_id, fraction)]
     return [clip for clip in clips if not is_held_out(clip.video_id, fraction)], held_out
 
@@ -145,7 +147,8 @@ def split_held_out(
 def _split_of(cache: Path, video_id: str, manifest: dict[str, Row]) -> str | None:
     """Return the split of an unusable clip.
 
-    It is read from the manifest, or else from the header; `unknown` if neither has it.
+    The split is read from the manifest if the manifest contains it, otherwise from the header. If
+    both fail, the result is `unknown`.
     """
     split = manifest.get(video_id, {}).get("split", "unknown")
     if split == "unknown" and is_safe_id(video_id):

@@ -1,7 +1,7 @@
-"""The manifest of a cache: one line per clip.
+"""Manifest of a cache, with one line per clip.
 
-Each line of `manifest.jsonl` holds the id, sha256, fingerprint, split and counts of a clip. The
-last line of an id is the valid one. The field `line` is the SHA-256 of the other fields; a line
+Each line of `manifest.jsonl` contains the id, sha256, fingerprint, split and counts of a clip. The
+last line of an id is the valid one. The field `line` is the SHA-256 of the other fields. A line
 that does not match it is damaged and ignored. The optional field `before` is the SHA-256 of the
 file that the clip replaces. If the writer is killed before the replacement, that file is still
 valid.
@@ -28,7 +28,7 @@ def append_manifest(folder: Path, row: Row) -> None:
 
 
 def append_row(folder: Path, row: Row) -> None:
-    """Append a line; the caller holds the lock of the folder."""
+    """Append a line. The caller must hold the lock of the folder."""
     append_line(folder / MANIFEST, _line(row))
 
 
@@ -38,7 +38,7 @@ def is_known_file(path: Path, row: Row) -> bool:
 
 
 def settle_manifest(folder: Path, rows: dict[str, Row]) -> None:
-    """Append missing lines at the end of a run, and sort the manifest if no other writer runs.
+    """Append missing lines at the end of a run, and sort the manifest if it has no other writer.
 
     Lines can be missing if two writers replaced the manifest at the same time on a file system
     without locks.
@@ -63,14 +63,14 @@ def write_manifest(folder: Path, rows: dict[str, Row]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Row]:
-    """Return the last line of each id, without damaged lines and unsafe ids."""
+    """Return the last line of each id, ignoring damaged lines and lines with unsafe ids."""
     return Manifest(folder).rows()
 
 
 class Manifest:
     """Manifest of a folder to which other processes may write.
 
-    Repeated reads load only the lines appended since the last one.
+    Repeated reads load only the lines that were appended since the previous read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -95,7 +95,7 @@ class Manifest:
         for line in data.decode("utf-8", "replace").splitlines():
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 row = json.loads(line)
-                # A manifest from another source could name a file outside the folder.
+                # A manifest from another source could refer to a file outside the folder.
                 if row.pop("line") == json_sha256(row) and is_safe_id(row["id"]):
                     self._rows[row["id"]] = row
         return self._rows

@@ -1,4 +1,4 @@
-"""Reader of cached clips that loads all or some of their frames."""
+"""Reader of cached clips, which loads all or some of their frames."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -25,14 +25,14 @@ from pipeline.cache.clip_checks import PREDICATES, check_offsets
 from pipeline.cache.tensor_rows import TensorRows
 from pipeline.errors import FailureReason, ItemError
 
-#: Errors that a damaged file, or a file of another format, raises.
+#: Errors that are raised for damaged files and for files of other formats.
 _DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError)
 
 
 class ClipReader:
-    """Reader of a cached clip, or only of some of its frames.
+    """Reader of a cached clip, which can load only some of its frames.
 
-    The constructor reads the header and the offsets; `read` loads the frames.
+    The constructor reads the header and the offsets. `read` loads the frames.
 
     Args:
         path: path of the clip file.
@@ -120,10 +120,10 @@ class ClipReader:
             source: relation source.
 
         Returns:
-            (T,) bool; True for frames in which a pair has a predicate above 0.
+            (T,) bool, True for frames in which a pair has a predicate above 0.
 
         Raises:
-            ItemError: BAD_CACHE if the file is damaged or does not hold this source.
+            ItemError: BAD_CACHE if the file is damaged or does not contain this source.
         """
         name = f"{PREDICATES}{source}"
         with _as_bad_cache(self.path):
@@ -137,14 +137,15 @@ class ClipReader:
 
         Args:
             rows: increasing frame rows in [0, T), or None for all frames.
-            half: keep features in float16, as stored. Otherwise they are converted to float32.
+            half: if True, features stay float16, as stored. If False, they are converted to
+                float32.
 
         Returns:
             The clip of these frames.
 
         Raises:
             ItemError: BAD_CACHE if the file is damaged.
-            ValueError: if `rows` do not increase, or are out of range.
+            ValueError: if `rows` are not increasing or are out of range.
         """
         picked = list(range(self.num_frames)) if rows is None else list(rows)
         if picked != sorted(set(picked)) or (

@@ -1,9 +1,10 @@
 """Reader of single rows of the arrays in a safetensors file.
 
-The safetensors library maps the file to check its header and copies each slice twice. This takes
-several times as long as reading a clip from the page cache (`python -m tools.benchmark cache`).
-This module checks the header by the same rules and reads rows directly into the returned tensors.
-`tests/pipeline/cache/test_tensor_rows.py` compares both on damaged headers.
+The safetensors library memory-maps the file to check its header, and copies each slice twice. This
+takes several times as long as reading a clip from the page cache. This module checks the header by
+the same rules and reads rows directly into the returned tensors. `python -m tools.benchmark cache`
+compares its speed with a plain read. `tests/pipeline/cache/test_tensor_rows.py` compares its checks
+with those of the library on damaged headers.
 """
 
 import json
@@ -25,9 +26,10 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "I64": np.dtype("int64"),
 }
 _MAX_HEADER_BYTES = 100_000_000
-#: Bytes read when a file is opened: the header and the small arrays, which safetensors puts first.
+#: Number of bytes read when a file is opened. They usually contain the header and the small arrays,
+#: which safetensors stores first.
 _HEAD_BYTES = 1 << 16
-#: Arrays up to this size are read whole, because one call costs less than one per span.
+#: Maximum size in bytes of arrays that are read whole. One call is faster than one call per span.
 _SMALL_BYTES = 1 << 16
 
 
@@ -41,7 +43,9 @@ class _Array(NamedTuple):
 
 
 class TensorRows:
-    """Arrays of a safetensors file, which stays open until `close` or garbage collection.
+    """Arrays of a safetensors file.
+
+    The file stays open until `close` is called or the object is garbage-collected.
 
     Args:
         path: path of a safetensors file with float16, float32, float64 and int64 arrays.
@@ -53,18 +57,18 @@ class TensorRows:
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if it is truncated, or not a safetensors file with these dtypes. A malformed
-            header may raise TypeError, KeyError or RecursionError instead.
+        ValueError: if the file is truncated, or is not a safetensors file with these dtypes.
+        TypeError, KeyError, RecursionError: possible for some malformed headers.
     """
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        #: Closes the file, when called or on garbage collection.
+        #: Closes the file when it is called or the object is garbage-collected.
         self.close = weakref.finalize(self, os.close, self._descriptor)
         try:
             self._read_header()
         except BaseException:
-            self.close()  # a stored error would keep the file open through its traceback
+            self.close()  # the traceback of a stored error would keep the file open
             raise
 
     def _read_header(self) -> None:
@@ -75,11 +79,11 @@ class TensorRows:
         self.metadata, self._arrays, end = _arrays(header, start)
         size = os.fstat(self._descriptor).st_size
         if size != end:
-            raise ValueError(f"{end} bytes expected, the file has {size}")
+            raise ValueError(f"{end} bytes expected, got {size}")
         self.names = tuple(self._arrays)
 
     def num_rows(self, name: str) -> int:
-        """Return the number of rows of an array; 0 for a scalar.
+        """Return the number of rows of an array, which is 0 for a scalar.
 
         Raises:
             KeyError: if the file has no such array.
@@ -87,7 +91,7 @@ class TensorRows:
         return self._arrays[name].num_rows
 
     def whole(self, name: str) -> np.ndarray:
-        """Return a whole array, possibly read-only.
+        """Return a whole array, which may be read-only.
 
         Raises:
             KeyError: if the file has no such array.
@@ -101,13 +105,14 @@ class TensorRows:
         return np.frombuffer(self._head, array.dtype, count, array.offset).reshape(array.shape)
 
     def read(self, wanted: dict[str, Sequence[tuple[int, int]] | None]) -> dict[str, Tensor]:
-        """Load rows.
+        """Load rows of arrays.
 
         Args:
             wanted: maps names of arrays to spans [start, end) of rows, or to None for all rows.
 
         Returns:
-            Maps each name to the rows of its spans, concatenated in the given order.
+            A dict that maps each name to the rows of its spans, concatenated in the order of the
+            spans.
 
         Raises:
             KeyError: if the file has no such array.
@@ -132,7 +137,7 @@ class TensorRows:
 def _read_spans(
     descriptor: int, name: str, array: _Array, spans: Sequence[tuple[int, int]]
 ) -> np.ndarray:
-    # numpy requests huge pages and torch does not, so the first write to the memory is faster.
+    # numpy, unlike torch, requests huge pages. The first write to its memory is therefore faster.
     count = sum(end - start for start, end in spans)
     values = np.empty((count, *array.shape[1:]), array.dtype)
     if values.size == 0:
@@ -174,11 +179,11 @@ def _arrays(header: Any, start: int) -> tuple[dict[str, str], dict[str, _Array],
 
     Args:
         header: parsed JSON of the header.
-        start: offset in the file at which the header ends, bytes.
+        start: offset in bytes at which the header ends in the file.
 
     Returns:
-        Metadata, arrays by name in the order of their offsets, and the end of the last array in the
-        file, bytes.
+        A tuple of the metadata, the arrays by name in the order of their offsets, and the offset in
+        bytes at which the last array ends in the file.
 
     Raises:
         ValueError: if the header is malformed, or the arrays overlap or have gaps between them.

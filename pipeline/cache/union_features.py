@@ -1,4 +1,4 @@
-"""Reduction of the union features before they are stored: `union=full|conv256|none`.
+"""Reduction of the union features before they are stored (`union=full|conv256|none`).
 
 `conv256` is a frozen 1x1 convolution Cu -> 256 without bias. Its weights are 256 rows of a Hadamard
 matrix whose columns have random signs (a subsampled randomised Hadamard transform; Ailon and
@@ -47,7 +47,7 @@ def stored_channels(kind: str, channels: int) -> int:
 
     Args:
         kind: `full`, `conv256` or `none`.
-        channels: union channels Cu of the detector.
+        channels: number of union channels Cu of the detector.
     """
     return {"full": channels, "conv256": CHANNELS, "none": 0}[kind]
 
@@ -75,7 +75,7 @@ def check_union(kind: str, widths: tuple[int, int] | None) -> None:
 
     Args:
         kind: `full`, `conv256` or `none`.
-        widths: feature widths (F, Cu) of the detector, or None if unknown (no check).
+        widths: feature widths (F, Cu) of the detector. If None, they are unknown and not checked.
 
     Raises:
         UsageError: if `conv256` is requested and Cu is below 256.
@@ -83,26 +83,26 @@ def check_union(kind: str, widths: tuple[int, int] | None) -> None:
     if kind == "conv256" and widths is not None and widths[1] < CHANNELS:
         raise UsageError(
             f"union=conv256: a detector with at least {CHANNELS} union channels expected, got "
-            f"{widths[1]}; use union=full"
+            f"{widths[1]}. Use union=full"
         )
 
 
 def check_full_union(info: CacheInfo, what: str) -> None:
-    """Check that a cache holds all union channels, as relation predictors need.
+    """Check that a cache contains all union channels, which relation predictors require.
 
     Args:
         info: description of the cache.
-        what: option or setting that needs the channels, used in the error message.
+        what: option or setting that requires the channels, used in the error message.
 
     Raises:
-        UsageError: if the cache was made with another setting than `union=full`.
+        UsageError: if the cache was created with a setting other than `union=full`.
     """
     kind = info.settings.union
     if kind != "full":
         raise UsageError(
-            f"{what}: a cache with union=full expected, got union={kind}. Relation predictors need "
-            "all union channels. Run pipeline.extract with relations=predicted: it predicts "
-            "relations before it reduces the union features"
+            f"{what}: a cache with union=full expected, got union={kind}. Relation predictors "
+            "require all union channels. Run pipeline.extract with relations=predicted. It "
+            "predicts relations before the union features are reduced"
         )
 
 

@@ -1,7 +1,7 @@
 """Settings of every stage.
 
-schema      dataclasses of the settings, with defaults, ranges and checks between settings
+schema      dataclasses of the settings, with defaults, ranges and consistency checks
 loading     loading of settings from defaults, a YAML file and `key=value` words
-ranges      ranges as metadata of dataclass fields, and their check
+ranges      ranges of dataclass fields, declared in the metadata of the fields
 typed_json  dataclasses that are stored as JSON and validated when they are read
 """

@@ -17,14 +17,17 @@ Settings = TypeVar("Settings")
 
 @runtime_checkable
 class Checked(Protocol):
-    """Settings with constraints between them."""
+    """Settings with a consistency check."""
 
     def check(self) -> None:
         """Raise UsageError if settings contradict each other."""
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Load the configuration of the stages; see `load_settings` for arguments and errors."""
+    """Load the configuration of all stages.
+
+    See `load_settings` for the arguments and errors.
+    """
     return load_settings(Config, path, overrides)
 
 
@@ -36,8 +39,8 @@ def load_settings(
     `key=value` words override the YAML file, which overrides the defaults.
 
     Args:
-        schema: dataclass with a default for every field. Its method `check` is called if it has
-            one.
+        schema: dataclass with a default for every field. If it has a method `check`, this method is
+            called.
         path: YAML file, or None.
         overrides: words such as `train.epochs=3`.
 
@@ -45,9 +48,9 @@ def load_settings(
         An instance of `schema`.
 
     Raises:
-        UsageError: if a key is unknown (the message suggests the most similar one), a value has the
-            wrong type or is out of its range, settings contradict each other, a word is not
-            `key=value`, or the file cannot be read.
+        UsageError: if a key is unknown, a value has the wrong type or is out of its range, settings
+            contradict each other, a word is not `key=value`, or the file cannot be read. For an
+            unknown key, the message suggests the most similar key.
     """
     tree = OmegaConf.structured(schema)
     if path is not None:

@@ -1,4 +1,4 @@
-"""Ranges of settings, declared as metadata of dataclass fields, and their check."""
+"""Ranges of settings, declared in the metadata of dataclass fields."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -13,16 +13,17 @@ Value = TypeVar("Value")
 def in_range(
     low: float, high: float = math.inf, *, above: bool = False, zero: bool = False
 ) -> dict[str, Any]:
-    """Return the metadata of a field that holds a number, or a list of numbers, in a range.
+    """Return the metadata of a field for a number, or a list of numbers, in a range.
 
     Args:
         low: smallest accepted number.
-        high: largest accepted number. The default accepts every finite number from `low` on.
-        above: refuse `low` itself.
-        zero: accept 0 as well.
+        high: largest accepted number. By default, every finite number from `low` on is accepted.
+        above: if True, the value `low` is excluded.
+        zero: if True, 0 is accepted in addition to the range.
 
     Returns:
-        A dict of `accepts`, a function that checks one number, and `says`, the range in words.
+        A dict with two keys: `accepts` (a function that checks one number) and `says` (a
+        description of the range).
     """
     if high == math.inf:
         says = f"{'above' if above else 'at least'} {low}"
@@ -39,12 +40,15 @@ def in_range(
 def ranged(
     default: Value, low: float, high: float = math.inf, *, above: bool = False, zero: bool = False
 ) -> Value:
-    """Return a dataclass field with a default and a range; see `in_range` for the range."""
+    """Return a dataclass field with a default and a range.
+
+    See `in_range` for the arguments.
+    """
     return field(default=default, metadata=in_range(low, high, above=above, zero=zero))
 
 
 def one_of(default: Value, choices: Collection[Any]) -> Value:
-    """Return a dataclass field with a default that accepts only the given choices."""
+    """Return a dataclass field with a default that accepts only the values in `choices`."""
     says = f"one of {', '.join(map(str, choices))}"
     return field(default=default, metadata={"accepts": choices.__contains__, "says": says})
 
@@ -57,7 +61,7 @@ def check_ranges(settings: Any, prefix: str = "") -> None:
         prefix: text before field names in the message, such as `train.`.
 
     Raises:
-        UsageError: if a value is out of its range; the message names the first one.
+        UsageError: if a value is out of its range. The message names the first such value.
     """
     check_values(type(settings), vars(settings), prefix)
 
@@ -65,15 +69,15 @@ def check_ranges(settings: Any, prefix: str = "") -> None:
 def check_values(kind: Any, values: Mapping[str, Any], prefix: str = "") -> None:
     """Check values against the ranges of the dataclass fields with the same names.
 
-    None is in every range. NaN is refused for every field, even if no range is declared.
+    None is accepted for every field. NaN is rejected for every field, even without a range.
 
     Args:
         kind: dataclass that declares the ranges.
-        values: name -> value. Names that are not fields of `kind` are not checked.
+        values: mapping from name to value. Names that are not fields of `kind` are not checked.
         prefix: text before names in the message.
 
     Raises:
-        UsageError: if a value is out of its range; the message names the first one.
+        UsageError: if a value is out of its range. The message names the first such value.
     """
     for item in fields(kind):
         if item.name not in values:

@@ -34,25 +34,25 @@ Amp = Enum("Amp", {"auto": "auto", "bf16": "bf16", "none": "none"})
 class DecodeConfig:
     """Settings of video decoding."""
 
-    #: Decoder. `opencv` and `decord` decode undamaged files only; `frames` reads folders of dumped
+    #: Decoder. `opencv` and `decord` support undamaged files only. `frames` reads folders of dumped
     #: frames.
     backend: Backend = Backend.pyav
-    #: Frames per second of dumped frames (`backend=frames`) whose folder has no file fps.txt. None
-    #: divides the number of frames by the length of the video in the dataset's annotations.
+    #: Frames per second of dumped frames (`backend=frames`) whose folder has no file fps.txt. If
+    #: None, the number of frames is divided by the length of the video in the dataset.
     fps: float | None = ranged(None, 0.01, 1_000_000)
-    #: Accept truncated and damaged files, and mark them with the warning DECODE_DEGRADED. By
-    #: default they fail. Requires `backend=pyav` or `backend=frames`.
+    #: Whether to accept truncated and damaged files. Their clips have the warning DECODE_DEGRADED.
+    #: If False, these files fail. Requires `backend=pyav` or `backend=frames`.
     tolerant: bool = False
     #: Largest accepted frame size in pixels (width times height). A video with larger frames fails
     #: before any frame is converted.
     max_pixels: int = 3840 * 2160
     #: Largest accepted number of frames of a video.
     max_frames: int = 200_000
-    #: Wall-clock limit in seconds: the longest time without a frame, and with `backend=decord` the
-    #: longest time for a whole video.
+    #: Time limit in seconds (wall-clock time). A decode process must return each batch of frames
+    #: within this limit. With `backend=decord`, the whole video must be decoded within it.
     timeout_s: float = ranged(120.0, 0, 1_000_000, above=True)
-    #: Number of decode processes. None starts one per four cores (1 to 8). 0 decodes in the main
-    #: process, so that a video that crashes FFmpeg ends the command.
+    #: Number of decode processes. Default: one per four cores, at least 1 and at most 8. If 0, the
+    #: main process decodes, and a video that crashes FFmpeg ends the command.
     workers: int | None = ranged(None, 0)
     #: Memory that each decode process may allocate, in GB (10^9 bytes); 0 for no limit.
     memory_gb: float = ranged(4.0, 0.1, 10_000, zero=True)
@@ -61,8 +61,8 @@ class DecodeConfig:
         """Raise UsageError if the backend does not support a setting."""
         if self.fps is not None and self.backend is not Backend.frames:
             raise UsageError(
-                "decode.fps: decode.backend=frames expected; leave the setting out, because videos "
-                "contain their frame rate"
+                "decode.fps: supported only by decode.backend=frames, because video files contain "
+                "their frame rate; leave it out"
             )
         if self.tolerant and self.backend not in (Backend.pyav, Backend.frames):
             raise UsageError(
@@ -85,21 +85,22 @@ class DetectionConfig:
 
     #: Path of a safetensors file, or `random` for untrained weights.
     weights: str | None = None
-    #: `detectron2` runs a Faster R-CNN of the package detectron2. `config` is then its YAML file,
-    #: which also determines the sizes of the network, and `weights` is its .pkl or .pth file.
+    #: `ours`, or `detectron2` for a Faster R-CNN of the package detectron2. For `detectron2`,
+    #: `config` is the YAML file of the network, which also determines its sizes, and `weights` is
+    #: its .pkl or .pth file.
     backend: DetectorBackend = DetectorBackend.ours
     config: str | None = None
-    #: `exact` computes in float32 with the same operations as the original networks. `folded`,
-    #: which None selects, folds norms and uses the channels-last layout; its results agree with
-    #: `exact` to about 1e-6. `fast` is `folded` in bfloat16; it is slower on CPUs without bfloat16
-    #: units.
+    #: `exact` computes in float32 with the same sequence of operations as the reference
+    #: implementations. `folded` (the default) folds the norms and uses the channels-last layout.
+    #: Its results agree with those of `exact` to about 1e-6. `fast` is `folded` in bfloat16. It is
+    #: slower than `folded` on CPUs without bfloat16 units.
     mode: Mode | None = None
-    #: Compile the trunk with torch.compile, which is worthwhile for many frames of one size. Not
-    #: available with `mode=exact`.
+    #: Whether to compile the trunk with torch.compile. This is worthwhile for many frames of one
+    #: size. It is not available with `mode=exact`.
     compile: bool = False
-    #: Key of `PRESETS` in detection/presets.py. If this or one of the next five settings is None,
-    #: the card of the weights determines it. Without a card, it is that of the published
-    #: `action-genome` network.
+    #: Key of `PRESETS` in detection/presets.py. The default of this setting and of the next five
+    #: settings is the value in the card of the weights. Without a card, it is the value of the
+    #: published `action-genome` network.
     preset: str | None = one_of(None, PRESETS)
     #: Depth of the ResNet.
     depth: int | None = one_of(None, STAGES)
@@ -111,17 +112,17 @@ class DetectionConfig:
     head_width: int | None = ranged(None, 1, MAX_WIDTH)
     #: Factor of the anchor sizes; less than 1 for networks with smaller images.
     anchor_scale: float | None = ranged(None, 0.001, 1000)
-    #: Pixels to which the short side of a frame is scaled. None takes the value of the weights'
-    #: card, or else of the preset.
+    #: Pixels to which the short side of a frame is scaled. Default: the value in the card of the
+    #: weights, or that of the preset if there is no card.
     short_side: int | None = ranged(None, 32, MAX_SHORT_SIDE)
-    #: Largest number of proposals per frame. If this or one of the next three settings is None, the
-    #: preset determines it.
+    #: Largest number of proposals per frame. The default of this setting and of the next three
+    #: settings is the value of the preset.
     proposals: int | None = ranged(None, 1, 100_000)
     #: Detections with a score up to this value are dropped.
     score_threshold: float | None = ranged(None, 0, 1)
     #: IoU above which NMS drops the box with the lower score.
     nms_threshold: float | None = ranged(None, 0, 1)
-    #: Largest number of boxes per frame; those with the highest scores are kept.
+    #: Largest number of boxes per frame. The boxes with the highest scores are kept.
     max_boxes: int | None = ranged(None, 1, 100_000)
     #: Seed of `weights=random`.
     seed: int = ranged(0, 0, 2**63 - 1)
@@ -139,8 +140,8 @@ class DetectionConfig:
             )
         if self.compile and self.mode is Mode.exact:
             raise UsageError(
-                "detection.compile: detection.mode=folded or fast expected, got exact, whose "
-                "results must not depend on a compiler"
+                "detection.compile: detection.mode=folded or fast expected, got exact; the results "
+                "of exact must not depend on a compiler"
             )
         if foreign and self.compile:
             raise UsageError(
@@ -161,9 +162,9 @@ class RelationPredictorConfig:
 
     #: Path of a safetensors file with a card.
     weights: str | None = None
-    #: Rule for videos of a single frame. `self`: the temporal window is the frame itself.
-    #: `original`: the heads return their bias, as in STTran. None takes the rule of the weights'
-    #: card.
+    #: Rule for videos in which only the first frame has pairs. With `self`, this frame is its own
+    #: temporal window. With `original`, the heads return their biases, as in STTran. Default: the
+    #: rule in the card of the weights.
     single_frame: SingleFrame | None = None
 
 
@@ -177,30 +178,30 @@ class TrainConfig:
     #: Peak learning rate of AdamW.
     lr: float = ranged(1e-4, 0, 1)
     weight_decay: float = ranged(1e-2, 0, 1)
-    #: Fraction of the steps in which the learning rate rises linearly. It then decays to zero along
-    #: a cosine.
+    #: Fraction of the steps, at the beginning, in which the learning rate rises linearly. It then
+    #: decays to zero along a cosine.
     warmup: float = ranged(0.05, 0, 1)
-    #: Fraction of the steps, at the beginning, in which every token is kept. Selectors that are
-    #: used before the features are trained learn to drop all tokens and do not recover.
+    #: Fraction of the steps, at the beginning, in which every token is kept. If selectors are used
+    #: before the features are trained, they learn to discard all tokens and do not recover.
     selection_warmup: float = ranged(0.3, 0, 1)
     #: Learning rate of the token selectors as a multiple of `lr`.
     selector_lr: float = ranged(0.1, 0, 1)
     #: Largest norm of the gradient; a larger gradient is scaled down.
     clip_norm: float = ranged(1.0, 0, above=True)
     #: Fraction of the training videos that form the validation split, selected by the hash of their
-    #: ids. These videos are not trained on. They are used for the mAP after each epoch, the choice
-    #: of the best epoch and the calibration of names.
+    #: ids. The network is not trained on these videos. They are used to compute the mAP after each
+    #: epoch, to select the best epoch and to calibrate the names.
     validation_fraction: float = ranged(0.1, 0, 1)
     #: Mixed precision: `bf16`, `none`, or `auto` for bfloat16 on GPUs that support it.
     amp: Amp = Amp.auto
-    #: Number of processes that read the cache; 0 reads in the main process.
+    #: Number of processes that read the cache. If 0, the main process reads it.
     workers: int = ranged(0, 0)
-    #: Number of CPU threads; None selects it by the width of the network.
+    #: Number of CPU threads. Default: a number that depends on the width of the network.
     threads: int | None = ranged(None, 1, 1024)
     #: Random seed. The range ensures that the seeds of the epochs, which are derived from it, fit
     #: into 64 bits.
     seed: int = ranged(0, 0, 2**32 - 1)
-    #: Also write TensorBoard files; requires the package tensorboard.
+    #: Whether to write TensorBoard files as well. Requires the package tensorboard.
     tensorboard: bool = False
 
 
@@ -208,7 +209,7 @@ class TrainConfig:
 class PredictConfig:
     """Settings of predictions."""
 
-    #: Number of actions to explain; those with the highest scores are chosen.
+    #: Number of actions to explain. The actions with the highest scores are explained.
     top: int = ranged(5, 1)
     #: Smallest score of an action that is reported as present.
     threshold: float = ranged(0.5, 0, 1)
@@ -220,7 +221,7 @@ class Config:
 
     #: Dataset whose annotation files are read.
     dataset: Dataset = Dataset.charades
-    #: Name of the object classes and predicates: a file of configs/vocabularies/, without suffix.
+    #: Name of the vocabulary, which is a file in configs/vocabularies/ without its suffix.
     vocabulary: str = "action_genome"
     #: Box source: `detected` (uniform and annotated frames) or `ground-truth` (annotated frames).
     boxes: Boxes = Boxes.detected
@@ -229,10 +230,11 @@ class Config:
     #: Stored union features: `full` (all channels), `conv256` (256 channels of a frozen 1x1
     #: convolution) or `none`.
     union: UnionKind = UnionKind.full
-    #: `auto`, `cpu`, `cuda`, `cuda:1`, …; an extraction accepts several, such as `cuda:0,cuda:1`.
+    #: Device, such as `auto`, `cpu`, `cuda` or `cuda:1`. An extraction accepts several devices,
+    #: such as `cuda:0,cuda:1`.
     device: str = "auto"
-    #: Largest number of failed videos; a command with more failures stops with exit code 3. None
-    #: sets no limit: a command with failures ends with exit code 1.
+    #: Largest number of failed videos. A command with more failures stops with exit code 3. If
+    #: None, there is no limit. A command that completes with failures has exit code 1.
     max_failures: int | None = ranged(None, 0)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)

@@ -19,12 +19,13 @@ TypedT = TypeVar("TypedT", bound="TypedJson")
 class TypedJson:
     """Base of the dataclasses that are stored as JSON.
 
-    The type of a field determines how it is stored: tuples as lists, enums as their names,
-    dataclasses and `dict[str, Any]` as objects. Other dicts are stored as lists of [key, value]
-    to keep their order, because the keys of objects are sorted in files.
+    Tuples are stored as lists, enums as their names, and dataclasses and `dict[str, Any]` as
+    objects. Other dicts are stored as lists of [key, value] to keep their order, because the keys
+    of objects are sorted in files.
 
     Attributes:
-        SCHEMA: name and version of the format, stored as `schema`. None for no schema.
+        SCHEMA: name and version of the format, stored as `schema`, or None if the format
+            has no schema.
     """
 
     SCHEMA: ClassVar[str | None] = None
@@ -36,7 +37,9 @@ class TypedJson:
 
     @classmethod
     def from_dict(cls: type[TypedT], tree: Any) -> TypedT:
-        """Create an instance from JSON; fields with a default may be missing.
+        """Create an instance from JSON.
+
+        Fields with a default may be missing.
 
         Raises:
             ValueError: if the schema differs, or a field is missing, unknown, of the wrong type or
@@ -81,7 +84,7 @@ def _as_lists(value: Any) -> Any:
 
 
 def _from_json(kind: Any, tree: Any, name: str) -> Any:
-    """Convert JSON to a value of a type; the ValueError names the first invalid field."""
+    """Convert JSON to a value of a type. The ValueError names the first invalid field."""
     origin, args = get_origin(kind) or kind, get_args(kind)
     if origin is Any:
         return tree
@@ -116,14 +119,14 @@ def _object_from_json(kind: Any, tree: Any, name: str) -> Any:
     schema = getattr(kind, "SCHEMA", None)
     if schema is not None and tree.get("schema") != schema:
         raise ValueError(f"{prefix}schema: {schema} expected, got {str(tree.get('schema'))[:80]}")
-    # Files also hold the schema; cards of weights hold the SHA-256 of the weights file.
+    # Files also contain the schema. Cards also contain the SHA-256 of the weights file.
     given = {k: v for k, v in tree.items() if not schema or k not in ("schema", "sha256")}
     hints, required = _field_types(kind)
-    if missing := required - given.keys():
-        raise ValueError(f"{prefix}{min(missing)}: missing")
     if unknown := given.keys() - hints.keys():
         raise ValueError(f"{prefix}{min(unknown)}: no such field")
     values = {key: _from_json(hints[key], value, f"{prefix}{key}") for key, value in given.items()}
+    if missing := required - given.keys():
+        raise ValueError(f"{prefix}{min(missing)}: missing")
     try:
         return kind(**values)
     except (TypeError, ValueError, UsageError) as error:

@@ -1,12 +1,12 @@
-"""Readers of datasets in their released form: videos, labels, boxes, relations.
+"""Readers of the videos and annotations of datasets in their released form.
 
-annotations        labels and annotated frames of each video, merged from all files
+annotations        labels and annotated frames of each video, from all files
 charades           reader of Charades' CSV and class files
 action_genome      reader of Action Genome's two pickles
 locate             search for annotation files by their release names
 restricted_pickle  unpickler that cannot run code
 vocabulary         names of the object classes and predicates
-video_files        videos of a folder and their ids
+video_files        videos of a folder, with their ids
 ids                check that an id is safe as a file name
 checksums          reader of lists of SHA-256 sums
 """

@@ -1,4 +1,4 @@
-"""Reader of Action Genome's two pickles: boxes and relations of annotated frames."""
+"""Reader of Action Genome's two pickles, which contain the boxes and relations of frames."""
 
 import re
 from dataclasses import dataclass
@@ -28,15 +28,15 @@ class FrameAnnotation:
     """Annotated boxes and relations of one frame.
 
     Attributes:
-        frame_index: 0-based frame index in ffmpeg's dump (the release counts from 1).
+        frame_index: 0-based frame index in ffmpeg's dump. The release counts from 1.
         boxes: (N, 4) float32 boxes (x1, y1, x2, y2) in pixels, as released. They may extend
             slightly beyond the frame. The person's box, if there is one, comes first.
-        labels: (N,) int64 indices of the object classes; 0 is the person.
-        predicates: (N, R) bool. Entry (n, r) is True if predicate r holds between the person and
-            object n: from person to object for attention and contacting predicates, from object
-            to person for spatial ones. The person's row is False.
+        labels: (N,) int64 indices of the object classes. Class 0 is the person.
+        predicates: (N, R) bool. Entry (n, r) is True if predicate r is annotated for the person and
+            object n. Spatial predicates point from the object to the person. The others point from
+            the person to the object. The row of the person is False.
         image_size: (height, width) of the annotated image, or None if unknown.
-        split: `train`, `test` or None if unknown.
+        split: `train` or `test`, or None if unknown.
     """
 
     frame_index: int
@@ -52,7 +52,7 @@ class ActionGenome:
     """Annotated frames of all videos.
 
     Attributes:
-        videos: mapping from video id to its annotated frames, by increasing index.
+        videos: mapping from video id to its annotated frames, in increasing order of index.
         errors: mapping from video id to the reason why its annotation cannot be used.
     """
 
@@ -61,7 +61,7 @@ class ActionGenome:
 
 
 def read_action_genome(files: dict[str, Path], vocabulary: Vocabulary) -> ActionGenome:
-    """Read both pickles. Videos with only one or two annotated frames are kept.
+    """Read both pickles, including videos with only one or two annotated frames.
 
     Args:
         files: mapping from release name to path, as returned by `locate`.
@@ -71,8 +71,8 @@ def read_action_genome(files: dict[str, Path], vocabulary: Vocabulary) -> Action
         Annotated frames of all videos; empty if neither pickle is in `files`.
 
     Raises:
-        UsageError: if only one of the pickles exists, or one is damaged, is not a dict, or refers
-            to code.
+        UsageError: if only one of the pickles exists, or a pickle is damaged, is not a dict, or
+            refers to code.
     """
     there = [name for name in (OBJECTS_PKL, PERSONS_PKL) if name in files]
     if not there:

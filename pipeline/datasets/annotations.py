@@ -1,4 +1,4 @@
-"""Labels and annotated frames of each video, merged from all files of a dataset."""
+"""Labels and annotated frames of each video, from all files of a dataset."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,7 +15,9 @@ from pipeline.runtime.files import json_sha256
 
 @dataclass(frozen=True)
 class ClipAnnotation:
-    """Labels and annotated frames of one video. A field is None if the dataset does not give it.
+    """Labels and annotated frames of one video.
+
+    A field is None if the dataset does not contain its value.
 
     Attributes:
         video_id: id of the video.
@@ -24,7 +26,7 @@ class ClipAnnotation:
         scene: name of the place.
         length_s: length of the video, in seconds.
         actions: (class index, start_s, end_s) of each action.
-        frames: annotated frames, by increasing index.
+        frames: annotated frames, in increasing order of index.
     """
 
     video_id: str
@@ -36,7 +38,7 @@ class ClipAnnotation:
     frames: tuple[FrameAnnotation, ...] = ()
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the content, which does not depend on the folder."""
+        """Return the SHA-256 of the content. The path of the files has no effect on it."""
         frames = hashlib.sha256()
         for frame in self.frames:
             frames.update(f"{frame.frame_index} {frame.image_size} {frame.split}\n".encode())
@@ -51,7 +53,7 @@ class Annotations:
     """Annotations of all videos of a dataset.
 
     Attributes:
-        classes: (id, name) of the C action classes; empty without Charades' files.
+        classes: (id, name) of each of the C action classes. Empty if there are no Charades files.
         videos: mapping from video id to annotation.
         errors: mapping from video id to the reason why its annotation cannot be used.
     """
@@ -76,14 +78,14 @@ def read_dataset(name: str, folders: Sequence[Path], vocabulary: Vocabulary) -> 
 
     Args:
         name: name of the dataset, a key of `READERS`.
-        folders: folders that hold the files, also in subfolders.
+        folders: folders that contain the files, possibly in subfolders.
         vocabulary: names of the object classes and predicates.
 
     Returns:
         Annotations of all videos.
 
     Raises:
-        UsageError: if the dataset's reader rejects the files; see `read_annotations`.
+        UsageError: if the reader of the dataset rejects the files; see `read_annotations`.
     """
     return READERS[name](folders, vocabulary)
 
@@ -92,7 +94,7 @@ def read_annotations(folders: Sequence[Path], vocabulary: Vocabulary) -> Annotat
     r"""Read the annotation files of Charades and Action Genome.
 
     Args:
-        folders: folders that hold the files under their release names, also in subfolders.
+        folders: folders that contain the files under their release names, possibly in subfolders.
         vocabulary: names of the object classes and predicates.
 
     Returns:

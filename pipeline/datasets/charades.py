@@ -1,4 +1,4 @@
-"""Reader of Charades' CSV and class files, which handles their known irregularities."""
+"""Reader of the CSV and class files of Charades, including their known irregularities."""
 
 import csv
 import re
@@ -19,7 +19,7 @@ _CLASS_LINE = re.compile(r"(c\d{3}) (.+)")
 
 @dataclass(frozen=True)
 class CharadesVideo:
-    """Row of a CSV file: labels of one video.
+    """Labels of one video, from a row of a CSV file.
 
     Attributes:
         split: `train` or `test`.
@@ -43,7 +43,7 @@ class Charades:
     """Action classes and videos of both splits.
 
     Attributes:
-        classes: (id, name) of the C action classes, in order.
+        classes: (id, name) of each of the C action classes, in order.
         videos: mapping from video id to row.
         errors: mapping from video id to the reason why its row cannot be used.
     """
@@ -60,10 +60,10 @@ def read_charades(files: dict[str, Path]) -> Charades:
         files: mapping from release name to path, as returned by `locate`.
 
     Returns:
-        Classes and videos; empty if no CSV file is in `files`.
+        Classes and videos. Both are empty if no CSV file is in `files`.
 
     Raises:
-        UsageError: if a CSV file comes without the class file, or a header or a class line is
+        UsageError: if there is a CSV file but no class file, or a header or a class line is
             malformed.
     """
     tables = {split: files[n] for split, n in (("train", TRAIN), ("test", TEST)) if n in files}
@@ -93,13 +93,15 @@ def read_charades(files: dict[str, Path]) -> Charades:
 
 
 def read_classes(path: Path) -> tuple[tuple[str, str], ...]:
-    """Read a class file: lines `cNNN NAME` with increasing ids, all 157 classes or some of them.
+    """Read a class file.
+
+    Each line is `cNNN NAME`, with increasing ids. The file may contain a subset of the 157 classes.
 
     Returns:
         (id, name) of each class.
 
     Raises:
-        UsageError: if a line has another form or the file is empty.
+        UsageError: if a line has another format or the file is empty.
     """
     rows: list[tuple[str, str]] = []
     for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
@@ -110,7 +112,7 @@ def read_classes(path: Path) -> tuple[tuple[str, str], ...]:
             )
         rows.append((match[1], match[2]))
     if not rows:
-        raise UsageError(f"{path}: action classes expected, the file is empty")
+        raise UsageError(f"{path}: action classes expected, but the file is empty")
     return tuple(rows)
 
 

@@ -1,7 +1,7 @@
 """Reader of lists of SHA-256 sums of videos, in the format of `sha256sum`.
 
-The sums detect every changed byte. H.264 carries no checksum, so a flipped bit can silently decode
-to other pixels.
+The sums detect every changed byte. H.264 files contain no checksums, so a flipped bit may change
+the decoded pixels without an error.
 """
 
 import re
@@ -16,7 +16,7 @@ _MOST_BYTES = 1 << 28
 def read_checksums(path: Path) -> dict[str, str]:
     """Read a list of SHA-256 sums.
 
-    Folders in the listed names are ignored, since the files may have moved since the list was made.
+    Folders in the listed names are ignored, because the files may have been moved.
 
     Args:
         path: path of the list.
@@ -30,7 +30,7 @@ def read_checksums(path: Path) -> dict[str, str]:
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"--checksums: at most {_MOST_BYTES} bytes expected, {path} has more")
+            raise UsageError(f"--checksums: at most {_MOST_BYTES} bytes expected, {path} is larger")
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise UsageError(f"--checksums: cannot read {path}: {error.strerror}") from error
@@ -52,11 +52,11 @@ def read_checksums(path: Path) -> dict[str, str]:
                 f"{name!r}"
             )
     if not found:
-        raise UsageError(f"--checksums: lines of sha256sum expected, {path} is empty")
+        raise UsageError(f"--checksums: lines of sha256sum expected, but {path} is empty")
     return found
 
 
 def _unescape(name: str) -> str:
-    """Resolve GNU's escapes for line feeds, carriage returns and backslashes in a name."""
+    """Replace the GNU escapes of line feeds, carriage returns and backslashes in a name."""
     shown = {"n": "\n", "r": "\r", "\\": "\\"}
     return re.sub(r"\\([nr\\])", lambda match: shown[match[1]], name)

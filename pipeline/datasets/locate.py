@@ -18,7 +18,7 @@ def locate(folders: Sequence[Path]) -> dict[str, Path]:
         folders: folders to search, including their subfolders.
 
     Returns:
-        Mapping from release name to path, for each file found.
+        Mapping from release name to path. It contains only the files that exist.
 
     Raises:
         UsageError: if a folder does not exist, a name occurs twice, or no file is found.
@@ -34,7 +34,7 @@ def locate(folders: Sequence[Path]) -> dict[str, Path]:
             if not known.samefile(path):
                 raise UsageError(
                     f"--annotations: one {path.name} expected, found {known} and {path}; "
-                    "give the folder of the right one"
+                    "provide only the folder of the correct file"
                 )
     if not found:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Unpickler for plain values and numeric arrays, which cannot run code."""
+"""Unpickler that reads only plain values and numeric arrays and runs no code."""
 
 import pickle
 from pathlib import Path
@@ -13,14 +13,14 @@ MAX_BYTES = 8 * 2**30
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """Encode text as latin-1, in place of `_codecs.encode`. Other encodings are rejected."""
+    """Encode text as latin-1. This replaces `_codecs.encode` and rejects other encodings."""
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"encoding {encoding!r}")
     return text.encode("latin-1")
 
 
 def _dtype(*args: Any, **kwargs: Any) -> np.dtype:
-    """Create a dtype. Dtypes of objects are rejected, since their arrays could run code."""
+    """Create a dtype. Object dtypes are rejected, because object arrays could run code."""
     made = np.dtype(*args, **kwargs)
     if made.hasobject:
         raise pickle.UnpicklingError("numpy arrays of objects")
@@ -36,7 +36,7 @@ _NUMPY = {
     "_frombuffer": numeric._frombuffer,  # type: ignore[attr-defined]
 }
 _CORES = ("core.multiarray", "_core.multiarray", "core.numeric", "_core.numeric")
-#: Module -> name -> object that a pickle receives under this name.
+#: Module -> name -> object that replaces this name in a pickle.
 _ALLOWED: dict[str, dict[str, Any]] = {
     "builtins": _PLAIN,
     "__builtin__": _PLAIN,
@@ -58,7 +58,9 @@ class _Restricted(pickle.Unpickler):
 
 
 def load_restricted(path: Path) -> Any:
-    """Read a pickle of dicts, lists, tuples, sets, text, numbers and numeric arrays.
+    """Read a pickle that contains only plain values and numeric arrays.
+
+    Plain values are dicts, lists, tuples, sets, text and numbers. No code of the pickle runs.
 
     Args:
         path: path of the pickle.
@@ -68,7 +70,7 @@ def load_restricted(path: Path) -> Any:
 
     Raises:
         UsageError: if the file is larger than `MAX_BYTES`, is damaged, or refers to any other class
-            or function. No code of the pickle runs.
+            or function.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
@@ -78,12 +80,14 @@ def load_restricted(path: Path) -> Any:
             return _Restricted(file, encoding="latin1").load()
     except pickle.UnpicklingError as error:
         if "truncated" in str(error) or "invalid load key" in str(error):
-            raise UsageError(f"{path}: the pickle is damaged: {error}; fetch it again") from error
+            raise UsageError(
+                f"{path}: the pickle is damaged: {error}; download it again"
+            ) from error
         raise UsageError(
             f"{path}: plain values and numeric arrays expected, got {error} (not run); "
-            "fetch the original file of the release"
+            "download the original file of the release"
         ) from error
     except (EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise UsageError(f"{path}: the pickle is damaged: {error!r}; fetch it again") from error
+        raise UsageError(f"{path}: the pickle is damaged: {error!r}; download it again") from error
     except (MemoryError, OverflowError, ImportError, RecursionError) as error:
-        raise UsageError(f"{path}: cannot load the pickle: {error!r}; fetch it again") from error
+        raise UsageError(f"{path}: cannot load the pickle: {error!r}; download it again") from error

@@ -1,4 +1,4 @@
-"""Videos of a folder and their ids."""
+"""Videos of a folder, with their ids."""
 
 import hashlib
 import os
@@ -20,17 +20,17 @@ SUFFIXES = frozenset((
 
 @dataclass(frozen=True)
 class VideoFile:
-    """Path of a video file or frame folder, and the id under which its results are stored."""
+    """Path and id of a video file or frame folder. Its results are stored under the id."""
 
     path: Path
     video_id: str
 
 
 def video_id_of(path: Path) -> str:
-    """Return the id of a video: its file name without suffix.
+    """Return the id of a video, which is its file name without the suffix.
 
-    If that name is not a safe id (`is_safe_id`), the id consists of its safe characters and eight
-    digits of its hash. Different names therefore have different ids.
+    If this name is not a safe id (`is_safe_id`), the id consists of the safe characters of the name
+    and eight digits of its hash. Different names therefore have different ids.
     """
     if is_safe_id(path.stem):
         return path.stem
@@ -40,9 +40,9 @@ def video_id_of(path: Path) -> str:
 
 
 def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
-    """List the videos of a folder and its subfolders, in the order of their ids.
+    """List the videos of a folder and its subfolders, sorted by id.
 
-    Links are followed. Files and folders whose names begin with a dot are skipped.
+    Symbolic links are followed. Files and folders whose names begin with a dot are skipped.
 
     Args:
         folder: folder to search.
@@ -50,7 +50,7 @@ def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
             instead of video files.
 
     Returns:
-        One entry per file. Files that share an id are all listed; the caller must reject them.
+        One entry per file. All files with the same id are listed; the caller must reject them.
 
     Raises:
         UsageError: if a folder does not exist or cannot be read, or no video is found.
@@ -65,7 +65,8 @@ def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
         for name in names
         if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
     ]
-    # Broken links are listed, so that they are reported. Pipes and devices are not.
+    # Broken links are listed, so that they are reported as failures. Pipes and devices are
+    # omitted.
     paths = [path for path in paths if path.is_file() or not path.exists()]
     if not paths:
         raise UsageError(
@@ -76,7 +77,7 @@ def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each folder once with the names of its files; hidden folders are skipped."""
+    """Yield each folder once, with the names of its files. Hidden folders are skipped."""
     seen = set()
     for root, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
         found = os.stat(root)
@@ -131,10 +132,10 @@ def video_sha256(path: Path) -> str:
 
 
 def sort_videos(paths: Iterable[Path]) -> list[VideoFile]:
-    """Return the videos with their ids, sorted as in `in_order`."""
+    """Return the videos with their ids in the order of `in_order`."""
     return in_order(VideoFile(path, video_id_of(path)) for path in paths)
 
 
 def in_order(files: Iterable[VideoFile]) -> list[VideoFile]:
-    """Sort videos by id, and by path if they share an id."""
+    """Sort videos by id. Videos with the same id are sorted by path."""
     return sorted(files, key=lambda file: (file.video_id, str(file.path)))

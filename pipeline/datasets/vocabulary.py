@@ -11,10 +11,10 @@ VOCABULARY_FOLDER = Path(__file__).resolve().parents[2] / "configs" / "vocabular
 
 
 def normalize_name(name: str) -> str:
-    """Return a name in lower case with only its letters and digits.
+    """Return the letters and digits of a name in lower case.
 
-    All spellings of a class give the same result: `closet/cabinet`, `closet_cabinet` and
-    `closetcabinet` become `closetcabinet`.
+    The result is the same for all spellings of a class, such as `closet/cabinet`, `closet_cabinet`
+    and `closetcabinet`.
     """
     return "".join(c for c in name.lower() if c.isalnum())
 
@@ -29,7 +29,7 @@ class Vocabulary:
             concatenation of the groups in order.
 
     Raises:
-        ValueError: if a name is repeated (in any spelling) or the first object is not `person`.
+        ValueError: if a name occurs twice in any spelling, or the first object is not `person`.
     """
 
     objects: tuple[str, ...]
@@ -55,11 +55,19 @@ class Vocabulary:
         return {group: len(names) for group, names in self.predicate_groups.items()}
 
     def object_index(self, name: str) -> int:
-        """Return the index of an object class, in any spelling. Raises ValueError if unknown."""
+        """Return the index of an object class, given its name in any spelling.
+
+        Raises:
+            ValueError: if the name is unknown.
+        """
         return _index_of(name, self.objects, "object class")
 
     def predicate_index(self, name: str) -> int:
-        """Return the index of a predicate, in any spelling. Raises ValueError if it is unknown."""
+        """Return the index of a predicate, given its name in any spelling.
+
+        Raises:
+            ValueError: if the name is unknown.
+        """
         return _index_of(name, self.predicates, "predicate")
 
 
@@ -71,7 +79,7 @@ def _index_of(name: str, names: tuple[str, ...], what: str) -> int:
 
 
 def load_vocabulary(name: str) -> Vocabulary:
-    """Read the vocabulary of the file `configs/vocabularies/NAME.yaml`.
+    """Read a vocabulary from `configs/vocabularies/NAME.yaml`.
 
     Raises:
         UsageError: if the file does not exist or is not a mapping.

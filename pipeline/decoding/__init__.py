@@ -3,16 +3,16 @@
 reader         `open_video` and the `VideoReader` that it returns
 options        decoder options
 frame_folder   reader of a folder of dumped frames
-request        request for frames of a video, and the stream that returns them
-sampling       choice of frames from a video or a clip
+request        request for frames of a video, and the resulting stream of frames
+sampling       selection of frames from a video or a clip
 pool           pool of decode processes with bounded buffers
 child          program of a decode process
-pipe           output of a child process, read with a time limit
-images         decoded frames as numpy arrays (no import of torch)
+pipe           reader of the output of a child process, with a time limit
+images         decoded frames as numpy arrays, without an import of torch
 video_frames   decoded frames as tensors
 video_source   properties of a decoded video
-opencv_backend decoding by OpenCV
-decord_backend decoding by decord in a child process
+opencv_backend decoding with OpenCV
+decord_backend decoding with decord in a child process
 decord_child   program of the decord process
 scan           properties of a video stream, read from its packets without decoding
 dump_map       mapping from file numbers of ffmpeg's image dump to decoded frames

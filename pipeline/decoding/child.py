@@ -1,10 +1,10 @@
-"""Program of a decode process, whose crash or hang does not affect the main process.
+"""Program of a decode process. If it crashes or hangs, the main process continues.
 
-Its argument is the memory in bytes that it may take beyond its size at the start, 0 for no limit.
-It reads requests from standard input, one line of JSON (`FrameRequest`) each. It answers with
-messages on standard output. Each message is a line of JSON with a field `kind`:
+Its argument is the number of bytes of memory that it may allocate after its start, or 0 for no
+limit. It reads requests from standard input. Each request is one line of JSON (`FrameRequest`). It
+writes messages to standard output. Each message is one line of JSON with a field `kind`:
 
-    ready    sent once, at the start
+    ready    sent once after the start
     frames   has `index`, `times_s`, `height`, `width`, `source`; raw RGB (T, 3, H, W) follows
     end      has `source`; the request is complete
     error    has `reason` and `message`; the video has no further frames
@@ -30,7 +30,7 @@ def main() -> None:
     # The parent handles Ctrl-C, which a terminal sends to all processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # prints of libraries go to standard error
+    os.dup2(2, 1)  # redirect the output of libraries to standard error
     limit_memory(int(sys.argv[1]))
     _send(out, {"kind": "ready"})
     for line in sys.stdin:
@@ -38,7 +38,10 @@ def main() -> None:
 
 
 def limit_memory(num_bytes: int) -> None:
-    """Limit the memory of this process to its current size plus `num_bytes`; 0 for no limit."""
+    """Limit the memory of this process to its current size plus `num_bytes`.
+
+    If `num_bytes` is 0, the memory is not limited.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sizes = Path("/proc/self/statm")
     if num_bytes and sizes.is_file():

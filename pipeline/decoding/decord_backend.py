@@ -1,8 +1,8 @@
-"""Decoding by decord, in a child process with a wall-clock limit.
+"""Decoding with decord in a child process with a time limit.
 
 decord can hang or crash its process, and its frame count is wrong if an edit list hides frames. Its
-frame count and timestamps are therefore compared with those of the packets. After a seek in an open
-GOP it returns wrong frames, so frames are decoded in order.
+frame count and timestamps are therefore compared with those of the packets. decord also returns
+wrong frames after a seek in an open GOP, so frames are decoded in order.
 """
 
 import importlib.util
@@ -29,7 +29,7 @@ def check_decord() -> None:
         is_there = False
     if not is_there:
         raise UsageError(
-            "decode.backend=decord: package decord not installed. Install it with: "
+            "decode.backend=decord: package decord not found. Install it with: "
             "pip install decord (decord2 if decord has no wheel), or use decode.backend=pyav"
         )
 
@@ -42,12 +42,12 @@ def decord_images(
     Args:
         path: path of the video.
         scan: scan of its packets.
-        ordinals: numbers of the frames in presentation order, increasing.
-        timeout_s: time limit for all frames, in seconds. The child is killed when it is exceeded.
+        ordinals: 0-based positions of the frames in presentation order, increasing.
+        timeout_s: time limit for all frames, in seconds. If it is exceeded, the child is killed.
         child: path of the script that decodes.
 
     Yields:
-        (ordinal, (H, W, 3) uint8 RGB image), ordinals increasing.
+        Pairs (ordinal, (H, W, 3) uint8 RGB image) in increasing order of ordinals.
 
     Raises:
         ItemError: DECODE_TIMEOUT, DECODER_DIED, or CORRUPT_VIDEO if decord's frame count or
@@ -91,7 +91,9 @@ def _check(path: Path, scan: Scan, ordinals: list[int], head: dict[str, object])
         for ordinal, start in zip(ordinals, starts, strict=True):
             wanted = scan.pts_s[ordinal]
             if min(abs(start - wanted), abs(start - wanted + first)) > 0.5 / scan.rate:
-                problem = f"frame {ordinal} expected at {wanted:.3f} s, decord has {start:.3f} s"
+                problem = (
+                    f"frame {ordinal} expected at {wanted:.3f} s, decord reports {start:.3f} s"
+                )
                 break
     if problem:
         raise ItemError(

@@ -1,9 +1,9 @@
-"""Program of the decord process, run as a script so that nothing else is imported.
+"""Program of the decord process. It runs as a script, so that no other module is imported.
 
 Its arguments are the path of the video and the frame ordinals as JSON. It writes a line of JSON to
-standard output (`num_frames`, `height`, `width`, and `starts_s` of the requested frames), then the
-frames as raw RGB. decord can hang while it holds the interpreter lock, or crash its process, so it
-runs in a separate process.
+standard output (`num_frames`, `height`, `width`, and `starts_s` of the requested frames), followed
+by the frames as raw RGB. decord runs in a separate process, because it can crash its process or
+hang while it holds the interpreter lock.
 """
 
 import json
@@ -18,7 +18,7 @@ def main() -> None:
     out = sys.stdout.buffer
     reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
     inside = [i for i in ordinals if i < len(reader)]
-    # Decode in order: after a seek in an open GOP, decord returns wrong frames.
+    # Decode in order, because decord returns wrong frames after a seek in an open GOP.
     image = reader.next()
     height, width = image.shape[:2]
     head = {

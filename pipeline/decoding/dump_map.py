@@ -1,8 +1,8 @@
 """Mapping from Action Genome's frame numbers to decoded frames.
 
-The authors of Action Genome dumped frames with `ffmpeg -i VIDEO %06d.png` (version 2.8). The image
-writer of ffmpeg keeps a constant frame rate. It repeats or drops frames, so the number of a file
-may differ from the number of the decoded frame.
+The authors of Action Genome dumped frames with `ffmpeg -i VIDEO %06d.png` (version 2.8). To keep
+a constant frame rate, the image writer of ffmpeg repeats or drops frames. The number of a file may
+therefore differ from the number of the decoded frame.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,15 @@ from collections.abc import Sequence
 def dump_to_ordinal(pts_s: Sequence[float], start_s: float, rate: float) -> list[int]:
     """Return the ordinal of the decoded frame in each file of the dump.
 
-    The rule is that of `do_video_out` in ffmpeg (up to version 5) with vsync cfr. Positions are
-    counted in output frames. A frame that ends more than 1.1 behind the output position is dropped.
-    A frame that ends more than 1.1 ahead of it is written several times. If it also starts more
-    than 1.1 ahead, round(start - position - 0.6) of the copies repeat the previous frame.
+    The function reproduces `do_video_out` of ffmpeg (up to version 5) with vsync cfr. Positions are
+    measured in output frames. A frame that ends more than 1.1 before the output position is
+    dropped. A frame that ends more than 1.1 after the output position is written several times. If
+    such a frame also starts more than 1.1 after the output position, the first
+    round(start - position - 0.6) copies show the previous frame instead.
 
     Args:
         pts_s: presentation times of the decoded frames in seconds, increasing.
-        start_s: start time of the dump in seconds (`Scan.dump_start_s`).
+        start_s: start time of the dump in seconds; see `Scan.dump_start_s`.
         rate: output frames per second (the stream's guessed rate).
 
     Returns:

@@ -1,7 +1,7 @@
 """Reader of a folder of dumped frames, such as `ID.mp4/000089.png` of Action Genome.
 
-File n holds frame n - 1 of ffmpeg's constant-rate dump. Its number may have any number of leading
-zeros.
+File n contains frame n - 1 of ffmpeg's constant-rate dump. The number in a file name may have
+leading zeros.
 """
 
 import re
@@ -21,31 +21,31 @@ from pipeline.errors import FailureReason, ItemError
 if TYPE_CHECKING:
     from pipeline.decoding.video_frames import VideoFrames
 
-#: Name of the file beside the dumped frames that holds their frames per second.
+#: Name of the file that contains the number of frames per second of the dumped frames.
 RATE_FILE = "fps.txt"
 _EIGHT_BIT = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
 
 
 class FrameFolder:
-    """Reader of dumped frames, with the methods of `VideoReader` that an extraction calls.
+    """Reader of dumped frames with the methods of `VideoReader` that an extraction calls.
 
     Attributes:
-        source: properties of the folder; `edit_lists` is `dumped`. If frames are missing in
+        source: properties of the folder. `edit_lists` is `dumped`. If frames are missing in
             tolerant mode, `is_degraded` is True and `num_frames` is the highest file number.
         timestamps_s: times of the num_frames frames, in seconds.
 
     Args:
         path: path of the folder.
-        options: decoder options. Only `fps`, `max_pixels`, `max_frames` and `tolerant` (read the
-            existing frames if some are missing) are used.
+        options: decoder options. Only `fps`, `max_pixels`, `max_frames` and `tolerant` are used.
+            If `tolerant` is True, frames may be missing.
         sha256: hexadecimal SHA-256 of the folder (`video_sha256`).
         length_s: length of the video in its dataset, in seconds, or None if unknown.
 
     Raises:
         ItemError: UNREADABLE_VIDEO if a file has the number 0, two files have the same number, or
             `fps.txt` is malformed. TRUNCATED_VIDEO if frames are missing. NO_ANNOTATION if the
-            frame rate is unknown. CORRUPT_VIDEO if the first image cannot be read. TOO_LARGE,
-            NO_FRAMES.
+            frame rate is unknown. CORRUPT_VIDEO if the first image cannot be read. TOO_LARGE if an
+            image or the highest file number is too large. NO_FRAMES if the folder has no images.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class FrameFolder:
             yield part.as_frames()
 
     def decode(self, indices: Sequence[int], batch_size: int) -> Iterator[DecodedImages]:
-        """Read frames in order and yield them in batches; missing frames are left out.
+        """Read frames in order and yield them in batches. Missing frames are skipped.
 
         Args:
             indices: 0-based frame indices below `num_frames`, strictly increasing.
@@ -104,7 +104,7 @@ class FrameFolder:
 
         Raises:
             ItemError: CORRUPT_VIDEO if a frame cannot be read or differs in size from the first
-                one, TOO_LARGE if it has more pixels than `max_pixels`.
+                one. TOO_LARGE if a frame has more than `max_pixels` pixels.
         """
         there = [i for i in indices if i + 1 in self._files]
         size = self.source.height, self.source.width
@@ -114,7 +114,7 @@ class FrameFolder:
             yield DecodedImages.of(images, picked, self.timestamps_s, self.source)
 
     def _image(self, number: int, size: tuple[int, int] | None) -> np.ndarray:
-        """Return an RGB image (H, W, 3) uint8; alpha and orientation tags are ignored."""
+        """Read an (H, W, 3) uint8 RGB image. Alpha and orientation tags are ignored."""
         path = self._files[number]
         name = f"{self._path.name}/{path.name}"
         try:
@@ -169,13 +169,13 @@ def _gap(path: Path, missing: list[int], last: int) -> ItemError:
     return ItemError(
         FailureReason.TRUNCATED_VIDEO,
         f"{path.name}: frames 1 to {last} expected, {len(missing)} of them are missing ({names}"
-        f"{', …' if len(missing) > 3 else ''}); dump all frames, or read the existing ones with "
+        f"{', …' if len(missing) > 3 else ''}); dump all frames, or skip missing frames with "
         "decode.tolerant=true",
     )
 
 
 def _written_rate(path: Path) -> float | None:
-    """Return the number in `fps.txt`, such as 29.97 or 30000/1001; None without the file."""
+    """Return the number in `fps.txt`, such as 29.97 or 30000/1001, or None without this file."""
     file = path / RATE_FILE
     if not file.is_file():
         return None
@@ -200,12 +200,12 @@ def _rate(path: Path, fps: float | None, length_s: float | None, num_frames: int
     raise ItemError(
         FailureReason.NO_ANNOTATION,
         f"{path.name}: frame rate unknown; write {RATE_FILE} beside the images, set decode.fps, or "
-        "give the dataset's annotations with the length of the video (if no frame is missing)",
+        "provide annotations with the length of the video (if no frame is missing)",
     )
 
 
 def numbered_images(folder: Path) -> list[Path]:
-    """Return the PNG and JPEG files of a folder that are named by a number, sorted by name."""
+    """Return the PNG and JPEG files of a folder whose names are numbers, sorted by name."""
     return sorted(p for p in folder.iterdir() if is_numbered(p.name) and p.is_file())
 
 

@@ -1,7 +1,7 @@
 """Decoded frames as numpy arrays.
 
-This package imports torch only when frames become tensors. Without torch, a decode process starts
-faster and takes much less memory.
+This package imports torch only to convert frames to tensors. Without torch, a decode process starts
+faster and uses much less memory.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class DecodedImages:
     """Decoded frames of one video as numpy arrays.
 
     Attributes:
-        images: (T, 3, H, W) uint8 RGB images, upright, contiguous.
+        images: (T, 3, H, W) uint8 array of upright RGB images, contiguous.
         index: T 0-based frame indices, strictly increasing.
         times_s: times of the T frames, in seconds.
         source: properties of the video.
@@ -38,8 +38,8 @@ class DecodedImages:
         """Stack images of one size.
 
         Args:
-            images: T upright RGB images (H, W, 3) uint8, at least one.
-            index: their 0-based frame indices.
+            images: T upright RGB images, (H, W, 3) uint8, with T >= 1.
+            index: 0-based frame indices of the images.
             times_s: times of all frames of the video, in seconds.
             source: properties of the video.
         """
@@ -49,7 +49,7 @@ class DecodedImages:
         return cls(stacked, index, [times_s[i] for i in index], source)
 
     def as_frames(self) -> "VideoFrames":
-        """Return the frames as tensors, which share the memory of the images.
+        """Return the frames as tensors that share the memory of the images.
 
         Raises:
             ValueError: if the fields are not valid for `VideoFrames`.

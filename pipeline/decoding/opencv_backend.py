@@ -1,6 +1,7 @@
-"""Decoding by OpenCV, in order.
+"""Decoding with OpenCV in presentation order.
 
-OpenCV does not report corrupt frames, so its timestamps are compared with those of the packets.
+OpenCV does not report corrupt frames. Its timestamps are therefore compared with those of the
+packets.
 """
 
 from collections.abc import Iterator
@@ -19,14 +20,14 @@ def opencv_images(path: Path, scan: Scan, ordinals: list[int]) -> Iterator[tuple
     Args:
         path: path of the video.
         scan: scan of its packets.
-        ordinals: numbers of the frames in presentation order, increasing.
+        ordinals: 0-based positions of the frames in presentation order, increasing.
 
     Yields:
-        (ordinal, (H, W, 3) uint8 RGB image, upright), ordinals increasing.
+        Pairs (ordinal, upright (H, W, 3) uint8 RGB image) in increasing order of ordinals.
 
     Raises:
-        ItemError: UNREADABLE_VIDEO, or CORRUPT_VIDEO if frames are missing or their timestamps
-            differ from those of the packets.
+        ItemError: UNREADABLE_VIDEO if OpenCV cannot open the file. CORRUPT_VIDEO if frames are
+            missing or their timestamps differ from those of the packets.
     """
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
@@ -50,7 +51,7 @@ def opencv_images(path: Path, scan: Scan, ordinals: list[int]) -> Iterator[tuple
 
 
 def _check_time(path: Path, scan: Scan, ordinal: int, time_s: float) -> None:
-    """Check that the time since the first frame is right within half a frame."""
+    """Check that the time since the first frame is correct to within half a frame."""
     expected = scan.pts_s[ordinal] - scan.pts_s[0]
     offset = min(scan.pts_s[0] - scan.start_s, 0.0)
     if scan.has_pts and min(
@@ -58,7 +59,7 @@ def _check_time(path: Path, scan: Scan, ordinal: int, time_s: float) -> None:
     ) > max(0.5 / scan.rate, 0.002):
         raise _damage(
             path,
-            f"frame {ordinal} expected at {expected:.3f} s, OpenCV has {time_s:.3f} s",
+            f"frame {ordinal} expected at {expected:.3f} s, OpenCV reports {time_s:.3f} s",
         )
 
 

@@ -9,18 +9,18 @@ Numbering = Literal["presentation", "dump"]
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Decoder options, the same for all videos of a command.
+    """Decoder options of all videos of a command.
 
     Attributes:
-        backend: decoder of the pixels. `pyav`, `opencv` and `decord` read video files, `frames`
-            reads a `FrameFolder`. `opencv` and `decord` require undamaged files: their frames
-            are compared with the packets that PyAV reads, and a mismatch raises an error.
-        tolerant: return the decodable frames of a damaged file and mark it `is_degraded`.
-            Requires `pyav` or `frames`.
+        backend: decoder of the frames. `pyav`, `opencv` and `decord` read video files. `frames`
+            reads a `FrameFolder`. `opencv` and `decord` require undamaged files. Their frames are
+            compared with the packets that PyAV reads, and a mismatch raises an error.
+        tolerant: whether to return the decodable frames of a damaged file, which is marked as
+            `is_degraded`. Requires `pyav` or `frames`.
         max_pixels: maximum number of pixels per frame.
         max_frames: maximum number of frames per video.
-        timeout_s: wall-clock limit in seconds. A decode process must return each batch of frames
-            within it; decord must decode each video within it.
+        timeout_s: time limit in seconds (wall-clock time). A decode process must return each
+            batch of frames within this limit. decord must decode each whole video within it.
         fps: frames per second of a frame folder without `fps.txt`. If None, the number of frames
             is divided by the length of the video in the dataset.
     """

@@ -1,4 +1,4 @@
-"""Output of a child process, read with a time limit."""
+"""Reader of the output of a child process, with a time limit."""
 
 import os
 import selectors
@@ -14,11 +14,14 @@ class SilentChildError(Exception):
 
 
 class DeadChildError(Exception):
-    """The child's output ended. The message has its exit code and last line of standard error."""
+    """The output of the child ended.
+
+    The message contains the exit code of the child and its last line of standard error.
+    """
 
 
 class ChildPipe:
-    """Reader of a child's standard output, which also keeps the end of its standard error.
+    """Reader of the standard output of a child. It also stores the end of the standard error.
 
     Args:
         process: child process, started with pipes for standard output and standard error.
@@ -41,7 +44,7 @@ class ChildPipe:
             self._selector.register(stream, selectors.EVENT_READ)
 
     def allow(self, seconds: float) -> None:
-        """Set a common time limit for all following reads, in seconds from now."""
+        """Set one time limit for all following reads, in seconds from now."""
         self._deadline = self._clock() + seconds
 
     def read(self, size: int) -> bytearray:
@@ -77,7 +80,7 @@ class ChildPipe:
         return bytes(self.read(self._buffer.index(b"\n") + 1))
 
     def close(self) -> None:
-        """Stop watching the pipes. They stay open."""
+        """Stop monitoring the pipes. The pipes stay open."""
         self._selector.close()
 
     def _has_output(self) -> bool:

@@ -1,4 +1,4 @@
-"""Pool of decode processes that decode ahead of the detector, with bounded buffers."""
+"""Pool of processes that decode frames in advance, with bounded buffers."""
 
 import contextlib
 import json
@@ -25,24 +25,26 @@ if TYPE_CHECKING:
     from pipeline.decoding.video_frames import VideoFrames
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-#: Maximum size in bytes of the decoded frames buffered per video. One batch always fits.
+#: Maximum size in bytes of the buffered frames per video. A single batch may be larger.
 BUFFER_BYTES = 256 << 20
 _START_S = 120.0
 
 
 def num_workers(wanted: int | None) -> int:
-    """Return the number of decode processes: `wanted`, or one per four cores (1 to 8) if None."""
+    """Return the number of decode processes.
+
+    This is `wanted`, or one process per four cores (at least 1 and at most 8) if `wanted` is None.
+    """
     return min(max((os.cpu_count() or 1) // 4, 1), 8) if wanted is None else wanted
 
 
 class DecodePool:
-    """Pool that decodes several videos ahead of their readers.
+    """Pool of decode processes that decode several videos before their frames are read.
 
     Args:
-        workers: number of child processes, each of which decodes one video at a time. With 0, a
+        workers: number of child processes, each of which decodes one video at a time. If 0, a
             thread of this process decodes, and a crash of the decoder ends the whole process.
-        memory_bytes: memory in bytes that a child may take beyond its size at the start; 0 for no
-            limit.
+        memory_bytes: memory in bytes that a child may allocate after its start, or 0 for no limit.
     """
 
     def __init__(self, workers: int, memory_bytes: int = 0) -> None:
@@ -65,7 +67,7 @@ class DecodePool:
         return stream
 
     def close(self) -> None:
-        """Kill the children and close all open streams, which raise `Stopped` in their readers."""
+        """Kill the children and close all open streams. Their readers raise `Stopped`."""
         self._todo.close()
         for stream in list(self._open):
             stream.close()
@@ -93,7 +95,10 @@ class DecodePool:
 
 
 class BufferedStream:
-    """`FrameStream` filled by another thread, which waits while `BUFFER_BYTES` are buffered."""
+    """`FrameStream` that another thread fills.
+
+    The thread waits while `BUFFER_BYTES` are buffered.
+    """
 
     def __init__(self, request: FrameRequest) -> None:
         self.request = request
@@ -123,7 +128,10 @@ class BufferedStream:
 
 
 class ChildDecoder:
-    """Decode process (`pipeline.decoding.child`), started on demand and restarted if it died."""
+    """Child process that runs `pipeline.decoding.child`.
+
+    It is started by the first request, and restarted by a later request if it has died.
+    """
 
     def __init__(self, memory_bytes: int = 0) -> None:
         self._memory_bytes = memory_bytes
@@ -135,7 +143,12 @@ class ChildDecoder:
         return ChildStream(self, request)
 
     def ask(self, request: FrameRequest) -> ChildPipe:
-        """Send a request and return the pipe of the answer. Raises DeadChildError if it fails."""
+        """Send a request and return the pipe of the answer.
+
+        Raises:
+            DeadChildError: if the request cannot be sent.
+            SilentChildError: if the process does not start within the time limit.
+        """
         if self._process is None or self._process.poll() is not None or self._pipe is None:
             self.close()
             self._start()
@@ -146,17 +159,17 @@ class ChildDecoder:
             self._process.stdin.write(json.dumps(request.to_dict()).encode() + b"\n")
             self._process.stdin.flush()
         except OSError as error:
-            raise DeadChildError(f"cannot send it a request: {error}") from error
+            raise DeadChildError(f"cannot send a request: {error}") from error
         return self._pipe
 
     def kill(self) -> None:
-        """Kill the child. Safe to call from any thread."""
+        """Kill the child. This method may be called from any thread."""
         process = self._process
         if process is not None:
             process.kill()
 
     def close(self) -> None:
-        """Kill the child and close its pipes. No other thread may read from them meanwhile."""
+        """Kill the child and close its pipes. No other thread may read at the same time."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -207,13 +220,13 @@ class ChildStream:
             raise ItemError(
                 FailureReason.DECODE_TIMEOUT,
                 f"{name}: the decode process returned no frames within {timeout_s:g} s and was "
-                "killed; raise decode.timeout_s, or fetch the video again",
+                "killed; raise decode.timeout_s, or download the video again",
             ) from None
         except (DeadChildError, ValueError, KeyError, TypeError) as error:
             raise ItemError(
                 FailureReason.DECODER_DIED,
-                f"{name}: the decode process died ({error}); fetch the video again, or raise "
-                "decode.memory_gb if memory was short",
+                f"{name}: the decode process died ({error}); download the video again, or raise "
+                "decode.memory_gb if it ran out of memory",
             ) from None
         finally:
             if not is_over:

@@ -1,10 +1,10 @@
 """Reader of one video file, which decodes frames in order.
 
 PyAV is the default backend. Decoding in order is the only method that returned the correct frames
-on every clip tested. At Charades' keyframe spacing it is as fast as seeking, and only the requested
-frames take memory. Decoding detects damage up to the last requested frame (`err_detect=explode`,
-corrupt flags, timestamps). A truncated file is detected by its number of packets, which is less
-than the header declares.
+of every tested clip. At the keyframe spacing of Charades, it is as fast as seeking. Only the
+requested frames are kept in memory. Damage is detected up to the last requested frame
+(`err_detect=explode`, corrupt flags, timestamps). A file is truncated if it has fewer packets than
+its header declares.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -53,12 +53,12 @@ def open_video(
 
     Raises:
         ItemError: UNREADABLE_VIDEO, NO_FRAMES, TOO_LARGE, TRUNCATED_VIDEO or CORRUPT_VIDEO.
-            UNKNOWN_FRAME_MAP if `numbering` is `dump` and packets carry no timestamps, or if the
-            backend would return other frames than PyAV: opencv and decord cannot decode frames
-            that an edit list hides; decord also does not support rotated videos and MPEG transport
-            or program streams.
+            UNKNOWN_FRAME_MAP if `numbering` is `dump` and packets have no timestamps, or if the
+            backend would return other frames than PyAV. This is the case for opencv and decord if
+            an edit list hides frames, and for decord if the video is rotated or is an MPEG
+            transport or program stream.
         UsageError: if the backend is not installed.
-        ValueError: if `options.tolerant` is set for another backend than PyAV.
+        ValueError: if `options.tolerant` is True for a backend other than PyAV.
 
     Example::
 
@@ -98,8 +98,8 @@ class VideoReader:
     """Reader of the frames of one video; see `open_video`.
 
     Attributes:
-        source: properties of the video. In tolerant mode `is_degraded` becomes True when damage is
-            found.
+        source: properties of the video. In tolerant mode, `is_degraded` is True once damage has
+            been found.
         timestamps_s: times of the num_frames frames, in seconds from the start of playback.
     """
 
@@ -142,7 +142,7 @@ class VideoReader:
         self._check_backend(options.backend)
 
     def _check_backend(self, backend: Backend) -> None:
-        """Raise UNKNOWN_FRAME_MAP if a backend would return other frames than PyAV."""
+        """Raise ItemError (UNKNOWN_FRAME_MAP) if a backend would return other frames than PyAV."""
         if backend != "pyav" and self._hides_frames():
             problem = f"its edit list hides frames, which {backend} cannot decode"
         elif backend == "decord" and self.source.rotation:
@@ -165,7 +165,7 @@ class VideoReader:
     def _damage(
         self, problem: str, reason: FailureReason = FailureReason.CORRUPT_VIDEO
     ) -> ItemError:
-        advice = "fetch it again or set decode.tolerant=true"
+        advice = "download it again or set decode.tolerant=true"
         return ItemError(reason, f"{self._path.name}: {problem}; {advice}")
 
     @property
@@ -180,10 +180,10 @@ class VideoReader:
             indices: 0-based frame indices, strictly increasing.
 
         Returns:
-            The requested frames. In tolerant mode, frames that cannot be decoded are left out.
+            The requested frames. In tolerant mode, frames that cannot be decoded are missing.
 
         Raises:
-            ItemError: FRAME_OUT_OF_RANGE, CORRUPT_VIDEO, TRUNCATED_VIDEO.
+            ItemError: FRAME_OUT_OF_RANGE, CORRUPT_VIDEO or TRUNCATED_VIDEO.
             ValueError: if the indices are not strictly increasing.
         """
         parts = list(self.decode(indices, max(len(indices), 1)))
@@ -191,12 +191,12 @@ class VideoReader:
         return (parts[0] if parts else DecodedImages(nothing, [], [], self.source)).as_frames()
 
     def iterate(self, indices: Sequence[int], batch_size: int) -> Iterator["VideoFrames"]:
-        """Decode frames and yield them in batches of at most `batch_size`; see `read`."""
+        """Decode frames like `read` and yield them in batches of at most `batch_size`."""
         for part in self.decode(indices, batch_size):
             yield part.as_frames()
 
     def decode(self, indices: Sequence[int], batch_size: int) -> Iterator[DecodedImages]:
-        """Decode frames and yield them in batches of numpy arrays; see `iterate`."""
+        """Decode frames like `iterate` and yield the batches as numpy arrays."""
         wanted = list(indices)
         if wanted != sorted(set(wanted)):
             raise ValueError(f"indices: strictly increasing indices expected, got {wanted[:10]}")
@@ -219,7 +219,7 @@ class VideoReader:
             if at == len(queue):
                 return
             while at < len(queue) and queue[at][0] < ordinal:
-                at += 1  # lost frame of a damaged file, in tolerant mode
+                at += 1  # missing frame of a damaged file, in tolerant mode
             image = None
             while at < len(queue) and queue[at][0] == ordinal:
                 image = frame() if image is None else image
@@ -232,7 +232,7 @@ class VideoReader:
             )
 
     def _pictures(self, ordinals: list[int]) -> Iterator[tuple[int, Callable[[], np.ndarray]]]:
-        """Yield (ordinal, function that returns the image), ordinals increasing."""
+        """Yield pairs (ordinal, function that returns the image), sorted by ordinal."""
         if self._options.backend == "pyav":
             for ordinal, frame in self._numbered():
                 yield ordinal, partial(_upright, frame)
@@ -246,9 +246,10 @@ class VideoReader:
             yield ordinal, partial(np.asarray, image)
 
     def _numbered(self) -> Iterator[tuple[int, Any]]:
-        """Yield (ordinal, frame), matched by timestamps if the packets carry them.
+        """Yield pairs (ordinal, frame).
 
-        Counting alone would shift the ordinals of all frames after a lost one.
+        The ordinals are determined by timestamps if the packets have timestamps, and by counting
+        otherwise. Counting would shift the ordinals of all frames after a missing frame.
         """
         by_time = {round(time * 1e6): k for k, time in enumerate(self._scan.pts_s)}
         for count, frame in enumerate(self._decode()):
@@ -303,9 +304,7 @@ class VideoReader:
         for frame in self._decode():
             height, width = _upright(frame).shape[:2]
             return int(frame.rotation), height, width
-        raise ItemError(
-            FailureReason.NO_FRAMES, f"{self._path.name}: none of its frames can be decoded"
-        )
+        raise ItemError(FailureReason.NO_FRAMES, f"{self._path.name}: no frame can be decoded")
 
 
 def _decode_what_can_be(container: Any, stream: Any) -> Iterator[tuple[Any, bool]]:
@@ -335,6 +334,6 @@ def _decode_what_can_be(container: Any, stream: Any) -> Iterator[tuple[Any, bool
 
 
 def _upright(frame: Any) -> np.ndarray:
-    """Return an RGB image (H, W, 3), rotated by the display matrix as in ffmpeg."""
+    """Return an (H, W, 3) RGB image, rotated by the display matrix as in ffmpeg."""
     image = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))

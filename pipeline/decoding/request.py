@@ -1,4 +1,4 @@
-"""Request for frames of a video, and the stream that returns them."""
+"""Request for frames of a video, and the resulting stream of frames."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 class FrameRequest:
     """Request to decode frames of one video.
 
-    All fields are plain values, so that a request can be sent to another process.
+    All fields can be converted to JSON, so that a request can be sent to another process.
 
     Attributes:
         path: path of the video.
         sha256: hexadecimal SHA-256 of the video (`video_sha256`).
         options: decoder options.
         numbering: frame numbering; see `open_video`.
-        annotated: 0-based indices of annotated frames, increasing. They are always decoded.
-        num_uniform: number of equal segments whose centre frames are decoded as well. If None,
-            only the annotated frames are decoded.
+        annotated: 0-based indices of the annotated frames, increasing. These frames are always
+            decoded.
+        num_uniform: number of uniform frames, which are the centre frames of equal segments of the
+            video. If None, only the annotated frames are decoded.
         batch_size: number of frames per batch.
         length_s: length of the video in its dataset, in seconds; see `FrameFolder`.
     """
@@ -60,7 +61,10 @@ class FrameRequest:
         return cls(**tree | parts)
 
     def open(self) -> VideoReader | FrameFolder:
-        """Open the video or frame folder; see `open_video` and `FrameFolder` for errors."""
+        """Open the video or frame folder.
+
+        See `open_video` and `FrameFolder` for the errors.
+        """
         if self.options.backend == "frames":
             return FrameFolder(self.path, self.options, sha256=self.sha256, length_s=self.length_s)
         return open_video(self.path, self.options, numbering=self.numbering, sha256=self.sha256)
@@ -70,7 +74,7 @@ class FrameRequest:
 
         Raises:
             ItemError: FRAME_OUT_OF_RANGE if an annotated frame lies beyond the end of the video.
-                In a degraded video such frames are skipped.
+                In a degraded video, such frames are skipped.
         """
         beyond = [index for index in self.annotated if index >= reader.num_frames]
         if beyond and not reader.source.is_degraded:
@@ -90,18 +94,23 @@ class FrameStream(Protocol):
     """Stream of the decoded frames of one video, which can be iterated once.
 
     Attributes:
-        source: properties of the video; final after the last batch, None until they are known.
+        source: properties of the video, or None if they are not yet known. The values are final
+            after the last batch.
     """
 
     source: VideoSource | None
 
     def __iter__(self) -> Iterator["VideoFrames"]:
-        """Yield batches of frames in order. Raises ItemError if decoding fails."""
+        """Yield batches of frames in order.
+
+        Raises:
+            ItemError: if decoding fails.
+        """
         ...
 
 
 class DirectStream:
-    """`FrameStream` that decodes in the calling thread, during the iteration."""
+    """`FrameStream` that decodes in the calling thread during the iteration."""
 
     def __init__(self, request: FrameRequest) -> None:
         self.request = request
@@ -115,9 +124,9 @@ class DirectStream:
         """Yield batches of frames as numpy arrays.
 
         Raises:
-            ItemError: NO_FRAMES if none of the requested frames could be decoded, CHANGED_VIDEO if
-                the file changed meanwhile, and the errors of `FrameRequest.open`,
-                `FrameRequest.pick` and the reader.
+            ItemError: NO_FRAMES if none of the requested frames can be decoded. CHANGED_VIDEO if
+                the file changed during decoding. See also `FrameRequest.open`, `FrameRequest.pick`
+                and the reader.
         """
         request = self.request
         name, before = request.path.name, file_state(request.path)

@@ -1,4 +1,4 @@
-"""Choice of frames from a video or a clip."""
+"""Selection of frames from a video or a clip."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ import numpy as np
 def segment_rows(
     num_rows: int, num_segments: int, rng: np.random.Generator | None = None
 ) -> list[int]:
-    """Return one row of each of n equal segments, with n = min(num_rows, num_segments).
+    """Return one row of each of n = min(num_rows, num_segments) equal segments.
 
-    Segment i holds the rows floor(i num_rows / n) to floor((i + 1) num_rows / n) - 1.
+    Segment i contains the rows floor(i num_rows / n) to floor((i + 1) num_rows / n) - 1.
 
     Args:
         num_rows: number of rows.
         num_segments: maximum number of segments.
-        rng: generator that draws a row of each segment (training). If None, the centre row
-            floor((i + 1/2) num_rows / n) is taken.
+        rng: random generator. If it is not None, a random row of each segment is returned, as in
+            training. If None, the centre row floor((i + 1/2) num_rows / n) is returned.
 
     Returns:
         n row indices, strictly increasing.
@@ -30,15 +30,15 @@ def segment_rows(
 
 
 def uniform_rows(frame_index: Sequence[int], num_frames: int, num: int) -> list[int]:
-    """Return the rows of the uniform frames of a clip, without the annotated frames between them.
+    """Return the rows of the uniform frames of a clip, without the other annotated frames.
 
-    Annotated frames lie inside the actions. A network that reads detected boxes must not see them,
-    since they reveal where the actions are.
+    Annotated frames lie within the actions. They are not used as input of a network with detected
+    boxes, because their positions would reveal when the actions occur.
 
     Args:
         frame_index: 0-based indices of the cached frames, increasing.
         num_frames: number of frames of the video.
-        num: number of uniform frames, `frames.num` of the extraction.
+        num: number of uniform frames (setting `frames.num` of the extraction).
 
     Returns:
         Indices into `frame_index`, increasing.
@@ -48,7 +48,9 @@ def uniform_rows(frame_index: Sequence[int], num_frames: int, num: int) -> list[
 
 
 def choose_frames(num_frames: int, num: int, annotated: Sequence[int] = ()) -> list[int]:
-    """Return the centre frames of `num` equal segments of a video and the annotated frames.
+    """Return the indices of the uniform frames and the annotated frames of a video.
+
+    The uniform frames are the centre frames of `num` equal segments.
 
     Args:
         num_frames: number of frames of the video.

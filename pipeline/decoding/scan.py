@@ -20,9 +20,9 @@ class Scan:
         dump_start_s: start time of ffmpeg's image dump in seconds.
         rate: guessed frames per second.
         time_base: seconds per tick of the stream.
-        num_declared: number of frames that the header declares, 0 if unknown.
+        num_declared: number of frames that the header declares, or 0 if unknown.
         num_packets: number of packets in the file, including those of hidden frames.
-        has_pts: whether every packet carries a valid presentation time.
+        has_pts: whether every packet has a valid presentation time.
         width: coded width in pixels.
         height: coded height in pixels.
         may_jump: whether timestamps may jump, as in MPEG transport and program streams.
@@ -65,7 +65,7 @@ def open_container(path: Path, ignore_edit_lists: bool) -> Any:
 
 
 def raise_for_memory(error: Exception) -> None:
-    """Raise MemoryError if an error of FFmpeg is due to a lack of memory or threads."""
+    """Raise MemoryError if an error of FFmpeg is caused by a lack of memory or threads."""
     if isinstance(error, MemoryError | BlockingIOError):
         raise MemoryError(str(error)) from error
 
@@ -74,7 +74,7 @@ def video_stream(container: Any, path: Path) -> Any:
     """Return the first video stream.
 
     Raises:
-        ItemError: NO_FRAMES if there is no video stream, UNREADABLE_VIDEO if FFmpeg has no decoder
+        ItemError: NO_FRAMES if there is no video stream. UNREADABLE_VIDEO if FFmpeg has no decoder
             for it.
     """
     if not container.streams.video:
@@ -89,7 +89,7 @@ def video_stream(container: Any, path: Path) -> Any:
 
 
 def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: int) -> Scan:
-    """Read all packets of the first video stream. No frame is decoded.
+    """Read all packets of the first video stream without decoding frames.
 
     Args:
         path: path of the video file.
@@ -101,7 +101,7 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
         Properties of the stream.
 
     Raises:
-        ItemError: UNREADABLE_VIDEO, NO_FRAMES, TOO_LARGE.
+        ItemError: UNREADABLE_VIDEO, NO_FRAMES or TOO_LARGE.
         MemoryError: if FFmpeg lacks memory or threads.
     """
     with open_container(path, ignore_edit_lists) as container:
@@ -115,7 +115,7 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
             )
         times, packets = _times(container, stream, path, max_frames)
         rate = float(stream.guessed_rate or stream.average_rate or 0) or 25.0
-        # AVI has no presentation times. FFmpeg derives them, wrongly if there are B-frames.
+        # AVI has no presentation times. Those that FFmpeg derives are wrong if there are B-frames.
         is_made_up = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
         has_pts = None not in times and not is_made_up
         if not has_pts:
@@ -125,8 +125,8 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
         pts = tuple(sorted(t for t in times if t is not None))
         start, own = container.start_time, stream.start_time
         start_s = pts[0] if start is None or not has_pts else start / 1e6
-        # ffmpeg.c, "Correcting starting time": in a transport stream the start time is that of
-        # the streams that are read, and an image dump reads no audio.
+        # As in ffmpeg.c, "Correcting starting time": the start time of a transport stream is that
+        # of the streams that are read. An image dump does not read the audio stream.
         may_jump = bool(container.format.flags & Flags.ts_discont.value)
         counts_own = own is not None and may_jump
         return Scan(

@@ -13,9 +13,9 @@ class VideoFrames:
     """Decoded frames of one video.
 
     Attributes:
-        frames: (T, 3, H, W) uint8 RGB images, upright.
-        frame_index: (T,) int64 0-based frame indices, strictly increasing.
-        timestamps_s: (T,) float64 times of the frames, in seconds.
+        frames: (T, 3, H, W) uint8, upright RGB images.
+        frame_index: (T,) int64, 0-based frame indices, strictly increasing.
+        timestamps_s: (T,) float64, times of the frames in seconds.
         source: properties of the video.
 
     Raises:

@@ -18,8 +18,8 @@ class VideoSource:
         height: height of an upright frame, in pixels.
         duration_s: time from the start of playback to the end of the last frame, in seconds.
         rotation: counter-clockwise rotation, in degrees, applied to make the frames upright.
-        edit_lists: whether the container's edit lists were `applied` or `ignored`; `dumped` for a
-            frame folder.
+        edit_lists: treatment of the container's edit lists, `applied` or `ignored`. For a frame
+            folder, `dumped`.
         is_degraded: whether damage was found and tolerated.
     """
 

@@ -1,6 +1,6 @@
-"""Metrics of predictions against annotations.
+"""Evaluation of predictions against annotations.
 
-metrics     mean average precision, as Charades defines it
-scoring     action scores of cached clips from a trained network
+metrics     mean average precision as defined by Charades
+scoring     action scores that a trained network predicts for cached clips
 relations/  recall of predicted relations
 """

@@ -1,4 +1,4 @@
-"""Mean average precision of multi-label video classification, as Charades defines it."""
+"""Mean average precision of multi-label video classification as defined by Charades."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ class MeanAveragePrecision:
     """Average precision of each class, and its means.
 
     Attributes:
-        ap: (C,) float64, average precision; NaN for a class without positives.
-        num_positives: (C,) int64, number of positives.
+        ap: (C,) float64, average precision per class. NaN for a class without positives.
+        num_positives: (C,) int64, number of positives per class.
     """
 
     ap: np.ndarray
@@ -21,13 +21,16 @@ class MeanAveragePrecision:
 
     @property
     def map(self) -> float:
-        """Mean over the classes with positives; NaN if no class has any."""
+        """Mean over the classes with positives, or NaN if no class has positives."""
         known = self.ap[~np.isnan(self.ap)]
         return float(known.mean()) if len(known) else float("nan")
 
     @property
     def weighted(self) -> float:
-        """Mean weighted by the number of positives n, sum(AP n) / sum(n); NaN without positives."""
+        """Mean weighted by the number of positives n, sum(AP n) / sum(n).
+
+        NaN if no class has positives.
+        """
         known = ~np.isnan(self.ap)
         n = self.num_positives[known]
         return float((self.ap[known] * n).sum() / n.sum()) if n.sum() else float("nan")
@@ -47,19 +50,20 @@ def charades_map(
 ) -> MeanAveragePrecision:
     """Compute the official Charades mAP (`Charades_v1_classify.m`, with NaN-aware means).
 
-    For each class, the rows are sorted by decreasing score; tied rows keep their order. AP is the
-    mean, over the positives, of the precision at their rank. Rows without any label and rows
-    without a prediction are ranked last. Positives in rows without a prediction still count.
+    For each class, the rows are sorted by decreasing score. Rows with equal scores keep their
+    order. AP is the mean of the precision at the ranks of the positives. Rows without any label and
+    rows without a prediction are ranked last. Their positives are counted.
 
     Args:
-        scores: real numbers, not necessarily probabilities.
+        scores: real numbers, which need not be probabilities.
         labels: True where a video has the action.
-        present: True where a video has a prediction; None if all videos have one.
-        rank_unlabelled_last: if False, rows without any label are ranked by their scores. This is
-            the `map` of the gsig repositories, not the official metric.
+        present: True where a video has a prediction. Default: all videos have one.
+        rank_unlabelled_last: whether rows without any label are ranked last. If False, they are
+            ranked by their scores, as in the function `map` of the gsig repositories. This is not
+            the official metric.
 
     Returns:
-        Average precision per class; NaN for a class without positives.
+        Average precision per class, which is NaN for a class without positives.
 
     Raises:
         ValueError: if a score is NaN in a row that is ranked by its scores. The message names the
@@ -94,18 +98,20 @@ def charades_map(
 def tie_grouped_map(
     scores: Float[np.ndarray, "V C"], labels: Bool[np.ndarray, "V C"], *, all_rows: bool = False
 ) -> MeanAveragePrecision:
-    """Compute the mAP of SlowFast and LFB: scikit-learn's AP, tied scores share a threshold.
+    """Compute the mAP as SlowFast and LFB do.
+
+    AP is the average precision of scikit-learn, in which equal scores share one threshold.
 
     Args:
         scores: finite numbers.
         labels: True where a video has the action.
-        all_rows: if True, videos without any label count as negatives; otherwise they are left out.
+        all_rows: whether videos without any label count as negatives. If False, they are ignored.
 
     Returns:
-        Average precision per class; NaN for a class without positives.
+        Average precision per class, which is NaN for a class without positives.
 
     Raises:
-        ValueError: if a score of a counted row is NaN. The message names the row and the column.
+        ValueError: if a score of a used row is NaN. The message names the row and the column.
     """
     rows = np.ones(len(labels), dtype=bool) if all_rows else np.any(labels, 1)
     _refuse_nan(scores, rows)
@@ -117,7 +123,7 @@ def tie_grouped_map(
 
 
 def none_if_nan(value: float) -> float | None:
-    """Convert a metric for JSON: None for NaN, otherwise a float."""
+    """Return a metric as a float for JSON, or None if it is NaN."""
     return None if np.isnan(value) else float(value)
 
 

@@ -1,4 +1,4 @@
-"""Action scores of cached clips."""
+"""Action scores that a network predicts for cached clips."""
 
 from dataclasses import dataclass
 
@@ -19,9 +19,9 @@ class Scores:
         video_ids: ids of the V videos.
         scores: (V, C) float64 probabilities.
         labels: (V, C) bool, True where a video has the action.
-        kept: (V,) number of kept tokens.
-        tokens: (V,) number of tokens, without padding.
-        failed: unreadable clips, video id -> error.
+        kept: (V,) int, number of kept tokens.
+        tokens: (V,) int, number of tokens, without padding.
+        failed: mapping from the video id of each unreadable clip to its error.
     """
 
     video_ids: tuple[str, ...]
@@ -49,18 +49,18 @@ def score_clips(
     workers: int = 0,
     bar: str | None = None,
 ) -> Scores:
-    """Score all samples in order with the video branch; discarded tokens are dropped.
+    """Score all samples in order with the video branch (`recognize` with `gather=True`).
 
     Args:
-        model: network on `device`; it is set to eval mode.
+        model: network on `device`. It is set to eval mode.
         data: samples to score.
         device: device of the model.
-        batch_size: videos per batch; it changes no score by more than 1e-5.
-        workers: number of reading processes; 0 reads in the main process.
-        bar: text of the progress bar; None shows no bar.
+        batch_size: number of videos per batch. It affects the scores by at most 1e-5.
+        workers: number of processes that read the cache. If 0, the main process reads it.
+        bar: text of the progress bar. If None, no bar is displayed.
 
     Returns:
-        Scores of the readable clips; unreadable clips are returned in `failed`.
+        Scores of the readable clips. Unreadable clips are returned in `failed`.
     """
     model.eval()
     C = data.num_classes

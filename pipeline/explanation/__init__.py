@@ -1,7 +1,7 @@
 """Explanations of predicted actions.
 
 explainer  trained network with its label bank and calibration
-builder    explanations as JSON
-naming     label bank and its calibration
-sentences  one sentence per action
+builder    construction of explanations as JSON
+naming     construction of the label bank, and calibration of the names
+sentences  sentence that describes the evidence for an action
 """

@@ -1,8 +1,7 @@
-"""Explanations as JSON (`configs/schemas/explanation.schema.json`).
+"""Construction of explanations as JSON (`configs/schemas/explanation.schema.json`).
 
-Every field comes from the computation: the kept tokens, the contribution of each token to each
-action (leave one out), and the names from the label bank. The sentence is filled in from these
-fields.
+Every field is computed from the kept tokens, the contribution of each token to each action
+(leave-one-out), or the names from the label bank. The sentence is generated from these fields.
 """
 
 import itertools
@@ -24,7 +23,7 @@ SCHEMA = "laiar.explanation/1"
 WARNINGS = {
     "RANDOM_WEIGHTS": "the detector is untrained; its boxes and features are meaningless",
     "DECODE_DEGRADED": "the file is damaged or truncated; only its decodable frames are used",
-    "DETECTED_BOXES": "trained on annotated boxes, but this video has only detected boxes",
+    "DETECTED_BOXES": "the network was trained on annotated boxes; this video has detected boxes",
     "NO_PERSON": "no sampled frame shows a person",
     "NO_OBJECT": "no sampled frame shows a person with an object",
     "EMPTY_SELECTION": "no token is kept; the [class] token alone determines the scores",
@@ -72,13 +71,13 @@ def explain(
         bank: label bank that names the tokens.
         card: card of the network.
         fingerprint: SHA-256 over everything that determines the result.
-        generator: hashes and versions of the files and packages that produce the explanation.
-        top: number of actions to explain, highest score first.
-        threshold: score from which an action counts as present.
+        generator: hashes of the files and versions of the packages that produce the explanation.
+        top: number of actions to explain. The actions with the highest scores are explained.
+        threshold: smallest score of an action that is reported as present.
         warnings: codes of `WARNINGS` from earlier stages.
 
     Returns:
-        JSON that follows the schema, without NaN.
+        JSON that conforms to the schema and contains no NaN.
     """
     clip, output = evidence.clip, evidence.output
     tokens = _tokens(evidence, bank, card)
@@ -124,7 +123,7 @@ def find_transitions(tokens: list[dict[str, Any]], groups: tuple[str, ...]) -> l
 
     Args:
         tokens: `tokens` of the explanation.
-        groups: names of the predicate groups, in the order of each token's `names`.
+        groups: names of the predicate groups, in the order of `names` of each token.
 
     Returns:
         `transitions` of the explanation, sorted by time.
@@ -218,7 +217,7 @@ def _name(
 
 
 def _right(margin: float, bins: list[dict[str, Any]]) -> float | None:
-    """Return the accuracy of the margin's calibration bin; None below the lowest bin."""
+    """Return the accuracy of the calibration bin of a margin, or None below the lowest bin."""
     below = [row for row in bins if row["margin_from"] <= margin]
     return below[-1]["right"] if below else None
 
@@ -272,7 +271,7 @@ def _prediction(
 
 
 def _observed(evidence: Evidence, tokens: list[dict[str, Any]], card: ModelCard) -> list[str]:
-    """Return the warning codes that follow from the computation."""
+    """Return the warning codes that are determined from the result."""
     clip, settings = evidence.clip, card.settings
     kept = [token for token in tokens if token["keep"]]
     names = [name for token in kept for name in token["names"]]

@@ -1,4 +1,4 @@
-"""Trained network with its label bank and calibration, which explains extracted clips."""
+"""Explanation of extracted clips by a trained network."""
 
 import json
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from pipeline.weights.run_folder import BANK, CALIBRATION, WEIGHTS, load_bank, l
 
 @dataclass(frozen=True)
 class Explainer:
-    """Trained network with everything that an explanation needs.
+    """Trained network with its label bank, calibration, settings and detector.
 
     Attributes:
-        model: network in eval mode, on `device`.
+        model: network in eval mode on `device`.
         card: card of the network.
         bank: label bank that names the tokens.
         calibration: content of `calibration.json`.
-        generator: hashes and versions stored in every explanation.
+        generator: hashes and versions that are stored in every explanation.
         config: settings of the prediction.
         detector: detector that extracts the clips.
         device: device of the network.
@@ -53,7 +53,7 @@ class Explainer:
         """Explain an extracted clip.
 
         Args:
-            clip: extracted clip; its frames are sampled here.
+            clip: extracted clip. This method samples its frames.
             fingerprint: SHA-256 over everything that determines the result.
             warnings: codes of `pipeline.explanation.builder.WARNINGS` from earlier stages.
 

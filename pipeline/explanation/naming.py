@@ -1,4 +1,4 @@
-"""Label bank that names tokens, and the calibration of the names."""
+"""Construction of the label bank, and calibration of the names that it assigns to tokens."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from model.laiar import LaIAR
 from pipeline.samples.dataset import ClipDataset, batches
 
 CALIBRATION_SCHEMA = "laiar.calibration/1"
-#: Smallest accuracy of names whose margin reaches the threshold.
+#: Required accuracy of the names whose margin is at or above the threshold.
 TARGET = 0.8
 _NUM_BINS = 10
 
@@ -25,18 +25,18 @@ def build_bank(
     batch_size: int,
     workers: int = 0,
 ) -> LabelBank:
-    """Build the label bank from the language branch on the training videos.
+    """Build the label bank from the embeddings of the language branch on the training videos.
 
     Args:
-        model: network on `device`; it is set to eval mode.
+        model: network on `device`. It is set to eval mode.
         data: training samples with relations.
         device: device of the model.
         num_objects: number of object classes.
-        batch_size: videos per batch.
-        workers: number of reading processes; 0 reads in the main process.
+        batch_size: number of videos per batch.
+        workers: number of processes that read the cache. If 0, the main process reads it.
 
     Returns:
-        Label bank with one prototype per object class and predicate seen in training.
+        Label bank with one prototype per object class and predicate of the training videos.
     """
     model.eval()
     builder = LabelBankBuilder(num_objects, model.semantic.group_sizes, model.settings.dim)
@@ -53,7 +53,10 @@ def build_bank(
 
 @dataclass(frozen=True)
 class _Trials:
-    """Margin and correctness of the names of tokens with known relations, in one group."""
+    """Margins and correctness of token names in one predicate group.
+
+    They include only tokens with known relations.
+    """
 
     margin: Tensor
     is_right: Tensor
@@ -70,25 +73,25 @@ def calibrate(
     batch_size: int,
     workers: int = 0,
 ) -> dict[str, Any]:
-    """Measure the accuracy of names by their margin, on videos held out from training.
+    """Measure the accuracy of names as a function of their margin, on held-out videos.
 
-    A name is right if its predicate is among the token's known predicates in its group. Tokens
-    without a known predicate or without a name in a group are not counted in that group.
+    A name is correct if its predicate is one of the known predicates of the token in this group.
+    Tokens without a known predicate or without a name in a group are ignored for this group.
 
     Args:
-        model: network on `device`; it is set to eval mode.
-        bank: label bank that names the tokens.
+        model: network on `device`. It is set to eval mode.
+        bank: label bank that assigns the names.
         data: held-out samples with relations.
         device: device of the model.
         groups: names of the predicate groups.
-        batch_size: videos per batch.
-        workers: number of reading processes; 0 reads in the main process.
+        batch_size: number of videos per batch.
+        workers: number of processes that read the cache. If 0, the main process reads it.
 
     Returns:
         Content of `calibration.json`. Each of its `groups` has `tokens`, `accuracy`,
         `accuracy_unconstrained`, `threshold` and `bins` (`margin_from`, `tokens`, `right`). The
-        threshold is the lowest `margin_from` such that at least `TARGET` of the names with this or
-        a larger margin are right; it is None if there is no such bin.
+        threshold is the lowest `margin_from` for which the names with this or a larger margin have
+        an accuracy of at least `TARGET`. It is None if there is no such bin.
     """
     found: list[list[_Trials]] = [[] for _ in groups]
     model.eval()
@@ -115,7 +118,11 @@ def calibrate(
 
 
 def status_of(predicate: int, margin: float, threshold: float | None) -> str:
-    """Return `unknown` (no name), `confident` (margin at or above the threshold) or `uncertain`."""
+    """Return the status of a name.
+
+    The status is `unknown` if there is no name, `confident` if the margin is at or above the
+    threshold, and `uncertain` otherwise.
+    """
     if predicate < 0:
         return "unknown"
     return "confident" if threshold is not None and margin >= threshold else "uncertain"

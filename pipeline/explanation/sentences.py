@@ -1,4 +1,4 @@
-"""One sentence per action, filled in from the explanation's fields."""
+"""Sentence that describes the evidence for an action."""
 
 from typing import Any
 
@@ -22,11 +22,11 @@ def sentence_of(
         score: probability of the action.
         tokens: tokens with a positive contribution, largest first.
         transitions: transitions with a positive contribution, largest first.
-        all_tokens: all tokens of the video, which transitions refer to by index.
+        all_tokens: all tokens of the video, to which transitions refer by index.
         is_empty: whether no token is kept.
 
     Returns:
-        The sentence. A question mark follows every name that is not confident.
+        The sentence. Every name that is not confident is followed by a question mark.
     """
     head = f"{name} ({score:.2f})"
     if is_empty:

@@ -1,9 +1,9 @@
-"""Extraction: from a folder of videos to the clips of a cache.
+"""Extraction of the videos of a folder into a cache of clips.
 
 job                  inputs of an extraction, checked before any network is built
-clip                 `ClipExtractor`: from the decoded frames of a video to a `CachedClip`
+clip                 `ClipExtractor`, which converts the decoded frames of a video to a `CachedClip`
 relation_prediction  predicates of a clip, computed by the relation predictor
-steps                the steps of each video: examine, extract, store
+steps                steps of the extraction of each video (examine, extract, store)
 local                extraction on the devices of this machine
 cluster              extraction on a Ray cluster
 shard                division of the videos among several commands

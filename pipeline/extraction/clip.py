@@ -1,4 +1,4 @@
-"""Extraction of one video: from decoded frames to a `CachedClip`."""
+"""Extraction of a `CachedClip` from the decoded frames of one video."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def extraction_settings(config: Config, objects: Sequence[str]) -> ExtractionSet
 
 
 def decode_options(config: DecodeConfig) -> DecodeOptions:
-    """Return the options of the decoder from the configuration."""
+    """Return the decoder options of a configuration."""
     return DecodeOptions(
         backend=config.backend.value,
         tolerant=config.tolerant,
@@ -67,11 +67,11 @@ def clip_fingerprint(
     Args:
         video_sha256: SHA-256 of the video file.
         settings: settings of the extraction.
-        detector: the detector.
+        detector: description of the detector.
         annotation: annotation of the video, or None.
 
     Returns:
-        SHA-256 over the arguments as hexadecimal digits.
+        Hexadecimal SHA-256 over the arguments.
     """
     return json_sha256(
         {
@@ -94,7 +94,8 @@ def frame_request(
 ) -> FrameRequest:
     """Build the request for the frames of a video.
 
-    Annotated frames are always requested. With `boxes=detected`, uniform frames are requested too.
+    Annotated frames are always requested. With `boxes=detected`, uniform frames are also
+    requested.
 
     Args:
         path: path of the video.
@@ -105,7 +106,7 @@ def frame_request(
         batch_size: frames per batch.
 
     Raises:
-        ItemError: NO_ANNOTATION if annotated boxes are requested and no frame is annotated.
+        ItemError: NO_ANNOTATION if annotated boxes are required and no frame is annotated.
     """
     known = annotation or ClipAnnotation(path.stem)
     annotated = tuple(sorted({frame.frame_index for frame in known.frames}))
@@ -113,7 +114,7 @@ def frame_request(
     if has_given_boxes and not annotated:
         raise ItemError(
             FailureReason.NO_ANNOTATION,
-            f"{path.name}: boxes=ground-truth requires annotated frames, the video has none; "
+            f"{path.name}: boxes=ground-truth requires annotated frames, but the video has none; "
             "use boxes=detected",
         )
     return FrameRequest(
@@ -133,7 +134,7 @@ class ClipExtractor:
     """Extractor that runs a detector over the frames of a video.
 
     Attributes:
-        network: the detector, in eval mode, on `device`.
+        network: detector in eval mode on `device`.
         detector: description of `network`.
         settings: settings of the extraction.
         device: device of `network`.
@@ -146,7 +147,7 @@ class ClipExtractor:
 
     @property
     def has_given_boxes(self) -> bool:
-        """Whether the boxes come from the annotation."""
+        """Whether the annotated boxes are used."""
         return self.settings.boxes == GROUND_TRUTH
 
     def extract(
@@ -166,12 +167,13 @@ class ClipExtractor:
             annotation: labels and annotated frames of the video, or None.
 
         Returns:
-            The clip. If the video has annotated frames, the clip holds `ground-truth` predicates.
+            The clip. If the video has annotated frames, the clip has `ground-truth` predicates.
             A pair of annotated boxes has its annotated predicates. A pair of detected boxes has the
-            predicates of the annotated boxes that match (`match_to_annotation`), or zeros.
+            predicates of the matching annotated boxes (`match_to_annotation`), or zeros if there
+            are none.
 
         Raises:
-            ItemError: with the reason for which the video has no result.
+            ItemError: if the video cannot be extracted.
         """
         by_frame = {frame.frame_index: frame for frame in annotation.frames} if annotation else {}
         widths = (frame.predicates.shape[1] for frame in by_frame.values())
@@ -235,7 +237,10 @@ class ClipExtractor:
         video_id: str,
         num_predicates: int | None,
     ) -> Tensor:
-        """Return the (P, R) annotated predicates of pairs; detected boxes are matched first."""
+        """Return the (P, R) annotated predicates of pairs.
+
+        Detected boxes are first matched with the annotated boxes.
+        """
         if frame is None:
             return torch.zeros(len(pairs), num_predicates or 0)
         if self.has_given_boxes:
@@ -270,9 +275,9 @@ def _given_boxes(frame: FrameAnnotation, height: int, width: int, video_id: str)
     if frame.image_size is not None and tuple(frame.image_size) != (height, width):
         raise ItemError(
             FailureReason.BAD_ANNOTATION,
-            f"{video_id}: {frame.image_size[1]}x{frame.image_size[0]} frames expected, as "
-            f"annotated, got {width}x{height} in frame {frame.frame_index + 1}; "
-            "use the 480p release",
+            f"{video_id}: frames of the annotated size {frame.image_size[1]}x"
+            f"{frame.image_size[0]} expected, got {width}x{height} in frame "
+            f"{frame.frame_index + 1}; use the 480p release",
         )
     limit = torch.tensor([width, height, width, height], dtype=torch.float32)
     return frame.boxes.clamp(min=0).minimum(limit)

@@ -1,8 +1,8 @@
-"""Extraction on a Ray cluster: actors hold the networks and extract one video per call.
+"""Extraction on a Ray cluster.
 
-If an actor dies or exceeds the time limit, only its video fails and a new actor replaces it. A
-failed video is not retried automatically. An actor writes the clips itself and returns a few
-hundred bytes per video.
+Each actor loads the networks and extracts one video per call. If an actor dies or exceeds the time
+limit, only its video fails, and a new actor replaces it. A failed video is not retried
+automatically. The actors write the clips. They return only a few hundred bytes per video.
 """
 
 import logging
@@ -26,11 +26,11 @@ from pipeline.runtime.writers import Writer
 
 LOGGER = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent.parent
-#: Time to start an actor, added to the time limit of a video, seconds.
+#: Time in seconds to start an actor. It is added to the time limit of a video.
 _START_S = 60.0
 _FATAL = (FailureReason.WORKER_DIED, FailureReason.TIME_LIMIT, FailureReason.OUT_OF_MEMORY)
 _CLOSE_S = 30.0
-#: Interval between checks of the deadlines, seconds.
+#: Interval in seconds between checks of the time limits.
 _POLL_S = 1.0
 _AGAIN = "retry with --retry-failed"
 
@@ -51,7 +51,7 @@ class OneByOne:
         self._manifest = Manifest(steps.cache)
         decode = steps.config.decode
         self._pool = DecodePool(min(num_workers(decode.workers), 1), int(decode.memory_gb * 1e9))
-        # The process counts as a writer until `close` or until it ends.
+        # The process is registered as a writer until `close` is called or the process ends.
         self._writer = Writer(steps.cache).__enter__()
 
     def __call__(self, task: Task) -> Outcome:
@@ -83,13 +83,13 @@ class RayEngine:
     """Engine that extracts videos with Ray actors.
 
     Args:
-        steps: steps of the extraction; its paths must be valid on every machine.
-        address: address of a running cluster, or `auto` for the cluster of this machine. None
-            starts a cluster.
-        actors: number of actors. None starts one per GPU of the cluster, or on CPUs one per
-            `torch.get_num_threads()` CPUs of the cluster.
-        time_limit_s: time limit of a video, seconds.
-        make: function that builds the worker of an actor; None uses `make_one_by_one`.
+        steps: steps of the extraction. Their paths must be valid on every machine.
+        address: address of a running cluster, or `auto` for the cluster of this machine. If None, a
+            new cluster is started.
+        actors: number of actors. Default: the number of GPUs of the cluster or, on CPUs, its number
+            of CPUs divided by `torch.get_num_threads()`.
+        time_limit_s: time limit of a video, in seconds.
+        make: function that builds the worker of an actor. Default: `make_one_by_one`.
 
     Raises:
         UsageError: if the package ray is not installed.
@@ -115,11 +115,11 @@ class RayEngine:
         Closing the generator early stops all actors.
 
         Args:
-            tasks: videos to extract; their paths must be valid on every machine.
+            tasks: videos to extract. Their paths must be valid on every machine.
 
         Raises:
-            UsageError: if the cluster cannot be reached or has no GPU although one is requested,
-                an actor cannot be started, or a network cannot be built.
+            UsageError: if the cluster cannot be reached or lacks a required GPU, an actor cannot be
+                started, or a network cannot be built.
         """
         self._connect()
         try:
@@ -147,7 +147,7 @@ class RayEngine:
             signal.signal(number, handler)
 
     def _plan_actors(self) -> tuple[Callable[[], Any], int]:
-        """Return the function that starts an actor, and the number of actors."""
+        """Return a function that starts an actor, and the number of actors."""
         name, threads = self.steps.config.device, torch.get_num_threads()
         resources = self._ray.cluster_resources()
         if name == "auto":
@@ -156,7 +156,9 @@ class RayEngine:
         room = int(resources.get("GPU", 0) if on_gpu else resources.get("CPU", 0) // threads)
         count = self.actors or max(room, 0 if on_gpu else 1)
         if count < 1 or (on_gpu and not room):
-            raise UsageError(f"device={name}: a Ray cluster with a GPU expected, got none")
+            raise UsageError(
+                f"device={name}: a Ray cluster with a GPU expected, got a cluster without GPUs"
+            )
         # If the actors need more resources than the cluster has, each gets a fraction.
         share = min(1.0, room / count) if room else 0.0
         needs = {"num_gpus": share} if on_gpu else {"num_cpus": threads * share}
@@ -192,7 +194,7 @@ class RayEngine:
                     actor = start()
                 idle.append(actor)
                 yield outcome
-        # Close the actors, so that they are no writers when `settle_manifest` runs.
+        # Close the actors, so that they are unregistered as writers before `settle_manifest` runs.
         self._ray.wait([a.close.remote() for a in idle], num_returns=len(idle), timeout=_CLOSE_S)
 
     def _check_alive(self, actor: Any) -> None:
@@ -206,7 +208,7 @@ class RayEngine:
             ) from error
 
     def _ended(self, running: dict[Any, tuple[Any, Task, float]]) -> list[tuple[Any, Outcome]]:
-        """Return the calls that returned, died or exceeded the time limit, with their outcomes."""
+        """Return the calls that have returned, failed or timed out, with their outcomes."""
         if not running:
             return []
         calls, _ = self._ray.wait(list(running), num_returns=1, timeout=_POLL_S)
@@ -251,13 +253,13 @@ class Actor:
         # Relative paths in settings refer to the working folder of the command.
         if os.path.isdir(folder):
             os.chdir(folder)
-        # Use as many threads as the command, because the number affects the last bits of sums.
+        # Use as many threads as the command, because the number of threads affects rounding.
         torch.set_num_threads(threads)
         steps.config.device = device
         self._work = make(steps)
 
     def ready(self) -> None:
-        """Return at once; the call succeeds if the actor has started."""
+        """Do nothing. The call succeeds if the actor has started."""
 
     def close(self) -> None:
         """Close the worker."""
@@ -279,7 +281,7 @@ def import_ray() -> Any:
     """Import the package ray.
 
     Raises:
-        UsageError: if it is not installed.
+        UsageError: if the package is not installed.
     """
     os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")  # do not replace the builtin print
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics
@@ -296,6 +298,6 @@ def import_ray() -> Any:
 def _too_long(task: Task, seconds: float) -> ItemError:
     return ItemError(
         FailureReason.TIME_LIMIT,
-        f"{task.video_id}: not finished within {seconds:g} s, the actor was killed; raise "
+        f"{task.video_id}: not finished within {seconds:g} s; the actor was killed; raise "
         f"--time-limit and {_AGAIN}",
     )

@@ -1,4 +1,4 @@
-"""Estimate of the time and disk space of an extraction before it runs."""
+"""Estimate of the time and disk space of an extraction."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from pipeline.extraction.job import ExtractionJob
 from pipeline.extraction.steps import Outcome, Steps, Task
 from pipeline.runtime.progress import duration
 
-#: Assumed pairs per frame with detected boxes, used until the cache holds clips.
+#: Assumed number of pairs per frame with detected boxes, used if the cache contains no clips.
 ASSUMED_PAIRS = 8.0
 _CELLS = 7 * 7
 
@@ -24,10 +24,10 @@ _CELLS = 7 * 7
 def estimate(job: ExtractionJob, steps: Steps, tasks: Sequence[Task]) -> str:
     """Estimate the counts, the time and the disk space of an extraction.
 
-    The function builds no network and writes nothing. It hashes the videos to find those that the
-    extraction would skip. The disk space per frame is measured on the clips in the cache, or
-    computed from the shapes of the features if there are none. The time per frame is that of the
-    last run on the cache, and unknown if there is none.
+    The function builds no network and writes no files. It hashes the videos to find the videos that
+    the extraction would skip. The disk space per frame is the mean over the clips in the cache. If
+    the cache is empty, it is computed from the shapes of the features. The time per frame is that
+    of the last run on the cache. It is unknown if there is no such run.
 
     Args:
         job: inputs of the extraction.
@@ -74,7 +74,7 @@ def _examine(steps: Steps, tasks: Sequence[Task]) -> tuple[list[Task], Counter[s
 
 
 def _num_frames(job: ExtractionJob, task: Task) -> int:
-    """Return the number of frames to extract if the video is long enough."""
+    """Return the number of frames to extract, assuming that the video is long enough."""
     annotated = len(task.annotation.frames) if task.annotation else 0
     return annotated if _is_given(job) else job.config.frames.num + annotated
 
@@ -105,18 +105,18 @@ def _bytes(
 
 
 def measured(cache: Path, written: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """Return the measurements of a run for later estimates.
+    """Return the measurements of a run, which later estimates use.
 
-    If the run wrote no clips, return the measurements of the last run that did.
+    If the run has written no clips, the measurements of the last run with clips are returned.
 
     Args:
         cache: folder of the cache.
-        written: manifest lines of the clips that the run wrote, by id.
+        written: mapping from the id of each clip that the run wrote to its manifest line.
         seconds: duration of the run.
 
     Returns:
-        `seconds` and the sums of `frames`, `boxes`, `pairs` and `bytes`; empty if no run has
-        written clips.
+        A dict of `seconds` and the sums of `frames`, `boxes`, `pairs` and `bytes`. It is empty if
+        no run has written clips.
     """
     if not written:
         return next(iter(_measured(cache)), {})
@@ -134,7 +134,7 @@ def _seconds_per_frame(cache: Path) -> float | None:
 
 
 def _measured(cache: Path) -> list[dict[str, Any]]:
-    """Return the measurements in the run records of a cache, the last run first."""
+    """Return the measurements in the run records of a cache, starting with the last run."""
     found = []
     for path in cache.glob("run*.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):

@@ -32,10 +32,10 @@ class ExtractionJob:
     Attributes:
         config: configuration of the command.
         videos: videos to extract.
-        vocabulary: object classes and predicates.
+        vocabulary: names of the object classes and predicates.
         annotations: annotations of the dataset, or None.
-        detector: the detector.
-        predictor: relation predictor; None unless `relations=predicted`.
+        detector: description of the detector.
+        predictor: relation predictor, or None if `relations` is not `predicted`.
         folder: folder of the videos.
     """
 
@@ -63,7 +63,7 @@ class ExtractionJob:
 
         Args:
             cache: folder of the cache.
-            verify: compare every byte of existing clips with the manifest.
+            verify: whether to compare every byte of existing clips with the manifest.
         """
         return Steps(
             self.config,
@@ -99,8 +99,8 @@ def make_tasks(
         steps: steps of the extraction.
         videos: videos to extract.
         failures: failures of earlier runs.
-        retry: retry videos that failed before with the same bytes and settings.
-        checksums: expected SHA-256 by file name.
+        retry: whether to retry videos that failed before with the same bytes and settings.
+        checksums: mapping from file name to expected SHA-256.
     """
     seen: dict[str, Path] = {}
     for video in videos:
@@ -127,7 +127,8 @@ def make_tasks(
 def item_names(job: ExtractionJob) -> set[str]:
     """Return the names of the job's videos in `failures.jsonl`.
 
-    A video has its id, or an id with the path if another file has the same id.
+    The name of a video is its id. If another file has the same id, the name also contains
+    the path.
     """
     doubles = {_name_of_double(video, job.folder) for video in job.videos}
     return {video.video_id for video in job.videos} | doubles
@@ -143,10 +144,10 @@ def prepare_extraction(config: Config, videos: Path, annotations: list[Path]) ->
     Args:
         config: configuration of the command.
         videos: folder of the videos.
-        annotations: folders of the annotations; may be empty.
+        annotations: folders of the annotations, possibly none.
 
     Raises:
-        UsageError: if an input is missing or invalid, or inputs contradict each other.
+        UsageError: if an input is missing or invalid, or if inputs contradict each other.
     """
     pick_devices(config.device)
     listed = list_videos(videos, dumped=config.decode.backend is Backend.frames)
@@ -164,7 +165,7 @@ def prepare_extraction(config: Config, videos: Path, annotations: list[Path]) ->
 
 
 def _check_annotated(config: Config, read: Annotations | None, annotations: Sequence[Path]) -> None:
-    """Raise UsageError if annotated boxes or relations are requested and no frame has any."""
+    """Raise UsageError if annotated boxes or relations are required and no frame is annotated."""
     if config.boxes is Boxes["ground-truth"]:
         asked = "boxes=ground-truth"
     elif config.relations is Relations["ground-truth"]:
@@ -176,7 +177,7 @@ def _check_annotated(config: Config, read: Annotations | None, annotations: Sequ
             f"below {', '.join(map(str, annotations))}" if annotations else "below --annotations"
         )
         raise UsageError(
-            f"{asked}: annotated frames expected {where}, got none; they are read from "
+            f"{asked}: annotated frames expected {where}, found none; they are read from "
             "object_bbox_and_relationship.pkl and person_bbox.pkl"
         )
 
@@ -187,11 +188,11 @@ def find_relation_predictor(
     """Find the relation predictor and check it against the vocabulary and the detector.
 
     Returns:
-        The predictor; None unless `relations=predicted`.
+        The predictor, or None if `relations` is not `predicted`.
 
     Raises:
-        UsageError: if the weights are missing or invalid, or do not fit the vocabulary or the
-            detector.
+        UsageError: if the weights are missing or invalid, or if they do not match the vocabulary or
+            the detector.
     """
     if config.relations is not Relations.predicted:
         return None
@@ -215,8 +216,8 @@ def open_cache(folder: Path, info: CacheInfo) -> None:
         info: content of `cache.json`.
 
     Raises:
-        UsageError: if the settings differ (the message names the first that does), or the folder
-            is not writable.
+        UsageError: if the folder is not writable, or the settings differ. The message names the
+            first setting that differs.
     """
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise UsageError(f"--cache: a writable folder expected, {folder} is read-only")
@@ -234,18 +235,18 @@ def open_cache(folder: Path, info: CacheInfo) -> None:
 
 
 def check_cache(folder: Path, info: CacheInfo) -> None:
-    """Check that a folder holds no clips, or clips of the same settings.
+    """Check that a folder contains no clips, or clips with the same settings.
 
     Args:
-        folder: folder of the cache; may be missing.
+        folder: folder of the cache, which may not exist.
         info: content of `cache.json` for these settings.
 
     Raises:
-        UsageError: if the settings differ, or the folder has clips but no `cache.json`.
+        UsageError: if the settings differ, or the folder contains clips but no `cache.json`.
     """
     if not (folder / "cache.json").is_file():
         if folder.is_dir() and next(folder.glob("*.safetensors"), None):
-            raise UsageError(f"--cache: {folder} has clips but no cache.json; give an empty folder")
+            raise UsageError(f"--cache: {folder} has clips but no cache.json; use an empty folder")
         return
     wanted, there = info.to_dict(), read_cache_json(folder)
     for part in ("settings", "detector", "objects", "predicate_groups", "classes"):
@@ -263,8 +264,8 @@ def _difference(folder: Path, part: str, wanted: Any, there: Any) -> str:
         part = f"{part}.{keys[0]}"
         wanted, there = wanted.get(keys[0]), there.get(keys[0])
     return (
-        f"--cache: {folder} was made with {part}={_short(there)}, this command has "
-        f"{_short(wanted)}; give another --cache, or the settings of this cache"
+        f"--cache: {folder} was created with {part}={_short(there)}, but this command has "
+        f"{_short(wanted)}; use another --cache, or the settings of this cache"
     )
 
 

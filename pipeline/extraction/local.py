@@ -2,7 +2,7 @@
 
     examine (a thread) ─▶ decode (processes) ─▶ extract (a thread per device) ─▶ store (a thread)
 
-Each arrow is a bounded queue, so memory does not grow with the number of videos.
+Each arrow is a bounded queue. The memory is therefore independent of the number of videos.
 """
 
 import queue
@@ -17,16 +17,18 @@ from pipeline.extraction.steps import Examined, Networks, Outcome, Steps, Task
 from pipeline.runtime.channel import Channel, Stopped
 from pipeline.runtime.item_errors import as_item_error
 
-#: Largest number of clips that wait to be stored.
+#: Maximum number of clips in the queue of the storing thread.
 _WAITING_CLIPS = 2
 
 
 class LocalEngine:
-    """Engine that extracts videos with threads and decode processes; `run` can be called once.
+    """Engine that extracts videos with threads and decode processes.
+
+    Its method `run` may be called only once.
 
     Args:
         steps: steps of the extraction.
-        networks: the networks on each device.
+        networks: networks of each device.
     """
 
     def __init__(self, steps: Steps, networks: list[Networks]) -> None:

@@ -1,4 +1,4 @@
-"""Relation prediction on cached clips, without the detector."""
+"""Relation prediction on cached clips, which does not run the detector."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,11 +35,11 @@ def clip_pairs(clip: CachedClip) -> PairBatch:
 def frame_sequences(clip: CachedClip) -> list[list[int]]:
     """Divide the frames of a clip into sequences for the predictor's windows of two frames.
 
-    The uniform frames are one sequence, the other annotated frames a second one. Predictions for
-    uniform frames therefore do not depend on the annotation.
+    The uniform frames form one sequence, and the other annotated frames form another. Predictions
+    for uniform frames therefore do not depend on the annotation.
 
     Returns:
-        Increasing frame rows of each sequence.
+        Frame rows of each sequence, increasing.
     """
     every = list(range(clip.num_frames))
     header = clip.header
@@ -58,17 +58,17 @@ def predict_relations(
     """Predict the probability of every predicate for every pair.
 
     Args:
-        clip: clip with annotated or detected boxes; its labels are used unchanged.
+        clip: clip with annotated or detected boxes. Its labels are used unchanged.
         predictor: predictor in eval mode, on any device.
-        sequences: frame rows of each sequence of consecutive frames, without duplicates. None
-            uses `frame_sequences`.
+        sequences: frame rows of each sequence of consecutive frames, without duplicates. Default:
+            `frame_sequences`.
 
     Returns:
-        (P, R) float32 probabilities, attention predicates first; zeros in frames that are in no
-        sequence.
+        (P, R) float32 probabilities, attention predicates first. The probabilities of pairs in
+        frames outside all sequences are zeros.
 
     Raises:
-        ItemError: BAD_CACHE if features or classes of the clip do not fit the predictor,
+        ItemError: BAD_CACHE if the features or classes of the clip do not match the predictor.
             INTERNAL_ERROR if a probability is not finite.
     """
     check_features(clip, predictor.settings)
@@ -91,14 +91,14 @@ def predict_relations(
 
 
 def check_features(clip: CachedClip, settings: PredictorSettings) -> None:
-    """Check that the features and classes of a clip fit a predictor.
+    """Check that the features and classes of a clip match a predictor.
 
     Args:
         clip: the clip.
         settings: settings of the predictor.
 
     Raises:
-        ItemError: BAD_CACHE if they do not.
+        ItemError: BAD_CACHE if they do not match.
     """
     for name, value, wanted in (
         ("box_features", clip.box_features, settings.feature_width),
@@ -121,11 +121,11 @@ def check_features(clip: CachedClip, settings: PredictorSettings) -> None:
 def with_predicted(clip: CachedClip, predictor: STTran, described: dict[str, Any]) -> CachedClip:
     """Add predicted predicates to a clip.
 
-    The features are rounded to float16 first, so that a new clip and a stored clip give the same
-    predictions.
+    The features are first rounded to float16, so that the predictions for a new clip and for a
+    stored clip are the same.
 
     Args:
-        clip: the clip; its other predicates are kept.
+        clip: the clip. Its other predicates are kept.
         predictor: predictor in eval mode, on any device.
         described: `PredictorFile.to_dict` of the predictor.
 

@@ -15,7 +15,7 @@ SLURM = "slurm"
 class Shard:
     """One of several parts of the videos.
 
-    A video belongs to the part 1 + crc32(id) mod `count`, independently of the other videos.
+    A video belongs to part number 1 + crc32(id) mod `count`. This does not depend on other videos.
 
     Attributes:
         index: number of the part, from 1 to `count`.
@@ -31,16 +31,16 @@ class Shard:
 
     @property
     def run_name(self) -> str:
-        """Name of the file for the run record of this part."""
+        """File name of the run record of this part."""
         return "run.json" if self.count == 1 else f"run-{self.index}-of-{self.count}.json"
 
 
 def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
-    """Parse `i/N` with i from 1 to N, or `slurm`.
+    """Parse the value of `--shard`.
 
     Args:
-        text: value of `--shard`.
-        environment: environment variables; `slurm` reads i and N from those of a job array task.
+        text: `i/N` with i from 1 to N, or `slurm`.
+        environment: environment variables. `slurm` reads i and N from those of a job array task.
 
     Raises:
         UsageError: if the text is malformed, or the variables are missing or inconsistent.

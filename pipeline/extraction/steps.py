@@ -1,4 +1,4 @@
-"""The steps of each video: examine it, extract its clip, store the clip."""
+"""Steps of the extraction of each video (examine, extract, store)."""
 
 import threading
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ from pipeline.weights.detectors import ResolvedDetector
 from pipeline.weights.predictors import PredictorFile, load_predictor
 from relations.sttran import STTran
 
-#: Building a network draws random numbers from generators that threads share.
+#: Lock for the construction of networks, which uses the global random generators.
 _BUILDING = threading.Lock()
 
 
@@ -45,10 +45,10 @@ class Task:
     Attributes:
         video: file and id of the video.
         annotation: labels and annotated frames, or None.
-        failed_before: SHA-256 that the video file had when it failed in an earlier run with the
-            same settings; None if it has not failed, or is retried.
-        failure_fingerprint: SHA-256 over everything except the video file that determines a
-            failure (`failure_fingerprint`).
+        failed_before: SHA-256 of the video file when it failed in an earlier run with the same
+            settings. None if it has not failed or is retried.
+        failure_fingerprint: SHA-256 over everything that determines a failure, except the video
+            file; see the function `failure_fingerprint`.
         error: known error of the video, or None.
         expected_sha256: SHA-256 of the video file according to `--checksums`, or None.
     """
@@ -72,9 +72,9 @@ class Outcome:
 
     Attributes:
         item: id of the video.
-        status: `done`, `skipped` (the cache already holds the clip) or `failed`.
-        error: error of a failed video; None if it failed before and was not retried.
-        sha256: SHA-256 of the video file; empty if it could not be read.
+        status: `done`, `skipped` (the cache already contains the clip) or `failed`.
+        error: error of a failed video. None if it failed before and was not retried.
+        sha256: SHA-256 of the video file, or empty if it could not be read.
         failure_fingerprint: fingerprint of the task.
         row: manifest line of the clip that was written, or None.
     """
@@ -95,8 +95,8 @@ class Examined:
         task: task of the video.
         sha256: SHA-256 of the video file.
         fingerprint: fingerprint of the clip.
-        request: frames to decode; None for a cached clip that only lacks predicted relations.
-        row: manifest line of this cached clip.
+        request: frames to decode, or None for a cached clip that lacks predicted relations.
+        row: manifest line of the cached clip; empty for a video to extract.
     """
 
     task: Task
@@ -108,15 +108,15 @@ class Examined:
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of each video, with the inputs that all videos of a command share.
+    """Steps of the extraction of each video, with the inputs shared by all videos.
 
     Attributes:
         config: configuration of the command.
         cache: folder of the cache.
-        detector: the detector.
+        detector: description of the detector.
         objects: names of the O object classes.
-        predictor: relation predictor; None unless `relations=predicted`.
-        verify: compare every byte of existing clips with the manifest.
+        predictor: relation predictor, or None if `relations` is not `predicted`.
+        verify: whether to compare every byte of existing clips with the manifest.
     """
 
     config: Config
@@ -132,14 +132,14 @@ class Steps:
         return extraction_settings(self.config, self.objects)
 
     def examine(self, task: Task, manifest: Manifest) -> Outcome | Examined:
-        """Determine the work that a video needs.
+        """Determine whether a video must be extracted.
 
         Args:
             task: task of the video.
             manifest: manifest of the cache.
 
         Returns:
-            The `Outcome` of a video that is done or fails; `Examined` if there is work to do.
+            An `Outcome` if the video is done or has failed, and an `Examined` otherwise.
         """
         try:
             with as_item_error(task.video_id):
@@ -155,8 +155,8 @@ class Steps:
         """Write a clip to the cache.
 
         Args:
-            found: the video.
-            clip: its clip.
+            found: the examined video.
+            clip: clip of the video.
 
         Raises:
             OSError: see `pipeline.cache.folder.store_clip`.
@@ -174,7 +174,7 @@ class Steps:
         return Outcome(task.video_id, "failed", error, sha256, task.failure_fingerprint)
 
     def failed_unless_there(self, found: Examined, error: ItemError) -> Outcome:
-        """Return outcome `failed`, or `skipped` if another command has stored the clip."""
+        """Return the outcome `failed`, or `skipped` if another command has stored the clip."""
         task, row = found.task, Manifest(self.cache).rows().get(found.task.video_id)
         if row is not None and self._is_done(task, found.fingerprint, row):
             return Outcome(task.video_id, "skipped", None, found.sha256, task.failure_fingerprint)
@@ -186,7 +186,7 @@ class Steps:
             bad = ItemError(
                 FailureReason.CORRUPT_VIDEO,
                 f"{task.video.path.name}: SHA-256 {task.expected_sha256} expected, got {sha256}; "
-                "fetch the video again",
+                "download the video again",
             )
         fingerprint = clip_fingerprint(sha256, self.settings, self.detector, task.annotation)
         row = manifest.rows().get(task.video_id)
@@ -196,7 +196,7 @@ class Steps:
             return Outcome(task.video_id, "failed", None, sha256, task.failure_fingerprint)
         if bad is not None:
             raise bad
-        # A predictor needs all union channels. If they are not stored, extract the video again.
+        # A predictor requires all union channels. If they are not stored, extract the video again.
         is_full = self.predictor is not None and self.config.union is UnionKind.full
         if is_full and row is not None and self._find(task, fingerprint, row, verify=True):
             return Examined(task, sha256, fingerprint, None, row)
@@ -211,7 +211,7 @@ class Steps:
         return Examined(task, sha256, fingerprint, request)
 
     def _is_done(self, task: Task, fingerprint: str, row: dict[str, Any]) -> bool:
-        """Return whether the cache holds the clip with all requested relations."""
+        """Return whether the cache contains the clip with all required relations."""
         header = self._find(task, fingerprint, row, verify=self.verify)
         if header is None or self.predictor is None:
             return header is not None
@@ -229,7 +229,7 @@ class Steps:
 
 
 class Networks:
-    """The detector and the relation predictor on one device, built on first use.
+    """Detector and relation predictor on one device. Each is built when it is first used.
 
     Args:
         steps: steps of the extraction.
@@ -240,14 +240,14 @@ class Networks:
         self.steps, self.device = steps, device
 
     def extract(self, found: Examined, frames: FrameStream | None) -> CachedClip:
-        """Extract the clip of a video, with predicted relations if requested.
+        """Extract the clip of a video, with predicted relations if there is a predictor.
 
         Args:
-            found: the video.
-            frames: decoded frames of `found.request`; None if there is no request.
+            found: the examined video.
+            frames: decoded frames of `found.request`, or None if there is no request.
 
         Raises:
-            ItemError: with the reason for which the video has no clip.
+            ItemError: if the video cannot be extracted.
             UsageError: if a network cannot be built.
         """
         steps, task = self.steps, found.task
@@ -263,7 +263,7 @@ class Networks:
 
     @property
     def detector(self) -> Detector:
-        """The detector, built on first use."""
+        """Detector, which is built when it is first used."""
         return self._extractor.network
 
     @cached_property
@@ -283,7 +283,7 @@ class Networks:
 def failure_fingerprint(
     steps: Steps, annotation: ClipAnnotation | None, bad: str | None, expected_sha256: str | None
 ) -> str:
-    """Return the SHA-256 over everything except the video file that determines a failure.
+    """Return the SHA-256 over everything that determines a failure, except the video file.
 
     Args:
         steps: steps of the extraction.

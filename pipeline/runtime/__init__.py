@@ -1,12 +1,12 @@
-"""Services that all commands share.
+"""Services shared by all commands.
 
 command_line  arguments, exit codes and signals
 run_record    `run.json` and the counts of a run
 failures      `failures.jsonl`, the list of failed videos
-item_errors   conversion of exceptions of one video into `ItemError`
-progress      progress bar on a terminal, one line per minute in a log
+item_errors   conversion of exceptions to `ItemError`
+progress      progress display: a bar on a terminal, or one log line per minute
 channel       bounded queue between threads
 devices       torch devices and CPU threads
 files         atomic writes, JSON files and SHA-256
-writers       locks and leftover files of folders with several writers
+writers       locks and leftover temporary files of folders with several writers
 """

@@ -9,9 +9,9 @@ Item = TypeVar("Item")
 
 
 class Stopped(BaseException):
-    """Raised by a channel that is closed.
+    """Raised by a closed channel.
 
-    It is not an `Exception`, so that handlers for errors of an item do not catch it.
+    It is a `BaseException`, so that handlers for the errors of single items do not catch it.
     """
 
 
@@ -20,7 +20,7 @@ class Channel(Generic[Item]):
 
     Args:
         limit: largest total weight of the items in the queue. A single item may exceed it.
-        weight: function that returns the weight of an item; 1 for every item by default.
+        weight: function that returns the weight of an item. Default: every item has weight 1.
     """
 
     def __init__(self, limit: int, weight: Callable[[Item], int] = lambda _: 1) -> None:
@@ -31,7 +31,7 @@ class Channel(Generic[Item]):
         self._changed = threading.Condition()
 
     def put(self, item: Item) -> None:
-        """Wait until there is room, then add an item.
+        """Add an item, waiting until there is room for it.
 
         Raises:
             Stopped: if the channel is closed.
@@ -66,7 +66,10 @@ class Channel(Generic[Item]):
             yield item
 
     def finish(self) -> None:
-        """Mark the channel as complete; no item may be added after this call."""
+        """Mark the channel as complete.
+
+        No items may be added after this call.
+        """
         with self._changed:
             self._finished = True
             self._changed.notify_all()

@@ -33,7 +33,9 @@ class Interrupted(BaseException):
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser that reports errors as `UsageError`; created by `common_parser`.
+    """Argument parser that raises `UsageError` for invalid arguments.
+
+    It is created by `common_parser`.
 
     Attributes:
         has_settings: whether the command accepts `key=value` words.
@@ -52,7 +54,7 @@ def common_parser(
     """Create the argument parser of a command.
 
     Args:
-        prog: how the command is started, such as `python -m pipeline.extract`.
+        prog: start of the command line, such as `python -m pipeline.extract`.
         description: one or two sentences for the help text.
         example: complete command line for the help text.
         has_settings: whether the command accepts `key=value` words.
@@ -71,13 +73,14 @@ def common_parser(
 
 
 def parse_words(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Separate `key=value` words from the other arguments, and parse the latter.
+    """Parse the arguments of a command and return its `key=value` words separately.
 
     Returns:
         The parsed arguments, and the `key=value` words in their order.
 
     Raises:
-        UsageError: if an argument is invalid, or the command accepts no `key=value` words.
+        UsageError: if an argument is invalid, or there is a `key=value` word but the command has no
+            settings.
     """
     settings = [word for word in argv if _SETTING.match(word)]
     args = parser.parse_args([word for word in argv if not _SETTING.match(word)])
@@ -95,7 +98,7 @@ def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = N
 
     Args:
         main: function that takes the arguments and returns the exit code.
-        argv: arguments of the command; None takes those of the process.
+        argv: arguments of the command. Default: the arguments of the process.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -121,7 +124,7 @@ def run_command(main: Callable[[list[str]], int], argv: Sequence[str] | None = N
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
-    """Raise an exception for the first signal, and exit immediately at the second."""
+    """Raise an exception. A second signal exits the process immediately."""
     signal.signal(signal.SIGINT, _leave)
     signal.signal(signal.SIGTERM, _leave)
     if number == signal.SIGINT:

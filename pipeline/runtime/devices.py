@@ -4,8 +4,8 @@ import torch
 
 from pipeline.errors import UsageError
 
-#: Largest network width for which one CPU thread is the default; measured by
-#: `python -m tools.benchmark train` (docs/training.md).
+#: Largest network width for which one CPU thread is the default. Measured with
+#: `python -m tools.benchmark train`; see docs/training.md.
 ONE_THREAD_WIDTH = 128
 
 
@@ -42,9 +42,9 @@ def use_threads(wanted: int | None, width: int, device: torch.device) -> int:
     """Set the number of CPU threads that torch uses.
 
     Args:
-        wanted: value of `train.threads`. None selects one thread for a network on the CPU of width
-            up to `ONE_THREAD_WIDTH`, whose tensors are so small that distributing the work takes
-            longer than the arithmetic. For other networks, None keeps torch's number.
+        wanted: value of `train.threads`. If None, networks of width up to `ONE_THREAD_WIDTH` on a
+            CPU use one thread, because their tensors are so small that distributing the work takes
+            longer than the arithmetic. Other networks use torch's default number of threads.
         width: width D of the network.
         device: device of the network.
 

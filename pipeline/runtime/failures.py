@@ -19,8 +19,8 @@ def log_failure(logger: Logger, item: str, error: ItemError) -> None:
 class Failures:
     """Failures of a folder, stored in `failures.jsonl` with one line per item.
 
-    Several processes may change the file. Every change reads it again, so that the lines of other
-    processes are kept.
+    Several processes may change the file. It is read again before each change, so that the lines
+    of other processes are kept.
 
     Args:
         folder: folder of the file.
@@ -31,7 +31,7 @@ class Failures:
         self._rows = self._read()
 
     def known(self, item: str) -> dict[str, Any] | None:
-        """Return the line of an item that failed before, or None."""
+        """Return the line of an item, or None if the item has not failed before."""
         return self._rows.get(item)
 
     def add(
@@ -72,7 +72,7 @@ class Failures:
         self._rows[item] = row
 
     def remove(self, item: str) -> None:
-        """Remove the failure of an item that has a result."""
+        """Remove the failure of an item whose result exists."""
         if file_state(self._path) != self._seen:  # another process may have added the item
             self._rows = self._read()
         if self._rows.pop(item, None) is not None:
@@ -97,10 +97,10 @@ class Failures:
             self._change(lambda rows: [rows.pop(item, None) for item in gone])
 
     def replace(self, failed: Mapping[str, ItemError], *, stage: str, logger: Logger) -> None:
-        """Replace the failures by those of a stage that processed all items again, and log them.
+        """Replace all failures by those of a stage that processed all items, and log them.
 
         Args:
-            failed: error of each failed item by id.
+            failed: mapping from the id of each failed item to its error.
             stage: name of the stage.
             logger: logger of the stage.
         """

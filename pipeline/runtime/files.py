@@ -23,7 +23,7 @@ def host_mark() -> str:
 
 
 def writer_token() -> str:
-    """Return HOST-PID of this process, which is part of the names of its temporary files."""
+    """Return the HOST-PID of this process, which is part of its temporary file names."""
     return f"{host_mark()}-{os.getpid()}"
 
 
@@ -80,7 +80,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         publish(write_temporary(path, data), path)
     except FileNotFoundError:
-        # Without working locks, another host may have removed the temporary file as a leftover.
+        # Without working locks, another host may have removed the temporary file as stale.
         if not path.parent.is_dir():
             raise
         publish(write_temporary(path, data), path)
@@ -89,7 +89,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 def append_line(path: Path, line: str) -> None:
     """Append a line to a file in one write.
 
-    If the last line is cut off and has no line feed, the new line starts with one.
+    If the file does not end with a line feed, one is written before the new line.
 
     Raises:
         OSError: if the line cannot be written completely.
@@ -121,8 +121,8 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
     """Read a file of JSON lines.
 
     Returns:
-        The objects by their `id`. The last object of an id counts, and invalid lines are ignored.
-        Empty if the file does not exist.
+        Mapping from `id` to object. The last of several objects with the same id is returned.
+        Invalid lines are ignored. The mapping is empty if the file does not exist.
     """
     rows: dict[str, dict[str, Any]] = {}
     if path.is_file():
@@ -134,9 +134,10 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def file_state(path: Path) -> tuple[int, int, int] | None:
-    """Return inode, size and modification time (ns) of a file, which change when it is written.
+    """Return the state of a file, which changes when the file is written.
 
-    Returns None if the file does not exist.
+    Returns:
+        Inode, size and modification time in nanoseconds, or None if the file does not exist.
     """
     try:
         found = path.stat()
@@ -146,7 +147,7 @@ def file_state(path: Path) -> tuple[int, int, int] | None:
 
 
 def make_folder(path: Path, flag: str) -> None:
-    """Create a folder unless it exists.
+    """Create a folder if it does not exist.
 
     Args:
         path: the folder.

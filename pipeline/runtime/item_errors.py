@@ -1,4 +1,4 @@
-"""Conversion of exceptions of one video into `ItemError`."""
+"""Conversion of exceptions to `ItemError`."""
 
 import errno
 import logging
@@ -12,11 +12,11 @@ LOGGER = logging.getLogger(__name__)
 
 @contextmanager
 def as_item_error(item: str) -> Iterator[None]:
-    """Convert exceptions of one video into `ItemError`, so that the command can continue.
+    """Convert exceptions of one video to `ItemError`, so that the command can continue.
 
     The reason is DISK_FULL for a full disk, OUT_OF_MEMORY for a lack of memory or threads, and
-    INTERNAL_ERROR for everything else. The traceback of an unexpected exception is logged. A
-    `UsageError` concerns the whole command and passes through, as does an `ItemError`.
+    INTERNAL_ERROR for everything else. The traceback of an unexpected exception is logged.
+    `ItemError` and `UsageError`, which concerns the whole command, are not converted.
 
     Args:
         item: id of the video, used in the message.

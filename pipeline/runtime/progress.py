@@ -1,4 +1,4 @@
-"""Progress of a stage: a bar on a terminal, one line per minute in a log."""
+"""Progress display of a stage."""
 
 import logging
 import sys
@@ -15,6 +15,8 @@ _EVERY_S = 60.0
 
 class Progress:
     """Context manager that displays the progress of a stage.
+
+    If standard error is a terminal, it displays a bar. Otherwise, it logs one line per minute.
 
     Args:
         counts: counts of the run, which the caller updates.
@@ -39,7 +41,7 @@ class Progress:
         self._bar.close()
 
     def update(self) -> None:
-        """Display the counts after one more item."""
+        """Update the display after one more item."""
         self._bar.update(1)
         self._bar.set_postfix_str(self._left(), refresh=False)
         now = self._clock()
@@ -48,7 +50,7 @@ class Progress:
             LOGGER.info("%s: %s; %s", self._name, self._counts, self._left())
 
     def _left(self) -> str:
-        """Return the remaining time, from the mean time of the items that were processed."""
+        """Return the remaining time, estimated from the mean time per processed item."""
         tried = self._counts.done + self._counts.failed
         if not tried:
             return ""

@@ -25,7 +25,10 @@ _PACKAGES = ("torch", "torchvision", "av", "numpy", "safetensors", "opencv-pytho
 
 @dataclass
 class Counts:
-    """Numbers of items of a run; found = done + skipped + failed + pending at any time."""
+    """Numbers of items of a run.
+
+    found = done + skipped + failed + pending at any time.
+    """
 
     found: int = 0
     done: int = 0
@@ -53,8 +56,8 @@ class Counts:
 class RunRecord:
     """Context manager of one run of a stage, which writes `run.json` on exit.
 
-    The record is written after errors and signals as well. A run that ends with a `UsageError`
-    keeps the record of an earlier run.
+    The record is also written after errors and signals. A run that ends with a `UsageError` does
+    not overwrite the record of an earlier run.
 
     Args:
         folder: output folder of the run. No record is written if it does not exist.
@@ -121,7 +124,10 @@ class RunRecord:
 
     @property
     def exit_code(self) -> int:
-        """Exit code: 0 without failures, 3 for more than `max_failures` failures, otherwise 1."""
+        """Exit code of the run.
+
+        It is 0 without failures, 3 for more than `max_failures` failures, and 1 otherwise.
+        """
         budget = self._tree["config"].get("max_failures")
         if budget is not None and self.counts.failed > budget:
             return EXIT_BUDGET

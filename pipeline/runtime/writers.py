@@ -1,11 +1,11 @@
-"""Locks and leftover files of folders to which several processes write.
+"""Locks and leftover temporary files of folders to which several processes write.
 
 .writer.tmp-HOST-PID     locked by a process as long as it writes to the folder
-.lock                    locked while a file of many lines is changed
+.lock                    locked while a file with one line per item is changed
 .NAME.tmp-HOST-PID-HEX   temporary file; it is renamed to NAME when it is complete
 
-Locks only prevent duplicate work. Files are correct even on file systems that grant every lock: a
-file is complete before it is renamed, and all writers write the same bytes.
+Locks only prevent duplicate work. Files are correct even on file systems where locks have no
+effect, because a file is complete before it is renamed, and all writers write identical bytes.
 """
 
 import logging
@@ -23,8 +23,8 @@ from pipeline.runtime.files import host_mark, writer_token
 LOGGER = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"^\..+\.tmp-(([0-9a-f]{8})-(\d+))-[0-9a-f]{8}$")
 _WRITER = re.compile(r"^\.writer\.tmp-(([0-9a-f]{8})-(\d+))$")
-#: Age in seconds from which temporary files of other hosts are leftovers. The processes of other
-#: hosts are not visible, and a file has its temporary name only while it is written.
+#: Age in seconds at which a temporary file of another host is regarded as stale. The processes of
+#: other hosts are not visible, and a file has its temporary name only while it is written.
 _FOREIGN_AGE_S = 600.0
 #: Longest wait for a lock, in seconds.
 _PATIENCE_S = 60.0
@@ -35,7 +35,7 @@ LOCK = ".lock"
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder while a file is changed that other processes change as well.
+    """Hold the lock of a folder while changing a file that other processes also change.
 
     If the lock cannot be acquired within a minute, the context runs without it.
     """
@@ -79,7 +79,7 @@ def living_writers(folder: Path) -> list[str]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Return whether a file is a temporary file, the file of a writer or the lock."""
+    """Return whether a file is a temporary file, the marker file of a writer or the lock file."""
     name = path.name
     return name == LOCK or bool(_TEMPORARY.match(name) or _WRITER.match(name))
 
@@ -117,7 +117,7 @@ def _is_alive(path: Path, host: str, pid: int) -> bool:
 
 
 def _start_time(pid: int) -> float | None:
-    """Return the start time of a process in seconds since the epoch; None if it is not known."""
+    """Return the start time of a process in seconds since the epoch, or None if unknown."""
     try:
         ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
         lines = Path("/proc/stat").read_text().splitlines()

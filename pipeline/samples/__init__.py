@@ -1,5 +1,5 @@
-"""Samples for the network from cached clips.
+"""Samples for the network, built from cached clips.
 
 dataset      `ClipDataset` of cached clips, and its batches
-clip_tokens  tokens of a clip
+clip_tokens  conversion of a clip to tokens
 """

@@ -1,4 +1,4 @@
-"""Conversion of cached clips to tokens, the input of the network."""
+"""Conversion of cached clips to tokens, which are the input of the network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _PACKED = (
 
 @dataclass(frozen=True)
 class ClipTokens:
-    """Tokens of one video with their pairs and frames.
+    """Tokens of one video, with the pair and the frame of each token.
 
     Attributes:
         batch: batch of one video with T frames, K slots per frame and M tokens.
@@ -40,18 +40,19 @@ def clip_tokens(clip: CachedClip, max_pairs: int, relations: str | None = None) 
     """Convert the pairs of all frames of a clip to tokens.
 
     The pairs of a frame are sorted by descending score of the object, then by its class, then by
-    its box. Pairs after the first `max_pairs` are left out.
+    its box. Pairs after the first `max_pairs` are discarded.
 
     Args:
         clip: clip of the T sampled frames.
-        max_pairs: largest number of slots per frame.
-        relations: relation source of the tokens' predicates; None for tokens without predicates.
+        max_pairs: maximum number of slots per frame.
+        relations: relation source of the tokens' predicates. If None, the tokens have no
+            predicates.
 
     Returns:
         Tokens of one video. K is the largest number of pairs in a frame, at most `max_pairs`.
 
     Raises:
-        KeyError: if the clip does not hold this relation source.
+        KeyError: if the clip does not contain this relation source.
     """
     order, mask = _slots(clip, max_pairs)
     human, object_ = clip.pair_rows[order].unbind(1)
@@ -69,10 +70,12 @@ def clip_tokens(clip: CachedClip, max_pairs: int, relations: str | None = None) 
 
 
 def collate_tokens(videos: Sequence[TokenBatch]) -> TokenBatch:
-    """Concatenate batches; videos with fewer frames and frames with fewer pairs are padded.
+    """Concatenate batches.
+
+    Videos with fewer frames and frames with fewer pairs are padded.
 
     Args:
-        videos: batches, either all with predicates or all without.
+        videos: batches. Either all or none of them have predicates.
     """
     T = max((v.mask.shape[1] for v in videos), default=0)
     K = max((v.mask.shape[2] for v in videos), default=0)
@@ -88,7 +91,7 @@ def collate_tokens(videos: Sequence[TokenBatch]) -> TokenBatch:
 
 
 def _slots(clip: CachedClip, max_pairs: int) -> tuple[Tensor, Tensor]:
-    """Return the (M,) pair rows, by frame and slot, and the (T, K) mask of used slots."""
+    """Return the (M,) pair rows, sorted by frame and slot, and the (T, K) mask of used slots."""
     frames = clip.pair_frame.tolist()
     objects = clip.pair_rows[:, 1]
     scores, labels = clip.scores[objects].tolist(), clip.labels[objects].tolist()

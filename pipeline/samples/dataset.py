@@ -27,7 +27,7 @@ class Sample:
     Attributes:
         video_id: id of the video.
         tokens: tokens of the video.
-        labels: (C,) float32; 1 for the classes of the video, 0 for others.
+        labels: (C,) float32, 1 for the classes of the video and 0 for all others.
     """
 
     video_id: str
@@ -41,9 +41,9 @@ class SampleBatch:
 
     Attributes:
         video_ids: ids of the videos.
-        tokens: tokens of the videos; None if no video could be read.
-        labels: (B, C) float32; 1 for the classes of a video, 0 for others.
-        failed: (id, error) of each clip that could not be read.
+        tokens: tokens of the videos, or None if no video could be read.
+        labels: (B, C) float32, 1 for the classes of a video and 0 for all others.
+        failed: pairs (id, error) of the clips that could not be read.
     """
 
     video_ids: tuple[str, ...]
@@ -56,18 +56,20 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
     """Dataset of samples with at most T frames from cached clips.
 
     The frames of a clip are divided into T segments. With a seed, as in training, one random frame
-    of each segment is used; it depends only on (seed, epoch, id), not on the number of workers or
-    the order of samples. Without a seed, the centre of each segment is used. Clips with detected
-    boxes use only their uniform frames. If `relations` is `ground-truth` and such a clip has frames
-    with annotated relations, it uses only these frames.
+    of each segment is used. It depends only on (seed, epoch, id). The number of workers and the
+    order of the samples have no effect. Without a seed, the centre frame of each segment is used.
+
+    For clips with detected boxes, only the uniform frames are used. If `relations` is
+    `ground-truth` and such a clip has frames with annotated relations, only these frames are used.
 
     Args:
         clips: clips to read.
         num_classes: number of action classes C.
-        num_frames: largest number of frames T.
-        max_pairs: largest number of pairs per frame K.
-        relations: relation source of the tokens' predicates, or None.
-        seed: seed of the random frames; None for the centres.
+        num_frames: maximum number of frames T.
+        max_pairs: maximum number of pairs per frame K.
+        relations: relation source of the tokens' predicates. If None, the tokens have no
+            predicates.
+        seed: seed of the random frames. If None, the centre frames are used.
 
     Attributes:
         epoch: number of the epoch, set by the training loop.
@@ -93,7 +95,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Sample | tuple[str, ItemError]:
-        """Return a sample, or (id, error) if the clip cannot be used."""
+        """Return a sample, or a pair (id, error) if the clip is unusable."""
         entry = self.clips[index]
         try:
             clip = self.read(entry)
@@ -106,16 +108,16 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         """Read the sampled frames of a clip.
 
         Raises:
-            ItemError: BAD_CACHE if the clip is damaged, lacks the relation source, or holds NaN or
-                infinity.
+            ItemError: BAD_CACHE if the clip is damaged, does not contain the relation source, or
+                contains NaN or infinity.
         """
         reader = ClipReader(entry.path)
         if self.relations is not None and self.relations not in reader.relations:
             raise ItemError(
                 FailureReason.BAD_CACHE,
                 f"{entry.video_id}: relations={self.relations} expected, got "
-                f"{', '.join(reader.relations) or 'no relations'}; add them: run pipeline.extract "
-                f"with relations={self.relations}",
+                f"{', '.join(reader.relations) or 'no relations'}. To add them, run "
+                f"pipeline.extract with relations={self.relations}",
             )
         rng = None
         if self.seed is not None:
@@ -139,8 +141,8 @@ def clip_dataset(
     Args:
         card: card of the network.
         clips: clips to read.
-        seed: seed of the random frames; None for the centres of the segments.
-        relations: whether the tokens carry the predicates that the network is trained on.
+        seed: seed of the random frames. If None, the centre frames are used.
+        relations: if True, the tokens have predicates of the relation source of the training.
     """
     return ClipDataset(
         clips,
@@ -156,7 +158,7 @@ def check_finite(clip: CachedClip) -> None:
     """Check that the arrays of a clip are finite.
 
     Raises:
-        ItemError: BAD_CACHE if an array holds NaN or infinity.
+        ItemError: BAD_CACHE if an array contains NaN or infinity.
     """
     names = ("box_features", "union_features", "boxes", "scores", "distribution")
     arrays = {name: getattr(clip, name) for name in names}
@@ -172,15 +174,17 @@ def check_finite(clip: CachedClip) -> None:
 def sample_rows(
     reader: ClipReader | CachedClip, num_frames: int, rng: np.random.Generator | None = None
 ) -> list[int]:
-    """Return the frame rows of a clip that are sampled.
+    """Return the rows of the sampled frames of a clip.
 
     Args:
         reader: reader of the clip, or the clip.
-        num_frames: largest number of frames T.
-        rng: generator that draws a random frame of each segment; None for the centres.
+        num_frames: maximum number of frames T.
+        rng: random number generator that selects a frame of each segment. If None, the centre
+            frames are used.
 
     Returns:
-        At most T increasing rows; only uniform frames of a clip with detected boxes.
+        At most T rows in increasing order. For clips with detected boxes, they are rows of uniform
+        frames.
     """
     header, index = reader.header, reader.frame_index.tolist()
     rows = list(range(len(index)))
@@ -190,7 +194,7 @@ def sample_rows(
 
 
 def collate_samples(items: Sequence[Sample | tuple[str, ItemError]]) -> SampleBatch:
-    """Join samples into a batch; unreadable clips are returned in `failed`."""
+    """Join samples into a batch. Unreadable clips are returned in `failed`."""
     samples = [item for item in items if isinstance(item, Sample)]
     failed = tuple(item for item in items if not isinstance(item, Sample))
     labels = [s.labels for s in samples]
@@ -209,9 +213,10 @@ def batches(
 
     Args:
         data: the dataset.
-        batch_size: videos per batch.
-        workers: number of processes that read; 0 reads in the main process.
-        order_seed: seed that shuffles the samples together with the epoch; None keeps their order.
+        batch_size: number of videos per batch.
+        workers: number of worker processes. If 0, clips are read in the main process.
+        order_seed: seed that determines, together with the epoch, the order of the samples. If
+            None, the samples are not shuffled.
     """
     draw = None if order_seed is None else (order_seed, data.epoch)
     return iter(epoch_loader(data, batch_size, collate_samples, workers=workers, draw=draw))
@@ -229,10 +234,11 @@ def epoch_loader(
 
     Args:
         data: dataset with a length.
-        batch_size: samples per batch.
+        batch_size: number of samples per batch.
         collate: function that joins samples into a batch.
-        workers: number of processes that read; 0 reads in the main process.
-        draw: (seed, epoch) that determines the order of the samples; None keeps their order.
+        workers: number of worker processes. If 0, samples are read in the main process.
+        draw: pair (seed, epoch) that determines the order of the samples. If None, the samples are
+            not shuffled.
     """
     order = list(range(len(data)))  # type: ignore[arg-type]
     if draw is not None:
@@ -244,7 +250,7 @@ def epoch_loader(
         sampler=order,
         num_workers=workers,
         collate_fn=collate,
-        # The loader draws a base seed in every epoch. Drawing it from the global generator would
+        # The loader generates a base seed in every epoch. With the global generator, this would
         # change the dropout of a resumed training.
         generator=torch.Generator().manual_seed(0),
         multiprocessing_context="spawn" if workers else None,
@@ -259,7 +265,7 @@ def class_labels(header: ClipHeader, num_classes: int) -> Tensor:
         num_classes: number of action classes C.
 
     Returns:
-        (C,) float32; 1 for the classes of the video, 0 for others.
+        (C,) float32, 1 for the classes of the video and 0 for all others.
 
     Raises:
         ItemError: BAD_ANNOTATION if a class index is out of range.

@@ -1,4 +1,4 @@
-"""Preparation of a LaIAR training: all checks before any network is built."""
+"""Inputs of a LaIAR training, checked before any network is built."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -49,11 +49,11 @@ class TrainingJob:
     def dataset(
         self, clips: list[ClipEntry], *, seed: int | None = None, relations: bool = True
     ) -> ClipDataset:
-        """Build the dataset of some clips.
+        """Build the dataset of clips.
 
         Args:
             clips: clips of the cache.
-            seed: seed of the random frames; None samples the segment centres.
+            seed: seed of the random selection of frames. If None, the segment centres are selected.
             relations: whether samples have predicates. Without predicates, the frames are the same
                 as in `evaluate`.
         """
@@ -61,28 +61,28 @@ class TrainingJob:
 
 
 def check_cache(config: Config, info: CacheInfo) -> None:
-    """Check that the configuration can be trained on a cache.
+    """Check that a cache matches the configuration of a training.
 
     Raises:
-        UsageError: for the first mismatch.
+        UsageError: if they do not match. The message names the first mismatch.
     """
     if config.relations is Relations.none:
         raise UsageError(
             "relations=none: training requires relations; use relations=ground-truth or "
-            "relations=predicted with a cache that holds them (relations=none is for evaluate and "
-            "predict)"
+            "relations=predicted with a cache that contains them (relations=none is for evaluate "
+            "and predict)"
         )
     there = info.settings.boxes
     if there != config.boxes.value:
         raise UsageError(
             f"--cache: boxes={config.boxes.value} expected, this cache has boxes={there}; use the "
-            "--config of its extraction, or extract again"
+            "--config of the extraction, or extract again"
         )
     check_vocabulary(config.vocabulary, info, "this cache")
     if not info.classes:
         raise UsageError(
-            "--cache: labelled videos expected, this cache has no labels; extract again with "
-            "--annotations that hold Charades' files"
+            "--cache: labelled videos expected, but this cache has no labels; extract again and "
+            "set --annotations to a folder of Charades' files"
         )
     if config.detection.weights is not None:
         wanted, found = resolve_detector(config.detection).weights, info.detector.get("weights")
@@ -99,7 +99,7 @@ def check_vocabulary(name: str, info: CacheInfo, cache: object) -> None:
     Args:
         name: name of the vocabulary.
         info: description of the cache.
-        cache: name of the cache in the error message.
+        cache: name of the cache, used in the error message.
 
     Raises:
         UsageError: if the object classes or the predicates differ.
@@ -116,15 +116,15 @@ def check_vocabulary(name: str, info: CacheInfo, cache: object) -> None:
 def training_clips(
     config: Config, cache: Path, *, verify: bool = False
 ) -> tuple[list[ClipEntry], dict[str, ItemError]]:
-    """List the labelled clips of the training split that hold the configured relations.
+    """List the labelled clips of the training split that contain the configured relations.
 
     Args:
         config: configuration of the training.
         cache: folder of the cache.
-        verify: whether to compare every byte with the manifest.
+        verify: whether to compare every byte of the clips with the manifest.
 
     Returns:
-        The usable clips, and the errors of the unusable clips by video id.
+        The usable clips, and a mapping from the video id of each unusable clip to its error.
 
     Raises:
         UsageError: if no clip is usable, or the relations come from several predictors.
@@ -134,18 +134,18 @@ def training_clips(
     source = config.relations.value
     if clips and not any(source in c.relations for c in clips):
         raise UsageError(
-            f"--cache: relations={source} expected, no clip of {cache} has them; "
+            f"--cache: relations={source} expected, but no clip of {cache} has them; "
             + _how_to_add(source)
         )
     good = [clip for clip in clips if source in clip.relations]
-    why = f"relations={source} expected, this clip has none; {_how_to_add(source)}"
+    why = f"relations={source} expected, but this clip has none; {_how_to_add(source)}"
     for clip in clips:
         if source not in clip.relations:
             bad[clip.video_id] = ItemError(FailureReason.BAD_CACHE, f"{clip.video_id}: {why}")
     if not good:
         raise UsageError(
-            f"--cache: labelled videos of the training split expected, {cache} has "
-            f"{len(listed)} training clips, none of them labelled ({len(bad)} damaged)"
+            f"--cache: labelled videos of the training split expected, but {cache} has none "
+            f"({len(listed)} unlabelled and {len(bad)} damaged training clips)"
         )
     _check_one_predictor(good, source)
     return good, bad
@@ -157,7 +157,7 @@ def _how_to_add(source: str) -> str:
             "add them without a detector: python -m tools.cache add CACHE relations=predicted "
             "relation_predictor.weights=FILE"
         )
-    return "extract again with --annotations that hold Action Genome's pickles"
+    return "extract again and set --annotations to a folder of Action Genome's pickles"
 
 
 def _check_one_predictor(clips: list[ClipEntry], source: str) -> None:
@@ -167,7 +167,7 @@ def _check_one_predictor(clips: list[ClipEntry], source: str) -> None:
     for clip in clips:
         if clip.header.predictor != first.header.predictor:
             raise UsageError(
-                f"--cache: relations of one predictor expected, {first.video_id} and "
+                f"--cache: relations of one predictor expected, but {first.video_id} and "
                 f"{clip.video_id} have different predictors; run pipeline.extract with "
                 "relations=predicted"
             )
@@ -176,7 +176,7 @@ def _check_one_predictor(clips: list[ClipEntry], source: str) -> None:
 def prepare_training(
     config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path
 ) -> TrainingJob:
-    """Determine the splits, the sizes of the network and the fingerprint.
+    """Determine the splits, the sizes of the network and the fingerprint of a training.
 
     Args:
         config: configuration of the training.
@@ -185,14 +185,14 @@ def prepare_training(
         cache: folder of the cache.
 
     Raises:
-        UsageError: if all videos are held out, the cache has no union features, or a video does
-            not have exactly one action with `loss.multi_label=false`.
+        UsageError: if all videos are held out, the cache has no union features, or
+            `loss.multi_label` is False and a video does not have exactly one action.
     """
     fraction = config.train.validation_fraction
     training, validation = split_held_out(clips, fraction)
     if not training:
         raise UsageError(
-            f"train.validation_fraction={fraction} leaves no video to train on; lower it"
+            f"train.validation_fraction={fraction} leaves no videos for training; lower it"
         )
     for clip in clips if not config.loss.multi_label else ():
         num = len({action for action, _, _ in clip.header.actions or ()})
@@ -206,8 +206,8 @@ def prepare_training(
     empty = ClipReader(clips[0].path).read([])
     if empty.union_features.shape[1] == 0:
         raise UsageError(
-            "--cache: union features expected (Eq. 1 requires them), the cache was made with "
-            "union=none; extract again with union=full or union=conv256"
+            "--cache: union features expected, because Eq. 1 requires them, but the cache was "
+            "created with union=none; extract again with union=full or union=conv256"
         )
     t = config.train
     chosen = asdict(t) | {"amp": t.amp.value}
@@ -235,17 +235,17 @@ def prepare_training(
 
 
 def open_run(run: Path, job: TrainingJob, config: Config) -> None:
-    """Create a run folder, or check that an existing one holds this training.
+    """Create a run folder, or check that an existing folder belongs to this training.
 
     Raises:
-        UsageError: if the folder holds other files or another training, or is not writable.
+        UsageError: if the folder contains other files or another training, or is not writable.
     """
     if (run / CARD).is_file():
         there = read_card(run).training.get("fingerprint")
         if (run / STATE_FILE).is_file() and there != job.fingerprint:
             raise UsageError(
-                f"--run: {run} holds a training with other settings or another cache; use the same "
-                "ones, or another --run"
+                f"--run: {run} contains a training with other settings or another cache; use the "
+                "same settings and cache, or another --run"
             )
     elif run.is_dir() and any(run.iterdir()):
         raise UsageError(

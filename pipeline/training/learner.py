@@ -1,4 +1,4 @@
-"""Training step of LaIAR, and its resumable checkpoint."""
+"""Training step and resumable checkpoint of LaIAR."""
 
 import math
 from dataclasses import dataclass, field
@@ -23,14 +23,14 @@ STATE_SCHEMA = "laiar.state/1"
 
 @dataclass
 class TrainingProgress:
-    """Progress of a training, and its best weights.
+    """Progress and best weights of a training.
 
     Attributes:
         epoch: number of finished epochs.
         step: number of finished steps.
-        best_epoch: epoch with the highest mAP on the validation split; 0 before the first epoch.
-        best_map: mAP of that epoch; None if it is unknown.
-        best: weights of that epoch, on the CPU; the initial weights before the first epoch.
+        best_epoch: epoch with the highest mAP on the validation split, or 0 before the first epoch.
+        best_map: mAP of the best epoch, or None if it is unknown.
+        best: weights of the best epoch, on the CPU. Before the first epoch, the initial weights.
     """
 
     epoch: int = 0
@@ -45,10 +45,10 @@ class Learner:
 
     Args:
         model: network on `device`.
-        criterion: loss.
+        criterion: loss function.
         settings: settings of the training.
         device: device to train on.
-        steps_per_epoch: number of steps per epoch, for the learning rate schedule.
+        steps_per_epoch: number of steps per epoch, used by the learning rate schedule.
     """
 
     def __init__(
@@ -72,8 +72,9 @@ class Learner:
         """Run one optimiser step.
 
         Returns:
-            Log entry with `lr`, `loss`, `terms` (weighted), `grad_norm`, and the mean numbers of
-            kept tokens (`kept`) and of all tokens without padding (`tokens`) per video.
+            Log entry with `lr`, `loss`, `terms` (weighted loss terms), `grad_norm`, `kept` (mean
+            number of kept tokens per video) and `tokens` (mean number of tokens per video, without
+            padding).
 
         Raises:
             StageError: if the loss or the gradient is not finite. The message names the videos.
@@ -113,10 +114,10 @@ class Learner:
         }
 
     def end_epoch(self, validation_map: float | None) -> None:
-        """Finish an epoch, and keep its weights if its validation mAP is the highest so far.
+        """Finish an epoch and keep its weights if its validation mAP is the highest so far.
 
         Args:
-            validation_map: mAP on the validation split. If it is None, the weights are kept.
+            validation_map: mAP on the validation split. If None, the weights are always kept.
         """
         progress = self.progress
         progress.epoch += 1
@@ -141,7 +142,7 @@ class Learner:
         """
 
         def restore(tree: dict[str, Any]) -> None:
-            # Checkpoints of earlier versions hold neither the best epoch nor its weights.
+            # Checkpoints of earlier versions contain neither the best epoch nor its weights.
             tree = {"best_epoch": 0, "best_map": None} | tree
             epoch = read_count(tree, "epoch", self.settings.epochs)
             step, best_map = read_count(tree, "step", self.total_steps), tree["best_map"]
@@ -164,7 +165,7 @@ def _copy_weights(model: LaIAR) -> dict[str, Tensor]:
 
 
 def picks_bf16(amp: Amp, device: torch.device) -> bool:
-    """Return whether to compute in bfloat16 under autocast."""
+    """Return whether to use autocast with bfloat16."""
     if amp is Amp.auto:
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return amp is Amp.bf16

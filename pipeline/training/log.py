@@ -1,4 +1,7 @@
-"""Training log `log.jsonl`, one line per step and per epoch, and optional TensorBoard files."""
+"""Training log `log.jsonl` and optional TensorBoard files.
+
+The log contains one line per step and one line per epoch.
+"""
 
 import json
 from pathlib import Path
@@ -26,11 +29,11 @@ class TrainingLog:
         self._board: Any = _summary_writer(run / "tensorboard") if tensorboard else None
 
     def rewind(self, step: int, epoch: int) -> None:
-        """Drop the lines written after a checkpoint.
+        """Remove the lines that were written after a checkpoint.
 
         Args:
-            step: number of steps finished at the checkpoint.
-            epoch: number of epochs finished at the checkpoint.
+            step: number of finished steps at the checkpoint.
+            epoch: number of finished epochs at the checkpoint.
         """
         if not self.path.is_file():
             return
@@ -49,7 +52,7 @@ class TrainingLog:
 
         Args:
             kind: `step` or `epoch`.
-            row: values of the line; TensorBoard requires `step` among them.
+            row: values of the line. If TensorBoard files are written, `step` is required.
         """
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind} | row) + "\n")
@@ -78,7 +81,7 @@ def _summary_writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError(
-            "train.tensorboard=true: the package tensorboard is not installed; pip install "
+            "train.tensorboard=true: the package tensorboard is not installed; run pip install "
             "tensorboard, or omit the setting"
         ) from error
     return SummaryWriter(str(folder))

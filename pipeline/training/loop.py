@@ -30,9 +30,9 @@ LOGGER = logging.getLogger("train")
 class Training:
     """Training of a network, its label bank and the calibration of its names.
 
-    `state.pt` in the run folder is the checkpoint after the last epoch. `model.safetensors` holds
-    the weights of the epoch with the highest mAP on the validation split, or of the last epoch
-    without validation videos.
+    The file `state.pt` in the run folder is the checkpoint after the last epoch. The file
+    `model.safetensors` contains the weights of the epoch with the highest mAP on the validation
+    split, or of the last epoch if there are no validation videos.
 
     Args:
         job: checked inputs of the training.
@@ -53,7 +53,7 @@ class Training:
         self.learner = Learner(model, criterion, self.settings, device, steps)
 
     def run(self) -> list[str]:
-        """Train the remaining epochs, then write the label bank and the calibration.
+        """Train the remaining epochs and write the label bank and the calibration.
 
         Returns:
             Codes of `SELECTION_WARNINGS` that apply to the validation videos, or to the training
@@ -64,11 +64,11 @@ class Training:
         """
         learner, run, epochs = self.learner, self.run_folder, self.settings.epochs
         if (run / STATE_FILE).is_file():
-            learner.load(run, self.job.fingerprint)  # restores the random state as well
+            learner.load(run, self.job.fingerprint)  # also restores the random state
             done = learner.progress.epoch
             if done == epochs and all((run / name).is_file() for name in (BANK, CALIBRATION)):
                 self._use_best()
-                print(f"nothing to do: {run} has all {epochs} epochs")
+                print(f"nothing to do: all {epochs} epochs of {run} are finished")
                 return self._selection_warnings()
             LOGGER.info("resuming after epoch %d of %d", done, epochs)
         else:
@@ -90,7 +90,9 @@ class Training:
         with tqdm(total=len(self.data), desc=f"epoch {epoch + 1}/{s.epochs}", disable=None) as bar:
             for batch in batches(self.data, s.batch_size, workers=s.workers, order_seed=s.seed):
                 if batch.failed:
-                    raise StageError(f"{batch.failed[0][1]}; the clip was readable before training")
+                    raise StageError(
+                        f"{batch.failed[0][1]}; the clip was readable before the training"
+                    )
                 step = learner.progress.step
                 row = learner.step(batch)
                 log.add("step", step=step, epoch=epoch + 1, videos=len(batch.video_ids), **row)
@@ -111,17 +113,17 @@ class Training:
             "best_epoch": learner.progress.best_epoch,
             "seconds": round(time.time() - start, 3),
         }
-        # The line precedes the checkpoint. A training that is killed in between drops the line and
-        # repeats the epoch.
+        # The line is written before the checkpoint. If the training is killed in between, resuming
+        # removes the line and repeats the epoch.
         log.add("epoch", **summary)
         learner.save(self.run_folder, self.job.fingerprint)
         return summary
 
     def _validate(self) -> float | None:
-        """Return the mAP of `evaluate --split validation`; None without labelled videos."""
+        """Return the mAP of `evaluate --split validation`, or None without labelled videos."""
         scores = self._score(self.job.dataset(self.job.validation, relations=False))
         for error in scores.failed.values():
-            raise StageError(f"{error}; the clip was readable before training") from error
+            raise StageError(f"{error}; the clip was readable before the training") from error
         value = charades_map(scores.scores, scores.labels).map
         return None if math.isnan(value) else value
 
@@ -141,7 +143,7 @@ class Training:
         return self._selection_warnings()
 
     def _use_best(self) -> None:
-        """Load the weights of the best epoch, and write them unless the file already holds them."""
+        """Load the weights of the best epoch and write them unless the file contains them."""
         load_state(self.learner.model, self.learner.progress.best)
         save_weights(self.run_folder, self.learner.progress.best)
 
@@ -158,7 +160,7 @@ SELECTION_WARNINGS = {
     "token alone determines the scores; lower loss.selection, raise train.selection_warmup, or sum "
     "over classes (loss.reduction=sum)",
     "WHOLE_SELECTION": "WHOLE_SELECTION: the network keeps every token of every video, so the "
-    "selection explains nothing; raise loss.selection or train.selector_lr",
+    "selection is not informative; raise loss.selection or train.selector_lr",
 }
 
 

@@ -13,13 +13,13 @@ Precision = Enum("Precision", {"none": "none", "bf16": "bf16", "fp16": "fp16"})
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """Return an autocast context of the given precision; `none` disables autocast."""
+    """Return the autocast context of a precision. `none` disables autocast."""
     dtype = torch.float16 if precision is Precision.fp16 else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=precision is not Precision.none)
 
 
 def build_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
-    """Build a gradient scaler, which is enabled for float16 on a GPU only."""
+    """Build a gradient scaler, which is enabled only for float16 on a GPU."""
     is_needed = precision is Precision.fp16 and device.type == "cuda"
     return torch.amp.GradScaler(device.type, enabled=is_needed)
 
@@ -40,7 +40,7 @@ def descend(
         model: network whose gradient is clipped.
         optimizer: optimiser of the network.
         scaler: gradient scaler from `build_scaler`.
-        terms: name -> weighted loss term.
+        terms: mapping from name to weighted loss term.
         clip_norm: largest norm of the gradient.
         step: number of the step, used in the error message.
         advice: end of the error message.
@@ -74,15 +74,15 @@ def build_optimizer(
 ) -> torch.optim.AdamW:
     """Build AdamW with weight decay on matrices and kernels.
 
-    Vectors (biases, norms, tokens) and positions do not decay.
+    Weight decay is not applied to vectors (biases, norms, tokens) and position embeddings.
 
     Args:
         model: network to train.
-        lr: learning rate; each parameter group stores its factor as `scale`.
+        lr: learning rate. Each parameter group stores its factor of the learning rate as `scale`.
         weight_decay: weight decay of matrices and kernels.
         selector_lr: learning rate of the token selectors, relative to `lr`.
     """
-    # (is_selector, decays); checkpoints depend on this order.
+    # Each kind is (is_selector, decays). Checkpoints depend on the order of the kinds.
     kinds = [(False, True), (False, False), (True, True), (True, False)]
     parts: dict[tuple[bool, bool], list[nn.Parameter]] = {kind: [] for kind in kinds}
     for name, value in model.named_parameters():
@@ -98,12 +98,12 @@ def build_optimizer(
 def learning_rate_factor(step: int, total: int, warmup: float) -> float:
     """Return the factor of the learning rate at a step.
 
-    It rises linearly over the warm-up, then falls along half a cosine to zero.
+    The factor rises linearly during the warm-up. It then decreases to zero along half a cosine.
 
     Args:
         step: 0-based step, below `total`.
         total: number of steps of the whole training.
-        warmup: share of the steps that belong to the warm-up.
+        warmup: fraction of the steps that belong to the warm-up.
 
     Returns:
         Factor in (0, 1].

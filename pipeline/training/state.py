@@ -1,4 +1,4 @@
-"""Run folder of a training, and its resumable checkpoint `state.pt`."""
+"""Run folder and resumable checkpoint `state.pt` of a training."""
 
 import io
 import pickle
@@ -18,14 +18,15 @@ _DAMAGE = (pickle.UnpicklingError, *_OF_PYTHON)
 
 
 def open_run_folder(run: Path, is_known: Callable[[set[str]], bool]) -> None:
-    """Create a run folder, or continue in an existing one.
+    """Create a run folder, or check that an existing folder belongs to this command.
 
     Args:
         run: run folder.
-        is_known: function that returns whether file names are those of a run of this command.
+        is_known: function that returns whether a set of file names is that of a run of this
+            command.
 
     Raises:
-        UsageError: if the folder is not writable, or `is_known` is False for its file names.
+        UsageError: if the folder is not writable, or `is_known` returns False for its file names.
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,7 @@ def save_state(
         run: run folder.
         schema: name and version of the checkpoint format.
         fingerprint: SHA-256 over everything that determines the weights.
-        tree: state of the training, tensors and plain values.
+        tree: state of the training, which consists of tensors and plain values.
         device: device of the training.
     """
     known = {
@@ -81,13 +82,14 @@ def restore_state(
     restore: Callable[[dict[str, Any]], None],
     device: torch.device,
 ) -> None:
-    """Read a checkpoint, and restore the training and its random states.
+    """Restore a training and its random states from a checkpoint.
 
     Args:
         run: run folder.
         schema: expected name and version of the checkpoint format.
         fingerprint: expected fingerprint of the training.
-        restore: function that restores the training from the tree. Its errors count as damage.
+        restore: function that restores the training from the tree. If it raises an error, the
+            checkpoint is regarded as damaged.
         device: device of the training.
 
     Raises:
@@ -104,8 +106,8 @@ def restore_state(
             )
         if tree["settings"] != fingerprint:
             raise UsageError(
-                f"--run: {run} holds a training with other settings or other data; use the same "
-                "ones, or another --run"
+                f"--run: {run} contains a training with other settings or other data; use the same "
+                "settings and data, or another --run"
             )
         restore(tree)
         torch.set_rng_state(tree["rng"])

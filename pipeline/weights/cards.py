@@ -1,7 +1,7 @@
-"""Cards, and weights files with a card.
+"""Cards, which describe weights files.
 
-A card describes weights. `NAME.safetensors` contains the weights and, in its header, the card.
-`NAME.json` contains the card and the SHA-256 of `NAME.safetensors`.
+`NAME.safetensors` contains the weights and, in its header, the card. `NAME.json` contains the card
+and the SHA-256 of `NAME.safetensors`.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class Card(TypedJson):
 
         Args:
             path: path of the weights file.
-            setting: setting that names the file, used in error messages.
+            setting: name of the setting that contains the path, used in error messages.
 
         Returns:
             The card, or None if the header has no card.
@@ -56,7 +56,7 @@ def save_carded(path: Path, state: Mapping[str, Tensor], card: Card, *, half: bo
         path: path of the weights file, with the suffix `.safetensors`.
         state: tensors by name. They are stored as float32. `num_batches_tracked` is not stored.
         card: card that describes the weights.
-        half: store float16 instead of float32. `read_tensors` converts it to float32.
+        half: if True, tensors are stored as float16. `read_tensors` converts them to float32.
 
     Returns:
         SHA-256 of the weights file.
@@ -73,8 +73,8 @@ def save_carded(path: Path, state: Mapping[str, Tensor], card: Card, *, half: bo
             if not bool(torch.isfinite(kept[name]).all()):
                 raise StageError(
                     f"{path}: finite numbers of {'float16' if half else 'float32'} expected, got "
-                    f"NaN or infinity in {name}; if the training diverged, lower its learning "
-                    "rate; if the weights exceed the range of float16, store them without half"
+                    f"NaN or infinity in {name}. If the training diverged, lower its learning "
+                    "rate. If the weights exceed the range of float16, store them without half"
                 )
     tree = card.to_dict()
     data = save(kept, {"card": json.dumps(tree, sort_keys=True)})
@@ -87,14 +87,14 @@ def save_carded(path: Path, state: Mapping[str, Tensor], card: Card, *, half: bo
 def checked_sha256(path: Path, setting: str) -> str:
     """Return the SHA-256 of a weights file after comparing it with the SHA-256 in `NAME.json`.
 
-    There is no comparison if `NAME.json` is missing or cannot be read.
+    If `NAME.json` is missing or cannot be read, the comparison is skipped.
 
     Args:
         path: path of the weights file, `NAME.safetensors`.
-        setting: setting that names the file, used in error messages.
+        setting: name of the setting that contains the path, used in error messages.
 
     Raises:
-        UsageError: if `NAME.json` has another SHA-256.
+        UsageError: if `NAME.json` contains a different SHA-256.
     """
     found, card = file_sha256(path), path.with_suffix(".json")
     try:
@@ -103,9 +103,9 @@ def checked_sha256(path: Path, setting: str) -> str:
         return found
     if wanted != found:
         raise UsageError(
-            f"{setting}: {path}: the weights of {card.name} expected "
-            f"(SHA-256 {str(wanted)[:12]}...), got other weights ({found[:12]}...); convert or "
-            "train them again"
+            f"{setting}: {path}: weights with the SHA-256 in {card.name} expected "
+            f"({str(wanted)[:12]}...), got other weights ({found[:12]}...). Convert or train them "
+            "again"
         )
     return found
 
@@ -117,7 +117,7 @@ def read_tensors(path: Path, setting: str) -> dict[str, Tensor]:
 
     Args:
         path: path of the weights file.
-        setting: setting that names the file, used in error messages.
+        setting: name of the setting that contains the path, used in error messages.
 
     Raises:
         UsageError: if the file is not a safetensors file.

@@ -1,4 +1,4 @@
-"""Checkpoints of other projects, read without running their code."""
+"""Reader of checkpoints of other projects, which does not run code in the checkpoints."""
 
 import re
 import warnings
@@ -16,7 +16,7 @@ _TYPES = (torch.bfloat16, *(getattr(torch, name) for name in _NUMPY_TYPES))
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of the model in a checkpoint, without running code of the checkpoint.
+    """Read the tensors of a model from a checkpoint without running code in the checkpoint.
 
     Args:
         path: path of a .pth, .tar or .pkl file.
@@ -25,15 +25,15 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         Tensors by name.
 
     Raises:
-        UsageError: if the file is missing or damaged, contains anything but tensors and plain
-            values, or belongs to a model with RoI pooling other than RoIAlign or with
+        UsageError: if the file is missing or damaged, contains objects other than tensors and
+            plain values, or belongs to a model with RoI pooling other than RoIAlign or with
             class-agnostic box deltas.
     """
     if not path.is_file():
         raise UsageError(f"checkpoint: file not found: {path}")
     if path.suffix == ".safetensors":
         raise UsageError(
-            f"checkpoint: a .pth, .tar or .pkl file expected, {path} is already converted"
+            f"checkpoint: a .pth, .tar or .pkl file expected, got the converted file {path}"
         )
     tree = load_restricted(path) if path.suffix == ".pkl" else _load_torch(path)
     if isinstance(tree, dict):
@@ -65,13 +65,13 @@ def _is_plain(value: torch.Tensor) -> bool:
 def _load_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols that are refused below
+            warnings.simplefilter("ignore")  # pickle protocols, which raise an error below
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged files
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         why = (
             f"the file refers to {asked[1]}, which was not run"
             if asked
-            else "the file is damaged or not written by torch.save; download it again"
+            else "the file is damaged or not written by torch.save. Download it again"
         )
         raise UsageError(f"{path}: a checkpoint of plain tensors expected, but {why}") from error

@@ -16,15 +16,15 @@ class DetectorCard(Card):
         preset: conventions of the network, a key of `detection.presets.PRESETS`.
         classes: names of the O object classes, person first, without background.
         depth, width, fpn_channels, head_width, anchor_scale: see `detection.build.NetworkSize`.
-        short_side: length in pixels to which the short side of a frame is scaled. None is the
-            value of the preset.
-        origin: sentence that describes how the weights were made.
+        short_side: length in pixels to which the short side of a frame is scaled. If None, the
+            value of the preset is used.
+        origin: sentence that describes how the weights were created.
         details: details of the origin, such as the SHA-256 of the source file, the training and
             scores.
 
     Raises:
         ValueError: if the preset does not exist, a size is out of range, there is no class, or a
-            class is named twice.
+            class is listed twice.
     """
 
     SCHEMA: ClassVar[str] = "laiar.detector/1"
@@ -48,4 +48,4 @@ class DetectorCard(Card):
         if side is not None and (type(side) is not int or not 32 <= side <= MAX_SHORT_SIDE):
             raise ValueError(f"short_side: 32 to {MAX_SHORT_SIDE} or null expected, got {side!r}")
         if not self.classes or len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes: at least one class expected, every name once")
+            raise ValueError("classes: at least one name expected, without duplicates")

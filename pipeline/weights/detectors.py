@@ -25,7 +25,7 @@ from pipeline.weights.loading import build_with_weights
 SETTING = "detection.weights"
 RANDOM = "random"
 _HOW_TO = (
-    "give detection.weights=FILE.safetensors (python -m tools.convert_weights converts Action "
+    "set detection.weights=FILE.safetensors (python -m tools.convert_weights converts Action "
     "Genome's faster_rcnn_ag.pth), or detection.weights=random for an untrained detector"
 )
 
@@ -38,7 +38,7 @@ class NetworkSettings(TypedJson):
         preset: key in `detection.presets.PRESETS`.
         depth, width, fpn_channels, head_width, anchor_scale: see `detection.build.NetworkSize`.
         mode: `exact`, `folded` or `fast`, see `DetectionConfig.mode`.
-        compile: whether the trunk is compiled with torch.compile.
+        compile: if True, the trunk is compiled with torch.compile.
         short_side: length in pixels to which the short side of a frame is scaled.
         proposals, max_boxes: maximum numbers of proposals and boxes per frame.
         score_threshold, nms_threshold: see `detection.presets.Selection`.
@@ -123,7 +123,7 @@ class ResolvedDetector:
         return settings.feature_widths if isinstance(settings, NetworkSettings) else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything that determines the results, as JSON."""
+        """Return everything that determines the results as a JSON-compatible dict."""
         return {"weights": self.weights, **self.settings.to_dict()}
 
     def load(self, classes: Sequence[str], device: torch.device | str) -> Detector:
@@ -134,7 +134,7 @@ class ResolvedDetector:
             device: device of the parameters.
 
         Raises:
-            UsageError: if the weights do not fit the network, or their card has other classes.
+            UsageError: if the weights do not fit the network, or their card has different classes.
         """
         settings = self.settings
         if isinstance(settings, Detectron2Settings):
@@ -182,8 +182,8 @@ def resolve_detector(config: DetectionConfig) -> ResolvedDetector:
 def resolve_network(config: DetectionConfig) -> NetworkSettings:
     """Resolve the settings of a network.
 
-    A setting that is None is replaced by the value of the card of the weights, or by the default
-    if there is no such value.
+    Settings that are None get their value from the card of the weights. If the card has no such
+    value, the default is used.
 
     Raises:
         UsageError: if the weights are missing or damaged, or a setting contradicts their card.
@@ -196,8 +196,8 @@ def resolve_network(config: DetectionConfig) -> NetworkSettings:
         found = getattr(card, name) if card else None
         if None not in (given[name], found) and given[name] != found:
             raise UsageError(
-                f"detection.{name}: {found} expected by the card of {config.weights}, got "
-                f"{given[name]}; leave the setting out"
+                f"detection.{name}: {found} expected (card of {config.weights}), got "
+                f"{given[name]}. Leave the setting out"
             )
         if given[name] is None:
             given[name] = found if card else default
@@ -217,11 +217,11 @@ def resolve_network(config: DetectionConfig) -> NetworkSettings:
 def find_described_detector(
     described: Mapping[str, Any], given: DetectionConfig
 ) -> ResolvedDetector:
-    """Find the detector with which a cache or a trained network was made.
+    """Find the detector that was used for a cache or for the training of a network.
 
     Args:
         described: description of this detector, from `ResolvedDetector.to_dict`.
-        given: settings with the paths of its files on this machine.
+        given: settings that contain the paths of the detector's files.
 
     Raises:
         UsageError: if the files are missing or belong to another detector, or the description is
@@ -232,7 +232,7 @@ def find_described_detector(
     settings: NetworkSettings | Detectron2Settings
     try:
         if not isinstance(wanted, str):
-            raise ValueError("weights: text expected")
+            raise ValueError("weights: a string expected")
         if known.get("backend") == DetectorBackend.detectron2.value:
             settings = Detectron2Settings.find(str(known.get("config_sha256")), given)
             suffixes: tuple[str, ...] = (".pkl", ".pth")
@@ -240,14 +240,14 @@ def find_described_detector(
             settings, suffixes = NetworkSettings.from_dict(known), (".safetensors",)
     except ValueError as error:
         raise UsageError(
-            f"model.json: cache.detector: {error}; restore the file, or train again"
+            f"model.json: cache.detector: {error}. Restore the file, or train again"
         ) from error
     if wanted.startswith(f"{RANDOM}:") and given.weights in (None, RANDOM):
         return ResolvedDetector(wanted, None, settings)
     if given.weights in (None, RANDOM):
         raise UsageError(
-            f"{SETTING}: the weights that the network was trained on expected (SHA-256 {wanted}), "
-            f"got {given.weights}; {_HOW_TO}"
+            f"{SETTING}: the detector weights of the training expected (SHA-256 {wanted}), got "
+            f"{given.weights}; {_HOW_TO}"
         )
     try:
         path = find_detector_weights(str(given.weights), suffixes)
@@ -256,8 +256,8 @@ def find_described_detector(
     found = checked_sha256(path, SETTING)
     if found != wanted:
         raise UsageError(
-            f"{SETTING}: the detector of the training ({wanted}) expected, got {found}; a network "
-            "needs the features of the detector it was trained with"
+            f"{SETTING}: the detector of the training ({wanted}) expected, got {found}. A network "
+            "requires the features of the detector that was used for its training"
         )
     return ResolvedDetector(wanted, path, settings)
 
@@ -276,7 +276,7 @@ def check_classes(found: Sequence[str], expected: Sequence[str], where: str) -> 
         where: path of the weights, used in error messages.
 
     Raises:
-        UsageError: if they differ. The message has the first difference.
+        UsageError: if they differ. The message contains the first difference.
     """
     if list(found) == list(expected):
         return

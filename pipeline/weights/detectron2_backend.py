@@ -16,20 +16,20 @@ from pipeline.errors import UsageError
 from pipeline.weights.checkpoints import read_checkpoint
 
 _HOW_TO = (
-    "detection.backend=detectron2: the package detectron2 is not installed; install it as its "
-    "documentation says: python -m pip install --no-build-isolation "
+    "detection.backend=detectron2: the package detectron2 is not installed. Install it as "
+    "described in its documentation: python -m pip install --no-build-isolation "
     "'git+https://github.com/facebookresearch/detectron2.git'; or leave the setting out and "
     "convert the weights with python -m tools.convert_weights"
 )
 
 
 def read_detectron2_config(config: DetectionConfig) -> Any:
-    """Read the settings of detectron2 and override them with the given settings.
+    """Read a YAML file of detectron2 and override some of its settings.
 
     Args:
-        config: `config.config` is the path of detectron2's YAML file. Its settings are overridden
-            by `short_side`, `proposals`, `score_threshold`, `nms_threshold` and `max_boxes` unless
-            they are None.
+        config: settings with the path of detectron2's YAML file (`config.config`). `short_side`,
+            `proposals`, `score_threshold`, `nms_threshold` and `max_boxes` override the settings in
+            the file unless they are None.
 
     Returns:
         The resolved `CfgNode` of detectron2, on the CPU, without mask and keypoint heads.
@@ -44,7 +44,7 @@ def read_detectron2_config(config: DetectionConfig) -> Any:
     if not path.is_file():
         raise UsageError(f"detection.config: file not found: {path}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the import raises deprecation warnings
+        warnings.simplefilter("ignore")  # the import emits deprecation warnings
         from detectron2.config import get_cfg
 
         settings = get_cfg()
@@ -53,7 +53,8 @@ def read_detectron2_config(config: DetectionConfig) -> Any:
         except Exception as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
-                f"detection.config: {path}: a config of detectron2 expected: {first}"
+                f"detection.config: {path}: a config of detectron2 expected, but it cannot be "
+                f"read: {first}"
             ) from error
     settings.MODEL.DEVICE = "cpu"
     settings.MODEL.MASK_ON = settings.MODEL.KEYPOINT_ON = False
@@ -85,24 +86,24 @@ class Detectron2Settings:
         """Read the YAML file and check the SHA-256 of its settings.
 
         Raises:
-            UsageError: if the settings have another SHA-256 or cannot be read.
+            UsageError: if the settings have a different SHA-256 or cannot be read.
         """
         found = cls.read(config)
         if found.config_sha256 != config_sha256:
             raise UsageError(
-                "detection.config: the settings of detectron2 that the network was trained on "
-                f"expected, got others in {config.config}"
+                "detection.config: the detectron2 settings of the training expected, got different "
+                f"settings in {config.config}"
             )
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything that determines the results, as JSON."""
+        """Return everything that determines the results as a JSON-compatible dict."""
         return {"backend": "detectron2", "config_sha256": self.config_sha256}
 
     def load(self, num_classes: int, weights: Path, device: torch.device | str) -> Detector:
         """Build the detector with its weights, in eval mode.
 
-        The weights file is read without running its code.
+        The weights file is read without running code in the file.
 
         Args:
             num_classes: number of object classes O.
@@ -131,7 +132,7 @@ class Detectron2Settings:
                 raise UsageError(f"detection.config: {self.config.config}: {error}") from error
         state = read_checkpoint(weights)
         own = model.state_dict()
-        # Files also contain constants that the model computes itself, and disabled heads.
+        # Files also contain constants that the model computes itself, and disabled heads' weights.
         extra = sorted(
             name
             for name in state.keys() - own.keys()
@@ -140,7 +141,7 @@ class Detectron2Settings:
         )
         missing = sorted(own.keys() - state.keys())
         wrong = sorted(n for n in own.keys() & state.keys() if own[n].shape != state[n].shape)
-        for what, names in (("missing", missing), ("unexpected", extra), ("misshapen", wrong)):
+        for what, names in (("missing", missing), ("unexpected", extra), ("of wrong shape", wrong)):
             if names:
                 raise UsageError(
                     f"detection.weights: {weights}: {len(own)} tensors of this network expected, "

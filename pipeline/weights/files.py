@@ -13,17 +13,16 @@ def find_weights(
 ) -> Path:
     """Find a weights file.
 
-    A relative path is relative to the working directory. If no file exists there, it is relative to
-    `ROOT`.
+    A relative path is resolved against the working directory first, and then against `ROOT`.
 
     Args:
-        name: path given by the user.
-        setting: setting that names the file, used in error messages.
-        how_to: instruction to obtain such a file, used in error messages.
+        name: path of the file, as set by the user.
+        setting: name of the setting that contains the path, used in error messages.
+        how_to: instructions for creating such a file, used in error messages.
         suffixes: accepted suffixes.
 
     Raises:
-        UsageError: if the file does not exist or has another suffix.
+        UsageError: if the file does not exist or its suffix is not accepted.
     """
     path = Path(name)
     if not path.is_absolute() and not path.is_file() and (ROOT / path).is_file():

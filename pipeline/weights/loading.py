@@ -19,11 +19,13 @@ def load_state(
     Args:
         network: network that receives the weights.
         state: tensors by name. `num_batches_tracked` may be absent.
-        only_check: check the weights without loading them. The network may be on the meta device.
+        only_check: if True, the weights are checked but not loaded. In this case, the network may
+            be on the meta device.
 
     Raises:
-        ValueError: if a tensor is missing or unexpected, has another shape or type, is not finite
-            in float32, or is a negative variance. The message names the first such tensor.
+        ValueError: if a tensor is missing or unexpected, has a wrong shape or type, is not finite
+            in float32, or is a variance with negative values. The message contains the name of the
+            first such tensor.
     """
     own = network.state_dict()
     needed = {name for name in own if not _is_counter(name)}
@@ -59,8 +61,8 @@ def load_state(
 def build_with_weights(build: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
     """Build a network and load its weights.
 
-    The weights are first checked against a network on the meta device. If a damaged card has a
-    wrong size, no memory is allocated for it.
+    The weights are first checked against a network on the meta device. Wrong sizes in a damaged
+    card therefore do not cause large memory allocations.
 
     Args:
         build: function that builds the network on the default device.

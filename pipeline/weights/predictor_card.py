@@ -20,7 +20,7 @@ class PredictorCard(Card):
         predicate_groups: maps each predicate group to the names of its predicates, in index order.
         detector: `ResolvedDetector.weights` of the detector whose features the predictor was
             trained on, or None if it is unknown.
-        origin: sentence that describes how the weights were made.
+        origin: sentence that describes how the weights were created.
         details: details of the origin, such as the SHA-256 of the source file, the training and
             scores.
 
@@ -53,7 +53,7 @@ def check_groups(groups: Iterable[str]) -> None:
     """Check that the groups are attention, spatial and contacting, in this order.
 
     Raises:
-        ValueError: if they are not.
+        ValueError: if the groups or their order are different.
     """
     groups = tuple(groups)
     if groups != GROUPS:

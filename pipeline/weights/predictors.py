@@ -20,7 +20,7 @@ from relations.sttran import STTran
 
 SETTING = "relation_predictor.weights"
 _HOW_TO = (
-    "give relation_predictor.weights=FILE.safetensors (python -m tools.train_relations trains a "
+    "set relation_predictor.weights=FILE.safetensors (python -m tools.train_relations trains a "
     "predictor, python -m tools.convert_weights converts STTran's .tar)"
 )
 
@@ -31,7 +31,8 @@ class PredictorFile:
 
     Attributes:
         path: path of the weights file.
-        card: card of the weights. `settings.single_frame` is that of the config, if it is set.
+        card: card of the weights. If the config sets `single_frame`, its value replaces
+            `settings.single_frame`.
         sha256: SHA-256 of the weights file.
     """
 
@@ -40,7 +41,7 @@ class PredictorFile:
     sha256: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything that determines the results, as JSON."""
+        """Return everything that determines the results as a JSON-compatible dict."""
         return {"weights": self.sha256, "single_frame": self.card.settings.single_frame}
 
 
@@ -73,18 +74,18 @@ def check_predictor(
     widths: tuple[int, int] | None,
     where: str,
 ) -> None:
-    """Check that the vocabulary, features and detector of a predictor are those of a cache.
+    """Check that the vocabulary, features and detector of a predictor match those of a cache.
 
     Args:
         card: card of the predictor.
         objects: object classes of the cache.
         predicate_groups: predicates of the cache, by group.
-        detector: `ResolvedDetector.to_dict` of the cache's detector.
+        detector: result of `ResolvedDetector.to_dict` for the cache's detector.
         widths: (F, Cu) of the cache's features, or None if they are unknown.
         where: path of the predictor's weights, used in error messages.
 
     Raises:
-        UsageError: if they differ. The message has the first difference.
+        UsageError: if they differ. The message contains the first difference.
     """
     for what, ours, theirs in (
         ("object classes", list(objects), list(card.objects)),
@@ -104,13 +105,13 @@ def check_predictor(
         raise UsageError(
             f"{SETTING}: {where}: box features of {widths[0]} and union features of {widths[1]} "
             f"channels expected (those of the detector), got a predictor for {own[0]} and "
-            f"{own[1]} channels; use a predictor trained on this detector"
+            f"{own[1]} channels. Use a predictor trained on features of this detector"
         )
     if card.detector is not None and card.detector != detector.get("weights"):
         raise UsageError(
             f"{SETTING}: {where}: a predictor trained on features of the cache's detector "
-            f"({str(detector.get('weights'))[:12]}...) expected, got one trained on those of "
-            f"{card.detector[:12]}..."
+            f"({str(detector.get('weights'))[:12]}...) expected, got a predictor trained on "
+            f"features of {card.detector[:12]}..."
         )
 
 

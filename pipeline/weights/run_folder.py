@@ -1,9 +1,9 @@
 """Run folder of a trained network.
 
-model.json               card: sizes, classes, vocabulary, properties of the training's cache
+model.json               card with sizes, classes, vocabulary and properties of the training's cache
 model.safetensors        weights of the epoch with the best mAP on the validation split
 state.pt                 resumable checkpoint of the last finished epoch
-label_bank.safetensors   prototypes from which tokens get their names
+label_bank.safetensors   prototypes, which determine the names of tokens
 calibration.json         accuracy of the names on the validation split
 config.yaml              resolved configuration
 log.jsonl                one line per step and per epoch
@@ -43,8 +43,8 @@ def read_card(run: Path) -> ModelCard:
     path = run / CARD
     if not path.is_file():
         raise UsageError(
-            f"--run: a folder written by pipeline.train expected, but {run} has no {CARD}; "
-            "run: python -m pipeline.train --cache DIR --run DIR"
+            f"--run: a folder written by pipeline.train expected, but {run} has no {CARD}. "
+            "Create one with: python -m pipeline.train --cache DIR --run DIR"
         )
     try:
         return ModelCard.from_dict(read_json(path))
@@ -53,7 +53,7 @@ def read_card(run: Path) -> ModelCard:
 
 
 def save_weights(run: Path, state: Mapping[str, Tensor]) -> None:
-    """Write `model.safetensors`. A file with the same bytes is not written again."""
+    """Write `model.safetensors` unless a byte-identical file exists."""
     data = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
     path = run / WEIGHTS
     if not path.is_file() or path.read_bytes() != data:
@@ -69,7 +69,7 @@ def read_weights(run: Path) -> dict[str, Tensor]:
     path = run / WEIGHTS
     if not path.is_file():
         raise UsageError(
-            f"weights file not found: {path}; run the training until it finishes an epoch"
+            f"weights file not found: {path}. Run the training until it finishes an epoch"
         )
     try:
         return load_file(path)
@@ -78,7 +78,7 @@ def read_weights(run: Path) -> dict[str, Tensor]:
 
 
 def load_model(run: Path, device: torch.device | str) -> tuple[LaIAR, ModelCard]:
-    """Load a trained network, in eval mode, and its card.
+    """Load a trained network in eval mode, and its card.
 
     Args:
         run: run folder.
@@ -111,7 +111,7 @@ def load_bank(run: Path, card: ModelCard) -> LabelBank:
     """
     path = run / BANK
     if not path.is_file():
-        raise UsageError(f"label bank not found: {path}; finish the training")
+        raise UsageError(f"label bank not found: {path}. Finish the training")
     sizes = tuple(len(names) for names in card.cache.predicate_groups.values())
     try:
         bank = LabelBank(**load_file(path), group_sizes=sizes)

@@ -10,9 +10,9 @@ STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
 def detectron2_names(kind: str, depth: int = 101) -> list[str]:
-    """Return the tensor names that detectron2 saves for a ResNet.
+    """Return the names of the tensors that detectron2 saves for a ResNet.
 
-    The numbers of names, such as 530 for C4, are those of the original.
+    Their number is that of detectron2, for example 530 for C4.
     """
     body = "backbone." if kind == "c4" else "backbone.bottom_up."
     convs = [f"{body}stem.conv1"]
@@ -33,7 +33,7 @@ def detectron2_names(kind: str, depth: int = 101) -> list[str]:
 
 
 def as_detectron2(state: dict[str, Tensor], kind: str, depth: int) -> dict[str, Tensor]:
-    """Convert our state dict to the one that detectron2 saves for the same network."""
+    """Convert a state dict of `Detector` to the one that detectron2 saves for the same network."""
     convert = from_detectron2_c4 if kind == "c4" else from_detectron2_fpn
     result = {}
     for name in detectron2_names(kind, depth):

@@ -48,7 +48,7 @@ def test_batched_frames_equal_single_frames(detector: Detector) -> None:
         torch.testing.assert_close(alone.features, batch.features, atol=1e-4, rtol=1e-4)
 
 
-def test_given_boxes_are_clipped_and_get_features(detector: Detector) -> None:
+def test_provided_boxes_are_clipped_and_have_features(detector: Detector) -> None:
     boxes = torch.tensor([[-5.0, 0, 30, 500], [4, 4, 4, 4]])
     found, _ = detector.describe(
         frames(2), [boxes, boxes[:0]], [torch.tensor([0, 7]), torch.zeros(0, dtype=torch.int64)]
@@ -75,7 +75,7 @@ def family(request: pytest.FixtureRequest) -> Detector:
     [(3, 1, 1), (3, 3, 200), (3, 4000, 2), (1, 40, 60), (4, 40, 60), (3, 4320, 7680)],
     ids=str,
 )
-def test_unusual_frame_sizes_give_finite_results(
+def test_results_are_finite_for_unusual_frame_sizes(
     family: Detector, size: tuple[int, int, int]
 ) -> None:
     image = torch.randint(0, 256, (1, *size), generator=torch.Generator().manual_seed(0))
@@ -100,7 +100,7 @@ def test_grey_frames_are_repeated_and_alpha_is_dropped(family: Detector) -> None
         family.detect(torch.zeros(1, 3, 0, 80, dtype=torch.uint8))
 
 
-def test_frames_without_proposals_give_empty_results(
+def test_results_are_empty_for_frames_without_proposals(
     family: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(family.rpn, "forward", lambda maps, padded, sizes: [torch.zeros(0, 4)] * 2)
@@ -142,7 +142,7 @@ def test_many_persons_and_no_person_are_supported(family: Detector) -> None:
         bias.copy_(before)
 
 
-def test_frames_without_detections_give_empty_results(detector: Detector) -> None:
+def test_results_are_empty_for_frames_without_detections(detector: Detector) -> None:
     strict = build_detector(
         num_classes=36, size=SMALL, short_side=64, proposals=5, score_threshold=1.0
     )
@@ -163,7 +163,7 @@ def test_seed_determines_weights() -> None:
     assert not torch.equal(weights(1), weights(2))
 
 
-def test_unknown_names_and_depths_are_refused() -> None:
+def test_unknown_names_and_depths_are_rejected() -> None:
     with pytest.raises(ValueError, match="backbone"):
         from_jwyang({"backbone.conv1.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match="depth: one of"):
@@ -181,9 +181,9 @@ def test_detections_are_checked_on_construction() -> None:
     )
     assert len(one[torch.tensor([False])]) == 0
     assert len(Detections.empty((10, 10), 3, 4)) == 0
-    with pytest.raises(ValueError, match="row 0 is"):
+    with pytest.raises(ValueError, match="in row 0"):
         replace(one, boxes=torch.tensor([[0.0, 0, 11, 5]]))
-    with pytest.raises(ValueError, match="row 0 is"):
+    with pytest.raises(ValueError, match="in row 0"):
         replace(one, boxes=torch.tensor([[5.0, 0, 4, 5]]))
     with pytest.raises(ValueError, match="labels"):
         replace(one, labels=torch.tensor([3]))
@@ -193,7 +193,7 @@ def test_detections_are_checked_on_construction() -> None:
         replace(one, features=torch.zeros(2, 4))
 
 
-def test_empty_batches_give_empty_results(family: Detector) -> None:
+def test_results_are_empty_for_empty_batches(family: Detector) -> None:
     frames = torch.zeros(0, 3, 48, 64, dtype=torch.uint8)
     found, maps = family.detect(frames)
     assert found == []
@@ -201,7 +201,7 @@ def test_empty_batches_give_empty_results(family: Detector) -> None:
     assert family.describe(frames, [], [])[0] == []
 
 
-def test_wrong_numbers_of_boxes_and_invalid_boxes_are_refused(family: Detector) -> None:
+def test_wrong_numbers_of_boxes_and_invalid_boxes_are_rejected(family: Detector) -> None:
     frames = torch.zeros(1, 3, 48, 64, dtype=torch.uint8)
     box, label = torch.tensor([[1.0, 2, 30, 40]]), torch.tensor([1])
     for boxes in ([], [box, box]):
@@ -210,7 +210,7 @@ def test_wrong_numbers_of_boxes_and_invalid_boxes_are_refused(family: Detector) 
         with pytest.raises(ValueError, match=r"1 tensors expected \(one per frame\), got"):
             family.pool_union(family.feature_maps(frames), boxes)
     broken = torch.tensor([[1.0, float("nan"), 30, 40]])
-    with pytest.raises(ValueError, match="row 0 is"):
+    with pytest.raises(ValueError, match="in row 0"):
         family.describe(frames, [broken], [label])
-    with pytest.raises(ValueError, match="row 0 is"):
+    with pytest.raises(ValueError, match="in row 0"):
         family.pool_union(family.feature_maps(frames), [broken])

@@ -1,7 +1,8 @@
-"""Comparison with detectron2, with random weights. Runs if detectron2 can be imported.
+"""Comparison with detectron2, with random weights.
 
-The source tree of detectron2 on PYTHONPATH is sufficient, with fvcore, iopath, yacs, tabulate,
-termcolor, portalocker and cloudpickle. It does not have to be compiled.
+The tests are skipped if detectron2 cannot be imported. The source tree of detectron2 on PYTHONPATH
+is sufficient, with fvcore, iopath, yacs, tabulate, termcolor, portalocker and cloudpickle. It does
+not have to be compiled.
 """
 
 import math

@@ -54,7 +54,7 @@ def test_two_outputs_per_anchor_are_converted_to_their_difference() -> None:
     torch.testing.assert_close(torch.nn.functional.conv2d(x, converted).sigmoid(), softmax)
 
 
-def test_unknown_names_and_networks_are_refused() -> None:
+def test_unknown_names_and_networks_are_rejected() -> None:
     for convert in (from_jwyang, from_detectron2_c4, from_detectron2_fpn):
         with pytest.raises(ValueError, match=re.escape("got 'teapot.weight'")):
             convert({"teapot.weight": torch.zeros(1)})
@@ -67,7 +67,7 @@ def test_unknown_names_and_networks_are_refused() -> None:
 
 
 @pytest.mark.parametrize("preset", ["action-genome", "detectron2-fpn"])
-def test_network_sizes_are_read_from_shapes(preset: str) -> None:
+def test_network_sizes_are_inferred_from_shapes(preset: str) -> None:
     size = NetworkSize(depth=26, width=8, fpn_channels=24, head_width=40)
     if preset == "action-genome":
         size = NetworkSize(depth=26, width=8)

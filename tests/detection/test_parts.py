@@ -14,7 +14,7 @@ from detection.preprocess import preprocess
 from detection.presets import ACTION_GENOME, DETECTRON2_C4, Preset, adapt
 
 
-def test_anchors_equal_the_original() -> None:
+def test_caffe_anchors_equal_the_reference_implementation() -> None:
     expected = [
         (-38, -16, 53, 31), (-84, -40, 99, 55), (-176, -88, 191, 103), (-360, -184, 375, 199),
         (-24, -24, 39, 39), (-56, -56, 71, 71), (-120, -120, 135, 135), (-248, -248, 263, 263),

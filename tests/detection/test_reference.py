@@ -16,7 +16,7 @@ from tools.proofs.reference.weight_rule import make_tensor
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 
 
-def test_one_frame_equals_the_original_and_a_wrong_stem_is_detected() -> None:
+def test_one_frame_equals_the_reference_and_a_wrong_stem_is_detected() -> None:
     arrays = dict(np.load(REFERENCE / "detector_jwyang.npz"))
     tree = json.loads((REFERENCE / "state_dicts.json").read_text())
     detector = build_reference_detector(

@@ -67,7 +67,7 @@ def test_detections_features_and_maps_equal_torchvision(
         hook.remove()
     for level, wanted in zip(maps.levels, levels, strict=True):
         torch.testing.assert_close(level, wanted, atol=1e-4, rtol=1e-4)
-    # torchvision ranks by the sigmoid, so that close logits can tie. Ours ranks by the logit.
+    # torchvision ranks by the sigmoid, which can be equal for close logits. We rank by the logit.
     distance, row = torch.cdist(proposals[0], seen[0], p=1).min(1)
     assert float(distance.max()) < 1e-2
     assert sorted(row.tolist()) == list(range(len(seen[0])))
@@ -79,7 +79,7 @@ def test_detections_features_and_maps_equal_torchvision(
     torch.testing.assert_close(found[0].scores, expected["scores"], atol=1e-5, rtol=0)
 
 
-def test_network_sizes_are_read_and_old_names_are_converted(
+def test_network_sizes_are_inferred_and_old_names_are_converted(
     pair: tuple[FasterRCNN, Detector],
 ) -> None:
     model, ours = pair
@@ -91,7 +91,7 @@ def test_network_sizes_are_read_and_old_names_are_converted(
     assert from_torchvision_fpn(old).keys() == from_torchvision_fpn(model.state_dict()).keys()
 
 
-def test_shifted_variances_compensate_for_another_epsilon() -> None:
+def test_shifted_variances_compensate_for_a_different_epsilon() -> None:
     theirs = misc.FrozenBatchNorm2d(4, eps=0.0)
     theirs.running_var.copy_(torch.tensor([1e-4, 0.01, 1, 5]))
     ours = torch.nn.BatchNorm2d(4).eval()

@@ -53,6 +53,6 @@ def test_single_action_loss_is_cross_entropy_and_the_language_branch_is_optional
 
 
 @pytest.mark.parametrize("changes", [{"reduction": "max"}, {"similarity": -1.0}])
-def test_invalid_settings_are_refused(changes: dict) -> None:
+def test_invalid_settings_are_rejected(changes: dict) -> None:
     with pytest.raises(ValueError, match="expected"):
         CriterionSettings(**changes)

@@ -18,7 +18,7 @@ def seeded() -> GPO:
     return GPO().eval()
 
 
-def test_gpo_equals_the_original() -> None:
+def test_gpo_equals_the_reference_implementation() -> None:
     arrays = dict(np.load(REFERENCE / "gpo.npz"))
     states = json.loads((REFERENCE / "state_dicts.json").read_text())
     results = check_gpo(arrays, states)

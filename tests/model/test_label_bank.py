@@ -66,7 +66,7 @@ def test_nearest_names_equal_plain_loops() -> None:
                 assert float(names.margin[m]) == pytest.approx(margin, abs=1e-5)
 
 
-def test_empty_bank_gives_no_names_and_no_tokens_give_empty_names() -> None:
+def test_empty_bank_returns_no_predicates_and_empty_input_returns_empty_names() -> None:
     empty = LabelBankBuilder(5, SIZES, 4).build()
     assert len(empty) == 0
     for names in empty.name(torch.randn(2, 4), torch.tensor([1, 2])):
@@ -76,7 +76,7 @@ def test_empty_bank_gives_no_names_and_no_tokens_give_empty_names() -> None:
         assert names.predicate.shape == names.margin.shape == (0,)
 
 
-def test_inconsistent_bank_is_refused() -> None:
+def test_inconsistent_bank_is_rejected() -> None:
     one = torch.ones(1, dtype=torch.int64)
     with pytest.raises(ValueError, match="label bank"):
         LabelBank(torch.zeros(2, 4), one, one, one, (2,))

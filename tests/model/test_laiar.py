@@ -20,7 +20,10 @@ PRESETS = ["strict", "paper"]
 
 
 def small(preset: str = "strict", *, decided: bool = True, **changes: object) -> LaIAR:
-    """Return a small network in eval mode; if `decided`, it keeps about half of the tokens."""
+    """Return a small network in eval mode.
+
+    If `decided` is True, it keeps about half of the tokens.
+    """
     torch.manual_seed(0)
     base = LaIARSettings(
         preset, num_frames=4, max_pairs=6, dim=16, layers=2, heads=2, part_width=8, union_width=4
@@ -40,7 +43,7 @@ def small(preset: str = "strict", *, decided: bool = True, **changes: object) ->
 
 @torch.no_grad()
 def decide(model: LaIAR) -> None:
-    """Make each selector's choice depend on the token, with the median choice at the threshold."""
+    """Make the output of the selectors depend on the tokens, with the median at the threshold."""
     former, batch = model.former, random_batch(torch.ones(4, 4, 6, dtype=torch.bool), seed=-1)
     x = model.visual_encoder.local(model.visual(batch), batch.mask)
     if model.settings.context == "all":
@@ -59,7 +62,7 @@ def drawn_mask(seed: int, *shape: int) -> Tensor:
 
 
 def video(batch: TokenBatch, b: int) -> TokenBatch:
-    """Return a batch of video b only."""
+    """Return a batch that contains only video b."""
     inside = torch.zeros_like(batch.mask)
     inside[b] = True
     alone = batch.only(inside)
@@ -142,7 +145,7 @@ def test_gathering_equals_masking(
 
 
 @pytest.mark.parametrize("context", ["kept", "all"])
-def test_gathering_needs_one_forward_pass(context: str) -> None:
+def test_gathering_requires_one_forward_pass(context: str) -> None:
     model, batch = small(context=context), random_batch(torch.ones(2, 3, 4, dtype=torch.bool))
     lengths, calls = sequence_lengths(model), []
     model.visual.register_forward_hook(lambda *_: calls.append(1))
@@ -252,7 +255,7 @@ def test_selectors_get_gradients(preset: str) -> None:
         assert bool(gradient.any())
 
 
-def test_settings_take_effect_and_invalid_inputs_are_refused() -> None:
+def test_settings_take_effect_and_invalid_inputs_are_rejected() -> None:
     assert small().language_former is None
     assert small(shared_transformer=False).language_former is not None
     assert small("paper").settings.discard == "zero"

@@ -32,7 +32,7 @@ def test_contribution_equals_logit_minus_logit_without_the_token(
     assert contributions.abs().max() > 1e-3
 
 
-def test_several_videos_are_refused_and_no_tokens_give_no_contributions() -> None:
+def test_several_videos_are_rejected_and_a_video_may_have_no_tokens() -> None:
     model, batch = small(), random_batch(drawn_mask(0, 2, 3, 4))
     with torch.no_grad(), pytest.raises(ValueError, match="one video"):
         leave_one_out(model, batch, model.recognize(batch))

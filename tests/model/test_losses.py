@@ -95,7 +95,7 @@ def test_token_selection_loss_and_its_gradients_equal_hand_computed_values() -> 
     assert float(loss_token_selection(v, s, torch.zeros_like(mask)).detach()) == 0.0
 
 
-def test_teacher_gets_no_gradient_and_equal_logits_give_zero_loss() -> None:
+def test_teacher_gets_no_gradient_and_the_loss_of_equal_logits_is_zero() -> None:
     for loss in (loss_cross_modal_bernoulli, loss_cross_modal_softmax):
         mimic, teacher = torch.randn(2, 3).requires_grad_(), torch.randn(2, 3).requires_grad_()
         loss(mimic, teacher).backward()
@@ -106,7 +106,7 @@ def test_teacher_gets_no_gradient_and_equal_logits_give_zero_loss() -> None:
         assert math.isfinite(float(loss(big, -big)))
 
 
-def test_single_action_loss_is_cross_entropy_and_unknown_reduction_is_refused() -> None:
+def test_single_action_loss_is_cross_entropy_and_unknown_reduction_is_rejected() -> None:
     z = torch.tensor([[0.0, math.log(3.0)]])
     assert float(loss_action_single(z, torch.tensor([1]))) == pytest.approx(-math.log(0.75))
     with pytest.raises(ValueError, match="mean or sum"):

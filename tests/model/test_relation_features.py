@@ -58,9 +58,9 @@ def test_semantic_features_equal_eq_2_by_plain_means(pooling: str) -> None:
         torch.testing.assert_close(got[m], torch.cat(expected), atol=1e-5, rtol=1e-4)
 
 
-def test_semantic_features_need_relations_and_a_known_pooling() -> None:
+def test_semantic_features_require_relations_and_a_known_pooling() -> None:
     batch = replace(random_batch(MASK), predicates=None)
-    with pytest.raises(ValueError, match="needs relations"):
+    with pytest.raises(ValueError, match="requires relations"):
         SemanticRelation(5, GROUPS)(batch)
     with pytest.raises(ValueError, match="active or soft"):
         SemanticRelation(5, GROUPS, pooling="hard")

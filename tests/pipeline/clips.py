@@ -23,7 +23,7 @@ def header(video_id: str = "CLIP1") -> ClipHeader:
 def random_clip(
     counts: list[int], seed: int = 0, video_id: str = "CLIP1", *, predicates: int = 6
 ) -> CachedClip:
-    """Return a clip with `counts[t]` boxes in frame t; the first box of a frame is the person."""
+    """Return a clip with `counts[t]` boxes in frame t. The first box of a frame is the person."""
     g = torch.Generator().manual_seed(seed)
     T, N = len(counts), sum(counts)
     pair_counts = [max(n - 1, 0) for n in counts]

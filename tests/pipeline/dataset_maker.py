@@ -56,7 +56,10 @@ def write_annotations(
 
 
 def write_dataset(root: Path) -> tuple[Path, Path]:
-    """Write videos A0001 (3 annotated frames) and B0002 (2); return videos and annotations."""
+    """Write two annotated videos and return the folders of the videos and of the annotations.
+
+    A0001 has three annotated frames, and B0002 has two.
+    """
     videos = root / "videos"
     videos.mkdir(parents=True)
     objects, persons = {}, {}

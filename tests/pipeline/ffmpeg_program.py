@@ -1,4 +1,4 @@
-"""An ffmpeg program whose image dumps have the frame numbers of Action Genome."""
+"""Search for an ffmpeg program whose image dumps have the frame numbers of Action Genome."""
 
 import importlib
 import re
@@ -9,9 +9,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-#: Newest usable major version; later versions repeat other frames of variable-rate videos.
+#: Newest usable major version. Later versions repeat other frames of variable-rate videos.
 LAST_VERSION = 6
-#: Frame number of each image in the dump of `_PROBE` by ffmpeg 4.2 and 5.1; 9.0 differs.
+#: Frame number of each image in the dump of `_PROBE` by ffmpeg 4.2 and 5.1. That of 9.0 differs.
 PROBE_DUMP = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14)
 _PROBE = (
     "-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=0.8",
@@ -23,7 +23,7 @@ _PROBE = (
 
 @cache
 def find_ffmpeg() -> tuple[str, str]:
-    """Return the path of the program and an empty string, or an empty path and the reason."""
+    """Return the path of a usable program and an empty string, or an empty path and a reason."""
     problems = []
     for place, path in (("on the PATH", shutil.which("ffmpeg")), ("in imageio-ffmpeg", _wheel())):
         problem = _problem(path) if path else "not found"
@@ -34,20 +34,20 @@ def find_ffmpeg() -> tuple[str, str]:
 
 
 def version_of(path: str) -> int:
-    """Return the major version of a program; 99 if it does not print one."""
+    """Return the major version of a program, or 99 if it does not print a version."""
     said = subprocess.run([path, "-version"], capture_output=True, text=True, check=False).stdout
     found = re.match(r"ffmpeg version \D?(\d+)", said)
     return int(found[1]) if found else 99
 
 
 def run(*words: object, data: bytes | None = None) -> bytes:
-    """Return the standard output of the program; skip the test if it is missing or crashes."""
+    """Return the standard output of the program. Skip the test if it is missing or crashes."""
     path, problem = find_ffmpeg()
     if problem:
         pytest.skip(problem)
     done = _run(path, *words, data=data)
     if done.returncode < 0:
-        pytest.skip(f"the ffmpeg program was ended by signal {-done.returncode}")
+        pytest.skip(f"the ffmpeg program was killed by signal {-done.returncode}")
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 

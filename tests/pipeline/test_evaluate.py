@@ -68,7 +68,7 @@ def test_metrics_of_batches_equal_metrics_of_single_videos(
     assert json.loads((tmp_path / "run.json").read_text())["counts"]["done"] == 7
 
 
-def test_splits_share_no_video(cache: Path, run: Path, tmp_path: Path) -> None:
+def test_splits_have_no_common_videos(cache: Path, run: Path, tmp_path: Path) -> None:
     ids = {}
     for split in evaluate.SPLITS:
         assert judge(run, cache, "--split", split, "--out", str(tmp_path / split)) == 0
@@ -80,7 +80,9 @@ def test_splits_share_no_video(cache: Path, run: Path, tmp_path: Path) -> None:
     assert not ids["train"] & ids["validation"]
 
 
-def test_evaluation_needs_no_relations_and_lists_damaged_clips(run: Path, tmp_path: Path) -> None:
+def test_evaluation_requires_no_relations_and_lists_damaged_clips(
+    run: Path, tmp_path: Path
+) -> None:
     cache = random_cache(tmp_path / "cache", train=0, test=3)
     silent = labelled_clip(8, "test")
     silent.predicates.clear()
@@ -130,10 +132,10 @@ def test_empty_and_whole_selections_are_reported(cache: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "word", ["train.validation_fraction=0.9", "train.seed=3", "loss.selection=1"]
 )
-def test_settings_fixed_by_the_training_are_refused(
+def test_settings_fixed_by_the_training_are_rejected(
     cache: Path, run: Path, tmp_path: Path, word: str
 ) -> None:
-    with pytest.raises(UsageError, match=f"'{word}': the network in .* determines this"):
+    with pytest.raises(UsageError, match=f"'{word}': this setting is fixed by the network"):
         judge(run, cache, "--out", str(tmp_path), word)
 
 
@@ -148,7 +150,7 @@ def test_settings_fixed_by_the_training_are_refused(
         ({"settings": ExtractionSettings("detected")}, "boxes=ground-truth expected"),
     ],
 )
-def test_cache_with_other_settings_is_refused(
+def test_cache_with_other_settings_is_rejected(
     run: Path, tmp_path: Path, changes: dict, says: str
 ) -> None:
     cache = random_cache(tmp_path / "cache", train=0, test=1)
@@ -158,7 +160,7 @@ def test_cache_with_other_settings_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_or_invalid_weights_are_refused(cache: Path, tmp_path: Path, run: Path) -> None:
+def test_missing_or_invalid_weights_are_rejected(cache: Path, tmp_path: Path, run: Path) -> None:
     state = load_file(run / "model.safetensors")
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -183,7 +185,7 @@ def test_missing_or_invalid_weights_are_refused(cache: Path, tmp_path: Path, run
         judge(run, cache, "model.dim=8")
 
 
-def test_split_without_videos_is_refused(run: Path, tmp_path: Path) -> None:
+def test_split_without_videos_is_rejected(run: Path, tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache", train=2, test=0)
     with pytest.raises(UsageError, match="split 'test'"):
         judge(run, cache)

@@ -43,7 +43,7 @@ def counts(cache: Path) -> dict[str, int]:
     return tree["counts"]
 
 
-def test_second_run_skips_all_videos_and_a_new_cache_has_the_same_bytes(
+def test_second_run_skips_all_videos_and_a_new_cache_is_byte_identical(
     tmp_path: Path, dataset: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache"
@@ -65,7 +65,7 @@ def test_second_run_skips_all_videos_and_a_new_cache_has_the_same_bytes(
     assert before == {p.name: p.read_bytes() for p in cache.glob("*.safetensors")}
 
 
-def test_clips_with_annotated_boxes_hold_annotated_relations(
+def test_clips_with_annotated_boxes_contain_annotated_relations(
     tmp_path: Path, dataset: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache"
@@ -154,7 +154,7 @@ def test_changed_videos_and_damaged_clips_are_extracted_again(
         ([], "--videos"),
     ],
 )
-def test_invalid_command_prints_one_error_line_and_exits_2(
+def test_invalid_command_prints_one_error_line_and_exits_with_code_2(
     tmp_path: Path,
     dataset: tuple[Path, Path],
     capsys: pytest.CaptureFixture[str],
@@ -171,14 +171,14 @@ def test_invalid_command_prints_one_error_line_and_exits_2(
     assert not (tmp_path / "cache").exists()
 
 
-def test_cache_with_other_settings_is_refused_and_the_setting_is_named(
+def test_cache_with_other_settings_is_rejected_and_the_error_names_the_setting(
     tmp_path: Path, dataset: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--videos", dataset[0], "--cache", tmp_path / "cache", *SMALL]
     call(capsys, words)
     code, _, err = call(capsys, [*words, "frames.num=5"])
     assert code == 2
-    assert "settings.frames=3, this command has 5" in err
+    assert "settings.frames=3, but this command has 5" in err
 
 
 def test_unusual_file_names_have_distinct_short_ids() -> None:

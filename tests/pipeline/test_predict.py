@@ -58,7 +58,7 @@ def assert_same_scores(out: Path, judged: Path) -> None:
         np.testing.assert_allclose(scores, expected[video_id], atol=1e-5)
 
 
-def test_prediction_reduces_union_features_as_the_training_cache_does(
+def test_prediction_reduces_union_features_like_the_training_cache(
     world: World, tmp_path: Path
 ) -> None:
     cache, run, out, judged = (tmp_path / name for name in ("cache", "run", "out", "judged"))
@@ -72,7 +72,7 @@ def test_prediction_reduces_union_features_as_the_training_cache_does(
     assert evaluate.main([*places, "--out", str(judged)]) == 0
     assert say(run, out, *clips_of(world), *annotations) == 0
     assert_same_scores(out, judged)
-    with pytest.raises(UsageError, match="determines this"):
+    with pytest.raises(UsageError, match="is fixed by the network"):
         say(run, out, *clips_of(world), "union=full")
 
 
@@ -141,13 +141,13 @@ def test_second_run_skips_done_videos_and_broken_videos_fail(
     ("word", "says"),
     [
         ("detection.weights=absent.safetensors", "SHA-256 random:0"),
-        ("detection.depth=50", "determines this"),
-        ("boxes=detected", "determines this"),
+        ("detection.depth=50", "is fixed by the network"),
+        ("boxes=detected", "is fixed by the network"),
         ("model.dim=8", "train another"),
         ("predict.tops=3", "did you mean"),
     ],
 )
-def test_settings_that_contradict_the_run_are_refused(
+def test_settings_that_contradict_the_run_are_rejected(
     world: World, run: Path, tmp_path: Path, word: str, says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
@@ -155,7 +155,7 @@ def test_settings_that_contradict_the_run_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_wrong_detector_or_incomplete_run_is_refused(
+def test_wrong_detector_or_incomplete_run_is_rejected(
     world: World, run: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
@@ -163,7 +163,7 @@ def test_wrong_detector_or_incomplete_run_is_refused(
     card = json.loads((copy / "model.json").read_text())
     card["cache"]["detector"]["weights"] = "0" * 64
     (copy / "model.json").write_text(json.dumps(card))
-    with pytest.raises(UsageError, match="weights that the network was trained on expected"):
+    with pytest.raises(UsageError, match="the detector weights of the training expected"):
         say(copy, tmp_path / "out", clips_of(world)[0], "detection.weights=random")
     (copy / "label_bank.safetensors").unlink()
     shutil.copy(run / "model.json", copy)

@@ -114,7 +114,7 @@ def test_resumed_training_equals_uninterrupted_training(
         fit(cache, whole, "train.epochs=3")
 
 
-def test_log_has_every_epoch_after_a_kill_that_follows_a_checkpoint(
+def test_log_contains_every_epoch_after_a_kill_that_follows_a_checkpoint(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, count = tmp_path / "run", iter(range(9))
@@ -140,7 +140,7 @@ def test_seed_determines_the_weights(cache: Path, tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_damaged_clip_is_listed_and_training_uses_the_others(tmp_path: Path) -> None:
+def test_damaged_clip_is_listed_and_training_uses_the_other_clips(tmp_path: Path) -> None:
     cache, run = random_cache(tmp_path / "cache"), tmp_path / "run"
     (cache / "TRAIN003.safetensors").write_bytes(b"")
     assert fit(cache, run, "train.epochs=1") == 1
@@ -165,7 +165,7 @@ def test_damaged_clip_is_listed_and_training_uses_the_others(tmp_path: Path) -> 
         ("--resume", "state.pt not found in"),
     ],
 )
-def test_invalid_training_is_refused_before_it_starts(
+def test_invalid_training_is_rejected_before_it_starts(
     cache: Path, tmp_path: Path, word: str, says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
@@ -173,7 +173,9 @@ def test_invalid_training_is_refused_before_it_starts(
     assert not (tmp_path / "run").exists()
 
 
-def test_error_for_a_cache_without_labels_or_relations_says_how_to_add_them(tmp_path: Path) -> None:
+def test_error_for_a_cache_without_labels_or_relations_explains_how_to_add_them(
+    tmp_path: Path,
+) -> None:
     unlabelled = random_cache(tmp_path / "unlabelled", classes=())
     with pytest.raises(UsageError, match="--annotations"):
         fit(unlabelled, tmp_path / "run")
@@ -255,7 +257,7 @@ def test_saved_weights_are_those_of_the_best_epoch(
     assert (last["epoch"], last["best_epoch"], last["best_map"]) == (4, 2, 0.9)
     epochs = [row for row in log_rows(run) if row["kind"] == "epoch"]
     assert [row["best_epoch"] for row in epochs] == [1, 2, 2, 2]
-    # The checkpoint also holds the best weights.
+    # The checkpoint also contains the best weights.
     (run / "model.safetensors").unlink()
     (run / "model.safetensors").write_bytes(b"damaged")
     (run / "calibration.json").unlink()
@@ -264,7 +266,7 @@ def test_saved_weights_are_those_of_the_best_epoch(
     assert all(torch.equal(best[name], again[name]) for name in best)
 
 
-def test_unreadable_validation_clip_ends_the_training(tmp_path: Path) -> None:
+def test_unreadable_validation_clip_stops_the_training(tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache")
     held_out = split_held_out(list_clips(cache, split="train")[0], 0.3)[1][0].video_id
     clip = load_clip(cache / f"{held_out}.safetensors")
@@ -310,7 +312,7 @@ def test_checkpoint_of_an_earlier_version_is_resumed(cache: Path, tmp_path: Path
         ({"best": {}}, "missing, the first is"),
     ],
 )
-def test_inconsistent_checkpoint_is_refused(
+def test_inconsistent_checkpoint_is_rejected(
     finished: Path, cache: Path, tmp_path: Path, change: dict, says: str
 ) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
@@ -328,7 +330,7 @@ def test_validation_map_equals_map_of_evaluate(tmp_path: Path) -> None:
     for number in range(16):
         clip = labelled_clip(number, "train")
         known = clip.predicates["ground-truth"]
-        # Only the two annotated frames have relations; they are not uniform frames.
+        # Only the two annotated frames have relations. They are not uniform frames.
         known[torch.isin(clip.pair_frame, torch.tensor([0, 2, 4, 5]))] = 0
         header = replace(clip.header, boxes="detected", num_uniform=4)
         index = torch.tensor([12, 20, 37, 50, 62, 87])
@@ -350,7 +352,7 @@ def test_validation_map_equals_map_of_evaluate(tmp_path: Path) -> None:
     assert 0 < row["validation_map"] < 1
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="requires a GPU")
 def test_training_on_a_gpu_uses_bfloat16(cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert fit(cache, run, "train.epochs=1", "device=cuda") == 0

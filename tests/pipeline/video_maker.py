@@ -33,7 +33,10 @@ def write_clip(
     size: tuple[int, int] = (64, 48),
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Encode an H.264 video; frame i is shown at `times[i] / rate` seconds (default i / rate)."""
+    """Encode an H.264 video.
+
+    Frame i is shown at `times[i] / rate` seconds. By default, it is shown at `i / rate` seconds.
+    """
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height = size

@@ -39,7 +39,7 @@ def small_predictor(settings: PredictorSettings = SMALL, seed: int = 0) -> STTra
 
 
 def random_pairs(counts: Sequence[Sequence[int]], seed: int = 0) -> PairBatch:
-    """Return random videos; video b has `counts[b][t]` pairs in frame t."""
+    """Return the pairs of random videos, with `counts[b][t]` pairs in frame t of video b."""
     g = torch.Generator().manual_seed(seed)
     flat = [n for video in counts for n in video]
     P = sum(flat)

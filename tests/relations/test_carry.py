@@ -39,13 +39,13 @@ def test_matches_are_one_to_one_and_have_the_minimum_iou(
         if column >= 0:
             assert overlap[row, column] >= 0.5
             assert row % 2 == column % 2
-    for row in range(len(a)):  # unmatched boxes have no free partner
+    for row in range(len(a)):  # no unmatched annotation fits an unmatched box
         if match[row] < 0:
             free = [c for c in range(len(b)) if c not in taken and row % 2 == c % 2]
             assert all(overlap[row, c] < 0.5 for c in free)
 
 
-def test_predicates_follow_the_match() -> None:
+def test_predicates_are_carried_to_matched_pairs() -> None:
     predicates = torch.tensor([[0.0, 0], [1, 0], [0, 1]])
     pairs = torch.tensor([[0, 1], [0, 2], [0, 3]])
     match = torch.tensor([0, 2, -1, 1])

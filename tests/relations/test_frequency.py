@@ -15,7 +15,7 @@ def test_frequencies_are_counted_per_object_class() -> None:
     assert torch.allclose(found[2], torch.tensor([2 / 3, 1 / 3, 1 / 3]))
 
 
-def test_prediction_without_counted_pairs_is_refused() -> None:
+def test_prediction_without_counted_pairs_is_rejected() -> None:
     baseline = FrequencyBaseline(2, 3)
     baseline.add(torch.tensor([1]), torch.zeros(1, 3))
     assert baseline.num_pairs == 0

@@ -81,7 +81,7 @@ def test_recall_equals_plain_loops(seed: int, G: int, P: int, constraint: Constr
         assert frame_recall(truth, found, constraint).recall(k) == pytest.approx(hits / total)
 
 
-def test_recall_of_the_truth_itself_is_limited_only_by_the_constraint() -> None:
+def test_recall_of_the_annotated_graph_is_limited_only_by_the_constraint() -> None:
     truth = graph(3, 2, is_truth=True)
     assert frame_recall(truth, truth, "no").recall(100) == 1
     groups = [truth.predicates[:, span].any(1).sum() for span in truth.group_spans()]
@@ -89,7 +89,7 @@ def test_recall_of_the_truth_itself_is_limited_only_by_the_constraint() -> None:
     assert frame_recall(truth, truth, "with").recall(100) == pytest.approx(wanted)
 
 
-def test_empty_prediction_has_zero_recall_and_empty_truth_is_refused() -> None:
+def test_empty_prediction_has_zero_recall_and_empty_truth_is_rejected() -> None:
     truth, nothing = graph(1, 2, is_truth=True), graph(1, 0, is_truth=False)
     for constraint in CONSTRAINTS:
         assert frame_recall(truth, nothing, constraint).recall(100) == 0

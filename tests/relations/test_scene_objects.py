@@ -16,7 +16,7 @@ def some_boxes(counts: list[int], seed: int) -> tuple[Tensor, Tensor, Tensor]:
     corner = torch.randint(0, 3, (N, 2), generator=g) * 20.0
     boxes = torch.cat([corner, corner + 40 + torch.rand(N, 2, generator=g) * 10], 1)
     distribution = (3 * torch.randn(N, O, generator=g)).softmax(1)
-    # Make boxes of the easily confused classes frequent.
+    # Boxes of the easily confused classes are frequent.
     for row in range(0, N, 2):
         distribution[row, CONFUSED[row % 3]] += 1
     frame = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
@@ -24,7 +24,10 @@ def some_boxes(counts: list[int], seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def refine_in_loops(boxes: Tensor, distribution: Tensor) -> list[tuple[int, Tensor]]:
-    """Return (box, distribution) of one frame, ordered by class and decreasing probability."""
+    """Return (box, distribution) of each object of one frame.
+
+    The objects are ordered by class and decreasing probability.
+    """
     rows = [(i, distribution[i]) for i in range(len(boxes))]
     for confused in CONFUSED:
         for i, dist in list(rows):

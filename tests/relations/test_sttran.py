@@ -77,7 +77,7 @@ def test_original_mode_returns_the_bias_for_a_single_frame() -> None:
 
 
 @pytest.mark.parametrize("counts", [[], [[]], [[0]], [[0, 0], [0]]])
-def test_no_pairs_give_empty_outputs(counts: list[list[int]]) -> None:
+def test_outputs_are_empty_without_pairs(counts: list[list[int]]) -> None:
     batch = random_pairs(counts)
     assert run(small_predictor(), batch).shape == (0, 12)
     model = small_predictor().train()
@@ -101,7 +101,7 @@ def test_every_used_weight_gets_a_gradient() -> None:
     assert {n.split(".")[0] for n in untouched} == {"object_classifier"}
 
 
-def test_sizes_are_read_from_the_weights() -> None:
+def test_sizes_are_inferred_from_the_weights() -> None:
     for sizes in (SMALL, replace(SMALL, encoder_layers=2, decoder_layers=1)):
         state = small_predictor(sizes).state_dict()
         assert asdict(measure_predictor(state, heads=4)) == asdict(sizes)
@@ -122,7 +122,7 @@ def test_sizes_are_read_from_the_weights() -> None:
         ({"single_frame": "zero"}, "single_frame: self or original"),
     ],
 )
-def test_invalid_sizes_are_refused(changes: dict, message: str) -> None:
+def test_invalid_sizes_are_rejected(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **changes)
 
@@ -139,7 +139,7 @@ def test_invalid_sizes_are_refused(changes: dict, message: str) -> None:
         ),
     ],
 )
-def test_inconsistent_batches_are_refused(changes: dict, message: str) -> None:
+def test_inconsistent_batches_are_rejected(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(random_pairs([[2, 1]]), **changes)
 

@@ -13,7 +13,7 @@ def flat(counts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def content(windows: Windows, pair: int) -> list[tuple[int, bool]]:
-    """Return (pair, is in the second frame) of the window from which `pair` takes its result."""
+    """Return (other pair, is in the second frame) for every pair in the window of `pair`."""
     w = int(windows.window[pair])
     mask = windows.mask[w]
     rows, latter = windows.rows[w][mask].tolist(), windows.is_latter[w][mask].tolist()
@@ -22,7 +22,7 @@ def content(windows: Windows, pair: int) -> list[tuple[int, bool]]:
 
 
 @given(COUNTS)
-def test_frame_windows_hold_the_pairs_of_one_frame(counts: list[list[int]]) -> None:
+def test_frame_windows_contain_the_pairs_of_one_frame(counts: list[list[int]]) -> None:
     per_frame, _ = flat(counts)
     windows = frame_windows(per_frame)
     start = 0

@@ -43,7 +43,7 @@ def test_detector_table_has_every_variant(
         benchmark.main(["detector", "--depth", "7"])
 
 
-def test_original_formulation_finds_the_same_boxes() -> None:
+def test_loop_of_sttran_finds_the_same_boxes() -> None:
     size = NetworkSize(depth=26, width=8)
     detector = build_detector(num_classes=36, size=size, short_side=64, max_boxes=1000)
     seed_weights(detector, 0)
@@ -51,7 +51,7 @@ def test_original_formulation_finds_the_same_boxes() -> None:
     with torch.inference_mode():
         boxes, features, unions = detect_as_original(detector, frames)
         ours = run_ours(detector, frames, 1)
-    # The original suppresses boxes in network pixels with +1 in widths, so some boxes differ.
+    # STTran suppresses boxes in network pixels and adds 1 to widths, so some boxes differ.
     counts = [int((boxes[:, 0] == t).sum()) for t in range(3)]
     assert sum(counts) == len(features) == len(unions) + 3
     assert sum(abs(a - len(b)) for a, b in zip(counts, ours, strict=True)) <= 0.1 * sum(counts)
@@ -64,7 +64,7 @@ def test_operations_speed_and_memory_are_measured() -> None:
     assert count_gmac(lambda: a @ a.T) == pytest.approx(10 * 20 * 10 / 1e9)
     assert matrix_rate(torch.float32, torch.device("cpu")) > 0
     with PeakMemory(torch.device("cpu")) as memory:
-        block = mmap.mmap(-1, 2**26)  # an allocator can return resident memory
+        block = mmap.mmap(-1, 2**26)  # an allocator could reuse resident memory
         block.write(b"x" * len(block))
     assert memory.peak is None or memory.peak > 0.5 * len(block)
 
@@ -104,7 +104,7 @@ def test_extraction_is_compared_with_its_slowest_part(
         benchmark.main(["extract"])
 
 
-def test_plain_read_and_clip_reader_give_the_same_bytes(tmp_path: Path) -> None:
+def test_plain_read_and_clip_reader_return_identical_bytes(tmp_path: Path) -> None:
     plan = ReadingPlan(1, 5, 2, 2, 1)
     clip = _clip(plan)
     path = tmp_path / "clip.safetensors"

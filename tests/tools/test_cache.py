@@ -102,7 +102,7 @@ def test_predicted_relations_are_added_without_videos(
     clips, bad = list_clips(copied)
     assert not bad
     assert all(clip.relations == ("ground-truth", "predicted") for clip in clips)
-    # Extraction adds the same relations, so it has no work left.
+    # Extraction adds the same relations and therefore changes no clip.
     data = ["--videos", str(world.videos), "--annotations", str(world.annotations)]
     before = {c.video_id: c.path.read_bytes() for c in clips}
     words = ["--config", CONFIG, *data, "--cache", str(copied), *SMALL, *asked]
@@ -111,7 +111,7 @@ def test_predicted_relations_are_added_without_videos(
     assert load_clip(clips[0].path).header.predictor is not None
 
 
-def test_invalid_clips_do_not_stop_the_others(
+def test_relations_are_added_to_valid_clips_despite_invalid_clips(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = sorted(read_manifest(copied))[:2]
@@ -133,7 +133,7 @@ def test_invalid_clips_do_not_stop_the_others(
 def test_interrupted_addition_leaves_intact_clips(
     world: World, copied: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupt before or after the manifest line is written; no detector runs to complete it."""
+    """Interrupt before or after the manifest line is written, then resume without a detector."""
     weights = predictor_file(tmp_path / "p.safetensors", 128, 64)
     asked = ["relations=predicted", f"relation_predictor.weights={weights}"]
     whole = Path(shutil.copytree(copied, tmp_path / "whole"))
@@ -165,12 +165,12 @@ def test_prune_removes_no_file_outside_the_cache(copied: Path) -> None:
     assert "../outside" not in read_manifest(copied)
 
 
-def test_invalid_arguments_are_refused(copied: Path, tmp_path: Path) -> None:
+def test_invalid_arguments_are_rejected(copied: Path, tmp_path: Path) -> None:
     for words, message in (
         (["ls", str(tmp_path)], "cache.json not found"),
         (["show", str(copied)], "show requires a video id"),
         (["show", str(copied), "UNKNOWN"], "id of a clip"),
-        (["ls", str(copied), "seed=3"], "only add takes settings"),
+        (["ls", str(copied), "seed=3"], "only add accepts settings"),
         (["add", str(copied)], "relations=predicted"),
         (["add", str(copied), "relations=predicted"], "relation_predictor.weights: not set"),
         (["add", str(copied), "relations=predicted", "frames.num=3"], "got 'frames.num=3'"),

@@ -63,7 +63,7 @@ def test_check_reference_accepts_other_numbers_and_detects_errors(
 
 
 @pytest.mark.parametrize("kind", ["absent", "empty", "broken"])
-def test_folder_without_reference_numbers_is_refused(
+def test_folder_without_reference_numbers_is_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     folder = tmp_path / kind
@@ -116,7 +116,7 @@ def test_scores_of_other_programs_are_evaluated(
         ),
     ],
 )
-def test_invalid_scores_are_refused(
+def test_invalid_scores_are_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arrays: dict[str, np.ndarray], says: str
 ) -> None:
     np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ def test_published_detector_is_converted(
     assert (card["preset"], card["depth"], card["width"]) == ("action-genome", 101, 64)
     assert card["details"]["source"] == {"file": path.name, "sha256": file_sha256(path)}
     assert card["sha256"] == file_sha256(out)
-    assert len(state) - len(read_tensors(out, "w")) == 104  # batch counters are left out
+    assert len(state) - len(read_tensors(out, "w")) == 104  # batch counters are not stored
     assert out.stat().st_size < 1.1 * sum(value.nbytes for value in state.values())
     state.pop("RCNN_cls_score.bias")
     torch.save({"model": state}, path)
@@ -177,7 +177,7 @@ def test_detectron2_pickles_are_converted(
         assert torch.equal(value, own[name]), name
 
 
-def test_invalid_checkpoints_are_refused(
+def test_invalid_checkpoints_are_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours = build_detector(num_classes=36, preset="detectron2-fpn", size=SIZE)
@@ -258,7 +258,7 @@ def test_damaged_checkpoints_give_no_traceback(
             assert "Traceback" not in err
 
 
-def test_two_names_of_one_parameter_are_refused(
+def test_two_names_of_one_parameter_are_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = {

@@ -1,4 +1,4 @@
-"""Tests of `tools.evaluate_relations`: evaluated frames and invalid arguments."""
+"""Tests of the evaluated frames and the invalid arguments of `tools.evaluate_relations`."""
 
 import json
 import shutil
@@ -60,18 +60,18 @@ def test_only_frames_with_annotated_relations_are_evaluated(
 
     without = measured(lambda frames, index: frames.pop(index))
     assert measured(forget) == without
-    assert "annotated frames left out" not in capsys.readouterr().out
+    assert "annotated frames ignored" not in capsys.readouterr().out
 
     def move(frames: dict, index: int) -> None:
         frames[10**6] = replace(frames.pop(index), frame_index=10**6)
 
     assert measured(move) == without | {"frames_not_in_cache": without["videos"]}
-    assert "3 annotated frames left out" in capsys.readouterr().out
+    assert "3 annotated frames ignored" in capsys.readouterr().out
     with pytest.raises(StageError, match="3 videos have none in the cache"):
         measured(lambda frames, index: frames.clear())
 
 
-def test_frequency_baseline_needs_training_videos(
+def test_frequency_baseline_requires_training_videos(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = Path(shutil.copytree(world.cache, tmp_path / "cache"))
@@ -84,7 +84,7 @@ def test_frequency_baseline_needs_training_videos(
     assert found["results"]["frequency"] is None
     assert found["results"]["predictor"]["recall"]["no"]["100"] == 1
     out = capsys.readouterr().out
-    assert "frequency baseline left out" in out
+    assert "no frequency baseline" in out
     assert "\nfrequency  " not in out
 
 
@@ -95,7 +95,7 @@ def test_weights_can_have_any_file_name(world: World, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "nowhere/found.json", "taken.json/found.json"])
-def test_unwritable_result_path_is_refused_before_the_evaluation(
+def test_unwritable_result_path_is_rejected_before_the_evaluation(
     world: World, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "taken.json").touch()
@@ -105,7 +105,7 @@ def test_unwritable_result_path_is_refused_before_the_evaluation(
         measure(world.cache, weights, "--mode", "predcls", into=tmp_path / name)
 
 
-def test_annotations_are_refused_for_given_boxes(world: World, tmp_path: Path) -> None:
+def test_annotations_are_rejected_in_predcls_and_sgcls(world: World, tmp_path: Path) -> None:
     weights = predictor_file(tmp_path / "p.safetensors", 128, 64)
     for mode in ("predcls", "sgcls"):
         words = ["--mode", mode, "--annotations", str(world.annotations)]

@@ -1,4 +1,4 @@
-"""Tests of `tools.faults`, which run in a separate process because the command forks."""
+"""Tests of `tools.faults` in a separate process, because the command forks."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from tools import faults
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def test_small_sample_of_every_family_holds(tmp_path: Path) -> None:
+def test_small_sample_of_every_family_passes(tmp_path: Path) -> None:
     path = tmp_path / "faults.json"
     words = ["--scale", "0.02", "--seed", "3", "--json", str(path), "--keep", str(tmp_path / "k")]
     done = subprocess.run(
@@ -27,7 +27,7 @@ def test_small_sample_of_every_family_holds(tmp_path: Path) -> None:
     assert all(row["tried"] > 0 or "skipped" in row["notes"] for row in rows.values())
 
 
-def test_invalid_arguments_are_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     with pytest.raises(UsageError, match="--scale"):
         faults.main(["--scale", "0"])
     with pytest.raises(UsageError, match="invalid choice"):

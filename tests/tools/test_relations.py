@@ -107,7 +107,7 @@ def test_training_interrupted_around_a_checkpoint_logs_every_epoch_once(
             raise StopError
         save(learner, folder, identity)
         if learner.progress.epoch == 1:
-            epochs.remove(1)  # the next call stops before it saves
+            epochs.remove(1)  # the next call stops before saving
             raise StopError
 
     monkeypatch.setattr(RelationLearner, "save", stops)
@@ -130,7 +130,7 @@ def test_training_interrupted_around_a_checkpoint_logs_every_epoch_once(
         ({"progress": {"epoch": -1, "step": 3, "best_epoch": 0}}, "epoch: 0 to .*, got -1"),
     ],
 )
-def test_invalid_checkpoints_are_refused(
+def test_invalid_checkpoints_are_rejected(
     world: World, run: Path, tmp_path: Path, change: dict, message: str
 ) -> None:
     copied = Path(shutil.copytree(run, tmp_path / "run"))
@@ -140,7 +140,7 @@ def test_invalid_checkpoints_are_refused(
         learn(world.cache, copied)
 
 
-def test_run_refused_before_its_first_step_can_be_repeated(
+def test_run_that_fails_before_its_first_step_can_be_repeated(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuses(*_: object) -> None:
@@ -196,7 +196,7 @@ def test_training_runs_with_published_losses_and_half_precision(
     assert ("objects" in terms) == ("training.object_loss=0" not in words)
 
 
-def test_invalid_settings_and_caches_are_refused(world: World, tmp_path: Path) -> None:
+def test_invalid_settings_and_caches_are_rejected(world: World, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="heads: a divisor of the width"):
         learn(world.cache, tmp_path / "run", "network.heads=7")
     for word, message in (
@@ -208,7 +208,7 @@ def test_invalid_settings_and_caches_are_refused(world: World, tmp_path: Path) -
     ):
         with pytest.raises(UsageError, match=message):
             learn(world.cache, tmp_path / "run", word)
-    with pytest.raises(UsageError, match="different clips expected, 8 are given twice"):
+    with pytest.raises(UsageError, match="different clips expected, but 8 clips occur twice"):
         learn(world.cache, tmp_path / "run", "--cache", str(world.cache.parent / "." / "cache"))
     cache = Path(shutil.copytree(world.cache, tmp_path / "cache"))
     info = read_cache_info(cache)
@@ -314,7 +314,7 @@ def test_published_weights_are_converted(
     assert card.detector is None
     stored = read_tensors(out, "w")
     assert all(torch.equal(stored[n], v) for n, v in model.state_dict().items() if n in stored)
-    assert len(stored) == len(model.state_dict()) - 4  # the counters of four norms are left out
+    assert len(stored) == len(model.state_dict()) - 4  # four batch counters are not stored
 
 
 @pytest.mark.parametrize(
@@ -322,12 +322,12 @@ def test_published_weights_are_converted(
     [
         ("lost", r"1 missing, the first is 'vr_fc\.bias'"),
         ("nan", "finite numbers of float32 expected"),
-        ("words", r"object classes and predicates by group \(36, 3, 6, 17\) of the vocabulary"),
+        ("words", r"object classes and predicates \(36, 3, 6, 17\) of the vocabulary expected"),
         ("code", "a checkpoint of plain tensors expected"),
         ("heads", "heads: a divisor of the width"),
     ],
 )
-def test_invalid_weights_are_refused_and_no_file_is_written(
+def test_invalid_weights_are_rejected_and_no_file_is_written(
     tmp_path: Path, change: str, message: str
 ) -> None:
     state = STTran(small_settings(8, 4)).state_dict()
@@ -387,7 +387,7 @@ def test_reference_check_detects_a_wrong_network(monkeypatch: pytest.MonkeyPatch
     assert found["out/attention"][0] > 10 * found["out/attention"][1]
 
 
-def test_benchmark_compares_the_predictor_with_the_original_loops(
+def test_benchmark_compares_the_predictor_with_the_loops_of_sttran(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark, "PredictorSettings", lambda: small_settings(8, 4))

@@ -206,26 +206,26 @@ def test_preview_writes_contact_sheets(tmp_path: Path) -> None:
         (["--preview", "elsewhere"], "one of --out"),
     ],
 )
-def test_invalid_arguments_are_refused(tmp_path: Path, words: list[str], said: str) -> None:
+def test_invalid_arguments_are_rejected(tmp_path: Path, words: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         synthesize.main(["--out", str(tmp_path / "w"), *words])
     assert not (tmp_path / "w").exists()
 
 
-def test_settings_without_a_possible_script_are_refused(tmp_path: Path) -> None:
+def test_settings_without_a_possible_script_are_rejected(tmp_path: Path) -> None:
     words = ["--train", "1", "--test", "0", "min_s=2", "max_s=2", "classes=[c140]"]
     with pytest.raises(UsageError, match="c140; allow longer"):
         synthesize.main(["--out", str(tmp_path / "w"), *words])
 
 
-def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+def test_folder_with_other_files_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text(json.dumps({}))
     with pytest.raises(UsageError, match="new or empty"):
         build(tmp_path, 0)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.json"]
 
 
-def test_folder_of_another_world_is_refused(tmp_path: Path) -> None:
+def test_folder_of_another_world_is_rejected(tmp_path: Path) -> None:
     world = build(tmp_path / "w", 3, train=1, test=0)
     before = digests(world)
     with pytest.raises(UsageError, match="seed=3, not seed=4"):

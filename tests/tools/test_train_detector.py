@@ -1,4 +1,4 @@
-"""Tests of `train_detector` on a small world."""
+"""Tests of `tools.train_detector` on a small world."""
 
 import json
 import os
@@ -104,7 +104,7 @@ def test_resumed_training_equals_uninterrupted_training(
     assert train_detector.main(command(few, broken, *words, "training.log_every=7")) == 0
 
 
-def test_changed_annotations_are_refused_on_resume(few: tuple[Path, Path], tmp_path: Path) -> None:
+def test_changed_annotations_are_rejected_on_resume(few: tuple[Path, Path], tmp_path: Path) -> None:
     run, words = tmp_path / "run", ("training.half=false",)
     assert train_detector.main(command(few, run, *words)) == 0
     moved = tmp_path / "moved"
@@ -148,7 +148,7 @@ def test_unreadable_videos_are_counted_as_failures(few: tuple[Path, Path], tmp_p
         (("detection.score_threshold=nan",), r"detection\.score_threshold: 0 to 1"),
     ],
 )
-def test_settings_out_of_range_are_refused(
+def test_settings_out_of_range_are_rejected(
     few: tuple[Path, Path], tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -225,7 +225,7 @@ def test_mirroring_twice_is_the_identity() -> None:
     assert torch.equal(back, boxes)
 
 
-def test_draws_depend_on_seed_and_epoch_and_are_split_between_processes() -> None:
+def test_batches_depend_on_seed_and_epoch_and_are_split_between_processes() -> None:
     wide = [i % 3 > 0 for i in range(40)]
 
     def draws(epoch: int, rank: int = 0, world_size: int = 1, skip: int = 0) -> list[list[int]]:
@@ -246,7 +246,7 @@ def test_draws_depend_on_seed_and_epoch_and_are_split_between_processes() -> Non
     assert [sorted(a + b) for a, b in both] == [sorted(batch) for batch in draws(0)]
 
 
-def test_rare_classes_are_drawn_more_often() -> None:
+def test_rare_classes_are_sampled_more_often() -> None:
     samples = [sample([0], [[0.0, 0, 1, 1]], i) for i in range(99)]
     samples.append(sample([5], [[0.0, 0, 1, 1]], 100))
     factors = repeat_factors(samples, 0.04)
@@ -264,7 +264,7 @@ def test_learning_rate_rises_then_falls() -> None:
     assert 0 < rate_factor(cosine.warmup_steps + 8999, cosine.warmup_steps + 9000, cosine) < 1e-6
 
 
-def test_invalid_input_is_refused(
+def test_invalid_input_is_rejected(
     few: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, frames = few
@@ -278,10 +278,10 @@ def test_invalid_input_is_refused(
         with pytest.raises(UsageError, match=says):
             read_samples(tmp_path, "train", VOCABULARY)
     samples = read_samples(folder, "train", VOCABULARY)
-    with pytest.raises(UsageError, match="give --videos to dump them"):
+    with pytest.raises(UsageError, match="set --videos to dump them"):
         dump_frames(tmp_path, None, samples, 1)
     (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(UsageError, match="an image expected, the file is damaged"):
+    with pytest.raises(UsageError, match="an image expected, but the file is damaged"):
         read_image(tmp_path / "a.png")
     for word in ("training.epochs=0", "training.flip=2", "training.short_sides=[3]"):
         with pytest.raises(UsageError, match=word.split("=")[0].replace(".", r"\.")):

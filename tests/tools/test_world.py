@@ -52,14 +52,14 @@ def test_few_videos_cover_most_content_and_320_videos_cover_all() -> None:
     assert any(s.film.b_frames for s in SCRIPTS)
 
 
-def test_test_videos_have_new_actors_and_ids() -> None:
+def test_test_split_has_other_actors_and_ids() -> None:
     others = [write_script(RULES, Settings(), "test", i) for i in range(60)]
     assert not {s.actor.id for s in SCRIPTS} & {s.actor.id for s in others}
     ids = [s.video_id for s in (*SCRIPTS, *others)]
     assert len(set(ids)) == len(ids)
 
 
-def test_actions_happen_where_relations_meet_their_conditions() -> None:
+def test_actions_occur_where_relations_satisfy_their_conditions() -> None:
     """Check every action against the relations before, during and after it."""
     rules = {action.id: action for action in RULES.actions}
     for script in SCRIPTS[:120]:
@@ -85,7 +85,7 @@ def test_actions_happen_where_relations_meet_their_conditions() -> None:
 
 
 def test_both_classes_of_inverse_pairs_are_equally_frequent() -> None:
-    """Over all pairs, the first and the second class happen about equally often."""
+    """Over all pairs, the first class and the second class occur about equally often."""
     first, second = Counter[str](), Counter[str]()
     for script in SCRIPTS:
         found = classes_of(script)
@@ -137,7 +137,7 @@ def test_annotated_frames_are_within_actions_and_not_hidden() -> None:
 
 
 def test_shift_makes_colours_depend_on_scenes() -> None:
-    """The wall colours of one scene vary less under a stronger shift."""
+    """The wall colours of a scene vary less with a stronger shift."""
     spread = []
     for shift in (0.0, 1.0):
         settings = Settings(shift=shift)

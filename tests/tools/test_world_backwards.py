@@ -1,4 +1,7 @@
-"""A reversed story gives the same frames in reverse: no single frame separates inverse classes."""
+"""Tests that a reversed story has the same states in reverse order.
+
+No single frame can therefore distinguish inverse classes.
+"""
 
 from dataclasses import replace
 
@@ -18,7 +21,7 @@ STILL = replace(
     states={name: replace(s, sway=(0.0, 0.0, 1.0)) for name, s in RULES.states.items()},
 )
 
-#: Tolerance in metres, an eighth of a pixel.
+#: Tolerance in metres, which is an eighth of a pixel.
 CLOSE = 1e-3
 
 
@@ -73,7 +76,7 @@ def test_reversed_script_swaps_inverse_classes() -> None:
     seen = 0
     for script in SCRIPTS:
         if "throw" in {unit.story for unit in script.units}:
-            continue  # reversed, it takes objects from the floor
+            continue  # a reversed throw takes objects from the floor
         told = {a.id for a in find_actions(RULES, script)} & swap.keys()
         read = {a.id for a in find_actions(RULES, backwards(script))} & swap.keys()
         assert {swap[name] for name in told} == read

@@ -1,6 +1,6 @@
-"""Code behind the commands `faults`, `check_reference` and `benchmark`.
+"""Implementation of the commands `faults`, `check_reference` and `benchmark`.
 
 faults/      extraction under faults of disks, files and processes
-reference/   comparison with numbers of the original code
-benchmarks/  speed measurements, as ratios within one run
+reference/   comparison with numbers of the reference implementations
+benchmarks/  speed measurements, reported as ratios within one run
 """

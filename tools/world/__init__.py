@@ -1,16 +1,16 @@
 """Synthetic videos of one person among objects, with their annotations.
 
-Content, from configs/world/ and a seed:
+Modules that generate the content from configs/world/ and a seed:
 
-rules    contents of configs/world/ as checked types
+rules    validated contents of configs/world/
 cast     the actors
 plot     random scripts
 layout   positions of the person and the objects
 looks    random colours, rooms, clutter and encodings
-script   everything drawn for one video, enough to render any of its frames
+script   description of one video, from which every frame can be rendered
 labels   actions of a script, each with the relations that cause it
 
-Rendering:
+Modules that render the frames:
 
 sprites  shapes painted into small images with an alpha channel
 canvas   an image that records which pixels each object covers
@@ -18,9 +18,9 @@ figure   joints and limbs of a person
 motion   position, gaze and posture over time
 staging  state of the person and of all objects at one time
 room     walls, floor, camera and light
-render   frames of a script: image, boxes and visibility
+render   frames of a script with their boxes and visibility
 
-Output:
+Modules that write the files:
 
 film     H.264 files with the irregularities of real recordings
 record   one video and its ground truth

@@ -22,25 +22,27 @@ class Trace:
 
     Attributes:
         box: bounding box (x1, y1, x2, y2) in pixels.
-        area: its unoccluded area in pixels; 0 for polygons, lines and ellipses.
+        area: unoccluded area in pixels. 0 for polygons, lines and ellipses.
     """
 
     box: tuple[float, float, float, float]
     area: int
 
     def grown(self, other: "Trace") -> "Trace":
-        """Return the union of both extents: the enclosing box and the summed area."""
+        """Return the union of both extents, with the enclosing box and the summed area."""
         (a, b, c, d), (e, f, g, h) = self.box, other.box
         return Trace((min(a, e), min(b, f), max(c, g), max(d, h)), self.area + other.area)
 
 
 @dataclass
 class Canvas:
-    """An image to paint on. A thing is the person or an object, identified by 1 to 255.
+    """Image canvas that records the visible pixels of things.
+
+    A thing is the person or an object, identified by a number from 1 to 255.
 
     Attributes:
         image: (H, W, 3) uint8 RGB, changed in place.
-        ids: (H, W) uint8, the frontmost thing at each pixel, 0 for none; None if things are not
+        ids: (H, W) uint8, frontmost thing at each pixel (0 for none). None if things are not
             recorded.
         traces: extent of each thing.
     """
@@ -61,9 +63,9 @@ class Canvas:
         """Paint a sprite.
 
         Args:
-            sprite: the painted shape.
+            sprite: sprite to paint.
             centre: position of its centre in pixels.
-            thing: the thing to record, 0 for none.
+            thing: thing to record, or 0 for none.
             angle: clockwise rotation in degrees.
             flip: whether the sprite is mirrored horizontally.
         """
@@ -122,7 +124,13 @@ class Canvas:
             self._note(np.array([centre]), max(radii), thing)
 
     def darken(self, centre: Point, radii: Point, gain: float) -> None:
-        """Draw a soft elliptical shadow; the brightness falls to `gain` (0 to 1) at its centre."""
+        """Draw a soft elliptical shadow.
+
+        Args:
+            centre: centre of the shadow in pixels.
+            radii: horizontal and vertical radius in pixels.
+            gain: relative brightness at the centre, 0 to 1.
+        """
         height, width = self.image.shape[:2]
         x1, x2 = max(int(centre[0] - radii[0]), 0), min(int(centre[0] + radii[0]) + 1, width)
         y1, y2 = max(int(centre[1] - radii[1]), 0), min(int(centre[1] + radii[1]) + 1, height)

@@ -1,4 +1,4 @@
-"""Actors of the synthetic world; they are the same for every seed."""
+"""Actors of the synthetic world. The actors are the same for every seed."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,7 +7,7 @@ import numpy as np
 
 from tools.world.sprites import Colour
 
-#: Numbers of actors in the training and in the test split; no actor is in both.
+#: Numbers of actors in the training split and in the test split. No actor is in both splits.
 NUM_TRAIN, NUM_TEST = 28, 12
 _CAST_SEED = 20_240
 _SKIN = (
@@ -27,7 +27,7 @@ class Actor:
 
     Attributes:
         id: four letters or digits, like the subject ids of Charades.
-        height: metres.
+        height: height in metres.
         build: width of the body relative to the average.
         hair_style: `short`, `long`, `bald` or `bun`.
         sleeves: share of the arm that the shirt covers.
@@ -36,7 +36,7 @@ class Actor:
         sway: amplitude of the body's sway in metres.
         sway_hz: frequency of the sway in hertz.
         slouch: forward lean of the back in degrees.
-        hand: the preferred hand, 0 or 1.
+        hand: preferred hand, 0 or 1.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Actor:
 
 @cache
 def actor(index: int) -> Actor:
-    """Return an actor by index: `NUM_TRAIN` training actors come first, then the test actors."""
+    """Return the actor with an index. The first `NUM_TRAIN` actors belong to the training split."""
     rng = np.random.default_rng([_CAST_SEED, index])
 
     def pick(colours: tuple[Colour, ...]) -> Colour:

@@ -20,8 +20,8 @@ class Stance:
     """Position and posture of a person at one time.
 
     Attributes:
-        x, up: position of the person in metres; `up` is above 0 inside a doorway.
-        scale: size relative to the actor's own.
+        x, up: position of the person in metres. `up` is positive inside a doorway.
+        scale: size relative to the normal size of the actor.
         pelvis: position relative to (x, up) in metres.
         lean: angle of the back in degrees, positive to the right.
         feet: positions of both feet relative to (x, up) in metres.
@@ -44,7 +44,9 @@ class Stance:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Joints of a person in metres: x to the right, y up. `reach` gives elbows and hands.
+    """Joints of a person.
+
+    Positions are in metres, with x to the right and y up. `reach` returns the elbows and hands.
 
     Attributes:
         size: size relative to a person of 1.75 m.
@@ -108,9 +110,9 @@ def reach(bones: Skeleton, arm: int, target: Point, yaw: float) -> tuple[Point, 
 
     Args:
         bones: joints of the person.
-        arm: 0 for the arm at the left of the picture, 1 for the other.
-        target: position in metres; the hand stops at the arm's length.
-        yaw: direction of the body, which decides how the elbow bends.
+        arm: 0 for the arm at the left of the frame, 1 for the other arm.
+        target: position in metres. The hand stops at the length of the arm.
+        yaw: direction of the body, which determines the direction in which the elbow bends.
     """
     shoulder = np.array(bones.shoulders[arm])
     upper, fore = _UPPER_ARM * bones.size, _FOREARM * bones.size
@@ -122,7 +124,7 @@ def reach(bones: Skeleton, arm: int, target: Point, yaw: float) -> tuple[Point, 
 
 
 class Figure:
-    """Draws a person part by part, so that objects can be drawn in between."""
+    """Person that is drawn part by part, so that objects can be drawn in between."""
 
     def __init__(
         self,
@@ -152,7 +154,7 @@ class Figure:
             self._limb((foot[0], foot[1] + 0.04), toe, 0.085, shade(self.actor.shoes, gain))
 
     def torso(self) -> None:
-        """Draw chest, hips and neck."""
+        """Draw the chest, hips and neck."""
         left, right = self.bones.shoulders
         low_left, low_right = self.bones.hips
         wide = 0.05 * self.bones.size * self.actor.build
@@ -177,7 +179,7 @@ class Figure:
         self._limb(self.bones.neck, self.bones.head, 0.09, shade(self.actor.skin, 0.9))
 
     def head(self) -> None:
-        """Draw head, hair and a face that shows the direction of the gaze."""
+        """Draw the head, the hair and a face that shows the direction of the gaze."""
         x, y = self.to_pixels(self.bones.head)
         r = _HEAD * self.unit
         yaw, pitch, actor = self.stance.head_yaw, self.stance.pitch, self.actor
@@ -228,7 +230,7 @@ class Figure:
 
 
 def _bend(start: Point, end: Point, first: float, second: float, sign: int) -> Point:
-    """Return the joint between two bones from `start` to `end`; `sign` selects its side."""
+    """Return the joint between two bones from `start` to `end`. `sign` selects its side."""
     way = np.array(end) - np.array(start)
     length = min(max(float(np.hypot(*way)), 1e-6), first + second)
     along = (first**2 - second**2 + length**2) / (2 * length)

@@ -1,4 +1,4 @@
-"""H.264 files of scripts, with the irregularities of real recordings."""
+"""Encoding of scripts as H.264 files with the irregularities of real recordings."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ from tools.world.script import Script
 #: Annotated frames per action, as in Action Genome.
 FRAMES_PER_ACTION = 5
 _DROPPED = 0.2
-# Without mbtree=0, 16 runs on the same frames give 13 different files (libx264 of PyAV 18.1).
+# Without mbtree=0, 16 runs on the same frames produced 13 different files (libx264 of PyAV 18.1).
 _X264 = {"preset": "veryfast", "threads": "1", "g": "250", "x264-params": "mbtree=0"}
 
 
@@ -59,7 +59,7 @@ def write_video(renderer: Renderer, path: Path, wanted: set[int]) -> dict[int, F
     The file is written under a temporary name and renamed when it is complete.
 
     Args:
-        renderer: renders the frames of the script.
+        renderer: renderer of the script.
         path: path of the video.
         wanted: ordinals of the frames to return.
 

@@ -12,7 +12,7 @@ _LEAST_S = 0.3
 
 @dataclass(frozen=True)
 class Action:
-    """An instance of an action class, with its cause.
+    """Instance of an action class with its cause.
 
     The cause is a change of relations or a lasting relation.
 
@@ -21,9 +21,9 @@ class Action:
         start_s, end_s: seconds from the start of the video.
         thread: row in `Script.threads` of the object whose relations are the cause.
         second: row of a second object whose relations are also required, or None.
-        before, after: names of the states before and after the change; of the first and last state
-            for a lasting relation.
-        moment_s: midpoint of the change in seconds; None for a lasting relation.
+        before, after: names of the states before and after the change. For a lasting relation,
+            names of the first and the last state.
+        moment_s: midpoint of the change in seconds, or None for a lasting relation.
     """
 
     id: str
@@ -42,7 +42,7 @@ def find_actions(rules: Rules, script: Script, classes: tuple[str, ...] = ()) ->
     Args:
         rules: contents of configs/world/.
         script: the script.
-        classes: ids of the classes to return; empty for all.
+        classes: ids of the classes to return, or empty for all classes.
     """
     found: dict[tuple[str, float, float], Action] = {}
     for rule in rules.actions:
@@ -57,7 +57,7 @@ def story_classes(rules: Rules, steps: list[dict[str, str]]) -> set[str]:
 
     Args:
         rules: contents of configs/world/.
-        steps: per step, object class -> state name.
+        steps: one dict per step, from object class to state name.
     """
     found = set()
     for rule in rules.actions:
@@ -142,7 +142,7 @@ def _lasting(
 def _held_span(
     rules: Rules, script: Script, second: int, condition: Condition, start: float, end: float
 ) -> tuple[float, float] | None:
-    """Return the part of a span in which the second object's relations hold too, or None."""
+    """Return the part of a span in which the second object meets its condition, or None."""
     thread = script.threads[second]
     said = condition.also[thread.object]
     parts = [

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tools.world.rules import Rules
 
-#: Height of furniture in metres above the feet: at the wall, which is further away; of seats.
+#: Heights of furniture at the more distant wall and of seats, in metres above the feet.
 WALL_BASE, SEAT_BASE = 0.16, 0.05
 TABLE_REACH = 0.14
 _ARM_ROOM = 0.28
@@ -17,8 +17,8 @@ class Slot:
     """Place for an object.
 
     Attributes:
-        x: metres right of the middle.
-        station: x of the person who reaches for it.
+        x: distance to the right of the middle in metres.
+        station: x of the person who reaches for the object.
         side: direction of the object from the station, -1 left or 1 right.
     """
 
@@ -32,7 +32,7 @@ def slots_for(stage: str, upright: bool, side: int) -> list[Slot]:
 
     Args:
         stage: `stand`, `walk` (a doorway in the middle), `seat` or `couch` (a seat in the middle).
-        upright: whether the picture is higher than wide.
+        upright: whether the frame is in portrait orientation.
         side: direction in which the person on the couch faces, -1 left or 1 right.
     """
     if stage == "couch":
@@ -60,12 +60,12 @@ def place_role(
         rules: contents of configs/world/.
         name: object class.
         role: role of the object in its story.
-        objects: role -> object class of the story.
-        slot: the place of the story.
+        objects: object class of each role of the story.
+        slot: place of the story.
         scale: size relative to the object class.
 
     Returns:
-        Metres right of the middle and metres above the feet.
+        Distance to the right of the middle and height above the feet, in metres.
     """
     rule = rules.objects[name]
     width, height = (scale * v for v in rule.shape.size)
@@ -93,7 +93,7 @@ def place_role(
 
 
 def _in_the_middle(rules: Rules, name: str, role: str, slot: Slot) -> tuple[float, float]:
-    """Return the centre of a seat, a doorway or a table beside the seat."""
+    """Return the centre of a seat, of a doorway or of a table beside the seat."""
     width, height = rules.objects[name].shape.size
     if name == "table" and role == "t":
         return (0.8 * slot.side, WALL_BASE + height / 2)

@@ -1,4 +1,4 @@
-"""Random appearance of a video: colours, room, clutter and encoding."""
+"""Random colours, rooms, clutter and encodings of videos."""
 
 import colorsys
 
@@ -18,7 +18,7 @@ _FLOORS = ("planks", "checks", "tiles", "plain")
 
 
 def video_id(seed: int, split: int, index: int) -> str:
-    """Return five letters or digits, a letter first, like Charades' ids; unique in a world."""
+    """Return a unique id of one letter and four letters or digits, as in Charades."""
     number = (2 * index + split) * 7_368_787 + seed * 104_729
     number %= len(_LETTERS) * len(_DIGITS) ** 4
     text = ""
@@ -29,7 +29,7 @@ def video_id(seed: int, split: int, index: int) -> str:
 
 
 def draw_look(rng: np.random.Generator) -> Look:
-    """Draw colours, texture and size of an object instance."""
+    """Generate a random appearance of an object instance."""
     hue, other = rng.random(2)
     return Look(
         main=_colour(360 * hue, rng.uniform(0.35, 0.95), rng.uniform(0.4, 0.95)),
@@ -43,7 +43,10 @@ def draw_look(rng: np.random.Generator) -> Look:
 def draw_room(
     scene: SceneRule, settings: Settings, split: str, rng: np.random.Generator, upright: bool
 ) -> Room:
-    """Draw a room; `settings.shift` sets how far it follows the look of its scene."""
+    """Generate a random room.
+
+    `settings.shift` controls how much the room depends on its scene.
+    """
     own = min(settings.shift, 1.0)
     drift = max(settings.shift - 1.0, 0.0) if split == "test" else 0.0
     common = rng.uniform([0, 0.05, 0.55, 0, 0.05, 0.35], [360, 0.4, 0.95, 360, 0.5, 0.7])
@@ -73,7 +76,7 @@ def draw_room(
 
 
 def draw_film(rng: np.random.Generator) -> Film:
-    """Draw the encoding of a video.
+    """Generate the random encoding of a video.
 
     One video in eight has an irregular frame rate, and one in eight has an edit list.
     """
@@ -90,7 +93,7 @@ def draw_props(
     rng: np.random.Generator,
     upright: bool,
 ) -> tuple[Prop, ...]:
-    """Draw tables below objects, doors behind doorknobs, and clutter in free places."""
+    """Generate tables below objects, doors behind doorknobs, and clutter in free places."""
     props: list[Prop] = []
     for thread in threads:
         if rules.objects[thread.object].spot != "surface" or thread.place[1] > 1.4:
@@ -116,7 +119,7 @@ def draw_props(
 
 
 def _door_of(rules: Rules, knob: Thread, rng: np.random.Generator) -> Prop:
-    """Draw the door of a doorknob."""
+    """Generate the door of a doorknob."""
     door = rules.objects["door"]
     width, height = door.shape.size
     aside = (0.5 - door.grip[0]) * width * (-1 if knob.flip else 1)

@@ -10,23 +10,23 @@ from tools.world.script import Script, Thread, Unit
 
 _WALK_M_PER_S = 1.15
 _LEAST_TURN_S = 0.6
-#: Scale and rise (in metres) of a person inside a doorway, who is further away.
+#: Scale and rise (in metres) of a person inside a doorway, who is farther from the camera.
 _INSIDE_SCALE, _INSIDE_RISE = 0.86, 0.2
 
 
 def ease(share: float) -> float:
-    """Return the minimum-jerk curve from 0 to 1; the curve is symmetric in time."""
+    """Return the minimum-jerk curve from 0 to 1, which is symmetric in time."""
     s = min(max(share, 0.0), 1.0)
     return s * s * s * (s * (6 * s - 15) + 10)
 
 
 @dataclass(frozen=True)
 class Track:
-    """A value that changes over time.
+    """Value that changes over time.
 
     Attributes:
         first: initial value.
-        keys: (moment_s, duration_s, value) of every change; the change is centred on its moment.
+        keys: (moment_s, duration_s, value) of every change. Each change is centred on its moment.
     """
 
     first: tuple[float, ...]
@@ -43,9 +43,9 @@ class Track:
 
 
 def blend_at(thread: Thread, time_s: float, takes_s: float) -> tuple[str, str, float]:
-    """Return the states before and after, and the progress of the change between them, 0 to 1.
+    """Return the states before and after the current change, and its progress from 0 to 1.
 
-    Both states are equal where no change takes place. `takes_s` is the duration of a change.
+    Both states are equal if no change takes place. `takes_s` is the duration of a change.
     """
     for i, change in enumerate(thread.changes):
         if abs(time_s - change) < takes_s / 2:
@@ -55,7 +55,11 @@ def blend_at(thread: Thread, time_s: float, takes_s: float) -> tuple[str, str, f
 
 
 def place_track(script: Script) -> Track:
-    """Return the track of (x, depth): metres right of the middle, 0 (room) to 1 (doorway)."""
+    """Return the track of the position (x, depth) of the person.
+
+    `x` is the distance to the right of the middle in metres. `depth` ranges from 0 (room) to 1
+    (doorway).
+    """
     units = [(n, unit) for n, unit in enumerate(script.units) if unit.story != "stand"]
     stops = [stop for n, unit in units for stop in _stops(script, n, unit)]
     keys = tuple(
@@ -66,7 +70,7 @@ def place_track(script: Script) -> Track:
 
 
 def _stops(script: Script, number: int, unit: Unit) -> list[tuple[float, float, float]]:
-    """Return (moment_s, x, depth) of the positions at which the person stops in a unit."""
+    """Return (moment_s, x, depth) of each position at which the person stops in a unit."""
     if unit.story != "walk_through":
         return [(unit.start_s, unit.station, 0.0)]
     thread = next(t for t in script.threads if t.unit == number)
@@ -84,7 +88,8 @@ def depth_scale(depth: float) -> tuple[float, float]:
 def gaze_track(rules: Rules, script: Script) -> Track:
     """Return the track of (yaw of the body, yaw of the head, pitch of the head, eyes).
 
-    Yaws range from -1 (left) to 1 (right), pitch from -1 (down) to 1 (up), eyes from 0 (shut) to 1.
+    Both yaws range from -1 (left) to 1 (right). The pitch ranges from -1 (down) to 1 (up). The
+    value for the eyes ranges from 0 (shut) to 1 (open).
     """
     keys: list[tuple[float, float, tuple[float, ...]]] = []
     first: tuple[float, ...] | None = None
@@ -133,7 +138,7 @@ def pose_track(rules: Rules, script: Script) -> Track:
     """Return the track of (pelvis x, pelvis height, lean, feet x, feet height, spread).
 
     The lean is in degrees, and the spread is half the distance between the feet. Lengths are in
-    metres for a person of 1.75 m; positions are relative to the place of the person.
+    metres for a person of 1.75 m. Positions are relative to the place of the person.
     """
     posture = [t for t in script.threads if script.units[t.unit].is_posture]
     thread = next((t for t in posture if rules.states[t.states[0]].pose), None)

@@ -23,12 +23,12 @@ SPLITS = ("train", "test")
 
 
 class NoPlotError(ValueError):
-    """No script satisfies the settings."""
+    """Raised if no script satisfies the settings."""
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """Inputs of every random choice for one video."""
+    """Inputs of the random choices for one video."""
 
     rules: Rules
     settings: Settings
@@ -39,11 +39,11 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _Part:
-    """A story with the objects that play its roles.
+    """Story with the objects that play its roles.
 
     Attributes:
         story: the story.
-        objects: role -> object class.
+        objects: object class of each role.
         backwards: whether its steps run in reverse.
         turned: whether the person faces left in a posture story.
     """
@@ -55,7 +55,7 @@ class _Part:
 
     @property
     def steps(self) -> list[dict[str, str]]:
-        """State of each role, per step."""
+        """State of each role, one dict per step."""
         return list(self.story.steps[::-1] if self.backwards else self.story.steps)
 
     @property
@@ -65,9 +65,9 @@ class _Part:
 
 
 def write_script(rules: Rules, settings: Settings, split: str, index: int) -> Script:
-    """Draw the script of a video; the same arguments give the same script.
+    """Generate the random script of a video.
 
-    No actor appears in both splits.
+    The same arguments give the same script. No actor appears in both splits.
 
     Args:
         rules: contents of configs/world/.
@@ -76,7 +76,8 @@ def write_script(rules: Rules, settings: Settings, split: str, index: int) -> Sc
         index: number of the video within its split.
 
     Raises:
-        NoPlotError: if the settings leave too little time or too few classes.
+        NoPlotError: if no script satisfies the settings, because the videos are too short or
+            because too few classes are selected.
     """
     key = (settings.seed, SPLITS.index(split), index)
     rng = np.random.default_rng(key)
@@ -121,7 +122,7 @@ def _draw(rules: Rules, settings: Settings, key: tuple[int, int, int], rng: Gene
 
 
 def _actor(settings: Settings, split: str, rng: Generator) -> Actor:
-    """Draw an actor of the split, with random clothes at a probability of 1 - `shift`."""
+    """Return a random actor of the split, with random clothes with probability 1 - `shift`."""
     num_test = max(settings.actors * NUM_TEST // (NUM_TRAIN + NUM_TEST), 1)
     num = settings.actors - num_test if split == "train" else num_test
     who = actor(int(rng.integers(num)) + (0 if split == "train" else NUM_TRAIN))
@@ -131,7 +132,7 @@ def _actor(settings: Settings, split: str, rng: Generator) -> Actor:
 
 
 def _choose(frame: _Frame) -> list[_Part]:
-    """Draw stories that fit into the length of the video and share no object."""
+    """Choose random stories that fit into the length of the video and share no object."""
     parts: list[_Part] = []
     if frame.rng.random() < _POSTURE_SHARE:
         parts += _pick(frame, parts, is_posture=True)
@@ -183,8 +184,8 @@ def _hand_use(rules: Rules, part: _Part) -> bool:
 def _fits(rules: Rules, part: _Part, kept: list[_Part]) -> bool:
     """Return whether a part can be combined with the kept ones.
 
-    All parts together use at most two hands, at most one of them puts an object on the body, and a
-    seated person opens or switches nothing.
+    All parts together use at most two hands, and at most one part puts an object on the body. A
+    seated person does not open or switch anything.
     """
     hands = sum(_hand_use(rules, p) for p in kept if not p.story.is_posture)
     if _hand_use(rules, part) and hands >= 2:
@@ -201,7 +202,7 @@ def _fits(rules: Rules, part: _Part, kept: list[_Part]) -> bool:
 
 
 def _order(rules: Rules, rng: Generator, parts: list[_Part]) -> list[_Part]:
-    """Order the parts at random, with no other story while the person lies down."""
+    """Order the parts at random. No other story takes place while the person lies down."""
     order = [parts[i] for i in rng.permutation(len(parts))]
     posture = _posture(order)
     if posture is None:

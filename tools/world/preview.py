@@ -1,4 +1,4 @@
-"""Contact sheets: frames of a world with their boxes, relations and actions."""
+"""Contact sheets of frames with their boxes, relations and actions."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ _STRIP = 44
 
 
 def write_previews(settings: Settings, num: int, folder: Path) -> Iterator[Path]:
-    """Write a PNG contact sheet of each of the first `num` training videos; yield the paths."""
+    """Write a PNG contact sheet of each of the first `num` training videos and yield its path."""
     rules = load_rules()
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(num):
@@ -32,7 +32,7 @@ def write_previews(settings: Settings, num: int, folder: Path) -> Iterator[Path]
 
 
 def contact_sheet(rules: Rules, script: Script, actions: list[Action]) -> np.ndarray:
-    """Draw six frames in two rows; return an (H, W, 3) uint8 RGB image."""
+    """Draw six frames in two rows and return an (H, W, 3) uint8 RGB image."""
     renderer = Renderer(rules, script)
     num = _COLUMNS * _ROWS
     times = [script.length_s * (i + 0.5) / num for i in range(num)]

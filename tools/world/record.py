@@ -14,20 +14,20 @@ from tools.world.render import Frame, Renderer
 from tools.world.rules import Rules, load_rules
 from tools.world.script import Script, Settings
 
-#: Version of the generator; two versions draw different worlds from the same settings.
+#: Version of the generator. Two versions generate different worlds from the same settings.
 VERSION = 2
 _MOST_PIXELS, _MOST_FRAMES = 4096 * 4096, 10**6
 
 
 def make_video(settings: Settings, split: str, index: int, videos: Path, records: Path) -> str:
-    """Write one video and its record unless both exist; return the id of the video.
+    """Write one video and its record unless both exist, and return the id of the video.
 
     Args:
         settings: settings of the world.
         split: `train` or `test`.
         index: number of the video within its split.
-        videos: folder of the video, `ID.mp4`.
-        records: folder of the record, `ID.json`.
+        videos: folder of the videos, which are named `ID.mp4`.
+        records: folder of the records, which are named `ID.json`.
     """
     rules = load_rules()
     script = write_script(rules, settings, split, index)
@@ -45,7 +45,7 @@ def _record(rules: Rules, settings: Settings, script: Script, video: Path) -> di
     frames = write_video(renderer, video, set(wanted))
     dump = dump_numbers(video)
     times = [tick / script.film.rate[0] for tick in frame_ticks(script)]
-    # Action Genome names frames by their number in the dump; frames that it omits are skipped.
+    # Action Genome identifies frames by their number in the dump. Frames without one are skipped.
     shown = [_frame(script, frames[o], dump[o], times[o]) for o in wanted if o in dump]
     return {
         "script": script.to_dict(),
@@ -85,7 +85,7 @@ def _frame(script: Script, frame: Frame, number: int, time_s: float) -> dict[str
 def _action(
     rules: Rules, script: Script, action: Action, frames: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return an action and its rationale: the relations whose change or presence is the cause."""
+    """Return an action with its rationale, the relations that cause it."""
     within = [f for f in frames if action.start_s - 0.02 <= f["time_s"] <= action.end_s + 0.02]
     thread = script.threads[action.thread]
     second = None if action.second is None else script.threads[action.second].object

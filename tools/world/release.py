@@ -1,4 +1,4 @@
-"""Annotation files with the formats and names of Charades and Action Genome."""
+"""Annotation files in the formats and with the names of Charades and Action Genome."""
 
 import csv
 import io
@@ -33,9 +33,9 @@ def write_release(
     Args:
         rules: contents of configs/world/.
         settings: settings of the world.
-        sizes: split -> number of videos.
+        sizes: number of videos per split.
         records: records of `tools.world.record`, training videos first.
-        folder: folder of the files; it is created unless it exists.
+        folder: folder of the files. It is created if it does not exist.
     """
     folder.mkdir(parents=True, exist_ok=True)
     objects, persons = _action_genome(rules, settings, records)
@@ -58,11 +58,12 @@ def write_release(
 def scene_folds(scenes: Iterable[str]) -> list[list[str]]:
     """Return five groups of scenes with about equal numbers of videos, for cross-validation.
 
-    Each scene, largest first, goes to the smallest group. A fold tests on the test videos of one
-    group and trains on the training videos of the others.
+    The scenes are processed in descending order of their size, and each scene is added to the
+    smallest group. A fold tests on the test videos of one group and trains on the training videos
+    of the other groups.
 
     Args:
-        scenes: scene of every video.
+        scenes: scene of each video.
     """
     groups: list[list[str]] = [[] for _ in range(NUM_FOLDS)]
     sizes = [0] * NUM_FOLDS
@@ -109,7 +110,7 @@ def _table(rules: Rules, records: list[Record]) -> str:
 def _action_genome(
     rules: Rules, settings: Settings, records: list[Record]
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, Any]]]:
-    """Return the contents of both pickles: objects and persons by `ID.mp4/NNNNNN.png`."""
+    """Return the contents of both pickles, objects and persons by `ID.mp4/NNNNNN.png`."""
     objects: dict[str, list[dict[str, Any]]] = {}
     persons: dict[str, dict[str, Any]] = {}
     for record in records:
@@ -136,7 +137,7 @@ def _entry(script: dict[str, Any], key: str, name: str) -> dict[str, Any]:
 def _said(
     rules: Rules, noise: float, thing: dict[str, Any] | None, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Return the relations and the box of an object; both are None if it is hidden."""
+    """Return the relations and the box of an object. Both are None if the object is hidden."""
     groups = rules.vocabulary.predicate_groups
     if thing is None or thing["visible"] < LEAST_VISIBLE:
         return {f"{group}_relationship": None for group in groups} | {
@@ -169,7 +170,7 @@ def _person(thing: dict[str, Any] | None, size: list[int]) -> dict[str, Any]:
 
 
 def _coco(rules: Rules, records: list[Record]) -> dict[str, Any]:
-    """Return COCO annotations of every visible object, clutter included, to train a detector."""
+    """Return COCO annotations of every visible object, including clutter."""
     names = rules.vocabulary.objects
     images: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Rendering of frames: image, boxes and visibility."""
+"""Rendering of frames with the boxes and the visibility of their objects."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,13 +23,13 @@ _GRAIN = np.random.default_rng(0).normal(0, 1, (1024, 1024)).astype(np.float32)
 
 @dataclass(frozen=True)
 class Seen:
-    """The person or an object in a frame.
+    """Person or object in a frame.
 
     Attributes:
         object: class name.
         thread: row in `Script.threads`, -1 for the person, None for clutter.
-        box: xyxy in pixels, clipped to the picture.
-        visible: share of its area that is inside the picture and not covered; 1 for the person.
+        box: xyxy in pixels, clipped to the frame.
+        visible: share of the area that is inside the frame and not covered. 1 for the person.
     """
 
     object: str
@@ -40,11 +40,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Frame:
-    """A rendered frame.
+    """Rendered frame.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        things: the person and the objects; empty unless annotations are requested.
+        things: the person and the objects. Empty unless annotations are requested.
     """
 
     image: np.ndarray
@@ -52,7 +52,7 @@ class Frame:
 
 
 class Renderer:
-    """Renders any frame of a script; the same time gives the same pixels."""
+    """Renderer of the frames of a script. The same time gives identical pixels."""
 
     def __init__(self, rules: Rules, script: Script) -> None:
         self.rules, self.script = rules, script
@@ -66,7 +66,12 @@ class Renderer:
         self._draw_still()
 
     def frame(self, time_s: float, *, annotate: bool = False) -> Frame:
-        """Render the frame at a time; `annotate` also computes boxes and visibility."""
+        """Render the frame at a time.
+
+        Args:
+            time_s: time in seconds.
+            annotate: if True, boxes and visibility are computed as well.
+        """
         scene = self.stage.at(time_s)
         canvas = Canvas(self._room.copy(), self._room_ids.copy() if annotate else None)
         canvas.traces.update(self._still)
@@ -83,7 +88,7 @@ class Renderer:
         return Frame(developed, self._seen(canvas, shift) if annotate else ())
 
     def _draw_still(self) -> None:
-        """Paint the objects that never move into the image of the room."""
+        """Paint all static objects into the image of the room."""
         canvas = Canvas(self._room, self._room_ids)
         for row, prop in enumerate(self.script.props):
             rule = self.rules.objects[prop.object]
@@ -94,7 +99,7 @@ class Renderer:
         self._still = canvas.traces
 
     def _thing(self, item: Prop | Thread) -> int:
-        """Return the id of an object on the canvas: threads start at 1, clutter follows."""
+        """Return the id of an object on the canvas. Threads start at 1, and clutter follows."""
         threads, props = self.script.threads, self.script.props
         if isinstance(item, Thread):
             return threads.index(item) + 1
@@ -151,7 +156,7 @@ class Renderer:
         canvas.sprite(sprite, centre, thing, angle=placed.angle, flip=placed.flip)
 
     def _floor(self, canvas: Canvas, row: int) -> None:
-        """Record the extent of the floor; the image of the room contains its pixels."""
+        """Record the extent of the floor. Its pixels are already part of the image of the room."""
         if canvas.ids is None:
             return
         line = int(self.camera.to_pixels((0.0, self.script.room.floor_line))[1])
@@ -174,7 +179,7 @@ class Renderer:
         return max(map(dist, *points)) / _EXPOSURE_S
 
     def _shake(self, time_s: float) -> tuple[int, int]:
-        """Return the offset of the shaking camera in pixels, right and down."""
+        """Return the offset (right, down) of the shaking camera in pixels."""
         room = self.script.room
         x, y = np.sin(2 * np.pi * 0.31 * time_s), np.sin(2 * np.pi * 0.47 * time_s + 1)
         return round(room.shake * float(x)), round(room.shake * float(y))
@@ -182,7 +187,7 @@ class Renderer:
     def _develop(
         self, image: np.ndarray, light: float, time_s: float, shift: tuple[int, int]
     ) -> np.ndarray:
-        """Apply light, crop and grain."""
+        """Apply the light, the crop and the grain."""
         width, height = self.script.size
         x, y = MARGIN + shift[0], MARGIN + shift[1]
         crop = np.s_[y : y + height, x : x + width]

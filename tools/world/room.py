@@ -1,4 +1,4 @@
-"""Background of a frame: walls, floor, decor, camera and light."""
+"""Walls, floor, decor, camera and light of a frame."""
 
 import cv2
 import numpy as np
@@ -8,13 +8,13 @@ from tools.world.rules import Rules
 from tools.world.script import Script
 from tools.world.sprites import paint, shade
 
-#: Width in pixels of the border that a shaking camera needs around the picture.
+#: Width in pixels of the border around the frame, required by the shaking camera.
 MARGIN = 6
-_FEET = 0.93  # height of the feet from the top, as a share of the picture
+_FEET = 0.93  # distance of the feet from the top, as a share of the height of the frame
 
 
 class Camera:
-    """Projection from metres to pixels of the picture with its border."""
+    """Projection from metres to pixels of the frame with its border."""
 
     def __init__(self, script: Script) -> None:
         self.width, self.height = (v + 2 * MARGIN for v in script.size)
@@ -23,7 +23,7 @@ class Camera:
         self.feet = MARGIN + _FEET * script.size[1]
 
     def to_pixels(self, point: Point) -> Point:
-        """Convert metres right of the middle and above the feet to pixels right and down."""
+        """Convert (x, y) in metres, y up from the feet, to pixels, y down from the top."""
         return (
             self.middle + point[0] * self.pixels_per_m,
             self.feet - point[1] * self.pixels_per_m,
@@ -31,7 +31,7 @@ class Camera:
 
 
 def draw_room(rules: Rules, script: Script, camera: Camera) -> np.ndarray:
-    """Draw the empty room; return an (H, W, 3) uint8 RGB image."""
+    """Draw the empty room and return an (H, W, 3) uint8 RGB image."""
     room = script.room
     line = int(camera.to_pixels((0.0, room.floor_line))[1])
     image = np.empty((camera.height, camera.width, 3), np.uint8)
@@ -50,7 +50,10 @@ def draw_room(rules: Rules, script: Script, camera: Camera) -> np.ndarray:
 
 
 def light_map(script: Script, camera: Camera) -> np.ndarray:
-    """Return (H, W, 3) float32 gains: colour and direction of the light, darker corners."""
+    """Return the (H, W, 3) float32 gains of the light.
+
+    The gains represent the colour and direction of the light and darker corners.
+    """
     xs = np.linspace(-1, 1, camera.width, dtype=np.float32)[None]
     ys = np.linspace(-1, 1, camera.height, dtype=np.float32)[:, None]
     fall = 1 + 0.12 * script.room.light_from * xs - 0.1 * (xs**2 + ys**2)

@@ -1,4 +1,4 @@
-"""Contents of configs/world/ as checked types: states, objects, stories, actions, scenes."""
+"""Validated states, objects, stories, actions and scenes of configs/world/."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ POSES = ("stand", "sit", "lie", "stand_on", "inside", "past")
 
 @dataclass(frozen=True)
 class State:
-    """Relations between the person and an object, and how they are drawn.
+    """Relations between the person and an object, and their appearance.
 
     Attributes:
         name: name of the state.
@@ -27,9 +27,9 @@ class State:
         hand: one of `HANDS`.
         open: 0 (shut) to 1 (open).
         angle: rotation of the object towards the person's front in degrees.
-        grow: size relative to the object's own.
-        sway: swing of the hand: metres sideways, metres up, and frequency in hertz.
-        pose: one of `POSES` if the state sets the posture, else None.
+        grow: size relative to the normal size of the object.
+        sway: swing of the hand, as (metres sideways, metres up, frequency in hertz).
+        pose: one of `POSES`, or None if the state does not set the posture.
     """
 
     name: str
@@ -50,7 +50,7 @@ class State:
 
 @dataclass(frozen=True)
 class Shape:
-    """Drawing of an object; see configs/world/objects.yaml.
+    """Drawing of an object, see configs/world/objects.yaml.
 
     Attributes:
         size: width and height in metres.
@@ -63,11 +63,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class ObjectRule:
-    """An object class.
+    """Object class.
 
     Attributes:
         name: class name.
-        shape: its drawing.
+        shape: drawing of the object.
         spot: one of `SPOTS`.
         level: height of the centre above the floor in metres (`wall` and `ceiling`).
         seat: height of the seat in metres.
@@ -86,14 +86,14 @@ class ObjectRule:
 
 @dataclass(frozen=True)
 class Story:
-    """A sequence of steps; each step gives the state of one to three roles.
+    """Sequence of steps. Each step defines the states of one to three roles.
 
     Attributes:
         name: name of the story.
         weight: relative frequency.
-        who: role -> object classes that can play it.
-        steps: per step, role -> state name; every step has every role.
-        is_posture: whether the person walks, sits or lies; a video has at most one such story.
+        who: object classes that can play each role.
+        steps: one dict per step, from role to state name. Every step contains every role.
+        is_posture: whether the person walks, sits or lies. A video has at most one such story.
         is_one_way: whether the story never runs in reverse.
     """
 
@@ -107,14 +107,16 @@ class Story:
 
 @dataclass(frozen=True)
 class Condition:
-    """Condition of an action: a change (`before`, `after`) or a lasting relation (`during`).
+    """Condition of an action.
+
+    The condition is either a change (`before`, `after`) or a lasting relation (`during`).
 
     Attributes:
-        of: object classes to which the condition applies; empty for any class.
+        of: object classes to which the condition applies, or empty for any class.
         before, after: predicates that are true before and after the change.
         during: predicates that stay true.
-        also: class of a second object -> predicates that are true of it before and after the
-            change.
+        also: predicates that are true of a second object before and after the change, by class of
+            the second object.
     """
 
     of: tuple[str, ...]
@@ -128,19 +130,19 @@ class Condition:
         return not self.during
 
     def matches(self, before: State, after: State) -> bool:
-        """Return whether the step between two states is the change."""
+        """Return whether the step between two states satisfies the condition of a change."""
         return self.before <= before.says and self.after <= after.says
 
 
 @dataclass(frozen=True)
 class ActionRule:
-    """An action class of Charades.
+    """Action class of Charades.
 
     Attributes:
         id: class id.
         name: description in words.
         object, verb: entries of Charades' mapping file.
-        when: conditions; the action happens where any of them is met.
+        when: conditions of the action. The action occurs if one of them is satisfied.
         inverse: id of the class with the reversed change, or None.
     """
 
@@ -154,7 +156,7 @@ class ActionRule:
 
 @dataclass(frozen=True)
 class SceneRule:
-    """Appearance of a scene; see configs/world/scenes.yaml."""
+    """Appearance of a scene, see configs/world/scenes.yaml."""
 
     name: str
     weight: float
@@ -203,7 +205,7 @@ class Rules:
             _expect(rule.spot in SPOTS, f"object {rule.name}: undefined spot {rule.spot!r}")
         _expect(
             {*self.objects, "person"} == set(self.vocabulary.objects),
-            "objects: not the classes of the vocabulary",
+            "objects: exactly the classes of the vocabulary expected",
         )
         for story in self.stories:
             used = {c for classes in story.who.values() for c in classes}
@@ -255,7 +257,7 @@ class Rules:
 
     @property
     def inverse_pairs(self) -> tuple[tuple[str, str], ...]:
-        """Pairs (class id, id of the class with the reversed change), each pair once."""
+        """Pairs (class id, id of the class with the reversed change). Each pair occurs once."""
         return tuple((a.id, a.inverse) for a in self.actions if a.inverse is not None)
 
 

@@ -1,4 +1,4 @@
-"""Scripts: everything drawn for one video, enough to render any of its frames."""
+"""Description of one video, from which every frame can be rendered."""
 
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from types import UnionType
@@ -16,15 +16,16 @@ class Settings:
     """Settings of a world.
 
     Attributes:
-        seed: random seed, a number from 0.
-        shift: strength of the distribution shift, 0 to 2. It sets how much colours, light and
-            camera depend on the scene, and clothes on the actor. Above 1, the colours and cameras
-            of the test split also differ from those of the training split.
-        relation_noise: share of annotated relation groups replaced by a wrong predicate.
+        seed: random seed, at least 0.
+        shift: strength of the distribution shift, 0 to 2. It controls how much the colours, the
+            light and the camera depend on the scene, and how much the clothes depend on the actor.
+            Above 1, the colours and cameras of the test split also differ from those of the
+            training split.
+        relation_noise: share of annotated relation groups that are replaced by a wrong predicate.
         min_s, max_s: lengths of the shortest and the longest video in seconds.
-        long_side: longer side in pixels; the shorter side is 9/16 of it.
+        long_side: longer side in pixels. The shorter side is 9/16 of the longer side.
         actors: number of actors in both splits together.
-        classes: ids of the action classes; empty for all.
+        classes: ids of the action classes, or empty for all classes.
     """
 
     seed: int = 0
@@ -39,18 +40,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Thread:
-    """An object that takes part in a story, with its states over time.
+    """Object that takes part in a story, with its states over time.
 
     Attributes:
         object: class name.
-        look: its appearance.
-        states: names of its states in order.
-        changes: seconds at which one state changes to the next; one fewer than `states`.
-        place: resting position of its centre: metres right of the room's middle, metres above the
-            floor.
-        hand: the hand that takes it; 0 is the hand at the left of the picture.
+        look: appearance of the object.
+        states: names of the states in order.
+        changes: times in seconds at which one state changes to the next, one fewer than `states`.
+        place: resting position of the centre, as (metres to the right of the middle of the room,
+            metres above the floor).
+        hand: hand that holds the object, 0 for the hand at the left of the frame.
         unit: row in `Script.units`.
-        flip: whether it is mirrored.
+        flip: whether the object is mirrored.
     """
 
     object: str
@@ -74,14 +75,14 @@ class Thread:
 
 @dataclass(frozen=True)
 class Unit:
-    """A part of the video in which one story happens.
+    """Part of the video in which one story takes place.
 
     Attributes:
         story: name of the story.
         backwards: whether the steps run in reverse.
         is_posture: whether the person walks, sits or lies.
         start_s, end_s: seconds from the start of the video.
-        station: position of the person, metres right of the middle.
+        station: position of the person, in metres to the right of the middle.
         side: direction of the objects from the person, -1 left or 1 right.
     """
 
@@ -96,7 +97,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Prop:
-    """An object that takes part in no story."""
+    """Object that takes part in no story."""
 
     object: str
     look: Look
@@ -114,8 +115,8 @@ class Room:
         light: gains of red, green and blue.
         light_from: direction of the light, -1 left or 1 right.
         pixels_per_m: scale of the camera.
-        floor_line: height of the line between floor and wall, metres above the feet.
-        pan: aim of the camera, metres right of the room's middle.
+        floor_line: height of the line between floor and wall, in metres above the feet.
+        pan: aim of the camera, in metres to the right of the middle of the room.
         shake: amplitude of the shaking camera in pixels.
         noise: standard deviation of the grain in grey levels.
         decor: names of the decor on the wall.
@@ -159,13 +160,13 @@ class Film:
 
 @dataclass(frozen=True)
 class Script:
-    """A video as data.
+    """Complete description of a video.
 
     Attributes:
         video_id: id of the video.
         split: `train` or `test`.
         index: number of the video within its split.
-        key: seed of the random numbers that rendering and encoding use.
+        key: seed of the random numbers for rendering and encoding.
         scene: name of the scene.
         actor: the person.
         length_s: length in seconds.

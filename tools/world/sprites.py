@@ -22,7 +22,7 @@ class Look:
     Attributes:
         main, second: colours.
         texture: one of `TEXTURES`.
-        scale: size relative to its class.
+        scale: size relative to the object class.
         seed: seed of the texture.
     """
 
@@ -35,7 +35,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Sprite:
-    """A painted shape.
+    """Painted shape.
 
     Attributes:
         image: (h, w, 3) uint8 RGB, premultiplied by alpha.
@@ -52,10 +52,10 @@ def paint(shape: Shape, look: Look, pixels_per_m: float, openness: float = 0.0) 
     """Paint a shape.
 
     Args:
-        shape: the shape.
-        look: its appearance.
-        pixels_per_m: scale.
-        openness: 0 (shut) to 1 (open); parts with a `to` move accordingly.
+        shape: shape to paint.
+        look: appearance of the shape.
+        pixels_per_m: scale in pixels per metre.
+        openness: 0 (shut) to 1 (open). Parts with a `to` entry move accordingly.
     """
     width, height = (max(v * look.scale * pixels_per_m, 2.0) for v in shape.size)
     size = (round(height) * _FINE, round(width) * _FINE)
@@ -124,12 +124,12 @@ def _fill(name: str, look: Look) -> Colour:
 
 
 def parse_colour(text: str) -> Colour:
-    """Convert `#rrggbb` to (red, green, blue), 0 to 255."""
+    """Convert `#rrggbb` to (red, green, blue), each from 0 to 255."""
     return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
 def _texture(look: Look, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Return (h, w, 3) float32: the main colour with a pattern of the second colour."""
+    """Return the main colour with a pattern of the second colour, (h, w, 3) float32."""
     ys, xs = np.mgrid[: size[0], : size[1]]
     step = max(min(size) // 5, 4)
     match look.texture:

@@ -24,15 +24,15 @@ _ON_BODY = ("body", "feet", "back")
 
 @dataclass(frozen=True)
 class Placed:
-    """An object at one time.
+    """Position and appearance of an object at one time.
 
     Attributes:
         centre: position in metres.
         angle: rotation in degrees.
-        grow: size relative to its own.
+        grow: size relative to the normal size of the object.
         openness: 0 (shut) to 1 (open).
         layer: `rest` (behind the person), `back` (directly behind the body) or `front`.
-        flip: whether it is mirrored.
+        flip: whether the object is mirrored.
     """
 
     centre: Point
@@ -51,7 +51,7 @@ class Scene:
         stance: position and posture of the person.
         bones: joints of the person.
         arms: (elbow, hand) of both arms.
-        objects: the objects of `Script.threads`, in the same order.
+        objects: objects of `Script.threads`, in the same order.
         light: gain of the light.
     """
 
@@ -63,7 +63,7 @@ class Scene:
 
 
 class Stage:
-    """Animates the person and the objects of a script."""
+    """Animation of the person and the objects of a script."""
 
     def __init__(self, rules: Rules, script: Script) -> None:
         self.rules, self.script = rules, script
@@ -72,7 +72,7 @@ class Stage:
         self.pose: Track = pose_track(rules, script)
 
     def at(self, time_s: float) -> Scene:
-        """Return the person and all objects at a time."""
+        """Return the state of the person and of all objects at a time."""
         stance = self._stance(time_s)
         bones = skeleton(self.script.actor, stance)
         hands = [np.array(p) for p in bones.hanging]
@@ -120,12 +120,12 @@ class Stage:
         )
 
     def _walking(self, time_s: float) -> float:
-        """Return 0 for a standing person to 1 for a walking one."""
+        """Return the strength of the walking motion, 0 (standing) to 1 (walking)."""
         before, after = (self.place.at(time_s + d)[0] for d in (-0.05, 0.05))
         return float(min(abs(after - before) / 0.06, 1.0))
 
     def _light(self, objects: tuple[Placed, ...]) -> float:
-        """Return the gain of a lamp that can be switched, 1 if the script has none."""
+        """Return the gain of the switchable lamp, or 1 if the script has no such lamp."""
         things = zip(objects, self.script.threads, strict=True)
         lamps = [item.openness for item, thread in things if thread.object == "light"]
         return 0.74 + 0.26 * lamps[0] if lamps else 1.0
@@ -146,19 +146,19 @@ class _Hold:
 
     @property
     def claim(self) -> float:
-        """How strongly the object needs its hand, 0 to 1."""
+        """Priority with which the object uses its hand, 0 to 1."""
         shares = (1 - ease(self.share), ease(self.share))
         pairs = zip((self.before, self.after), shares, strict=True)
         return max((s for state, s in pairs if state.hand != "none"), default=0.0)
 
     @property
     def both(self) -> float:
-        """How strongly the object needs the second hand, 0 to 1."""
+        """Degree to which the second hand moves to the object, 0 to 1."""
         u = ease(self.share)
         return (self.before.hand == "both") * (1 - u) + (self.after.hand == "both") * u
 
     def hand(self) -> np.ndarray:
-        """Return the position of the hand, which reaches the object before the object moves."""
+        """Return the position of the hand. The hand reaches the object before the object moves."""
         hanging = np.array(self.bones.hanging[self.thread.hand])
         first, last = self._goal(self.before), self._goal(self.after)
         if self.before.hand == "none":
@@ -209,7 +209,11 @@ class _Hold:
         return _mix(pick, goal, ease(2 * share - 1))
 
     def _pick(self, state: State) -> np.ndarray:
-        """Return where the hand takes or releases the object in a state without a hand."""
+        """Return the position at which the hand takes or releases the object.
+
+        Args:
+            state: state in which the hand does not hold the object.
+        """
         if state.at == "floor":
             other = self.after if state is self.before else self.before
             side = 1 if self.stance.body_yaw >= 0 else -1
@@ -250,7 +254,7 @@ class _Hold:
                 return self._companion(chest + size * np.array([0.36 * side, -0.2]))
 
     def _companion(self, default: np.ndarray) -> np.ndarray:
-        """Return the position of the story's other object, such as the one that is washed."""
+        """Return the position of the other object of the story, such as a washed object."""
         for other in self.stage.script.threads:
             if other.unit == self.thread.unit and other is not self.thread:
                 top = self.stage.rules.objects[other.object]
@@ -278,7 +282,7 @@ class _Hold:
                 return self.rest
 
     def _grip(self) -> np.ndarray:
-        """Return the offset from the centre of the object to its grip."""
+        """Return the offset of the grip from the centre of the object."""
         x, y = self.rule.grip
         width, height = (v * self.thread.look.scale for v in self.rule.shape.size)
         x = 1 - x if self.thread.flip else x

@@ -1,4 +1,4 @@
-"""Annotated and predicted scene graphs of a cached clip's frames."""
+"""Annotated and predicted scene graphs of the frames of a cached clip."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from relations.spatial_masks import spatial_masks
 from relations.sttran import STTran
 
 Mode = Enum("Mode", {"predcls": "predcls", "sgcls": "sgcls", "sgdet": "sgdet"})
-#: Function of the (P,) object classes and the pairs that returns (P, R) probabilities.
+#: Function that maps the (P,) object classes and the pairs to (P, R) probabilities.
 Predict = Callable[[Tensor, PairBatch], Tensor]
 
 
@@ -31,13 +31,13 @@ class Scene:
     """Objects and pairs of a clip, without relations.
 
     Attributes:
-        boxes: (M, 4) boxes of the objects, xyxy, frame pixels.
+        boxes: (M, 4) boxes of the objects, xyxy in pixels of the frame.
         labels: (M,) object classes.
         scores: (M,) probabilities of these classes.
-        batch: the P pairs of these objects.
-        num_lost: number of pairs left out because the cache holds no union features for them.
-            Their person is not the one that extraction paired, or the detector classified their
-            object as another person.
+        batch: P pairs of these objects.
+        num_lost: number of pairs that are ignored, because the cache contains no union features for
+            them. In these cases, the extraction paired another person of the frame, or the detector
+            classified the object of the pair as a person.
     """
 
     boxes: Tensor
@@ -67,14 +67,14 @@ class Scene:
 
 
 def build_scene(clip: CachedClip, mode: Mode, model: STTran | None = None) -> Scene:
-    """Build the objects and pairs of a clip's frames.
+    """Build the objects and pairs of the frames of a clip.
 
     Args:
         clip: frames to evaluate.
-        mode: `predcls` takes boxes and classes from the clip. `sgcls` takes the boxes and
-            classifies them with the model's object classifier. `sgdet` applies STTran's rules for
-            detected boxes.
-        model: relation predictor; required by `sgcls` only.
+        mode: `predcls` uses the boxes and classes of the clip. `sgcls` uses the boxes of the clip
+            and classifies them with the object classifier of the model. `sgdet` applies STTran's
+            rules for detected boxes.
+        model: relation predictor. Required only by `sgcls`.
     """
     if mode is Mode.predcls:
         return Scene(clip.boxes, clip.labels, torch.ones(len(clip.boxes)), clip_pairs(clip))
@@ -88,7 +88,7 @@ def build_scene(clip: CachedClip, mode: Mode, model: STTran | None = None) -> Sc
 
 
 def classify(model: STTran, clip: CachedClip) -> Tensor:
-    """Return the (N, O + 1) logits of the model's object classifier, background first."""
+    """Return the (N, O + 1) logits of the object classifier, background first."""
     device = next(model.parameters()).device
     given = (clip.box_features, clip.distribution, clip.boxes)
     with torch.inference_mode():
@@ -96,7 +96,7 @@ def classify(model: STTran, clip: CachedClip) -> Tensor:
 
 
 def predict_scene(model: STTran, scene: Scene) -> Tensor:
-    """Return the (P, R) predicate probabilities of a scene's pairs."""
+    """Return the (P, R) predicate probabilities of the pairs of a scene."""
     device = next(model.parameters()).device
     with torch.inference_mode():
         return model(scene.batch.to(device)).probabilities().cpu()
@@ -125,7 +125,7 @@ def group_sizes(info: CacheInfo) -> tuple[int, int, int]:
     """Return the number of predicates in each of the three groups of a cache.
 
     Raises:
-        UsageError: if the cache has other predicate groups.
+        UsageError: if the cache has different predicate groups.
     """
     try:
         check_groups(info.predicate_groups)
@@ -136,14 +136,14 @@ def group_sizes(info: CacheInfo) -> tuple[int, int, int]:
 
 
 def without_small(graph: SceneGraph, min_side: float) -> SceneGraph:
-    """Return the graph without the pairs whose object has a side shorter than `min_side` pixels."""
+    """Remove pairs whose object has a side shorter than `min_side` pixels from a graph."""
     sides = (graph.boxes[:, 2:] - graph.boxes[:, :2]).min(1)
     kept = sides[graph.pairs[:, 1]] >= min_side
     return replace(graph, pairs=graph.pairs[kept], predicates=graph.predicates[kept])
 
 
 def _scene_of(clip: CachedClip, objects: SceneObjects) -> Scene:
-    """Build the pairs of a clip's refined objects, and look up their union features by box."""
+    """Build the pairs of refined objects and look up their union features by box."""
     pairs = objects.pairs()
     human, object_ = objects.source[pairs[:, 0]], objects.source[pairs[:, 1]]
     known = torch.full((len(clip.boxes),), -1, dtype=torch.int64)

@@ -1,6 +1,6 @@
 """Published recall R@10/20/50 in percent on the test split of Action Genome.
 
-The recall of STTran is from Cong et al., ICCV 2021, that of its successors from their papers.
+The values of STTran are from Cong et al., ICCV 2021. Those of its successors are from their papers.
 """
 
 from relations.recall import Constraint

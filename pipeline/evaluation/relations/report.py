@@ -10,7 +10,10 @@ _WIDTH = 34
 
 
 def print_report(tree: dict[str, Any]) -> None:
-    """Print recall by constraint next to published recall, and recall by group and predicate.
+    """Print the results of an evaluation.
+
+    The tables contain the recall by constraint together with published values, and the recall by
+    group and predicate.
 
     Args:
         tree: results of `tools.evaluate_relations`.
@@ -19,13 +22,13 @@ def print_report(tree: dict[str, Any]) -> None:
     frames = results["predictor"]["frames"]
     print(f"\n{tree['mode']}, {tree['split']} split: {tree['videos']} videos, {frames} frames")
     if tree["frames_not_in_cache"]:
-        print(f"{tree['frames_not_in_cache']} annotated frames left out: they are not in the cache")
+        print(f"{tree['frames_not_in_cache']} annotated frames ignored: they are not in the cache")
     if results["frequency"] is None:
-        print("frequency baseline left out: the cache has no annotated training videos")
+        print("no frequency baseline: the cache has no annotated training videos")
     if tree["pairs_without_union_features"]:
         print(
-            f"{tree['pairs_without_union_features']} pairs left out ({tree['pairs']} evaluated): "
-            "the cache has union features of one person per frame, and of no pair of two persons"
+            f"{tree['pairs_without_union_features']} pairs ignored ({tree['pairs']} evaluated): "
+            "the cache has union features for one person per frame, and not for pairs of persons"
         )
     columns = [f"R@{k}" for k in K] + [f"mR@{k}" for k in K[:2]]
     for constraint in CONSTRAINTS:
@@ -56,12 +59,12 @@ def print_report(tree: dict[str, Any]) -> None:
 
 
 def _shown(results: dict[str, Any]) -> list[str]:
-    """Return the names of the shown results: the predictor, and the baseline if it exists."""
+    """Return the names of the displayed results. The baseline is displayed if it exists."""
     return [name for name in ("predictor", "frequency") if results[name] is not None]
 
 
 def _print_groups(title: str, results: dict[str, Any], key: str) -> None:
-    """Print one line each for predictor and baseline, unless a value is missing."""
+    """Print one line each for the predictor and the baseline, unless a value is missing."""
     if None in results["predictor"][key].values():
         return
     print(f"\n{title:{_WIDTH}}" + "".join(f"{g:>12}" for g in results["predictor"][key]))

@@ -23,14 +23,14 @@ SHOWN_K = 20
 
 @dataclass
 class Tally:
-    """Recall and accuracy of one method, collected frame by frame.
+    """Recall and accuracy of one method, accumulated over frames.
 
     Attributes:
-        frames: constraint -> recall of each frame.
-        right: (3,) int64, per group, number of pairs whose best predicate is annotated.
-        total: (3,) int64, per group, number of pairs with an annotated predicate. Both counts are
-            limited to frames whose pairs have the same boxes in truth and prediction, which
-            excludes detected boxes.
+        frames: mapping from constraint to the recall of each frame.
+        right: (3,) int64, number of pairs per group whose best predicate is annotated.
+        total: (3,) int64, number of pairs per group with an annotated predicate. Both counts
+            include only frames whose pairs have the same boxes in truth and prediction. Frames with
+            detected boxes are therefore excluded.
     """
 
     frames: dict[Constraint, list[FrameRecall]] = field(
@@ -40,7 +40,7 @@ class Tally:
     total: np.ndarray = field(default_factory=lambda: np.zeros(3, dtype=np.int64))
 
     def add(self, truth: Sequence[SceneGraph], predicted: Sequence[SceneGraph]) -> None:
-        """Add frames; frames without annotated relations are skipped.
+        """Add frames. Frames without annotated relations are skipped.
 
         Args:
             truth: annotated graphs, one per frame.
@@ -63,19 +63,19 @@ class Tally:
             self.right[group] += known[there, best[there]].sum()
 
     def accuracy(self, groups: Iterable[str]) -> dict[str, float | None]:
-        """Return the share of pairs whose best predicate is annotated, by group.
+        """Return the fraction of pairs whose best predicate is annotated, by group.
 
-        The share of a group without annotated pairs is None.
+        The fraction is None for a group without annotated pairs.
         """
         rows = zip(groups, self.right, self.total, strict=True)
         return {name: float(right / total) if total else None for name, right, total in rows}
 
     def to_dict(self, predicate_groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        """Return the metrics as JSON.
+        """Return the metrics as a dict for JSON.
 
-        `recall` and `mean_recall` are given by constraint and K, `accuracy` by group. `by_group`
-        and `by_predicate` are the shares of all annotated relations that are found with constraint
-        at K = `SHOWN_K`. Without frames the result is `{"frames": 0}`.
+        `recall` and `mean_recall` are indexed by constraint and K, and `accuracy` is indexed by
+        group. `by_group` and `by_predicate` are the fractions of all annotated relations that are
+        found with constraint at K = `SHOWN_K`. Without frames, the result is `{"frames": 0}`.
         """
         predicates = [name for names in predicate_groups.values() for name in names]
         if not self.frames["with"]:

@@ -2,8 +2,8 @@
 
 settings   all settings with their defaults
 samples    annotated frames from COCO files or Action Genome's pickles
-frames     images of annotated frames; missing images are dumped from videos
-batches    batches of training images: grouping, order and augmentation
-learner    training step and its resumable checkpoint
+frames     images of annotated frames, dumped from the videos if they are missing
+batches    batches of training images, with grouping, shuffling and augmentation
+learner    training step and resumable checkpoint
 scoring    COCO average precision with pycocotools
 """

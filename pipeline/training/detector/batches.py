@@ -1,4 +1,4 @@
-"""Batches of training images: grouping, order and augmentation."""
+"""Batches of training images, with grouping, shuffling and augmentation."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,14 @@ from pipeline.training.detector.samples import Sample
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Batch of images before the network's preprocessing.
+    """Batch of images before preprocessing.
 
     Attributes:
-        images: one (3, H, W) uint8 RGB tensor per image; sizes may differ.
-        boxes: one (M, 4) float32 tensor per image, xyxy, image pixels.
+        images: one (3, H, W) uint8 RGB tensor per image. The sizes may differ.
+        boxes: one (M, 4) float32 tensor per image, xyxy in pixels of the image.
         labels: one (M,) int64 tensor of object classes per image.
-        short_side: short side in pixels to which images are resized; None uses the detector's own.
+        short_side: short side in pixels to which the images are resized. If None, the short side of
+            the detector is used.
     """
 
     images: list[Tensor]
@@ -38,7 +39,8 @@ class Draw:
     Attributes:
         row: index of the sample.
         is_mirrored: whether the image is mirrored.
-        short_side: short side of the batch in pixels; None uses the detector's own.
+        short_side: short side of the batch in pixels. If None, the short side of the detector is
+            used.
     """
 
     row: int
@@ -49,11 +51,11 @@ class Draw:
 class FrameImages(Dataset[tuple[Tensor, Tensor, Tensor, int | None]]):
     """Dataset of annotated frames, indexed by `Draw`.
 
-    An item is the image, its boxes, their labels and the short side of its batch. Boxes are clipped
-    to the image; crowd boxes and boxes without area are left out.
+    An item consists of the image, its boxes, their labels and the short side of its batch. Boxes
+    are clipped to the image. Crowd boxes and boxes without area are removed.
 
     Args:
-        frames: folder of `ID.mp4/NNNNNN.png`.
+        frames: folder that contains the images `ID.mp4/NNNNNN.png`.
         samples: annotated frames.
     """
 
@@ -78,7 +80,7 @@ class FrameImages(Dataset[tuple[Tensor, Tensor, Tensor, int | None]]):
 
 
 def mirror(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Flip an image and its boxes horizontally, x' = W - x."""
+    """Flip an image and its boxes horizontally (x' = W - x)."""
     width = image.shape[2]
     moved = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
     return image.flip(2), moved
@@ -87,17 +89,19 @@ def mirror(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 class DrawSampler(Sampler[list[Draw]]):
     """Sampler of the shuffled batches of one epoch, split evenly between processes.
 
-    A batch holds either wide or upright images. The draws depend only on (seed, epoch), so an
-    interrupted epoch can resume at any step: `epoch` selects the epoch, and `skip` batches are
-    skipped. Images that do not fill a batch are left out; they differ from epoch to epoch.
+    The images of a batch are either all wide or all upright. The batches depend only on (seed,
+    epoch), so an interrupted epoch can resume at any step. The attribute `epoch` selects the epoch,
+    and the attribute `skip` is the number of batches to skip. Images that do not fill a batch are
+    not used in this epoch.
 
     Args:
-        is_wide: whether each sample's image is at least as wide as high.
-        batch_size: images per batch and process.
-        weights: relative frequency of each sample; None draws without replacement.
+        is_wide: whether the image of each sample is at least as wide as high.
+        batch_size: number of images per batch and process.
+        weights: relative frequency of each sample, for sampling with replacement. If None, samples
+            are drawn without replacement.
         flip: probability that an image is mirrored.
-        short_sides: short sides in pixels, of which each batch draws one; empty uses the
-            detector's own.
+        short_sides: short sides in pixels. One of them is selected at random for each batch. If
+            empty, the short side of the detector is used.
         seed: seed of the training.
         rank: index of this process.
         world_size: number of processes.
@@ -148,10 +152,10 @@ class DrawSampler(Sampler[list[Draw]]):
 
 
 def repeat_factors(samples: Sequence[Sample], threshold: float) -> list[float]:
-    """Return how often to draw each image so that rare classes are seen more often.
+    """Return the repeat factor of each image, which is larger for images of rare classes.
 
-    r(image) = max over its classes of max(1, sqrt(threshold / f(class))), where f is the share of
-    images that show the class (Gupta et al. 2019, LVIS).
+    The repeat factor of an image is the maximum of max(1, sqrt(threshold / f(class))) over its
+    classes, where f(class) is the fraction of images with this class (Gupta et al. 2019, LVIS).
     """
     shown = [set(s.labels[~s.is_crowd].tolist()) for s in samples]
     counts = Counter(label for classes in shown for label in classes)
@@ -167,13 +171,14 @@ def collate(rows: list[tuple[Tensor, Tensor, Tensor, int | None]]) -> ImageBatch
 def build_loader(
     images: FrameImages, sampler: DrawSampler, workers: int
 ) -> "DataLoader[ImageBatch]":
-    """Build a data loader of the sampler's batches."""
+    """Build a data loader of the batches of a sampler."""
     return DataLoader(
         images,  # type: ignore[arg-type]
         batch_sampler=sampler,
         collate_fn=collate,
         num_workers=workers,
-        # The loader draws a base seed. Its own generator keeps the losses' random state unchanged.
+        # The loader generates a base seed. With a separate generator, this does not change the
+        # random state that the losses use.
         generator=torch.Generator().manual_seed(0),
         multiprocessing_context="spawn" if workers else None,
     )

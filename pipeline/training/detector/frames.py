@@ -1,4 +1,4 @@
-"""Images of annotated frames; missing images are dumped from videos."""
+"""Images of annotated frames, dumped from the videos if they are missing."""
 
 import multiprocessing
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from pipeline.errors import ItemError, UsageError
 from pipeline.runtime.files import write_atomically
 from pipeline.training.detector.samples import Sample
 
-#: Low compression is fast.
+#: Lowest compression level, which is the fastest.
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 _LARGEST = 4096 * 4096
 
@@ -25,16 +25,16 @@ _LARGEST = 4096 * 4096
 def dump_frames(
     frames: Path, videos: Path | None, samples: Sequence[Sample], workers: int
 ) -> dict[str, str]:
-    """Dump the missing images of annotated frames; existing images are left unchanged.
+    """Dump the missing images of annotated frames. Existing images are not changed.
 
     Args:
-        frames: folder of `ID.mp4/NNNNNN.png`.
-        videos: folder of videos; None requires that all images exist.
+        frames: folder that contains the images `ID.mp4/NNNNNN.png`.
+        videos: folder of videos, or None if all images exist.
         samples: annotated frames.
         workers: number of decoding processes.
 
     Returns:
-        Unreadable videos, video id -> error message.
+        Mapping from the id of each unreadable video to its error message.
 
     Raises:
         UsageError: if images are missing and `videos` is None.
@@ -49,7 +49,7 @@ def dump_frames(
         first = next(iter(missing))
         raise UsageError(
             f"--frames: image not found: {frames / f'{first}.mp4' / f'{missing[first][0]:06d}.png'}"
-            f" (and {sum(map(len, missing.values())) - 1} more); give --videos to dump them"
+            f" (and {sum(map(len, missing.values())) - 1} more); set --videos to dump them"
         )
     paths = {video.video_id: video.path for video in list_videos(videos)}
     failures = dict.fromkeys(missing.keys() - paths.keys(), f"{videos}: no video with this id")
@@ -84,7 +84,7 @@ def read_image(path: Path) -> Tensor:
     """Read an image as a (3, H, W) uint8 RGB tensor.
 
     Raises:
-        UsageError: if the file is unreadable or not an image, or has more than 4096 x 4096 pixels.
+        UsageError: if the file is unreadable, is not an image, or has more than 4096 x 4096 pixels.
     """
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
@@ -93,8 +93,8 @@ def read_image(path: Path) -> Tensor:
         raise UsageError(f"{path}: a readable image expected: {error}") from error
     if image is None:
         raise UsageError(
-            f"{path}: an image expected, the file is damaged or not an image; delete it and dump "
-            "it again"
+            f"{path}: an image expected, but the file is damaged or not an image; delete it and "
+            "dump it again"
         )
     if image.shape[0] * image.shape[1] > _LARGEST:
         raise UsageError(f"{path}: an image of at most {_LARGEST} pixels expected")
@@ -102,7 +102,7 @@ def read_image(path: Path) -> Tensor:
 
 
 def find_wide(frames: Path, samples: Sequence[Sample]) -> list[bool]:
-    """Return whether each sample's video is at least as wide as high, by its first image."""
+    """Return, for each sample, whether the first image of its video is at least as wide as high."""
     wide: dict[str, bool] = {}
     for sample in samples:
         if sample.video_id not in wide:

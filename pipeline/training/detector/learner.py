@@ -1,4 +1,4 @@
-"""Training step of a detector, and its resumable checkpoint."""
+"""Training step and resumable checkpoint of a detector."""
 
 import math
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class NetworkBatch:
     """Inputs of the detection loss, on one device.
 
     Attributes:
-        images: (B, 3, H, W) normalised images, padded to one size.
+        images: (B, 3, H, W) normalised images, padded to a common size.
         sizes: (height, width) of each image without padding.
         targets: boxes and labels of each image, in network pixels.
     """
@@ -42,7 +42,7 @@ class NetworkBatch:
 
 
 def to_network_batch(batch: ImageBatch, pixels: Pixels, device: torch.device) -> NetworkBatch:
-    """Normalise and resize images, pad them to one size, and scale their boxes."""
+    """Normalise and resize images, pad them to a common size, and scale their boxes."""
     inputs, targets = [], []
     for image, boxes, labels in zip(batch.images, batch.boxes, batch.labels, strict=True):
         ready = preprocess(image[None].to(device), pixels)
@@ -63,10 +63,10 @@ class DetectorLearner:
         settings: settings of the training.
         loss: settings of the loss, which samples anchors and proposals.
         device: device to train on.
-        total_steps: number of steps of the whole training, for the schedule.
+        total_steps: number of steps of the whole training, used by the schedule.
         rank: index of this process. Each step samples anchors and proposals with the seed
-            (seed, step, rank), so a training can resume at any step.
-        is_distributed: whether this is one of several processes.
+            (seed, step, rank), so that a training can resume at any step.
+        is_distributed: whether several processes train the detector.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ def freeze(detector: Detector, settings: TrainingConfig) -> list[nn.Module]:
     """Freeze the parameters of the first stages.
 
     Returns:
-        The frozen modules. They must stay in eval mode so that their norms keep their statistics.
+        The frozen modules. They must stay in eval mode, so that their norms keep their statistics.
     """
     trunk = detector.trunk.body if isinstance(detector.trunk, PyramidTrunk) else detector.trunk
     frozen: list[nn.Module] = []
@@ -171,7 +171,10 @@ def freeze(detector: Detector, settings: TrainingConfig) -> list[nn.Module]:
 
 
 def train_mode(detector: Detector, frozen: Sequence[nn.Module], *, keep_norm: bool) -> None:
-    """Set train mode, except for frozen modules and, with `keep_norm`, batch normalisation."""
+    """Set all modules except the frozen modules to train mode.
+
+    With `keep_norm`, batch normalisation also stays in eval mode.
+    """
     detector.train()
     for module in frozen:
         module.eval()
@@ -182,7 +185,9 @@ def train_mode(detector: Detector, frozen: Sequence[nn.Module], *, keep_norm: bo
 
 
 def build_optimizer(detector: nn.Module, settings: TrainingConfig) -> torch.optim.Optimizer:
-    """Build SGD or AdamW; weight decay applies to matrices and kernels, not to biases and norms.
+    """Build the optimiser (SGD or AdamW).
+
+    Weight decay is applied to matrices and kernels, but not to biases and norms.
 
     Raises:
         UsageError: if all parameters are frozen.
@@ -203,8 +208,9 @@ def build_optimizer(detector: nn.Module, settings: TrainingConfig) -> torch.opti
 def rate_factor(step: int, total: int, settings: TrainingConfig) -> float:
     """Return the factor of the learning rate at a step.
 
-    It rises linearly from 0.001 over `warmup_steps`. Then it is divided by ten at each milestone
-    (`schedule=step`), or it falls along half a cosine to zero (`schedule=cosine`).
+    The factor rises linearly from 0.001 to 1 over `warmup_steps`. With `schedule=step`, it is then
+    divided by ten at each milestone. With `schedule=cosine`, it decreases to zero along half a
+    cosine.
 
     Args:
         step: 0-based step.

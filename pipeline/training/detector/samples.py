@@ -24,9 +24,9 @@ class Sample:
     Attributes:
         video_id: id of the video.
         number: 1-based number of the frame in ffmpeg's dump.
-        boxes: (M, 4) float32, xyxy, frame pixels; boxes without area are left out.
-        labels: (M,) int64 object classes, 0 is the person.
-        is_crowd: (M,) bool; crowd boxes are not used in training and are ignored in scores.
+        boxes: (M, 4) float32, xyxy in pixels of the frame. Boxes without area are removed.
+        labels: (M,) int64 object classes. Class 0 is the person.
+        is_crowd: (M,) bool. Crowd boxes are not used in training and are ignored in evaluation.
     """
 
     video_id: str
@@ -44,9 +44,9 @@ class Sample:
 def read_samples(folder: Path, split: str, vocabulary: Vocabulary) -> list[Sample]:
     """Read the annotated frames of a split, sorted by video and frame.
 
-    The COCO file of the split (`coco_train.json`, `coco_test.json`) is read if it exists; it
-    annotates every object of a frame. Otherwise Action Genome's pickles are read, with their own
-    split; they annotate only the objects that the person interacts with.
+    If the COCO file of the split (`coco_train.json` or `coco_test.json`) exists, it is read. It
+    annotates every object of a frame. Otherwise, Action Genome's pickles are read, with their own
+    split. They annotate only the objects with which the person interacts.
 
     Args:
         folder: folder of the annotation files.
@@ -54,7 +54,7 @@ def read_samples(folder: Path, split: str, vocabulary: Vocabulary) -> list[Sampl
         vocabulary: names of the object classes.
 
     Raises:
-        UsageError: if no annotation file exists, a file is invalid, or the split has no frame.
+        UsageError: if no annotation file exists, a file is invalid, or the split has no frames.
     """
     path = folder / f"coco_{split}.json"
     samples = (
@@ -94,7 +94,7 @@ def _from_coco(path: Path, vocabulary: Vocabulary) -> list[Sample]:
         samples = []
         ids = [int(image["id"]) for image in tree["images"]]
         if len(set(ids)) < len(ids):
-            raise ValueError("unique image ids expected, one is repeated")
+            raise ValueError("unique image ids expected, but an id is repeated")
         for image in tree["images"]:
             video_id, number = _parse(str(image["file_name"]), path)
             mine = rows.get(int(image["id"]), [])
@@ -110,7 +110,7 @@ def _from_coco(path: Path, vocabulary: Vocabulary) -> list[Sample]:
 def _classes(categories: Any, vocabulary: Vocabulary, path: Path) -> dict[int, int]:
     names = {str(c["name"]): int(c["id"]) for c in categories}
     if len(names) < len(categories) or len(set(names.values())) < len(names):
-        raise UsageError(f"{path}: unique category names and ids expected, one is repeated")
+        raise UsageError(f"{path}: unique category names and ids expected, but one is repeated")
     unknown = sorted(names.keys() - set(vocabulary.objects))
     if unknown:
         raise UsageError(

@@ -16,7 +16,7 @@ from detection.detector import Detector
 from pipeline.training.detector.frames import read_image
 from pipeline.training.detector.samples import Sample
 
-#: COCO's size classes, by box area in pixels of the decoded frame.
+#: Size classes of COCO, based on the box area in pixels of the decoded frame.
 SIZES = ("all", "small", "medium", "large")
 
 
@@ -30,17 +30,18 @@ def score_detector(
     """Run a detector over annotated frames and compute its COCO average precision.
 
     Args:
-        detector: detector in eval mode, on `device`.
-        frames: folder of `ID.mp4/NNNNNN.png`.
+        detector: detector in eval mode on `device`.
+        frames: folder that contains the images `ID.mp4/NNNNNN.png`.
         samples: annotated frames.
         classes: names of the object classes.
         device: device of the detector.
 
     Returns:
-        `ap` (IoU 0.50:0.95), `ap50`, `ap75`, `by_size` (box areas in pixels of the frame: small
-        below 32^2, medium below 96^2, large), `by_class` (name -> `ap`, `ap50`, `boxes`), `frames`
-        (their number) and `worst` (the 16 frames with the lowest F1 at score 0.5 and IoU 0.5).
-        Classes without boxes in these frames are left out.
+        A dict with the following entries. `ap` (IoU 0.50:0.95), `ap50` and `ap75` are average
+        precisions. `by_size` contains `ap` and `ap50` of boxes whose area in pixels is small (below
+        32^2), medium (below 96^2) or large. `by_class` contains `ap`, `ap50` and the number of
+        `boxes` of each class that has boxes in these frames. `frames` is the number of frames.
+        `worst` lists the 16 frames with the lowest F1 at score 0.5 and IoU 0.5.
     """
     rows, worst = [], []
     with torch.inference_mode():
@@ -67,8 +68,9 @@ def coco_scores(
     """Compute the COCO average precision of detections.
 
     Args:
-        samples: annotated frames; sample i is image i + 1.
-        rows: (N, 7) float64 detections: image, x, y, width, height, score, class + 1.
+        samples: annotated frames. Sample i is image i + 1.
+        rows: (N, 7) float64 detections. The columns are image, x, y, width, height, score and
+            class + 1.
         classes: names of the object classes.
 
     Returns:
@@ -93,7 +95,11 @@ def coco_scores(
 def _summary(
     precision: np.ndarray, samples: Sequence[Sample], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Average precision over (IoU, recall, class, area, max detections); -1 means no truth."""
+    """Average the precisions of `COCOeval`.
+
+    The axes of `precision` are IoU, recall, class, area and maximum number of detections. Its
+    value is -1 if there are no annotated boxes.
+    """
     counts = np.bincount(
         np.concatenate([s.labels[~s.is_crowd].numpy() for s in samples] or [np.zeros(0, int)]),
         minlength=len(classes),
@@ -111,7 +117,7 @@ def _summary(
 
 
 def _both(values: np.ndarray) -> dict[str, Any]:
-    """Return AP, and AP at IoU 0.5 (the first row)."""
+    """Return the AP and the AP at IoU 0.5 (the first row)."""
     return {"ap": _mean(values), "ap50": _mean(values[0])}
 
 
@@ -146,7 +152,7 @@ def _xywh(box: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def _f1(sample: Sample, boxes: np.ndarray, labels: np.ndarray) -> float:
-    """Return F1 of a greedy one-to-one matching in the given order (IoU 0.5, same class)."""
+    """Return the F1 of a greedy one-to-one matching of the boxes (IoU 0.5, same class)."""
     left = list(zip(sample.boxes.numpy(), sample.labels.tolist(), strict=True))
     total = len(left) + len(boxes)
     hits = 0

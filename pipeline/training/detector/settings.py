@@ -1,4 +1,4 @@
-"""Settings of a detector's training, with their defaults."""
+"""Settings of the training of a detector, with their defaults."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -29,41 +29,46 @@ class TrainingConfig:
     schedule: Schedule = Schedule.step
     #: Fractions of all steps after which the `step` schedule divides the learning rate by ten.
     milestones: list[float] = field(default_factory=lambda: [0.67, 0.89], metadata=in_range(0, 1))
-    #: Largest norm of the gradient; 0 disables clipping.
+    #: Largest norm of the gradient. 0 disables clipping.
     clip_norm: float = ranged(10.0, 0, 10**9)
     amp: Precision = Precision.none
     #: Probability that an image is mirrored.
     flip: float = ranged(0.5, 0, 1)
-    #: Short sides in pixels, of which each batch draws one; empty uses the detector's own.
+    #: Short sides in pixels. One of them is selected at random for each batch. If empty, the short
+    #: side of the detector is used.
     short_sides: list[int] = field(default_factory=list, metadata=in_range(32))
-    #: A class is rare if it appears in less than this share of the images. Images of rare classes
-    #: are drawn more often; 0 draws all images equally often.
+    #: A class is rare if it occurs in a smaller fraction of the images than this value. Images of
+    #: rare classes are sampled more often. With 0, all images are sampled equally often.
     repeat_threshold: float = ranged(0.0, 0, 1)
-    #: Number of frozen stages: 1 is the stem, 2 the stem and stage 1, ..., 5 all stages.
+    #: Number of frozen stages. 1 freezes the stem, 2 the stem and stage 1, and 5 all stages.
     freeze_at: int = ranged(0, 0, 5)
-    #: Whether batch normalisation keeps its statistics; fine-tuning on small batches requires it.
+    #: Whether batch normalisation keeps its statistics. Fine-tuning on small batches requires this.
     freeze_norm: bool = False
-    #: Initialise the last two layers at random, so that the weights may be of other classes.
+    #: Whether to initialise the last two layers at random. The initial weights may then be those of
+    #: a network with other classes.
     new_heads: bool = False
-    #: Number of processes that read images; 0 reads in the main process.
+    #: Number of processes that read images. If 0, the main process reads them.
     workers: int = ranged(0, 0)
-    #: Steps between two checkpoints.
+    #: Number of steps between two checkpoints.
     save_every: int = ranged(500, 1)
-    #: Steps between two log entries.
+    #: Number of steps between two log entries.
     log_every: int = ranged(20, 1)
-    #: Store the weights in half precision.
+    #: Whether to store the weights in half precision.
     half: bool = False
     seed: int = ranged(0, 0, 2**63 - 1)
-    #: Also write TensorBoard files (needs the package tensorboard).
+    #: Whether to write TensorBoard files as well. Requires the package tensorboard.
     tensorboard: bool = False
 
 
 @dataclass
 class DetectorTraining:
-    """All settings of a detector's training; `detection.weights` are the initial weights."""
+    """All settings of the training of a detector.
+
+    `detection.weights` is the path of the initial weights.
+    """
 
     vocabulary: str = "action_genome"
-    #: `auto`, `cpu`, `cuda`, ...; with torchrun, each process uses its own GPU.
+    #: Device, such as `auto`, `cpu` or `cuda`. With torchrun, each process uses its own GPU.
     device: str = "auto"
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -73,7 +78,7 @@ class DetectorTraining:
         """Check the settings of the detector and of the loss.
 
         Raises:
-            UsageError: if settings contradict each other, or one of `loss` is out of range.
+            UsageError: if settings contradict each other, or a setting of `loss` is out of range.
         """
         self.detection.check()
         try:

@@ -2,6 +2,6 @@
 
 settings      all settings with their defaults
 samples       annotated pairs of cached clips
-learner       training step and its resumable checkpoint
+learner       training step and resumable checkpoint
 word_vectors  class embeddings from a GloVe file
 """

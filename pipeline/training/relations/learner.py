@@ -1,4 +1,4 @@
-"""Training step of a relation predictor, and its resumable checkpoint."""
+"""Training step and resumable checkpoint of a relation predictor."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +21,15 @@ STATE_SCHEMA = "laiar.predictor-state/1"
 
 @dataclass
 class RelationProgress:
-    """Progress of a training, and its best weights.
+    """Progress and best weights of a training.
 
     Attributes:
         epoch: number of finished epochs.
         step: number of finished steps.
-        best_epoch: epoch with the highest R@20 on the validation videos; 0 before the first epoch.
-        best_recall: R@20 of that epoch; -1 if it is unknown.
-        best: weights of that epoch, on the CPU.
+        best_epoch: epoch with the highest R@20 on the validation videos, or 0 before the first
+            epoch.
+        best_recall: R@20 of the best epoch, or -1 if it is unknown.
+        best: weights of the best epoch, on the CPU.
     """
 
     epoch: int = 0
@@ -45,7 +46,7 @@ class RelationLearner:
         model: predictor on `device`.
         settings: settings of the training.
         device: device to train on.
-        steps_per_epoch: number of steps per epoch, for the learning rate schedule.
+        steps_per_epoch: number of steps per epoch, used by the learning rate schedule.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class RelationLearner:
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
-        # STTran's published settings.
+        # The published settings of STTran.
         self.plateau = ReduceLROnPlateau(
             self.optimizer,
             mode="max",
@@ -113,10 +114,10 @@ class RelationLearner:
         return terms
 
     def end_epoch(self, recall: float | None) -> None:
-        """Finish an epoch, and keep its weights if its recall is the highest so far.
+        """Finish an epoch and keep its weights if its recall is the highest so far.
 
         Args:
-            recall: R@20 on the validation videos. If it is None, the weights are kept.
+            recall: R@20 on the validation videos. If None, the weights are always kept.
         """
         progress = self.progress
         progress.epoch += 1

@@ -24,11 +24,11 @@ class RelationSample:
 
     Attributes:
         video_ids: ids of the videos.
-        pairs: the P pairs over N boxes.
-        predicates: (P, R) float32 of 0 and 1; all zeros if the relations of a pair are unknown.
-        boxes: (N, 4) boxes, xyxy, frame pixels; input of the object classifier.
-        distribution: (N, O) class probabilities of the boxes; input of the object classifier.
-        is_annotated: (N,) bool, True if the box and its class are annotated, not detected.
+        pairs: P pairs of N boxes.
+        predicates: (P, R) float32, 0 or 1. The row of a pair with unknown relations is zero.
+        boxes: (N, 4) boxes, xyxy in pixels of the frame, used by the object classifier.
+        distribution: (N, O) class probabilities of the boxes, used by the object classifier.
+        is_annotated: (N,) bool, True if the box and its class are annotated instead of detected.
     """
 
     video_ids: tuple[str, ...]
@@ -43,7 +43,7 @@ def read_annotated(entry: ClipEntry) -> CachedClip:
     """Read the frames of a clip that have annotated relations.
 
     Returns:
-        A clip of these frames, possibly without any frame.
+        A clip of these frames, possibly without frames.
 
     Raises:
         ItemError: BAD_CACHE if the clip is damaged or has values that are not finite.
@@ -81,7 +81,7 @@ def join_samples(samples: Sequence[RelationSample]) -> RelationSample:
 
 
 class RelationClips(Dataset[RelationSample | ItemError]):
-    """Dataset of cached clips; the item of an unreadable clip is its error."""
+    """Dataset of cached clips. The item of an unreadable clip is its error."""
 
     def __init__(self, clips: Sequence[ClipEntry]) -> None:
         self.clips = list(clips)
@@ -99,7 +99,9 @@ class RelationClips(Dataset[RelationSample | ItemError]):
 def epoch_batches(
     data: RelationClips, batch_size: int, *, seed: int, epoch: int, workers: int
 ) -> Iterator[RelationSample]:
-    """Iterate over the clips of one epoch in batches, shuffled by (seed, epoch).
+    """Iterate over the clips of one epoch in shuffled batches.
+
+    The order depends only on (seed, epoch).
 
     Raises:
         StageError: if a clip is unreadable.

@@ -1,4 +1,4 @@
-"""Settings of a relation predictor's training, with their defaults."""
+"""Settings of the training of a relation predictor, with their defaults."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,7 +12,10 @@ Schedule = Enum("Schedule", {"plateau": "plateau", "cosine": "cosine"})
 
 @dataclass
 class NetworkConfig:
-    """Sizes of the predictor, with published defaults; feature sizes follow from the cache."""
+    """Sizes of the predictor. The defaults are the published sizes.
+
+    The widths of the features are determined by the cache.
+    """
 
     part_width: int = 512
     union_width: int = 256
@@ -36,35 +39,37 @@ class TrainingConfig:
     lr: float = ranged(1e-5, 0, 1)
     weight_decay: float = ranged(0.01, 0, 1)
     clip_norm: float = ranged(5.0, 0, above=True)
-    #: `plateau` halves the learning rate when R@20 on the validation videos has not risen for two
-    #: epochs. `cosine` raises it over the first `warmup` share of the steps, then lowers it along
-    #: half a cosine to zero.
+    #: `plateau` halves the learning rate if R@20 on the validation videos has not increased for two
+    #: epochs. `cosine` increases the learning rate over the first `warmup` fraction of the steps,
+    #: and then decreases it to zero along half a cosine.
     schedule: Schedule = Schedule.plateau
     warmup: float = ranged(0.05, 0, 1)
-    #: Loss of spatial and contacting predicates; `margin` is the published loss.
+    #: Loss of spatial and contacting predicates. `margin` is the published loss.
     multi_label: MultiLabel = MultiLabel.margin
-    #: Weight of the object classifier's loss on annotated boxes; only SGCLS uses the classifier.
+    #: Weight of the loss of the object classifier on annotated boxes. Only SGCLS uses this
+    #: classifier.
     object_loss: float = ranged(1.0, 0, 1_000_000)
-    #: Share of the training videos held out for validation, by the hash of their id. The published
-    #: code validates on the test videos instead.
+    #: Fraction of the training videos that are held out for validation, selected by the hash of
+    #: their ids. The published code validates on the test videos instead.
     validation_fraction: float = ranged(0.1, 0, 0.9)
     amp: Precision = Precision.none
-    #: GloVe text file that initialises the class embeddings, with vectors of
-    #: `network.class_width` numbers. None initialises them at random.
+    #: GloVe text file with vectors of `network.class_width` numbers, which initialise the class
+    #: embeddings. If None, the class embeddings are initialised at random.
     word_vectors: str | None = None
-    #: Number of processes that read the cache; 0 reads in the main process.
+    #: Number of processes that read the cache. If 0, the main process reads it.
     workers: int = ranged(0, 0)
-    #: Store the weights in half precision.
+    #: Whether to store the weights in half precision.
     half: bool = False
-    #: Seed of the training. Its limit keeps the derived seed of each epoch within 64 bits.
+    #: Random seed. The range ensures that the seeds of the epochs, which are derived from it, fit
+    #: into 64 bits.
     seed: int = ranged(0, 0, 2**32 - 1)
-    #: Also write TensorBoard files (needs the package tensorboard).
+    #: Whether to write TensorBoard files as well. Requires the package tensorboard.
     tensorboard: bool = False
 
 
 @dataclass
 class RelationTraining:
-    """All settings of a relation predictor's training."""
+    """All settings of the training of a relation predictor."""
 
     vocabulary: str = "action_genome"
     device: str = "auto"

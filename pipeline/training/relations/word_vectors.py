@@ -14,15 +14,18 @@ LOGGER = logging.getLogger(__name__)
 
 
 def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str, Tensor]:
-    """Read the vectors of some words from a text file of `word number number ...` lines.
+    """Read the vectors of words from a text file.
+
+    Each line of the file is `word number number ...`.
 
     Args:
-        path: text file such as `glove.6B.200d.txt`; it is read line by line.
+        path: text file such as `glove.6B.200d.txt`. It is read line by line.
         words: words to look up.
-        width: numbers per word.
+        width: number of values per word.
 
     Returns:
-        Word -> (width,) float32 vector of its first line; words missing from the file are left out.
+        Mapping from word to its (width,) float32 vector, which is that of its first line. It
+        contains only the words in the file.
 
     Raises:
         UsageError: if the file cannot be read, a vector is not finite, or the first line or the
@@ -39,13 +42,15 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str,
                     if len(values) != width:
                         raise UsageError(
                             f"{path}: {width} numbers per word expected (network.class_width), "
-                            f"line {number} has {len(values)}"
+                            f"got {len(values)} in line {number}"
                         )
                 if word in wanted:
                     found.setdefault(word, torch.tensor(values))
         broken = [word for word, vector in found.items() if not vector.isfinite().all()]
         if broken:
-            raise ValueError(f"finite numbers expected, the vector of {broken[0]!r} is not finite")
+            raise ValueError(
+                f"finite numbers expected, but the vector of {broken[0]!r} is not finite"
+            )
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(
             f"training.word_vectors: a text file of word vectors expected, {path}: {error}"
@@ -56,8 +61,8 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str,
 def set_class_embeddings(model: STTran, path: Path, objects: Sequence[str]) -> list[str]:
     """Initialise the three tables of class embeddings with word vectors.
 
-    The word of a class is the part of its name before the first `/`, as in STTran. The embeddings
-    of classes whose word is missing from the file stay random.
+    The word of a class is the part of its name before the first `/`, as in STTran. If this word is
+    not in the file, the embedding of the class is not changed.
 
     Args:
         model: relation predictor.
@@ -65,7 +70,7 @@ def set_class_embeddings(model: STTran, path: Path, objects: Sequence[str]) -> l
         objects: names of the object classes.
 
     Returns:
-        Classes whose word is missing from the file.
+        Classes whose word is not in the file.
     """
     words = [name.split("/")[0] for name in objects]
     vectors = read_word_vectors(path, words, model.settings.class_width)
@@ -78,6 +83,6 @@ def set_class_embeddings(model: STTran, path: Path, objects: Sequence[str]) -> l
     missing = [name for name, word in zip(objects, words, strict=True) if word not in vectors]
     if missing:
         LOGGER.warning(
-            "%s: no word vectors of %s; their embeddings stay random", path, ", ".join(missing)
+            "%s: no word vectors for %s; their embeddings stay random", path, ", ".join(missing)
         )
     return missing

@@ -53,7 +53,7 @@ def test_loaded_clip_equals_the_stored_one(counts: list[int], data: st.DataObjec
     assert torch.equal(part.frame_index, clip.frame_index[rows])
 
 
-def test_equal_clips_give_equal_bytes() -> None:
+def test_equal_clips_have_equal_bytes() -> None:
     assert clip_bytes(random_clip([2, 0, 3])) == clip_bytes(random_clip([2, 0, 3]))
     assert clip_bytes(random_clip([2, 0, 3])) != clip_bytes(random_clip([2, 0, 3], seed=1))
 
@@ -76,7 +76,7 @@ def test_feature_out_of_float16_range_is_rejected_and_leaves_no_file(tmp_path: P
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "absent", "other-schema", "folder"])
-def test_error_names_the_damaged_file(tmp_path: Path, damage: str) -> None:
+def test_error_message_contains_the_path_of_the_damaged_file(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "CLIP1.safetensors"
     data = clip_bytes(random_clip([2, 1]))
     if damage == "truncated":
@@ -132,7 +132,7 @@ def test_inconsistent_arrays_are_rejected(field: str, value: Tensor | dict) -> N
         ("predicates/ground-truth", torch.ones(2)),
     ],
 )
-def test_file_with_inconsistent_arrays_is_bad_cache(
+def test_file_with_inconsistent_arrays_is_reported_as_bad_cache(
     tmp_path: Path, name: str, value: Tensor
 ) -> None:
     put(tmp_path, random_clip([2, 2]))
@@ -193,19 +193,19 @@ def test_invalid_cache_info_is_rejected(tmp_path: Path, change: dict, says: str)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", "[" * 100_000, "\xff"])
-def test_cache_json_that_is_no_cache_info_is_rejected(tmp_path: Path, text: str) -> None:
+def test_invalid_cache_json_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / "cache.json").write_text(text, encoding="latin-1")
     with pytest.raises(UsageError, match=r"cache\.json: a laiar\.cache/1 file expected"):
         read_cache_info(tmp_path)
 
 
-def test_settings_missing_from_cache_json_have_their_default(tmp_path: Path) -> None:
+def test_settings_missing_from_cache_json_have_default_values(tmp_path: Path) -> None:
     info = CacheInfo(ExtractionSettings("detected", frames=4), {}, ("person",), {})
     write_cache_info(tmp_path, info)
     tree = json.loads((tmp_path / "cache.json").read_text())
     del tree["sha256"], tree["settings"]["union"]
     (tmp_path / "cache.json").write_text(json.dumps(tree | {"sha256": json_sha256(tree)}))
     assert read_cache_info(tmp_path) == info
-    # Clips of this cache have other fingerprints: extraction must not replace them silently.
+    # Clips of this cache have other fingerprints. Extraction must not replace them silently.
     with pytest.raises(UsageError, match=r"was made with settings\.union=None"):
         check_cache(tmp_path, info)

@@ -62,7 +62,9 @@ def as_float(name: str) -> Change:
         (put("pairs", (0, 1), -1), "a row out of range"),
     ],
 )
-def test_file_with_invalid_arrays_is_bad_cache(tmp_path: Path, change: Change, says: str) -> None:
+def test_file_with_invalid_arrays_is_reported_as_bad_cache(
+    tmp_path: Path, change: Change, says: str
+) -> None:
     path = tmp_path / "clip.safetensors"
     save_clip(path, random_clip([3, 2]))
     arrays, header = load_file(path), ClipReader(path).header
@@ -73,7 +75,7 @@ def test_file_with_invalid_arrays_is_bad_cache(tmp_path: Path, change: Change, s
     assert failed.value.reason is FailureReason.BAD_CACHE
 
 
-def test_predicates_with_a_wrong_number_of_rows_are_bad_cache(tmp_path: Path) -> None:
+def test_predicates_with_a_wrong_number_of_rows_are_reported_as_bad_cache(tmp_path: Path) -> None:
     path = tmp_path / "clip.safetensors"
     save_clip(path, random_clip([3, 2]))
     arrays, header = load_file(path), ClipReader(path).header
@@ -99,7 +101,7 @@ def test_predicates_with_a_wrong_number_of_rows_are_bad_cache(tmp_path: Path) ->
         ({"schema": "laiar.clip/0"}, "schema: laiar.clip/1 expected, got laiar.clip/0"),
     ],
 )
-def test_invalid_header_is_bad_cache(tmp_path: Path, change: dict, says: str) -> None:
+def test_invalid_header_is_reported_as_bad_cache(tmp_path: Path, change: dict, says: str) -> None:
     path = tmp_path / "clip.safetensors"
     save_clip(path, random_clip([3, 2]))
     arrays, header = load_file(path), ClipReader(path).header
@@ -110,13 +112,13 @@ def test_invalid_header_is_bad_cache(tmp_path: Path, change: dict, says: str) ->
 
 
 def with_nan(clip: CachedClip) -> CachedClip:
-    """Add a NaN that the checks of the constructor do not see."""
+    """Add a NaN that the checks of the constructor do not detect."""
     broken = replace(clip, predicates={"predicted": torch.zeros(len(clip.pairs), 6)})
     broken.predicates["predicted"][0, 0] = float("nan")
     return broken
 
 
-def test_nan_predicates_are_neither_stored_nor_trained_on() -> None:
+def test_nan_predicates_are_neither_stored_nor_used_for_training() -> None:
     clip = with_nan(random_clip([3, 2]))
     with pytest.raises(ItemError, match="finite float16 values of predicates/predicted expected"):
         clip_bytes(clip)

@@ -31,16 +31,16 @@ def test_unusable_clips_are_reported_and_usable_clips_are_listed(tmp_path: Path)
     (tmp_path / "GONE1.safetensors").unlink()
     append_manifest(tmp_path, read_manifest(tmp_path)["OTHER1"] | {"fingerprint": "0" * 64})
     save_clip(tmp_path / "UNLISTED.safetensors", random_clip([2], video_id="UNLISTED"))
-    # An unsafe id in the manifest and a folder are not clips.
+    # A manifest line with an unsafe id and a folder are not clips.
     append_manifest(tmp_path, {"id": "../../etc/passwd", "sha256": "0"})
     (tmp_path / "FOLDER1.safetensors").mkdir()
     clips, bad = list_clips(tmp_path)
-    # Only `verify` finds a changed byte in a file of unchanged size.
+    # Only `verify` detects a changed byte in a file of unchanged size.
     assert [c.video_id for c in clips] == ["FLIP1", "GOOD1", "GOOD2"]
     assert sorted(bad) == ["CUT1", "GONE1", "OTHER1", "UNLISTED"]
     assert all(e.reason is FailureReason.BAD_CACHE for e in bad.values())
     assert "differs from its manifest line" in str(bad["CUT1"])
-    assert "another fingerprint" in str(bad["OTHER1"])
+    assert "the fingerprint in" in str(bad["OTHER1"])
     clips, found = list_clips(tmp_path, verify=True)
     assert [c.video_id for c in clips] == ["GOOD1", "GOOD2"]
     assert sorted(found) == sorted([*bad, "FLIP1"])
@@ -97,14 +97,14 @@ def test_clip_whose_header_differs_from_the_manifest_is_unusable(tmp_path: Path)
         path.write_bytes(data.replace(old, new, 1))
     assert list(list_clips(cache, split="train")[1]) == ["TRAIN001"]
     assert list(list_clips(cache, split="test")[1]) == ["TEST001"]
-    # An invalid split counts as unknown.
+    # An invalid split is treated as unknown.
     rows = read_manifest(cache)
     rows["TRAIN001"]["split"] = ["train"]
     write_manifest(cache, rows)
     assert "TRAIN001" in list_clips(cache, split="test")[1]
 
 
-def test_manifest_line_holds_the_split(tmp_path: Path) -> None:
+def test_manifest_line_contains_the_split(tmp_path: Path) -> None:
     row = store_clip(tmp_path, labelled_clip(0, "test"))
     assert row["split"] == "test"
     line = json.loads((tmp_path / "manifest.jsonl").read_text())

@@ -1,4 +1,4 @@
-"""`TensorRows` accepts only headers that safetensors accepts, and returns the stored rows."""
+"""Tests of `TensorRows`, which must reject every header that safetensors rejects."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def test_flipped_header_bit_that_safetensors_rejects_is_rejected(bit: int) -> No
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.safetensors"
         path.write_bytes(damaged)
-        # TensorRows also rejects dtypes that safetensors accepts and clips do not use.
+        # TensorRows also rejects dtypes that clips do not use, although safetensors accepts them.
         assert not is_read(path) or library_reads(path)
 
 
@@ -151,7 +151,7 @@ def test_file_with_a_scalar_is_read(tmp_path: Path) -> None:
     assert rows.read({"long": [(1, 3)]})["long"].tolist() == [1, 2]
 
 
-def test_reader_keeps_reading_the_file_that_it_opened(tmp_path: Path) -> None:
+def test_open_reader_is_not_affected_by_replacement_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "A.safetensors"
     first, second = random_clip([2, 3], seed=0), random_clip([3, 2], seed=1)
     save_clip(path, first)
@@ -161,7 +161,7 @@ def test_reader_keeps_reading_the_file_that_it_opened(tmp_path: Path) -> None:
     assert torch.equal(ClipReader(path).read().boxes, second.boxes)
 
 
-def test_file_truncated_after_opening_is_damaged(tmp_path: Path) -> None:
+def test_file_truncated_after_opening_is_reported_as_damaged(tmp_path: Path) -> None:
     path = tmp_path / "A.safetensors"
     save_clip(path, random_clip([40] * 12))
     reader = ClipReader(path)

@@ -36,7 +36,7 @@ from tests.pipeline.test_extract import SMALL
 from tools import cache as cache_tool
 
 ROOT = Path(__file__).resolve().parents[3]
-#: Words for a detector with Cu = 16 x 16 = 256 union channels, enough for conv256.
+#: Settings of a detector with Cu = 16 x 16 = 256 union channels, the minimum for conv256.
 WIDE = [w for w in SMALL if "width" not in w] + ["detection.width=16", "decode.workers=0"]
 
 
@@ -91,7 +91,7 @@ def test_memory_format_does_not_change_the_stored_bytes(tmp_path: Path) -> None:
     assert clip_bytes(strange) == clip_bytes(clip)
     save_clip(tmp_path / "a.safetensors", strange)
     assert torch.equal(load_clip(tmp_path / "a.safetensors").boxes, clip.boxes)
-    # safetensors.numpy 0.8.0 stores wrong values for such arrays.
+    # The numpy interface of safetensors 0.8.0 stores wrong values for such arrays.
     for path in ROOT.glob("*/**/*.py"):
         if ".venv" not in path.parts:
             assert "safetensors." + "numpy" not in path.read_text(encoding="utf-8"), path
@@ -120,7 +120,7 @@ def test_extraction_stores_each_kind_of_union_features(
     else:
         with pytest.raises(UsageError, match="union=full expected"):
             cache_tool.main(asked)
-    # Extraction predicts before it reduces the features: every kind has the same predictions.
+    # Relations are predicted before the features are reduced. Every kind has the same predictions.
     assert extract([*words, *predicted]) == 0
     clip = load_clip(cache / "A0001.safetensors")
     assert clip.union_features.shape[1] == channels
@@ -129,21 +129,21 @@ def test_extraction_stores_each_kind_of_union_features(
     other = load_clip(whole / "A0001.safetensors")
     assert torch.equal(clip.predicates["predicted"], other.predicates["predicted"])
     if kind == "none":
-        with pytest.raises(UsageError, match="made with union=none"):
+        with pytest.raises(UsageError, match="created with union=none"):
             train.main(["--cache", str(cache), "--run", str(tmp_path / "run"), "device=cpu"])
 
 
-def test_network_and_cache_need_the_same_kind_of_union_features() -> None:
+def test_network_and_cache_require_the_same_kind_of_union_features() -> None:
     def info(**settings: Any) -> CacheInfo:
         return CacheInfo(ExtractionSettings("detected", **settings), {}, ("person",), {})
 
     card = ModelCard(LaIARSettings(), info(union="conv256"), "none", 8, 256)
     check_fits(card, info(union="conv256"), Path("c"))
-    with pytest.raises(UsageError, match=r"union=conv256 expected, .* has union=full"):
+    with pytest.raises(UsageError, match=r"union=conv256 expected .* has union=full"):
         check_fits(card, info(), Path("c"))
 
 
-#: Key -> (a value other than the default, whether the key determines the content of clips).
+#: Maps each key to (a value other than the default, whether it determines the content of clips).
 KEYS: dict[str, tuple[Any, bool]] = {
     "dataset": (None, False),
     "vocabulary": ("other", True),
@@ -180,7 +180,7 @@ KEYS: dict[str, tuple[Any, bool]] = {
     "detection.seed": (1, True),
     "detection.batch_size": (4, False),
 }
-#: Settings of later stages, and of the relation predictor, whose weights the clip header names.
+#: Settings of later stages, and of the relation predictor, which the clip header describes.
 LATER = ("model.", "loss.", "train.", "predict.", "relation_predictor.")
 
 

@@ -13,7 +13,7 @@ from pipeline.training.relations.settings import RelationTraining
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 MOST = str(2**63 - 1)
-#: Setting, range in its message, outermost accepted values, nearest refused values.
+#: Rows of (setting, range in the message, outermost accepted values, nearest rejected values).
 RANGES: dict[type, list[tuple[str, str, str, str]]] = {
     Config: [
         ("max_failures", "at least 0", "0 null", "-1"),
@@ -94,7 +94,7 @@ def test_every_config_loads_and_starts_with_its_command(path: Path) -> None:
     assert tree["boxes"] in ("detected", "ground-truth")
     head = path.read_text().split("\ndataset:")[0]
     for word in ("python -m", "Needs", "Takes"):
-        assert word in head, f"{path.name} does not say: {word}"
+        assert word in head, f"{path.name} does not contain: {word}"
     assert "Expect" in head
 
 
@@ -140,7 +140,7 @@ def test_words_override_yaml_and_yaml_overrides_defaults(tmp_path: Path) -> None
         ("train.epoch=3", "did you mean 'train.epochs'?"),
     ],
 )
-def test_invalid_word_is_refused_and_named(word: str, says: str) -> None:
+def test_invalid_word_is_rejected_and_the_error_names_it(word: str, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_config(None, [word])
     assert says in str(caught.value)
@@ -148,7 +148,7 @@ def test_invalid_word_is_refused_and_named(word: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(("schema", "key", "says", "accepted", "refused"), ROWS)
-def test_ranges_accept_and_refuse_the_documented_limits(
+def test_ranges_accept_and_reject_the_documented_values(
     schema: type, key: str, says: str, accepted: str, refused: str
 ) -> None:
     others = ["decode.backend=frames"] if key == "decode.fps" else []
@@ -180,7 +180,7 @@ def test_every_declared_range_is_in_the_table(schema: type) -> None:
 
 
 @pytest.mark.parametrize("schema", RANGES)
-def test_nan_is_refused_for_every_number(schema: type) -> None:
+def test_nan_is_rejected_for_every_number(schema: type) -> None:
     for key, kind, _ in leaves(schema()):
         if any(word in str(kind) for word in ("int", "float")):
             value = "[nan]" if "list" in str(kind) else "nan"
@@ -189,7 +189,7 @@ def test_nan_is_refused_for_every_number(schema: type) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "frames: {nums: 3}", "device: ${x}", ""])
-def test_invalid_file_is_refused_and_empty_file_gives_defaults(tmp_path: Path, text: str) -> None:
+def test_invalid_file_is_rejected_and_empty_file_gives_defaults(tmp_path: Path, text: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text)
     if not text:
@@ -201,7 +201,7 @@ def test_invalid_file_is_refused_and_empty_file_gives_defaults(tmp_path: Path, t
         load_config(tmp_path / "absent.yaml")
 
 
-def test_preset_determines_the_settings_that_are_not_given() -> None:
+def test_preset_determines_the_settings_that_are_not_set() -> None:
     model = load_config(None, ["model.preset=paper", "model.discard=mask"]).model.resolved()
     assert (model.context, model.discard, model.positions) == ("all", "mask", "time-slot")
     strict = load_config().model.resolved()

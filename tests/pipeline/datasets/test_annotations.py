@@ -71,7 +71,7 @@ def test_reversed_interval_keeps_its_label(tmp_path: Path) -> None:
         ({"bbox": None}, "A0001"),
     ],
 )
-def test_invalid_object_fails_only_its_video(
+def test_invalid_object_affects_only_its_video(
     tmp_path: Path, entry: dict[str, Any], says: str
 ) -> None:
     rows = [csv_row("A0001", ""), csv_row("C0003", "c000 0.0 1.0")]
@@ -84,7 +84,7 @@ def test_invalid_object_fails_only_its_video(
 @pytest.mark.parametrize(
     "actions", ["c009 0 1", "c001 0", "c001 x 1", "c001 -1 2", "c001 nan 2", "c001 0 1e99"]
 )
-def test_invalid_row_fails_only_its_video(tmp_path: Path, actions: str) -> None:
+def test_invalid_row_affects_only_its_video(tmp_path: Path, actions: str) -> None:
     rows = [csv_row("A0001", actions), csv_row("C0003", "")]
     read = one_frame(tmp_path, object_entry(), rows)
     assert read.errors["A0001"].startswith("Charades_v1_train.csv:2: ")
@@ -113,7 +113,7 @@ def test_missing_and_duplicate_files_are_reported(tmp_path: Path) -> None:
         read_annotations([folder], VOCABULARY)
 
 
-def test_fingerprint_depends_on_content_not_on_folder(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_the_content_but_not_on_the_folder(tmp_path: Path) -> None:
     one = one_frame(tmp_path / "a", object_entry()).videos["A0001"].fingerprint()
     two = one_frame(tmp_path / "b", object_entry()).videos["A0001"].fingerprint()
     moved = object_entry(bbox=(11.0, 8.0, 20.0, 16.0))
@@ -130,7 +130,9 @@ class _Bomb:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_malicious_pickle_is_rejected_and_not_run(tmp_path: Path, protocol: int) -> None:
+def test_malicious_pickle_is_rejected_without_running_its_code(
+    tmp_path: Path, protocol: int
+) -> None:
     canary = tmp_path / "canary"
     path = tmp_path / "person_bbox.pkl"
     path.write_bytes(pickle.dumps({"A": [_Bomb(str(canary))]}, protocol))
@@ -167,7 +169,7 @@ def test_pickled_plain_values_and_arrays_are_read(tmp_path: Path, protocol: int)
         b"cbuiltins\neval\n(S'1'\ntR.",
     ],
 )
-def test_other_pickles_are_rejected(tmp_path: Path, data: bytes) -> None:
+def test_invalid_pickles_are_rejected(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.pkl"
     path.write_bytes(data)
     with pytest.raises(UsageError, match=r"a\.pkl"):

@@ -34,7 +34,7 @@ def test_lines_of_sha256sum_are_read(tmp_path: Path) -> None:
         (f"{A}  A.mp4\n{B}  sub/A.mp4\n", "second sum of 'A.mp4'"),
     ],
 )
-def test_malformed_checksum_files_raise(tmp_path: Path, text: str, says: str) -> None:
+def test_malformed_checksum_files_are_rejected(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "SHA256SUMS"
     path.write_text(text)
     with pytest.raises(UsageError, match=says):
@@ -44,7 +44,9 @@ def test_malformed_checksum_files_raise(tmp_path: Path, text: str, says: str) ->
 
 
 @given(st.binary(max_size=200))
-def test_arbitrary_bytes_raise(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_arbitrary_bytes_are_rejected(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
     path = tmp_path_factory.getbasetemp() / "sums"
     path.write_bytes(b"x" + data)
     with pytest.raises(UsageError, match="sha256sum"):

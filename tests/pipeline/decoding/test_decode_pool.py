@@ -31,7 +31,7 @@ def request_of(path: Path, **changes: object) -> FrameRequest:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clip with frames of 230 kB each, more than a pipe can buffer."""
+    """Clip with frames of 230 kB, which is more than a pipe can buffer."""
     path = tmp_path_factory.mktemp("large") / "large.mp4"
     write_clip(path, 12, size=(320, 240))
     return path
@@ -66,7 +66,7 @@ def test_pool_equals_direct_decoding(tmp_path: Path, large: Path, workers: int) 
             assert stream.source == direct.source
 
 
-def test_dead_child_fails_only_its_video(large: Path, child: ChildDecoder) -> None:
+def test_death_of_a_child_affects_only_its_video(large: Path, child: ChildDecoder) -> None:
     stream = iter(child.open(request_of(large)))
     next(stream)
     child.kill()

@@ -1,9 +1,9 @@
 """Comparison of decoded frames with the images that the ffmpeg program writes.
 
-Dump numbering is compared with Action Genome's image dump, presentation numbering with the frames
-that a player shows. The program is that of the PATH, otherwise that of the wheel imageio-ffmpeg.
-Its version and its dump must agree with those of Action Genome (`ffmpeg_program`). Without such a
-program these tests are skipped.
+Dump numbering is compared with the image dump of Action Genome. Presentation numbering is compared
+with the frames that a player displays. The program is found on the PATH or in the wheel
+imageio-ffmpeg. `ffmpeg_program` checks that its version is suitable and that its image dump agrees
+with that of Action Genome. Without such a program, these tests are skipped.
 """
 
 from dataclasses import fields
@@ -90,13 +90,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def images_of(path: Path, before: tuple[str, ...], after: tuple[str, ...]) -> list[np.ndarray]:
-    """Return the images that ffmpeg writes, (H, W, 3) each."""
+    """Return the (H, W, 3) images that ffmpeg writes."""
     pipe = ("-f", "image2pipe", "-c:v", "ppm", "-")
     return ffmpeg_program.split_images(ffmpeg(*before, "-i", path, "-map", "0:v:0", *after, *pipe))
 
 
 def without_edit_lists(path: Path) -> tuple[str, ...]:
-    """Return arguments that disable edit lists, which Action Genome's version ignores."""
+    """Return arguments that disable edit lists, because Action Genome's ffmpeg ignores them."""
     return ("-ignore_editlist", "1") if path.suffix in (".mp4", ".mov") else ()
 
 
@@ -114,7 +114,7 @@ def assert_same(ours: torch.Tensor, theirs: list[np.ndarray]) -> None:
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_dump_numbering_equals_action_genome_dump(folder: Path, name: str) -> None:
-    """Compare with `ffmpeg -i VIDEO %06d.png` of a version without support of edit lists."""
+    """Compare with `ffmpeg -i VIDEO %06d.png` of a version that does not support edit lists."""
     path = folder / name
     assert_same(our_images(path, "dump"), images_of(path, without_edit_lists(path), ()))
 
@@ -155,7 +155,10 @@ NOT_DECORD = {
 
 
 def hides_frames(path: Path) -> bool:
-    """Return whether an edit list hides frames, as some versions write for dropped frames."""
+    """Return whether an edit list hides frames.
+
+    Some versions of ffmpeg write such an edit list for dropped frames.
+    """
     applied, ignored = (
         scan(path, ignore_edit_lists=ignore, max_pixels=10**9, max_frames=10**6)
         for ignore in (False, True)
@@ -192,7 +195,7 @@ DUMPED = ("constant", "b_frames", "dropped", "half_rate", "late", "edit_list", "
 
 @pytest.fixture(scope="module")
 def dumped(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of PNG files, dumped as by Action Genome's script."""
+    """Folders of PNG files, dumped with the command of Action Genome."""
     root = tmp_path_factory.mktemp("frames")
     for name in DUMPED:
         path = folder / f"{name}.mp4"

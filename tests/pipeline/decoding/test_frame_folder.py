@@ -94,11 +94,11 @@ def test_missing_frames_raise_except_in_tolerant_mode(copy: Path) -> None:
     assert (folder.num_frames, folder.source.is_degraded) == (12, True)
     batches = list(folder.iterate([0, 1, 3, 11], 1))
     assert [int(b.frame_index) for b in batches] == [1, 11]
-    with pytest.raises(ItemError, match=r"decode\.fps"):  # the length covers missing frames too
+    with pytest.raises(ItemError, match=r"decode\.fps"):  # the length also covers missing frames
         FrameFolder(copy, DecodeOptions(tolerant=True), sha256="", length_s=2.0)
 
 
-def test_frame_rate_is_from_file_then_option_then_length(copy: Path) -> None:
+def test_frame_rate_is_taken_from_file_then_option_then_length(copy: Path) -> None:
     def rate(fps: float | None = None, length_s: float | None = None) -> float:
         options = DecodeOptions(fps=fps)
         return FrameFolder(copy, options, sha256="", length_s=length_s).source.fps
@@ -204,7 +204,7 @@ def test_cache_of_dumped_frames_equals_cache_of_videos(tmp_path: Path, words: li
 
 
 def test_incompatible_settings_raise() -> None:
-    with pytest.raises(UsageError, match=r"decode\.backend=frames expected"):
+    with pytest.raises(UsageError, match=r"supported only by decode\.backend=frames"):
         load_config(None, ["decode.fps=25"])
     with pytest.raises(UsageError, match=r"decode\.fps: 0\.01"):
         load_config(None, ["decode.fps=0", "decode.backend=frames"])

@@ -13,7 +13,7 @@ def test_chosen_frames_are_segment_centres_and_annotated_frames() -> None:
 
 
 @given(st.integers(0, 200), st.integers(1, 40), st.integers(0, 99))
-def test_each_segment_gives_one_row(num_rows: int, num_segments: int, seed: int) -> None:
+def test_one_row_of_each_segment_is_selected(num_rows: int, num_segments: int, seed: int) -> None:
     drawn = segment_rows(num_rows, num_segments, np.random.default_rng(seed))
     centres = segment_rows(num_rows, num_segments)
     n = min(num_rows, num_segments)
@@ -26,7 +26,7 @@ def test_each_segment_gives_one_row(num_rows: int, num_segments: int, seed: int)
     assert centres == sorted(set(centres))
 
 
-def test_every_row_of_a_segment_can_be_drawn() -> None:
+def test_every_row_of_a_segment_can_be_selected() -> None:
     drawn = {segment_rows(9, 2, np.random.default_rng(seed))[1] for seed in range(60)}
     assert drawn == {4, 5, 6, 7, 8}
 

@@ -1,4 +1,4 @@
-"""Recall and accuracy of relations."""
+"""Tests of the recall and accuracy of relations."""
 
 from dataclasses import replace
 

@@ -66,7 +66,7 @@ def explained(counts: list[int], seed: int = 0, **changes: object) -> dict:
     keep=st.sampled_from([0.2, 0.9]),
 )
 @settings(max_examples=25, deadline=None)
-def test_explanations_follow_the_schema(
+def test_explanations_conform_to_the_schema(
     counts: list[int], seed: int, preset: str, keep: float
 ) -> None:
     tree = explained(counts, seed, preset=preset, initial_keep=keep)
@@ -103,7 +103,7 @@ def test_transitions_join_consecutive_kept_tokens_of_one_object() -> None:
     other = {"class": "cup"}
     tokens = [
         token(0, 0, "holding"),
-        token(1, 0, "touching"),  # second token of the frame: only the first is used
+        token(1, 0, "touching"),  # second token of the frame, which is ignored
         token(2, 1, "carrying", keep=False),
         token(3, 2, None),
         token(4, 3, "holding"),
@@ -124,7 +124,7 @@ def test_transitions_join_consecutive_kept_tokens_of_one_object() -> None:
     ]
 
 
-def test_sentences_follow_the_explanation_fields() -> None:
+def test_sentences_are_generated_from_the_explanation_fields() -> None:
     tokens = [token(0, 1, "holding"), token(1, 4, "not_contacting")]
     tokens[1]["names"][0]["status"] = "uncertain"
     change = find_transitions(tokens, ("contacting",))
@@ -141,7 +141,7 @@ def test_sentences_follow_the_explanation_fields() -> None:
     assert said == "Put (0.10): person with box at 0.5 s."
 
 
-def test_selected_clip_holds_the_selected_frames() -> None:
+def test_selected_clip_contains_the_selected_frames() -> None:
     clip = labelled_clip(3, "train")
     part = clip.select([1, 4])
     assert part.num_frames == 2

@@ -1,4 +1,4 @@
-"""Listing of videos, and the counts and failures that a run records."""
+"""Tests of the listing of videos, and of the counts and failures that a run records."""
 
 import json
 import os
@@ -61,14 +61,14 @@ def test_linked_folders_of_frames_are_found(tmp_path: Path) -> None:
     assert [f.video_id for f in list_videos(tmp_path / "frames", dumped=True)] == ["M"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every folder")
 def test_unreadable_folder_is_rejected(videos: Path) -> None:
     (videos / "sub").mkdir(mode=0)
     with pytest.raises(UsageError, match="cannot read the folder"):
         list_videos(videos)
 
 
-def test_files_with_the_same_id_have_a_failure_each(
+def test_each_further_file_with_the_same_id_has_a_failure(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in "xy":
@@ -84,7 +84,7 @@ def test_files_with_the_same_id_have_a_failure_each(
         }
 
 
-def test_run_on_another_folder_keeps_failures_of_the_first(
+def test_run_on_another_folder_keeps_failures_of_the_first_folder(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     second, cache = tmp_path / "second", tmp_path / "cache"
@@ -100,7 +100,7 @@ def test_run_on_another_folder_keeps_failures_of_the_first(
     assert failed(cache).keys() == {"bad1"}
 
 
-def test_video_with_a_clip_in_the_cache_is_no_failure(
+def test_video_with_a_clip_in_the_cache_is_not_a_failure(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache"
@@ -154,7 +154,7 @@ def test_dry_run_rejects_the_same_inputs_as_the_extraction(
     for more in ([], ["--dry-run"]):
         code, _, err = call(capsys, [*words, *more, "union=none"])
         assert code == 2
-        assert "was made with settings.union=full" in err
+        assert "was created with settings.union=full" in err
     (cache / "cache.json").unlink()
     code, _, err = call(capsys, [*words, "--dry-run"])
     assert (code, "has clips but no cache.json" in err) == (2, True)
@@ -164,7 +164,7 @@ def test_dry_run_rejects_the_same_inputs_as_the_extraction(
     ("more", "says"),
     [
         (["--max-failures", "-1"], "--max-failures: 0 or more expected, got -1"),
-        (["--time-limit", "5"], "--engine ray expected"),
+        (["--time-limit", "5"], "require --engine ray"),
         (
             ["detection.backend=detectron2", "detection.config=a.yaml", "detection.compile=true"],
             "detection.compile: not supported by detection.backend=detectron2",

@@ -1,4 +1,7 @@
-"""Annotated relations on detected boxes, from extraction to samples, with `configs/world.yaml`."""
+"""Tests of annotated relations on detected boxes, from extraction to samples.
+
+The tests use `configs/world.yaml`.
+"""
 
 from pathlib import Path
 
@@ -26,11 +29,11 @@ def cache(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_shipped_detector_finds_people_and_objects(cache: Path) -> None:
+def test_included_detector_finds_people_and_objects(cache: Path) -> None:
     path = next((cache / "bare").glob("*.safetensors"))
     clip = load_clip(path)
     assert clip.header.feature_source == "proposal"
-    assert ClipReader(path).relations == ("predicted",)  # from the shipped predictor
+    assert ClipReader(path).relations == ("predicted",)  # from the included predictor
     assert clip.num_frames == 4
     people = clip.scores[clip.labels == 0]
     assert len(people) >= 4

@@ -32,7 +32,7 @@ Tree = dict[str, bytes]
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with four videos and a text file named as a video."""
+    """Folder with four videos and a text file that is named like a video."""
     folder = tmp_path_factory.mktemp("videos")
     for number in range(4):
         write_clip(folder / f"V{number}.mp4", 12 + number)
@@ -70,19 +70,21 @@ def counts(cache: Path, name: str = "run.json") -> dict[str, int]:
         ["--engine", "ray", "--actors", "2"],
     ],
 )
-def test_engines_and_worker_counts_give_the_same_bytes(
+def test_engines_and_worker_counts_produce_byte_identical_caches(
     videos: Path, whole: Tree, tmp_path: Path, words: list[str]
 ) -> None:
     assert extract(videos, tmp_path, *words) == 1
     assert tree(tmp_path) == whole
     assert counts(tmp_path) == {"found": 5, "done": 4, "skipped": 0, "failed": 1}
     assert print.__module__ == "builtins"  # Ray can replace it
-    # These settings do not determine the content of clips: nothing is left to extract.
+    # These settings do not affect the content of clips, so no clip is extracted again.
     assert extract(videos, tmp_path) == 1
     assert counts(tmp_path) == {"found": 5, "done": 0, "skipped": 4, "failed": 1}
 
 
-def test_shards_on_one_cache_equal_one_run(videos: Path, whole: Tree, tmp_path: Path) -> None:
+def test_cache_of_several_shards_equals_cache_of_one_run(
+    videos: Path, whole: Tree, tmp_path: Path
+) -> None:
     found = 0
     for index in (3, 1, 2):
         extract(videos, tmp_path, "--shard", f"{index}/3")
@@ -121,7 +123,7 @@ def test_malformed_shard_is_rejected(text: str) -> None:
         parse_shard(text)
 
 
-def test_slurm_shard_follows_from_the_job_array() -> None:
+def test_slurm_shard_is_read_from_the_job_array() -> None:
     names = [f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "MIN", "MAX", "STEP", "COUNT")]
     given = dict(zip(names, ("14", "10", "18", "4", "3"), strict=True))
     assert parse_shard("slurm", given) == Shard(2, 3)
@@ -151,7 +153,7 @@ def test_dry_run_estimates_before_and_after_a_limited_run(
     assert extract(videos, cache, "--limit", "2") == 0
     assert counts(cache) == {"found": 2, "done": 2, "skipped": 0, "failed": 0}
     capsys.readouterr()
-    extract(videos, cache, "--limit", "2")  # writes nothing and keeps the measurements
+    extract(videos, cache, "--limit", "2")  # writes no clips and keeps the measurements
     assert extract(videos, cache, "--dry-run") == 0
     out = capsys.readouterr().out
     assert "found 5: 2 already done, 0 would fail, 3 to extract with 9 frames" in out
@@ -165,7 +167,7 @@ def test_dry_run_estimates_before_and_after_a_limited_run(
     [
         (["--limit", "0"], "--limit: a number above 0 expected"),
         (["--time-limit", "-1"], "--time-limit: a number above 0 expected"),
-        (["--actors", "2"], "--engine ray expected"),
+        (["--actors", "2"], "require --engine ray"),
         (["device=cpu,tpu"], "auto, cpu or cuda"),
         (["decode.workers=-1"], "decode.workers"),
         (["decode.memory_gb=-1"], "decode.memory_gb"),
@@ -270,7 +272,7 @@ def test_only_videos_of_crashed_or_hanging_actors_fail(
 
 
 def test_actors_on_two_nodes_share_the_work(videos: Path, whole: Tree, tmp_path: Path) -> None:
-    """The cluster has two raylets on this machine, connected like two machines."""
+    """The cluster has two raylets on one machine, which are connected like two machines."""
     from ray.cluster_utils import Cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})

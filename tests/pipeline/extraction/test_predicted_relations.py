@@ -41,11 +41,11 @@ def words(world: World, cache: Path) -> list[str]:
 
 @pytest.fixture
 def copied(world: World, tmp_path: Path) -> Path:
-    """Copy of `World.cache`, which holds only annotated relations."""
+    """Copy of `World.cache`, which contains only annotated relations."""
     return Path(shutil.copytree(world.cache, tmp_path / "cache"))
 
 
-def test_added_predictions_equal_those_of_extraction_and_need_no_detector(
+def test_added_predictions_equal_those_of_extraction_and_require_no_detector(
     world: World, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = predictor_file(tmp_path / "p.safetensors", F, CU)
@@ -70,7 +70,7 @@ def test_added_predictions_equal_those_of_extraction_and_need_no_detector(
 
     assert extract.main([*words(world, copied), *asked]) == 0
     assert json.loads((copied / "run.json").read_text())["counts"]["skipped"] == 11
-    # relations=ground-truth adds nothing and keeps the predictions.
+    # relations=ground-truth adds no relations and keeps the predictions.
     assert extract.main([*words(world, copied), "relations=ground-truth"]) == 0
     assert ClipReader(copied / names[0]).relations == ("ground-truth", "predicted")
 
@@ -127,7 +127,7 @@ def test_damaged_clip_is_extracted_again_when_predictions_are_added(
         ),
     ],
 )
-def test_incompatible_predictor_is_rejected_before_anything_is_written(
+def test_incompatible_predictor_is_rejected_before_files_are_written(
     world: World, tmp_path: Path, make: dict, message: str
 ) -> None:
     width = make.pop("feature_width", F)
@@ -181,7 +181,7 @@ def test_weights_that_differ_from_the_checksum_in_their_card_are_rejected(tmp_pa
     config = RelationPredictorConfig(str(path))
     with pytest.raises(UsageError, match="got other weights"):
         find_predictor(config)
-    path.with_suffix(".json").unlink()  # the copy of the card in the file is enough
+    path.with_suffix(".json").unlink()  # the copy of the card in the file is sufficient
     assert find_predictor(config).card.settings == small_settings(F, CU)
 
 
@@ -220,7 +220,7 @@ def test_clip_without_pairs_has_empty_predictions() -> None:
         assert found.header.predictor == IDENTITY
 
 
-def test_training_uses_predicted_relations_and_says_how_to_add_them(tmp_path: Path) -> None:
+def test_training_uses_predicted_relations_and_explains_how_to_add_them(tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache")
     learn = ["--cache", str(cache), "--run", str(tmp_path / "run"), *SMALL_MODEL]
     learn = [*learn, "train.epochs=1", "relations=predicted"]

@@ -36,7 +36,7 @@ def test_exceptions_become_item_errors_with_a_reason(
 @pytest.mark.parametrize(
     "error", [UsageError("of the command"), ItemError(FailureReason.NO_FRAMES, "of the video")]
 )
-def test_usage_errors_and_item_errors_pass_through(error: Exception) -> None:
+def test_usage_errors_and_item_errors_are_not_converted(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, as_item_error("VIDEO"):
         raise error
     assert caught.value is error

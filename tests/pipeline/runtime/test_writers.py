@@ -34,7 +34,7 @@ with Writer(folder):
 """
 
 
-def test_sweep_removes_files_of_ended_writers_only(tmp_path: Path) -> None:
+def test_sweep_removes_only_files_of_ended_writers(tmp_path: Path) -> None:
     words = [sys.executable, "-c", LIVING, str(tmp_path)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
@@ -50,13 +50,13 @@ def test_sweep_removes_files_of_ended_writers_only(tmp_path: Path) -> None:
 def test_file_older_than_its_process_is_a_leftover(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Process 1 started before one file was written, and after the other according to its time."""
+    """According to the file times, process 1 started after `old` and before `new` was written."""
     old, new = (tmp_path / f".{name}.tmp-{host_mark()}-1-00000000" for name in ("old", "new"))
     for path in (old, new):
         path.touch()
     os.utime(old, (1, 1))
     assert sweep_temporary_files(tmp_path) == [old]
-    # If the start time of a process is not known, its lock decides.
+    # If the start time of a process is not known, its lock is used.
     monkeypatch.setattr(writers, "_start_time", lambda _: None)
     assert sweep_temporary_files(tmp_path) == [new]
 
@@ -192,7 +192,7 @@ def test_two_runs_share_one_failures_file(tmp_path: Path) -> None:
     assert (tmp_path / "failures.jsonl").read_text() == ""
 
 
-def test_concurrent_appends_lose_no_line(tmp_path: Path) -> None:
+def test_concurrent_appends_lose_no_lines(tmp_path: Path) -> None:
     def write(number: int) -> None:
         for i in range(20):
             append_manifest(tmp_path, {"id": f"{number}-{i}"})
@@ -211,7 +211,7 @@ def test_folder_lock_that_cannot_be_acquired_is_ignored(tmp_path: Path) -> None:
         pass
 
 
-def test_check_refuses_pending_items() -> None:
+def test_check_raises_for_pending_items() -> None:
     Counts(found=2, done=1, failed=1).check()
     with pytest.raises(AssertionError, match="pending 1"):
         Counts(found=2, done=1).check()

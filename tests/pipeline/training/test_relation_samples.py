@@ -1,4 +1,4 @@
-"""Training samples of a relation predictor."""
+"""Tests of the training samples of a relation predictor."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.pipeline.cache_maker import forge, random_cache
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_unreadable_clip_ends_the_epoch(tmp_path: Path, workers: int) -> None:
+def test_unreadable_clip_stops_the_epoch(tmp_path: Path, workers: int) -> None:
     cache = random_cache(tmp_path / "cache", train=2, test=0)
     good = RelationClips(list_clips(cache)[0])
     asked = {"seed": 0, "epoch": 0, "workers": workers}

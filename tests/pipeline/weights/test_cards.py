@@ -1,4 +1,4 @@
-"""Cards of weights: writing, reading and refusal of invalid cards."""
+"""Tests that cards are written and read, and that invalid cards are rejected."""
 
 import copy
 import json
@@ -57,7 +57,10 @@ def run(tmp_path: Path) -> Path:
 
 
 def places(tree: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """Yield every place in a card and its value. Only the first item of a list is included."""
+    """Yield the path and the value of every field of a card.
+
+    Only the first item of a list is included.
+    """
     if place:
         yield place, tree
     if isinstance(tree, dict) and place not in OPEN:
@@ -68,7 +71,7 @@ def places(tree: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
 
 
 def changed(tree: Any, place: Place, value: Any) -> Any:
-    """Return a copy of a card with another value at a place."""
+    """Return a copy of a card in which the field at `place` has another value."""
     made = copy.deepcopy(tree)
     inner = made
     for key in place[:-1]:
@@ -85,7 +88,7 @@ def may_be_read(place: Place, before: Any, value: Any) -> bool:
 
 
 @pytest.mark.parametrize(("value", "half"), [(1e5, True), (torch.inf, False), (torch.nan, True)])
-def test_values_that_are_not_finite_when_stored_are_refused(
+def test_values_that_are_not_finite_when_stored_are_rejected(
     tmp_path: Path, value: float, half: bool
 ) -> None:
     path = tmp_path / "w.safetensors"
@@ -143,7 +146,7 @@ def test_predictor_card_has_each_group_once_in_order() -> None:
 
 @pytest.mark.parametrize("kind", TREES)
 @pytest.mark.parametrize("value", [None, "x", [1, 2], {"a": 1}], ids=repr)
-def test_values_of_another_type_are_refused_with_the_field_name(
+def test_values_of_another_type_are_rejected_with_the_field_name(
     kind: type[Card], value: Any
 ) -> None:
     tree = {key: given for key, given in TREES[kind].items() if key != "sha256"}
@@ -168,7 +171,7 @@ def test_damaged_model_card_raises_usage_error(run: Path, value: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", TREES)
-def test_missing_and_unknown_fields_are_refused_with_their_names(kind: type[Card]) -> None:
+def test_missing_and_unknown_fields_are_rejected_with_their_names(kind: type[Card]) -> None:
     tree = TREES[kind]
     for key in tree.keys() - {"schema", "sha256", "details", "training", "multi_label"}:
         with pytest.raises(ValueError, match=f"^{key}: missing"):
@@ -211,7 +214,7 @@ def test_missing_and_unknown_fields_are_refused_with_their_names(kind: type[Card
         ({"training": {"validation_fraction": 2}}, r"validation_fraction: 0 to 1 expected, got 2"),
     ],
 )
-def test_invalid_model_cards_and_cards_of_other_weights_are_refused(
+def test_invalid_model_cards_and_cards_of_other_weights_are_rejected(
     run: Path, changes: dict[str, Any], message: str
 ) -> None:
     tree = MODEL.to_dict()
@@ -237,7 +240,7 @@ def test_invalid_model_cards_and_cards_of_other_weights_are_refused(
         ('{"schema": SCHEMA}', "[a-z_]+: missing"),
     ],
 )
-def test_texts_that_are_not_a_card_are_refused(
+def test_texts_that_are_not_a_card_are_rejected(
     run: Path, kind: type[Card], text: str, message: str
 ) -> None:
     text = text.replace("SCHEMA", json.dumps(kind.SCHEMA)).replace("LONG", "a" * (1 << 20))
@@ -252,7 +255,7 @@ def test_texts_that_are_not_a_card_are_refused(
             read_card(run)
 
 
-def test_model_card_that_is_not_text_is_refused(run: Path) -> None:
+def test_model_card_that_is_not_text_is_rejected(run: Path) -> None:
     (run / "model.json").write_bytes(b"\xff\xfe\x00{")
     with pytest.raises(UsageError, match=r"model\.json: "):
         read_card(run)

@@ -1,4 +1,4 @@
-"""Detectors with weights: cards, settings from cards, and the detectron2 backend."""
+"""Tests of detectors with weights, of settings from their cards, and of the detectron2 backend."""
 
 import importlib.util
 import json
@@ -66,8 +66,8 @@ def test_card_determines_the_network(weights: Path) -> None:
     assert found[0].image_size == (48, 64)
 
 
-def test_settings_that_contradict_the_card_are_refused(weights: Path) -> None:
-    with pytest.raises(UsageError, match=r"detection.depth: 26 expected by the card .* got 101"):
+def test_settings_that_contradict_the_card_are_rejected(weights: Path) -> None:
+    with pytest.raises(UsageError, match=r"detection.depth: 26 expected \(card of .*\), got 101"):
         resolve_network(settings(f"detection.weights={weights}", "detection.depth=101"))
     with pytest.raises(UsageError, match="class 1: 'cup' expected, got 'bag'"):
         resolve_detector(settings(f"detection.weights={weights}")).load(("person", "cup"), "cpu")
@@ -80,7 +80,7 @@ def test_detector_is_restored_from_its_description(weights: Path) -> None:
     ):
         given = settings(*words)
         detector = resolve_detector(given)
-        # Only the weights are given. All other settings come from the description.
+        # Only the weights are provided. All other settings are taken from the description.
         files = settings(f"detection.weights={given.weights}")
         assert find_described_detector(detector.to_dict(), files) == detector
     files = settings(f"detection.weights={weights}")
@@ -111,7 +111,7 @@ def test_relative_paths_are_also_searched_in_the_repository(
         find_detector_weights("README.md")
 
 
-def test_damaged_files_and_cards_are_refused(weights: Path, tmp_path: Path) -> None:
+def test_damaged_files_and_cards_are_rejected(weights: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(weights.read_bytes()[:500])
     other = tmp_path / "other.safetensors"
@@ -124,7 +124,7 @@ def test_damaged_files_and_cards_are_refused(weights: Path, tmp_path: Path) -> N
             resolve_detector(settings(f"detection.weights={path}")).load(CLASSES, "cpu")
 
 
-def test_weights_with_another_sha256_than_in_their_card_are_refused(weights: Path) -> None:
+def test_weights_whose_sha256_differs_from_their_card_are_rejected(weights: Path) -> None:
     data = bytearray(weights.read_bytes())
     data[-5] ^= 1
     weights.write_bytes(bytes(data))
@@ -143,7 +143,9 @@ def test_weights_with_another_sha256_than_in_their_card_are_refused(weights: Pat
         ({"classes": []}, "classes: at least one"),
     ],
 )
-def test_cards_with_invalid_values_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
+def test_cards_with_invalid_values_are_rejected(
+    tmp_path: Path, changes: dict, message: str
+) -> None:
     path = tmp_path / "w.safetensors"
     tree = card().to_dict() | changes
     save_file({"a": torch.zeros(1)}, path, {"card": json.dumps(tree)})
@@ -162,7 +164,7 @@ def test_cards_with_invalid_values_are_refused(tmp_path: Path, changes: dict, me
         "detection.seed=-1",
     ],
 )
-def test_settings_out_of_range_are_refused_with_their_name(word: str) -> None:
+def test_settings_out_of_range_are_rejected_with_their_name(word: str) -> None:
     with pytest.raises(UsageError, match=word.split("=")[0]):
         settings(word)
 
@@ -208,7 +210,7 @@ def test_missing_detectron2_raises_usage_error(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     words = ("detection.backend=detectron2", f"detection.config={path}", "detection.weights=a.pkl")
     with pytest.raises(
-        UsageError, match=r"not installed; install it as its documentation says: python"
+        UsageError, match=r"not installed\. Install it as described in its documentation: python"
     ):
         resolve_detector(settings(*words))
     with pytest.raises(UsageError, match="detectron2's YAML file expected"):
@@ -255,7 +257,7 @@ def test_detectron2_model_runs_as_a_detector(tmp_path: Path) -> None:
         resolve_detector(given)
 
 
-def test_invalid_descriptions_and_other_weights_are_refused(weights: Path, tmp_path: Path) -> None:
+def test_invalid_descriptions_and_other_weights_are_rejected(weights: Path, tmp_path: Path) -> None:
     files = settings(f"detection.weights={weights}")
     described = resolve_detector(files).to_dict()
     for change, says in (
@@ -269,7 +271,7 @@ def test_invalid_descriptions_and_other_weights_are_refused(weights: Path, tmp_p
         ({"compile": "yes"}, "compile: bool expected"),
         ({"short_side": None}, "short_side: int expected"),
         ({"short_side": -1}, "short_side: 32 to"),
-        ({"weights": None}, "weights: text expected"),
+        ({"weights": None}, "weights: a string expected"),
         ({"teapot": 1}, "teapot: no such field"),
     ):
         with pytest.raises(UsageError, match=rf"model\.json: cache\.detector: {says}"):
@@ -278,5 +280,5 @@ def test_invalid_descriptions_and_other_weights_are_refused(weights: Path, tmp_p
         find_described_detector({"weights": described["weights"]}, files)
     with pytest.raises(UsageError, match="the detector of the training"):
         find_described_detector(described | {"weights": "0" * 64}, files)
-    with pytest.raises(UsageError, match=r"weights that the network was trained on expected"):
+    with pytest.raises(UsageError, match=r"the detector weights of the training expected"):
         find_described_detector(described, settings("detection.weights=random"))

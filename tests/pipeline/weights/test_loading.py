@@ -1,4 +1,4 @@
-"""Loading of weights into networks, and refusal of weights that do not fit."""
+"""Tests that weights are loaded into networks, and that weights that do not fit are rejected."""
 
 import re
 
@@ -79,7 +79,7 @@ def test_weights_that_do_not_fit_leave_the_network_unchanged(
     assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
 
 
-def test_weights_of_another_size_are_refused_before_memory_is_allocated() -> None:
+def test_weights_of_another_size_are_rejected_before_memory_is_allocated() -> None:
     def build() -> nn.Module:
         return nn.Sequential(nn.Linear(3, 1 << 50), nn.BatchNorm1d(4))
 

@@ -1,11 +1,11 @@
-"""Speed measurements of `tools.benchmark`; every table compares variants within one run.
+"""Speed measurements of `tools.benchmark`. Each table compares variants within one run.
 
-timing              time, memory and the device's matrix rate
-detector            detector against STTran's formulation and torchvision's stock model
+timing              measurement of time, memory and the matrix rate of a device
+detector            detector, compared with STTran's implementation and torchvision's Faster R-CNN
 original_loop       STTran's detector loop, written with our modules
-relations           relation predictor against STTran's loops
+relations           relation predictor, compared with STTran's loops
 original_relations  STTran's transformer loops, written with our modules
-training            training step of LaIAR with one and with several threads
-extraction          `pipeline.extract` against its parts
-cache_reading       reading frames of cached clips against a plain read
+training            training step of LaIAR with one thread and with several threads
+extraction          `pipeline.extract`, compared with its parts
+cache_reading       reading of frames from cached clips, compared with a plain read
 """

@@ -1,4 +1,4 @@
-"""Speed of reading frames of cached clips, compared with a plain read of the same bytes."""
+"""Speed of reading frames from cached clips, compared with a plain read of the same bytes."""
 
 import json
 import tempfile
@@ -46,8 +46,8 @@ def benchmark_reading(plan: ReadingPlan) -> dict[str, Any]:
         plan: settings of the measurement.
 
     Returns:
-        JSON tree with the megabytes read, the speed of both variants, and the ratio of the times,
-        plain read / `ClipReader.read`.
+        JSON tree with the megabytes read, the speed of both variants, and the time of the plain
+        read divided by the time of `ClipReader.read`.
     """
     rng = np.random.default_rng(plan.seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +83,7 @@ def benchmark_reading(plan: ReadingPlan) -> dict[str, Any]:
 
 
 def read_plainly(path: Path, parts: list[tuple[int, int]]) -> np.ndarray:
-    """Read the parts (offset, size) of a file into one array of uint8, one after another."""
+    """Read the parts (offset, size) of a file one after another into one uint8 array."""
     data = np.empty(sum(size for _, size in parts), dtype=np.uint8)
     view, filled = memoryview(data), 0  # type: ignore[arg-type]
     with open(path, "rb", buffering=0) as file:
@@ -118,7 +118,7 @@ def _clip(plan: ReadingPlan) -> CachedClip:
 
 
 def _spans(path: Path, clip: CachedClip, picked: list[int]) -> list[tuple[int, int]]:
-    """Return (offset, size) of the picked frames' rows, according to the header of the file."""
+    """Return (offset, size) of the rows of the selected frames, based on the file header."""
     with open(path, "rb") as file:
         start = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(start))
@@ -138,8 +138,8 @@ def print_reading(result: dict[str, Any]) -> None:
     """Print the table."""
     plan = result["plan"]
     print(
-        f"{plan['read']} random frames of {plan['frames']}, {plan['clips']} clips, "
-        f"{result['megabytes']:.1f} MB, from the system's page cache; fastest round\n"
+        f"{plan['read']} random frames out of {plan['frames']} from each of {plan['clips']} clips, "
+        f"{result['megabytes']:.1f} MB in the system's page cache; fastest round\n"
     )
     for name, row in result["rows"].items():
         print(f"{name:30}{row['megabytes_per_s']:10.0f} MB/s")

@@ -1,4 +1,4 @@
-"""Speed of the detector, compared with STTran's formulation and torchvision's stock model."""
+"""Speed of the detector, compared with STTran's implementation and torchvision's Faster R-CNN."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ class Plan:
         frames: (T, 3, H, W) uint8.
         depth, width: sizes of the ResNet.
         short_side: shorter side of the resized frames in pixels.
-        batch_size: frames per call of our detector; the original takes ten.
+        batch_size: frames per call of our detector. STTran's implementation uses ten.
         rounds: number of measured rounds.
-        compiles: whether the compiled trunk is measured too.
+        compiles: whether the compiled trunk is measured as well.
         device: device of the detectors.
         seed: seed of the weights.
     """
@@ -61,14 +61,15 @@ def benchmark_detector(plan: Plan) -> dict[str, Any]:
         plan: settings of the measurement.
 
     Returns:
-        JSON tree with a row per variant, the time of every stage, and the loss of accuracy.
+        JSON tree with one row per variant, the time of every stage, and the differences of the
+        other modes from the exact mode.
     """
     frames = plan.frames.to(plan.device)
     exact, fast = _build(plan), make_fast(_build(plan))
     folded = make_fast(_build(plan), dtype=torch.float32)
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     rates = {name: matrix_rate(dtype, plan.device) for name, dtype in dtypes.items()}
-    # Emulated bfloat16 is slow, so one frame is measured.
+    # Emulated bfloat16 is slow, so only one frame is measured.
     few = frames if rates["bfloat16"] > rates["float32"] else frames[:1]
     variants: dict[str, Callable[[], Any]] = {
         "original formulation": lambda: detect_as_original(exact, frames),
@@ -112,7 +113,7 @@ def _rows(
     rates: dict[str, float],
     counts: dict[str, int],
 ) -> dict[str, dict[str, Any]]:
-    """Return a row of the table per variant; `counts` gives the frames each variant ran on."""
+    """Return one table row per variant. `counts` is the number of frames of each variant."""
     best = {name: measured.best_s / counts[name] for name, measured in timed.items()}
     rows = {}
     for name, measured in timed.items():
@@ -143,13 +144,13 @@ def print_detector(result: dict[str, Any]) -> None:
     print()
     for mode, loss in result["against_exact"].items():
         print(
-            f"{mode} against exact: box features differ by {100 * loss['feature_error']:.4f} % "
-            f"(relative L2, same boxes); {100 * loss['boxes_kept']:.1f} % of "
-            f"{loss['exact_boxes']} boxes are found at IoU > 0.9 ({loss['fast_boxes']} in all); "
-            f"scores differ by at most {loss['score_error']:.5f}"
+            f"{mode}, compared with exact: the features of the same boxes differ by "
+            f"{100 * loss['feature_error']:.4f} % (relative L2); {100 * loss['boxes_kept']:.1f} % "
+            f"of {loss['exact_boxes']} exact boxes match one of {loss['fast_boxes']} boxes at "
+            f"IoU > 0.9; the scores of matched boxes differ by at most {loss['score_error']:.5f}"
         )
     rates = ", ".join(f"{k} {v:.0f}" for k, v in result["matrix_gmac_per_s"].items())
-    print(f"matrix product, GMAC/s: {rates}")
+    print(f"matrix multiplication, GMAC/s: {rates}")
 
 
 def run_ours(detector: Detector, frames: Tensor, batch_size: int) -> list[Detections]:
@@ -164,7 +165,7 @@ def run_ours(detector: Detector, frames: Tensor, batch_size: int) -> list[Detect
 
 
 def run_given(detector: Detector, frames: Tensor, given: list[Tensor]) -> None:
-    """Compute box and union features of given boxes, as extraction does."""
+    """Compute box and union features of provided boxes, as extraction does."""
     for t, boxes in enumerate(given):
         labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
         _, maps = detector.describe(frames[t : t + 1], [boxes], [labels])
@@ -172,7 +173,7 @@ def run_given(detector: Detector, frames: Tensor, given: list[Tensor]) -> None:
 
 
 def stage_table(detector: Detector, frames: Tensor, plan: Plan) -> dict[str, dict[str, float]]:
-    """Measure milliseconds and GMAC per frame of trunk, proposals and box heads."""
+    """Measure the milliseconds and GMAC per frame of the trunk, proposals and box heads."""
     maps = detector.feature_maps(frames)
     sizes = [maps.size] * len(frames)
     proposals = detector.rpn(maps.levels, maps.padded_size, sizes)
@@ -205,9 +206,13 @@ def accuracy_loss(
         batch_size: frames per call.
 
     Returns:
-        `feature_error`: relative L2 error of the features of the same boxes; `boxes_kept`: share of
-        the exact boxes that `fast` finds with the same class and an IoU above 0.9; `score_error`:
-        largest difference of their scores; `exact_boxes`, `fast_boxes`: numbers of boxes.
+        A dict with these keys:
+
+        - `feature_error`: relative L2 error of the features of the same boxes.
+        - `boxes_kept`: share of the exact boxes that match a box of `fast` with the same class and
+          an IoU above 0.9.
+        - `score_error`: largest difference between the scores of matched boxes.
+        - `exact_boxes`, `fast_boxes`: numbers of boxes.
     """
     a, b = run_ours(exact, frames, batch_size), run_ours(fast, frames, batch_size)
     kept, score, squares, total = 0, 0.0, 0.0, 0.0
@@ -251,7 +256,7 @@ def _stock(plan: Plan) -> FasterRCNN:
 
 
 def _given_boxes(frames: Tensor) -> list[Tensor]:
-    """Return five boxes per frame, the usual maximum of Action Genome."""
+    """Return five boxes per frame, the usual maximum in Action Genome."""
     height, width = frames.shape[-2:]
     box = torch.tensor([[0.1, 0.1, 0.6, 0.9], [0.4, 0.5, 0.7, 0.8], [0.0, 0.6, 1.0, 1.0],
                         [0.6, 0.1, 0.9, 0.6], [0.3, 0.3, 0.5, 0.5]])  # fmt: skip

@@ -27,7 +27,7 @@ from tools.proofs.benchmarks.detector import run_given, run_ours
 from tools.proofs.benchmarks.timing import time_rounds
 
 DECODE, DETECT, DISK, WHOLE = "bare decoding", "bare detector", "bare disk", "extract, end to end"
-#: Boxes of an annotated frame: the person and two objects, the average of Action Genome.
+#: Boxes of an annotated frame. One person and two objects are the average in Action Genome.
 _GIVEN = torch.tensor([[0.2, 0.1, 0.6, 0.95], [0.5, 0.4, 0.7, 0.6], [0.1, 0.5, 0.4, 0.8]])
 
 
@@ -38,7 +38,7 @@ class ExtractionPlan:
     Attributes:
         videos: folder of videos.
         num_frames: number of frames of each video.
-        settings: settings of the extraction by name; entries of None are ignored.
+        settings: settings of the extraction by name. Settings with the value None are ignored.
         rounds: number of measured rounds.
         device: device of the detector.
     """
@@ -56,7 +56,7 @@ class ExtractionPlan:
 
 
 class _Held:
-    """A `FrameStream` of decoded frames."""
+    """`FrameStream` over frames that are already decoded."""
 
     def __init__(self, batches: list[VideoFrames]) -> None:
         self._batches = batches
@@ -67,13 +67,13 @@ class _Held:
 
 
 def benchmark_extraction(plan: ExtractionPlan) -> dict[str, Any]:
-    """Measure the extraction with detected and with given boxes.
+    """Measure the extraction with detected boxes and with provided boxes.
 
     Args:
         plan: settings of the measurement.
 
     Returns:
-        JSON tree with the measurements for both kinds of boxes and their ratio.
+        JSON tree with the measurements for both kinds of boxes and the ratio of their speeds.
     """
     rows = {}
     for boxes in ("detected", "ground-truth"):
@@ -140,7 +140,7 @@ def _examine(
         plain = replace(steps, config=load_config(None, plan.words))
         probe = plain.examine(Task(video), manifest)
         if not isinstance(probe, Examined) or probe.request is None:
-            raise StageError(f"{video.path}: decodable video expected")
+            raise StageError(f"{video.path}: a decodable video expected")
         annotation = _annotation(video.video_id, probe, plan) if given else None
         one = steps.examine(Task(video, annotation), manifest)
         assert isinstance(one, Examined)
@@ -149,7 +149,7 @@ def _examine(
 
 
 def _annotation(video_id: str, probe: Examined, plan: ExtractionPlan) -> ClipAnnotation:
-    """Return an annotation with given boxes in all uniform frames."""
+    """Return an annotation with the same boxes in all uniform frames."""
     assert probe.request is not None
     probe = replace(probe, request=replace(probe.request, num_uniform=plan.num_frames))
     frames = []
@@ -173,7 +173,7 @@ def _decode(found: Examined) -> Iterator[VideoFrames]:
 
 
 def _drain(steps: Steps, found: list[Examined]) -> None:
-    """Decode all videos with as many processes as extraction has, and discard the frames."""
+    """Decode all videos with as many processes as extraction uses, and discard the frames."""
     with DecodePool(num_workers(steps.config.decode.workers)) as pool:
         streams = [pool.start(one.request) for one in found if one.request]
         for stream in streams:
@@ -204,10 +204,12 @@ def print_extraction(result: dict[str, Any]) -> None:
     for boxes, part in result["boxes"].items():
         print(
             f"\nboxes={boxes}: {part['videos']} videos, {part['frames']} frames, "
-            f"{part['pairs_per_frame']:.1f} pairs a frame, {part['megabytes']:.1f} MB, "
+            f"{part['pairs_per_frame']:.1f} pairs per frame, {part['megabytes']:.1f} MB, "
             f"{part['decode_workers']} decode processes; fastest round"
         )
         for name, row in part["rows"].items():
             print(f"  {name:22}{row['seconds']:9.2f} s {row['frames_per_s']:9.2f} frames/s")
-        print(f"  ratio to the speed of the slowest part, {part['slowest']}: {part['ratio']:.3f}")
-    print(f"\nspeed ratio of given to detected boxes, end to end: {result['given_ratio']:.2f}")
+        print(
+            f"  relative to the speed of the slowest part ({part['slowest']}): {part['ratio']:.3f}"
+        )
+    print(f"\nend-to-end speed, provided boxes / detected boxes: {result['given_ratio']:.2f}")

@@ -1,9 +1,9 @@
 """STTran's detector loop, written with our modules.
 
-All frames are preprocessed at once, and the trunk takes ten at a time. A Python loop over frames
-and classes applies the score threshold, sorting and non-maximum suppression, and concatenates the
-results one by one. The modules are ours; only the order of the work follows the original
-(`lib/object_detector.py`). No code is copied.
+All frames are preprocessed at once, and the trunk processes ten frames at a time. A Python loop
+over frames and classes applies the score threshold, sorting and non-maximum suppression, and
+concatenates the results one by one. Only the order of the operations follows STTran
+(`lib/object_detector.py`). The modules are ours, and no code is copied.
 """
 
 import torch
@@ -26,8 +26,8 @@ def detect_as_original(detector: Detector, frames: Tensor) -> tuple[Tensor, Tens
         frames: (T, 3, H, W) uint8.
 
     Returns:
-        Boxes (N, 6) as (frame index, xyxy in frame pixels, label from 1), their features, and the
-        union features of the first box of each frame with its other boxes.
+        Boxes (N, 6) as (frame index, xyxy in frame pixels, 1-based label), the box features, and
+        the union features of the first box of each frame with the other boxes of the frame.
     """
     ready = preprocess(frames, detector.preset.pixels)
     boxes, features = frames.new_zeros(0, 6, dtype=torch.float32), None
@@ -75,7 +75,7 @@ def _frame(
 
 
 def _unions(detector: Detector, maps: Tensor, boxes: Tensor, scale: float) -> Tensor:
-    """Return the union features of the first box of each frame with its other boxes."""
+    """Return the union features of the first box of each frame with the other boxes."""
     rois = []
     for t in range(len(maps)):
         mine = boxes[boxes[:, 0] == t, 1:5] * scale

@@ -1,7 +1,7 @@
 """STTran's transformer loops, written with our modules.
 
-Python loops pad the frames, fill the windows and read the results one by one. The modules are ours;
-only the loops follow the original (`lib/transformer.py`). No code is copied.
+Python loops pad the frames, fill the windows and read the results one by one. Only the loops follow
+STTran (`lib/transformer.py`). The modules are ours, and no code is copied.
 """
 
 import torch
@@ -16,7 +16,7 @@ def predict_as_original(model: STTran, batch: PairBatch) -> RelationLogits:
 
     Args:
         model: the predictor, in eval mode.
-        batch: pairs of one video with at least two frames that have pairs.
+        batch: pairs of one video. At least two frames must have pairs.
     """
     features = model.pair_features(batch)
     frame = batch.pair_frame

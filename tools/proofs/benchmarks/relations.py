@@ -1,4 +1,4 @@
-"""Speed of the relation predictor, compared with the original's loops over frames and windows."""
+"""Speed of the relation predictor, compared with STTran's loops over frames and windows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class RelationPlan:
     Attributes:
         num_videos: number of videos per round.
         num_frames: number of frames of a video, T.
-        max_pairs: largest number of pairs of a frame; the smallest is 1.
+        max_pairs: largest number of pairs per frame. The smallest number is 1.
         settings: sizes of the predictor.
         rounds: number of measured rounds.
         device: device of the predictor.
@@ -44,7 +44,7 @@ def benchmark_relations(plan: RelationPlan) -> dict[str, Any]:
         plan: settings of the measurement.
 
     Returns:
-        JSON tree with a row per variant and the largest difference of the probabilities.
+        JSON tree with one row per variant and the largest difference of the probabilities.
     """
     torch.manual_seed(plan.seed)
     model = STTran(plan.settings).eval().requires_grad_(False).to(plan.device)
@@ -82,7 +82,7 @@ def benchmark_relations(plan: RelationPlan) -> dict[str, Any]:
 
 
 def random_video(plan: RelationPlan, number: int) -> PairBatch:
-    """Make a video of random pairs with random features; every frame has at least one pair."""
+    """Generate a video of random pairs and features. Every frame has at least one pair."""
     s = plan.settings
     g = torch.Generator().manual_seed(plan.seed * 1000 + number)
     counts = torch.randint(1, plan.max_pairs + 1, (plan.num_frames,), generator=g)

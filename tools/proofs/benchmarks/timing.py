@@ -1,4 +1,4 @@
-"""Time, memory, and the speed of the device's matrix product."""
+"""Measurement of time, memory and the matrix rate of a device."""
 
 import threading
 import time
@@ -20,9 +20,9 @@ class Measured:
     """Measurements of one variant.
 
     Attributes:
-        seconds: seconds of each round, for all frames.
-        peak_bytes: peak memory above the memory at the start, maximum of all rounds; None if
-            unknown.
+        seconds: duration of each round in seconds.
+        peak_bytes: largest peak of a round above the memory at the start of the round, in bytes.
+            None if unknown.
     """
 
     seconds: list[float]
@@ -37,12 +37,15 @@ class Measured:
 def time_rounds(
     variants: dict[str, Callable[[], Any]], rounds: int, device: torch.device
 ) -> dict[str, Measured]:
-    """Measure variants in turns, so that noise affects all of them equally.
+    """Measure variants in turn, so that noise affects all of them equally.
 
     Args:
-        variants: function to measure, by name; each runs once before the first round.
+        variants: functions to measure, by name. Each function runs once before the first round.
         rounds: number of measured rounds.
         device: device on which the variants run.
+
+    Returns:
+        Measurements of each variant, by name.
     """
     results = {name: Measured([]) for name in variants}
     for run in variants.values():
@@ -57,7 +60,14 @@ def time_rounds(
 
 
 def print_rows(rows: dict[str, dict[str, Any]], unit: str, speed: str, gmac: str) -> None:
-    """Print a line per variant; `speed` and `gmac` are format strings for the keys of a row."""
+    """Print one line per variant.
+
+    Args:
+        rows: values of each variant, by name.
+        unit: unit of the speed, used as column header.
+        speed: format string of the speed for the keys of a row.
+        gmac: format string of the operations for the keys of a row.
+    """
     print(f"{'':26}{unit:>9} {'ratio':>7} {'GMAC':>8} {'matrix share':>13} {'peak MB':>8}")
     line = f"{{name:26}}{speed} {{ratio:7.2f}} {gmac} {{matrix_share:13.2f}} {{peak:>8}}"
     for name, row in rows.items():
@@ -74,8 +84,8 @@ def synchronize(device: torch.device) -> None:
 class PeakMemory:
     """Context manager that measures peak memory relative to the memory at its start.
 
-    On a GPU it counts the memory that torch allocates; on Linux, the resident memory of the
-    process, sampled every 5 ms.
+    On a GPU, the memory that torch allocates is measured. On a CPU with Linux, the resident memory
+    of the process is sampled every 5 ms.
 
     Attributes:
         peak: peak memory in bytes, or None if unknown.
@@ -116,7 +126,7 @@ def _resident() -> int:
 
 
 def count_gmac(run: Callable[[], Any]) -> float:
-    """Count the 10^9 multiply-accumulates of a call's matrix products and convolutions."""
+    """Return the GMAC (10^9 multiply-accumulates) of a call's matrix products and convolutions."""
     counter = FlopCounterMode(display=False)
     with counter:
         run()
@@ -124,10 +134,10 @@ def count_gmac(run: Callable[[], Any]) -> float:
 
 
 def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Measure the GMAC/s of one large matrix product on a device.
+    """Measure the throughput of a large matrix multiplication on a device in GMAC/s.
 
-    The product runs six times as a matrix product and six times as a 1 x 1 convolution, which is
-    faster on AMD processors; the fastest run counts.
+    The multiplication runs six times as a matrix product and six times as a 1 x 1 convolution,
+    which is faster on AMD processors. The throughput of the fastest run is returned.
     """
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))

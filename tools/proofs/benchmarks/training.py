@@ -1,4 +1,4 @@
-"""Speed of a training step of LaIAR with one and with several threads."""
+"""Speed of a training step of LaIAR with one thread and with several threads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,8 +25,9 @@ class TrainingPlan:
     """Settings of the measurement.
 
     Attributes:
-        widths: widths D of the networks; they have four layers, as published, and F is 4 D.
-        num_videos: number of videos per step; T is 16, K is 8.
+        widths: widths D of the networks. The networks have four layers, as in the paper, and F is
+            4 D.
+        num_videos: number of videos per step. T is 16, and K is 8.
         threads: numbers of threads to compare.
         rounds: number of measured rounds.
         seed: seed of the weights and features.
@@ -46,7 +47,8 @@ def benchmark_training(plan: TrainingPlan) -> dict[str, Any]:
         plan: settings of the measurement.
 
     Returns:
-        JSON tree with the milliseconds per step in the fastest round, by width and threads.
+        JSON tree with the milliseconds per step in the fastest round, by width and number of
+        threads.
     """
     before, rows = torch.get_num_threads(), {}
     for width in plan.widths:

@@ -1,10 +1,10 @@
-"""Fault injection of `python -m tools.faults`, with the criterion of every family of faults.
+"""Families of faults of `python -m tools.faults`, with the pass criterion of each family.
 
 lab       small videos, extraction as a process, and the result of an uninterrupted run
 stops     processes that are killed or interrupted
 writers   several processes that write to one folder
 videos    damaged videos, unusual formats and decompression bombs
 storage   full and read-only disks, bit flips in a cache
-hostile   pickles that execute code, ids that leave the folder
+hostile   pickles that execute code, and ids that are paths outside the folder
 memory    decode processes that are killed or run out of memory
 """

@@ -1,4 +1,4 @@
-"""Pickles that execute code, and ids that leave the folder."""
+"""Pickles that execute code, and ids that are paths outside the folder."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ _MOST_BYTES = 1 << 30
 
 
 class _Runs:
-    """An object that runs a shell command when it is unpickled."""
+    """Object that runs a shell command when it is unpickled."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -38,7 +38,7 @@ class _Runs:
 
 def pickles(lab: Lab, number: int) -> Tally:
     """Read annotation pickles that try to execute code or to exhaust the memory."""
-    tally = Tally("malicious pickles", "refused with the file name, no code executed, below 1 GB")
+    tally = Tally("malicious pickles", "rejected with the file name, no code executed, below 1 GB")
     canary = lab.folder / "canary"
     vocabulary = load_vocabulary("action_genome")
     files = ("object_bbox_and_relationship.pkl", "person_bbox.pkl")
@@ -86,9 +86,9 @@ def _pickles(canary: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def ids(lab: Lab, number: int) -> Tally:
-    """Extract videos whose ids in CSV files, or whose file names, try to leave the folder."""
+    """Extract videos whose ids or file names are paths outside the folder or unusual strings."""
     tally = Tally(
-        "hostile ids and names", "no file outside the cache; the id is made safe or refused"
+        "hostile ids and names", "no file outside the cache; the id is made safe or rejected"
     )
     for name in islice(cycle(_IDS), number):
         root = lab.new()
@@ -106,7 +106,7 @@ def ids(lab: Lab, number: int) -> Tally:
         strangers = {p.name for p in root.iterdir()} - allowed - {"Charades_v1_classes.txt"}
         problem = f"unexpected files {strangers}" if strangers else None
         if (lab.folder / "outside").exists() or Path("/tmp/outside").exists():
-            problem = "a file was written outside"
+            problem = "a file was written outside the cache"
         if code not in (0, 1, 2):
             problem = f"exit {code}"
         elif code != 2 and not (cache / "V0.safetensors").is_file():

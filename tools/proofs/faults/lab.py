@@ -29,7 +29,7 @@ SMALL = (
     "frames.num=3",
     "device=cpu",
 )
-#: Decode inside the extraction process: a decode process takes two seconds to start per trial.
+#: Decode in the extraction process, because starting a decode process takes two seconds.
 IN_PROCESS = "decode.workers=0"
 HANG_S = 60.0
 
@@ -42,9 +42,9 @@ class Tally:
 
     Attributes:
         name: name of the family.
-        means: criterion that a trial must meet to hold.
-        tried, held: numbers of all trials and of those that held.
-        problems: each trial that did not hold, with the information needed to repeat it.
+        means: criterion that a trial must meet to pass.
+        tried, held: numbers of all trials and of passed trials.
+        problems: description of each failed trial, with the information needed to repeat it.
         notes: further counts and times.
     """
 
@@ -59,7 +59,7 @@ class Tally:
         """Count one trial.
 
         Args:
-            problem: what went wrong; None if the trial held.
+            problem: description of the failure, or None if the trial passed.
             how: information needed to repeat the trial.
         """
         self.tried += 1
@@ -74,7 +74,7 @@ class Process:
 
     Args:
         words: command-line arguments.
-        log: file of its output.
+        log: file that receives the output of the process.
     """
 
     def __init__(self, words: Sequence[object], log: Path) -> None:
@@ -86,16 +86,18 @@ class Process:
             _become_extract([str(word) for word in words], log)
 
     def wait(self, timeout_s: float = HANG_S) -> int:
-        """Wait for the process and return its exit code, negative for a signal.
+        """Wait for the process and return its exit code.
+
+        The exit code is the negative signal number if a signal ended the process.
 
         Raises:
-            StageError: if it does not end within `timeout_s`; the process is then killed.
+            StageError: if the process does not end within `timeout_s`. The process is then killed.
         """
         deadline = time.monotonic() + timeout_s
         while self.poll() is None:
             if time.monotonic() > deadline:
                 self.send(signal.SIGKILL)
-                raise StageError(f"extraction did not end within {timeout_s:g} s, see {self.log}")
+                raise StageError(f"extraction did not end within {timeout_s:g} s; see {self.log}")
             time.sleep(0.002)
         assert self._code is not None
         return self._code
@@ -117,7 +119,7 @@ class Process:
 def _become_extract(words: list[str], log: Path) -> None:
     code = 70
     try:
-        os.setsid()  # so that Ctrl-C in the terminal reaches only the tool
+        os.setsid()  # Ctrl-C in the terminal then reaches only the tool
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -136,10 +138,10 @@ class Lab:
 
     Attributes:
         folder: folder of all files.
-        random: random generator of all choices.
+        random: random generator for all choices.
         videos: folder of four short videos.
         whole: cache files that an uninterrupted run writes.
-        seconds: duration of that run.
+        seconds: duration of the uninterrupted run in seconds.
     """
 
     folder: Path
@@ -168,7 +170,7 @@ class Lab:
         return lab
 
     def new(self) -> Path:
-        """Return a path that does not exist."""
+        """Return a path below the folder that does not exist yet."""
         self._numbers += 1
         return self.folder / f"{self._numbers:05}"
 
@@ -178,40 +180,44 @@ class Lab:
         Args:
             cache: folder of the cache.
             words: further command-line arguments.
-            videos: folder of the videos; None for `self.videos`.
+            videos: folder of the videos. Default: `self.videos`.
+
+        Returns:
+            The running process.
         """
         given = ("--videos", videos or self.videos, "--cache", cache, *SMALL)
         decode = () if any("decode.workers" in str(w) for w in words) else (IN_PROCESS,)
         return Process([*given, *decode, *words], self.new().with_suffix(".log"))
 
     def torn(self, cache: Path) -> str | None:
-        """Return how an existing clip or `cache.json` differs from `self.whole`, or None."""
+        """Return the first clip or `cache.json` that differs from `self.whole`, as a message."""
         for name, data in tree(cache).items() if cache.is_dir() else ():
             if name != "manifest.jsonl" and data != self.whole.get(name):
                 return f"{name} differs from an uninterrupted run"
         return None
 
     def forget(self, *folders: Path) -> None:
-        """Remove the folders of a trial that held."""
+        """Remove the folders of a passed trial."""
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def tree(cache: Path) -> Tree:
-    """Read the files of a cache that must not depend on how it was made."""
+    """Read the clips, the manifest and `cache.json`, which must not depend on interruptions."""
     names = ("*.safetensors", "manifest.jsonl", "cache.json")
     return {path.name: path.read_bytes() for name in names for path in cache.glob(name)}
 
 
 def left_over(cache: Path) -> list[str]:
-    """Return the names of temporary files."""
+    """Return the names of the temporary files in a cache."""
     return [path.name for path in cache.iterdir() if "tmp" in path.name]
 
 
 def write_clip(path: Path, seed: int, *, num: int = 12, size: tuple[int, int] = (64, 48)) -> Path:
-    """Write an H.264 video of drifting noise at 25 fps; return its path.
+    """Write an H.264 video of moving noise at 25 fps and return its path.
 
-    It has a keyframe every eight frames, B-frames, and its header (moov) first.
+    The video has a keyframe every eight frames and contains B-frames. The header (moov) is at the
+    start of the file.
 
     Args:
         path: path of the video.
@@ -238,13 +244,13 @@ def encode(
     options: dict[str, str] | None = None,
     flags: str | None = None,
 ) -> Path:
-    """Write RGB or grey images as a video; return its path.
+    """Write RGB or grey images as a video and return its path.
 
     Args:
-        path: path of the video; the suffix selects the container.
+        path: path of the video. The suffix selects the container.
         codec: encoder of FFmpeg.
         images: (H, W, 3) or (H, W) uint8.
-        times: presentation time of each image in units of 1/25 s; None for consecutive ones.
+        times: presentation time of each image in units of 1/25 s. Default: 0, 1, 2, …
         pixels: pixel format.
         options: options of the encoder.
         flags: `movflags` of a MOV or MP4 file.

@@ -13,7 +13,7 @@ from tools.proofs.faults.lab import Lab, Process, Tally, tree, write_clip
 def too_little(lab: Lab, number: int) -> Tally:
     """Extract a video that needs more memory than a decode process may allocate."""
     tally = Tally(
-        "decoder out of memory", "this video fails as out-of-memory, the others are extracted"
+        "decoder out of memory", "this video fails as out-of-memory; the others are extracted"
     )
     folder = lab.new()
     shutil.copytree(lab.videos, folder)
@@ -32,7 +32,10 @@ def too_little(lab: Lab, number: int) -> Tally:
 
 def deaths(lab: Lab, number: int) -> Tally:
     """Kill a decode process while it decodes."""
-    tally = Tally("decoder killed", "at most its video fails, as decoder-died; a retry extracts it")
+    tally = Tally(
+        "decoder killed",
+        "at most one video fails, with the reason decoder-died; a retry extracts it",
+    )
     hits = 0
     for _ in range(number):
         cache = lab.new()
@@ -52,7 +55,7 @@ def deaths(lab: Lab, number: int) -> Tally:
         elif code != bool(failures):
             problem = f"exit {code}"
         elif lab.extract(cache, "--retry-failed").wait() or tree(cache) != lab.whole:
-            problem = "the retry failed or gave another result"
+            problem = "the retry failed or its result differs from an uninterrupted run"
         tally.count(problem, f"{cache}")
     tally.notes["hit a video"] = hits
     return tally

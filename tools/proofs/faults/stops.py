@@ -10,9 +10,9 @@ from tools.proofs.faults.lab import Lab, Process, Tally, left_over, tree
 
 
 def kills(lab: Lab, number: int) -> Tally:
-    """Send SIGKILL at random moments, repeatedly on one cache until it is complete."""
+    """Kill extractions with SIGKILL at random moments until the cache is complete."""
     tally = Tally(
-        "SIGKILL", "no partial file; the last run gives the bytes of an uninterrupted one"
+        "SIGKILL", "no partial file; the cache is byte-identical to that of an uninterrupted run"
     )
     finished = 0
     while tally.tried < number:
@@ -24,7 +24,7 @@ def kills(lab: Lab, number: int) -> Tally:
                 break
             process.send(signal.SIGKILL)
             if process.wait() != -signal.SIGKILL:
-                break  # it ended before the signal
+                break  # the process ended before the signal
             tally.count(lab.torn(cache), f"killed, {cache}")
             known = len(read_manifest(cache))
             if tally.tried >= number:
@@ -44,7 +44,8 @@ def kills(lab: Lab, number: int) -> Tally:
 def interrupts(lab: Lab, number: int) -> Tally:
     """Send SIGINT or SIGTERM during extraction."""
     tally = Tally(
-        "SIGINT, SIGTERM", "exit 130 or 143 within 10 s and in run.json; the next run finishes"
+        "SIGINT, SIGTERM",
+        "exit 130 or 143 within 10 s, recorded in run.json; the next run completes the cache",
     )
     slowest = 0.0
     for trial in range(number):
@@ -77,7 +78,7 @@ def _decode(lab: Lab) -> tuple[str, ...]:
 
 
 def _wait_somewhere(lab: Lab, process: Process, cache: Path) -> None:
-    """Wait until a random moment; in half of the trials, until just after a file changes."""
+    """Wait until a random time or, in half of the trials, until a file appears or disappears."""
     until = process.start + lab.random.uniform(0, 1.1 * lab.seconds)
     watches = lab.random.random() < 0.5
     before = _names(cache)
@@ -93,7 +94,7 @@ def _names(cache: Path) -> list[str]:
 
 
 def _incomplete(lab: Lab, cache: Path, code: int, known: int) -> str | None:
-    """Return why the last run did not complete the cache or repeated finished work, or None."""
+    """Return an error if the last run did not complete the cache or repeated work, else None."""
     counts = json.loads((cache / "run.json").read_text())["counts"]
     if code != 0 or tree(cache) != lab.whole:
         return f"exit {code}, the result differs from an uninterrupted run"
@@ -107,7 +108,7 @@ def _not_said(cache: Path, code: int, which: signal.Signals) -> str | None:
     if code != expected:
         return f"exit {code}"
     if not (cache / "run.json").is_file():
-        return None  # the signal came before the run started
+        return None  # the signal arrived before the run started
     status = json.loads((cache / "run.json").read_text())["status"]
     if status != "interrupted" or left_over(cache):
         return f"status {status} in run.json, temporary files: {left_over(cache)}"

@@ -21,10 +21,10 @@ _PAGE = 4096
 
 
 def full_disk(lab: Lab, number: int) -> Tally:
-    """Extract to disks of every size in pages, up to that of a complete cache."""
+    """Extract to disks of increasing size, from two pages to the size of a complete cache."""
     tally = Tally(
         "disk full",
-        "exit 1 or 2 with the cause, no partial file; with free space the same command completes",
+        "exit 1 or 2 with the cause, no partial file; after space is freed, the command completes",
     )
     if not _can_mount():
         tally.notes["skipped"] = "mounting needs root rights"
@@ -44,14 +44,14 @@ def full_disk(lab: Lab, number: int) -> Tally:
             subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
             again = lab.extract(cache, "--retry-failed").wait()
             if problem is None and (again or tree(cache) != lab.whole or left_over(cache)):
-                problem = f"with free space: exit {again}, temporary files: {left_over(cache)}"
+                problem = f"after space was freed: exit {again}, temporary: {left_over(cache)}"
         tally.count(problem, f"{(2 + trial % pages) * _PAGE} bytes")
     tally.notes["ran full"] = full
     return tally
 
 
 def read_only(lab: Lab, number: int) -> Tally:
-    """Extract to a read-only disk without a cache, with a partial and with a complete one."""
+    """Extract to a read-only disk with no cache, a partial cache or a complete cache."""
     tally = Tally("read-only folder", "exit 2, one error message, no file changed")
     if not _can_mount():
         tally.notes["skipped"] = "mounting needs root rights"
@@ -76,12 +76,12 @@ def bit_rot(lab: Lab, number: int) -> Tally:
     """Flip one bit in a file of a complete cache."""
     tally = Tally(
         "bit rot in a cache",
-        "detected before use, or no effect on the data read; extract --verify repairs clips and "
-        "manifest, and refuses a changed cache.json",
+        "detected before use, or no effect on the data read; extract --verify repairs the clips "
+        "and the manifest, and rejects a changed cache.json",
     )
     cache, harmless = lab.new(), 0
     if lab.extract(cache).wait() != 0:
-        raise UsageError(f"{cache}: complete cache expected, but the extraction failed")
+        raise UsageError(f"{cache}: a complete cache expected, but the extraction failed")
     before = _read(cache)
     assert before is not None
     for _ in range(number):
@@ -107,8 +107,8 @@ def _read(cache: Path) -> Content | None:
     """Read a cache as training and `tools.cache` do.
 
     Returns:
-        The contents of `cache.json` under "", and those of every valid clip under its id; None if
-        the cache is refused.
+        The contents of `cache.json` under the key "", and the contents of every valid clip under
+        its id. None if reading the cache raises an error.
     """
     try:
         info = read_cache_info(cache)
@@ -125,7 +125,13 @@ def _read(cache: Path) -> Content | None:
 
 
 def _unnoticed(cache: Path, before: Content, found: Content | None) -> str | None:
-    """Return what the readers or `tools.cache verify` judge wrongly, or None."""
+    """Return the wrong result of the readers or of `tools.cache verify`, or None if both are right.
+
+    Args:
+        cache: damaged cache.
+        before: contents of the undamaged cache.
+        found: contents of the damaged cache, see `_read`.
+    """
     for name, content in (found or {}).items():
         if content != before.get(name):
             return f"damage not detected: {name or 'cache.json'}"
@@ -140,10 +146,10 @@ def _unnoticed(cache: Path, before: Content, found: Content | None) -> str | Non
 
 
 def _unrepaired(lab: Lab, cache: Path, found: Content | None) -> str | None:
-    """Return why `extract --verify` did not restore the cache, or None."""
+    """Return an error if `extract --verify` does not repair the cache, else None."""
     process = lab.extract(cache, "--verify")
     code = process.wait()
-    if found is None:  # cache.json is damaged: the settings of the clips are unknown
+    if found is None:  # cache.json is damaged, so the settings of the clips are unknown
         return (
             None if code == EXIT_USAGE else f"damaged cache.json, but extract --verify: exit {code}"
         )

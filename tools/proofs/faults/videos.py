@@ -50,7 +50,7 @@ def zeroed(data: bytearray, lab: Lab) -> None:
 
 
 def truncated(data: bytearray, lab: Lab) -> None:
-    """Cut off the end."""
+    """Remove the end of the file."""
     del data[lab.random.randrange(len(data)) :]
 
 
@@ -71,7 +71,7 @@ KINDS = (one_bit, many_bits, zeroed, truncated, header)
 
 
 def damage(lab: Lab, number: int) -> Tally:
-    """Decode videos with changed bytes, as extraction does."""
+    """Decode damaged videos, as extraction does."""
     tally = Tally(
         "damaged videos, no checksums",
         "no crash, no hang; wrong frames only where the decoder reports no error (see the notes)",
@@ -102,7 +102,7 @@ def damage(lab: Lab, number: int) -> Tally:
 
 def damage_with_checksums(lab: Lab, number: int) -> Tally:
     """Examine damaged videos whose SHA-256 is known (`--checksums`)."""
-    tally = Tally("damaged videos, --checksums", "each fails as corrupt-video")
+    tally = Tally("damaged videos, --checksums", "each video fails as corrupt-video")
     config = load_config(None, [*SMALL, IN_PROCESS])
     steps = prepare_extraction(config, lab.videos, []).steps(lab.new())
     manifest = Manifest(steps.cache)
@@ -117,7 +117,7 @@ def damage_with_checksums(lab: Lab, number: int) -> Tally:
 
 
 def _damaged(lab: Lab, number: int) -> Iterator[tuple[str, Path, Path]]:
-    """Yield (kind of damage, original file, damaged copy); every copy differs from its original."""
+    """Yield (kind of damage, original file, damaged copy). Every copy differs from its original."""
     sizes = ((64, 48), (160, 120), (320, 240))
     sources = [
         write_clip(lab.folder / f"source{i}.mp4", i, num=40, size=s) for i, s in enumerate(sizes)
@@ -152,8 +152,8 @@ def _same(found: Frames, whole: Frames) -> str:
 
 
 def formats(lab: Lab, number: int) -> Tally:
-    """Extract a folder of files with many formats."""
-    tally = Tally("unusual files", "each is extracted, or fails with the expected reason")
+    """Extract a folder of unusual files in many formats."""
+    tally = Tally("unusual files", "each file is extracted or fails with the expected reason")
     cases = list(_odd_files(lab))[:number]
     folder, cache = lab.new(), lab.new()
     folder.mkdir()
@@ -204,7 +204,7 @@ def _odd_files(lab: Lab) -> Iterator[tuple[Path, str | None]]:
 
 
 def _coded(path: Path, codec: str, size: tuple[int, int], **more: Any) -> Path:
-    """Encode grey frames of increasing brightness: nine, or one for each of the `times`."""
+    """Encode nine grey frames of increasing brightness, or one frame for each of the `times`."""
     num = len(more.get("times", range(9)))
     images = [np.full((size[1], size[0], 3), 20 * number, np.uint8) for number in range(num)]
     if codec == "gif":
@@ -214,7 +214,7 @@ def _coded(path: Path, codec: str, size: tuple[int, int], **more: Any) -> Path:
 
 
 def _picture(path: Path) -> Path:
-    """Write a JPEG under the name of a video, which FFmpeg reads as a video of one frame."""
+    """Write a JPEG file with the name of a video. FFmpeg reads it as a video of one frame."""
     image = path.with_suffix(".jpg")
     frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")
     frame.save(str(image))
@@ -232,8 +232,8 @@ def _sound(path: Path) -> Path:
 
 
 def bombs(lab: Lab, number: int) -> Tally:
-    """Extract small files that demand large amounts of memory or time."""
-    tally = Tally("bombs", f"fails as too large or damaged within {_BOMB_S:g} s and 1 GB")
+    """Extract small files that require large amounts of memory or time."""
+    tally = Tally("bombs", f"each fails as too large or damaged within {_BOMB_S:g} s and 1 GB")
     slowest = 0.0
     for path in list(_bombs(lab))[:number]:
         cache, folder = lab.new(), lab.new()

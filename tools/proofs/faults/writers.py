@@ -9,12 +9,15 @@ from tools.proofs.faults.lab import Lab, Tally, left_over, tree
 
 
 def together(lab: Lab, number: int) -> Tally:
-    """Run two to four commands on one folder, with working and with disabled locks."""
-    tally = Tally("2 to 4 writers", "all exit 0, no line is lost, the bytes equal those of one run")
+    """Run two to four concurrent commands on one folder, with working and with disabled locks."""
+    tally = Tally(
+        "2 to 4 writers",
+        "all exit 0, no line is lost, the cache is byte-identical to that of one run",
+    )
     for trial in range(number):
         cache, count = lab.new(), lab.random.randint(2, 4)
         is_broken = trial % 2 == 1
-        # Forked processes acquire every lock at once, as on some network file systems.
+        # The forked processes acquire every lock immediately, as on some network file systems.
         no_locks = patch.object(fcntl, "flock", lambda *_: None)
         with no_locks if is_broken else nullcontext():
             processes = []
@@ -22,7 +25,7 @@ def together(lab: Lab, number: int) -> Tally:
                 processes.append(lab.extract(cache, *word))
                 time.sleep(lab.random.uniform(0, lab.seconds / 3))
             codes = [process.wait() for process in processes]
-        last = lab.extract(cache)  # adds missing lines, sorts the manifest; finds no work
+        last = lab.extract(cache)  # adds missing lines, sorts the manifest and extracts no video
         codes.append(last.wait())
         problem = None
         if any(codes):
@@ -38,7 +41,7 @@ def together(lab: Lab, number: int) -> Tally:
 
 
 def _ways(lab: Lab, count: int) -> list[tuple[str, ...]]:
-    """Return the arguments of every writer: none, or a shard each."""
+    """Return the arguments of every writer, either none or one shard per writer."""
     if lab.random.random() < 0.5:
         return [()] * count
     return [("--shard", f"{i + 1}/{count}") for i in range(count)]

@@ -23,12 +23,12 @@ def build_reference_detector(
     shapes: Mapping[str, Sequence[int]],
     make: Callable[[str, Sequence[int]], np.ndarray],
 ) -> Detector:
-    """Build the detector whose numbers are stored.
+    """Build the detector with the weights of the stored numbers.
 
     Args:
-        arrays: contents of `detector_jwyang.npz`; four stored biases replace those of the rule.
+        arrays: contents of `detector_jwyang.npz`. Its four biases replace the generated biases.
         shapes: shape of each parameter by name.
-        make: function that makes a parameter from its name and shape.
+        make: function that generates a parameter from its name and shape.
     """
     state = {key: torch.from_numpy(make(key, shape)) for key, shape in shapes.items()}
     for name in arrays:
@@ -46,10 +46,10 @@ def check(arrays: Arrays, detector: Detector, num_frames: int | None = None) -> 
     Args:
         arrays: contents of `detector_jwyang.npz`.
         detector: result of `build_reference_detector`.
-        num_frames: number of frames to compare, None for all; a frame takes seconds.
+        num_frames: number of frames to compare. Default: all frames. A frame takes several seconds.
 
     Returns:
-        Per check: largest error, tolerance, and frame and row of the error.
+        For each check, the largest error, its tolerance, and its frame and row.
     """
     frames = torch.from_numpy(arrays["frames"]).permute(0, 3, 1, 2)[:num_frames]
     out: dict[str, list[Result]] = {}
@@ -134,7 +134,7 @@ def _check_given(arrays: Arrays, detector: Detector, frame: Tensor, t: int) -> d
 def _spots(
     arrays: Arrays, name: str, value: Tensor, t: int, tolerance: tuple[float, float], first: int
 ) -> Result:
-    """Compare values at stored flat positions; `value[0]` is row `first` of the stored array."""
+    """Compare values at stored flat indices. `value[0]` is row `first` of the stored array."""
     index, wanted = arrays[f"{name}/index"], arrays[f"{name}/value"]
     start = value[0].numel() * first
     mine = (index >= start) & (index < start + value.numel())
@@ -142,7 +142,7 @@ def _spots(
     allowed = tolerance[0] + tolerance[1] * np.abs(wanted[mine])
     error = np.abs(got - wanted[mine]) / allowed
     worst = float(error.max()) if len(error) else 0.0
-    return worst * tolerance[0], tolerance[0], f"frame {t}, {int(mine.sum())} places"
+    return worst * tolerance[0], tolerance[0], f"frame {t}, {int(mine.sum())} values"
 
 
 def _compare(got: Tensor, wanted: Tensor, tolerance: float, t: int) -> Result:

@@ -14,7 +14,7 @@ MODES = ("predcls", "sgcls", "sgdet")
 
 
 def check_recall(arrays: dict[str, np.ndarray], _states: dict[str, Any]) -> dict[str, Result]:
-    """Compare recall in three modes, under three constraints and for four values of K."""
+    """Compare the recall in three modes, under three constraints and for four values of K."""
     truth = [_truth(arrays, t) for t in range(len(arrays["gt_person_box"]))]
     out = {}
     for mode in MODES:

@@ -1,4 +1,4 @@
-"""Comparison of small parts: weight rule, Charades mAP, GPO, spatial masks."""
+"""Comparison of the weight rule, the Charades mAP, GPO and the spatial masks."""
 
 import json
 from typing import Any
@@ -48,7 +48,7 @@ def check_charades_map(arrays: dict[str, np.ndarray], _states: dict[str, Any]) -
 
 
 def _compare_wap_vector(wanted: np.ndarray, result: MeanAveragePrecision) -> float:
-    """Return the error against gsig's `charades_map`, AP * n / sum(n) of every class."""
+    """Return the largest difference from gsig's `charades_map`, AP * n / sum(n) per class."""
     ours = result.ap * result.num_positives / result.num_positives.sum()
     return float(np.nanmax(np.abs(wanted - ours)))
 
@@ -94,7 +94,7 @@ def check_gpo(arrays: dict[str, np.ndarray], states: dict[str, Any]) -> dict[str
 
 
 def _relative(got: np.ndarray, wanted: np.ndarray) -> Result:
-    """Return the largest error that exceeds a relative error of 1e-4."""
+    """Return the largest excess of the error over a relative error of 1e-4."""
     if got.shape != wanted.shape:
         return float("inf"), 1e-5, f"shape {wanted.shape} expected, got {got.shape}"
     excess = np.maximum(np.abs(got - wanted) - 1e-4 * np.abs(wanted), 0)

@@ -1,4 +1,4 @@
-"""Weights computed from a seed, a name and a shape (reference README, section 1)."""
+"""Weights generated from a seed, a name and a shape (tests/reference/README.md, section 1)."""
 
 import math
 import zlib
@@ -26,10 +26,10 @@ def make_tensor(seed: int, key: str, shape: Sequence[int]) -> np.ndarray:
     Args:
         seed: seed of the reference file.
         key: name of the tensor in the state dict.
-        shape: its shape.
+        shape: shape of the tensor.
 
     Returns:
-        float32 of this shape; int64 zeros for `num_batches_tracked`.
+        float32 array of this shape, or int64 zeros for `num_batches_tracked`.
     """
     leaf = key.rsplit(".", 1)[-1]
     if leaf == "num_batches_tracked":
