@@ -207,5 +207,5 @@ def test_settings_missing_from_cache_json_have_default_values(tmp_path: Path) ->
     (tmp_path / "cache.json").write_text(json.dumps(tree | {"sha256": json_sha256(tree)}))
     assert read_cache_info(tmp_path) == info
     # Clips of this cache have other fingerprints. Extraction must not replace them silently.
-    with pytest.raises(UsageError, match=r"was made with settings\.union=None"):
+    with pytest.raises(UsageError, match=r"was created with settings\.union=None"):
         check_cache(tmp_path, info)

@@ -160,7 +160,7 @@ def test_files_without_a_predictor_are_rejected(world: World, tmp_path: Path) ->
         with pytest.raises(UsageError, match=message):
             extract.main([*words(world, tmp_path / "none"), *asked])
 
-    refused("null", "not set; give")
+    refused("null", "not set; set relation_predictor.weights")
     refused(str(tmp_path / "no.safetensors"), "weights file not found")
     (tmp_path / "text.safetensors").write_text("hello")
     refused(str(tmp_path / "text.safetensors"), "relation_predictor.weights")
@@ -169,7 +169,7 @@ def test_files_without_a_predictor_are_rejected(world: World, tmp_path: Path) ->
     card = {"card": json.dumps({"schema": "laiar.predictor/1", "settings": {"heads": 0}})}
     save_file({"a": torch.zeros(1)}, tmp_path / "odd.safetensors", metadata=card)
     refused(str(tmp_path / "odd.safetensors"), "heads: an integer from 1 to 65536")
-    refused("configs/detector/world.safetensors", "a card of schema laiar.predictor/1 expected")
+    refused("configs/detector/world.safetensors", "schema: laiar.predictor/1 expected, got laiar.detector/1")
     assert not (tmp_path / "none").exists()
 
 
