@@ -10,7 +10,7 @@ layouts           conversion of state dicts of other projects
 detectron2_parts  adapter for detectron2 models
 fast              optimisation of detectors for inference
 preprocess        conversion of decoded frames to network input
-resnet            ResNet trunks
+resnet            ResNet backbones
 anchors           anchor boxes
 rpn               region proposal network
 box_coder         conversion between boxes and box deltas

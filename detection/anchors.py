@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detection.presets import Anchors
 
-#: Side of py-faster-rcnn's base box, whose rounded shapes are scaled to the anchor sizes.
+#: Side of the base box of py-faster-rcnn. Its rounded shapes are scaled to the anchor sizes.
 CAFFE_BASE = 16
 
 

@@ -28,8 +28,8 @@ class NetworkSize:
     Attributes:
         depth: depth of the ResNet, a key of `STAGES`.
         width: number of channels of the stem. In a C4 network, F = 32 * width and Cu = 16 * width.
-        fpn_channels: number of channels of each FPN level. It is Cu of an FPN network.
-        head_width: width of the box head of an FPN network. It is F of an FPN network.
+        fpn_channels: number of channels of each FPN level. In an FPN network, Cu = fpn_channels.
+        head_width: width of the box head of an FPN network. In an FPN network, F = head_width.
         anchor_scale: factor of the anchor sizes and of the box sizes at which FPN levels change.
             Use a value below 1 for smaller input images.
 
@@ -136,9 +136,9 @@ def seed_weights(detector: nn.Module, seed: int) -> None:
 
     Each tensor depends only on the seed and on its name. Kernels are He-normal. The stem is scaled
     by 1/80, because pixel values range up to 255. The last norm of each bottleneck has the weight
-    1/4. This prevents vanishing and exploding activations. The rows of the classification and box
-    regression layers have zero mean. The scale of the object classifier is so large that some
-    scores exceed the score threshold.
+    1/4. These scales prevent vanishing and exploding activations. The rows of the classification
+    and box regression layers have zero mean. The scale of the object classifier is so large that
+    some scores exceed the score threshold.
 
     Args:
         detector: detector built by `build_detector`, changed in place.
@@ -172,8 +172,8 @@ def _scaled(name: str, noise: Tensor) -> Tensor:
 def init_weights(detector: nn.Module, seed: int) -> None:
     """Initialise a detector for training from scratch.
 
-    Kernels are He-normal, except those of the classification and box regression layers, which have
-    small standard deviations as in detectron2. Norm weights are 1, and all biases are 0.
+    Kernels are He-normal. The kernels of the classification and box regression layers have small
+    standard deviations instead, as in detectron2. Norm weights are 1, and all biases are 0.
 
     Args:
         detector: detector built by `build_detector`, changed in place.

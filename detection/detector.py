@@ -40,13 +40,13 @@ class FeatureMaps:
 
 
 class Detector(nn.Module):
-    """Faster R-CNN that consists of a trunk, a region proposal network and a box head.
+    """Faster R-CNN that consists of a backbone, a region proposal network and a box head.
 
     The detector must be in eval mode for inference.
 
     Attributes:
-        trunk: `Trunk`, `PyramidTrunk`, or a module with the same interface (see
-            `detectron2_parts`).
+        trunk: backbone, which is a `Trunk`, a `PyramidTrunk`, or a module with the same interface
+            (see `detectron2_parts`).
         rpn: `RegionProposalNetwork`, or a module with the same interface.
         roi_head: `RoIHead`, or a module with the same interface.
         preset: conventions of the checkpoint family.
@@ -68,7 +68,7 @@ class Detector(nn.Module):
         self.union_channels = self.roi_head.union_channels
 
     def feature_maps(self, frames: UInt8[Tensor, "T C H W"]) -> FeatureMaps:
-        """Compute the feature maps of frames in one pass of the trunk.
+        """Compute the feature maps of frames in one pass of the backbone.
 
         The features of boxes and of union boxes are pooled from the same maps.
 

@@ -48,7 +48,7 @@ def detector_from_detectron2(model: Any, config: Any) -> Detector:
 
 
 def _level_names(model: Any, heads: Any) -> list[str]:
-    """Return the names of the RPN's input maps, followed by those that only the heads use."""
+    """Return the names of the RPN's input maps, then of the maps that only the heads use."""
     names = list(model.proposal_generator.in_features)
     own = heads.in_features if hasattr(heads, "res5") else heads.box_in_features
     return names + [name for name in own if name not in names]

@@ -21,8 +21,9 @@ def make_fast(
             device, and its weights must be loaded.
         dtype: dtype of the convolutions and of the box head's body. With float32, results change
             by about 1e-6. Use bfloat16 on devices that support bfloat16 arithmetic.
-        compile_trunk: if True, the trunk is also compiled with `torch.compile`. Compilation takes
-            tens of seconds for each new frame size. It is useful for many frames of few sizes.
+        compile_trunk: if True, the backbone is also compiled with `torch.compile`. Compilation
+            takes tens of seconds for each new frame size. It is useful for many frames of few
+            sizes.
 
     Returns:
         The same detector.

@@ -90,10 +90,10 @@ def from_jwyang(state: Mapping[str, Tensor]) -> State:
     """Convert a state dict of jwyang/faster-rcnn.pytorch with a ResNet.
 
     `faster_rcnn_ag.pth` has this layout, under the key `model`. The RPN has two outputs per anchor,
-    [background x A, object x A]. They are converted to their difference, object - background.
+    [background x A, object x A]. These outputs are converted to the difference object - background.
 
     Raises:
-        ValueError: if a name belongs to another layout.
+        ValueError: if a tensor name does not belong to this layout.
     """
     renamed = _rename(state, (_JWYANG,), "jwyang's Faster R-CNN (RCNN_base....)")
     for name in ("rpn.cls_score.weight", "rpn.cls_score.bias"):
@@ -107,7 +107,7 @@ def from_detectron2_c4(state: Mapping[str, Tensor]) -> State:
     """Convert a state dict of a detectron2 ResNet C4 with `Res5ROIHeads`.
 
     Raises:
-        ValueError: if a name belongs to another layout.
+        ValueError: if a tensor name does not belong to this layout.
     """
     rules = (_DETECTRON2_C4, _DETECTRON2_BLOCKS)
     return _background_first(_rename(state, rules, "detectron2's R-CNN C4"))
@@ -117,7 +117,7 @@ def from_detectron2_fpn(state: Mapping[str, Tensor]) -> State:
     """Convert a state dict of a detectron2 ResNet FPN whose box head has two linear layers.
 
     Raises:
-        ValueError: if a name belongs to another layout.
+        ValueError: if a tensor name does not belong to this layout.
     """
     rules = (_DETECTRON2_FPN, _DETECTRON2_BLOCKS)
     return _background_first(_rename(state, rules, "detectron2's R-CNN FPN"))
@@ -127,7 +127,7 @@ def from_torchvision_fpn(state: Mapping[str, Tensor]) -> State:
     """Convert a state dict of torchvision's `FasterRCNN(resnet_fpn_backbone(...))`.
 
     Raises:
-        ValueError: if a name belongs to another layout.
+        ValueError: if a tensor name does not belong to this layout.
     """
     return _rename(state, (_TORCHVISION_FPN,), "torchvision's Faster R-CNN FPN")
 
@@ -144,7 +144,7 @@ def recognise_layout(state: Mapping[str, Tensor]) -> Layout:
     """Return the layout whose `mark` is a tensor name in the state dict.
 
     Raises:
-        ValueError: if the state dict contains no such name.
+        ValueError: if the state dict contains the `mark` of no layout.
     """
     for layout in LAYOUTS:
         if layout.mark in state:
@@ -167,7 +167,7 @@ def measure_network(state: Mapping[str, Tensor]) -> tuple[NetworkSize, int]:
         A tuple of the sizes of the network and the number of object classes O, without background.
 
     Raises:
-        ValueError: if the shapes are not those of a supported network.
+        ValueError: if the shapes do not match any supported network.
     """
     body = "trunk.body." if "trunk.body.conv1.weight" in state else "trunk."
     try:

@@ -17,15 +17,15 @@ from detection.rpn import AnchorScores
 class LossSettings:
     """Settings of the losses and of the sampling of anchors and proposals.
 
-    The defaults are those of detectron2.
+    The default values are taken from detectron2.
 
     Attributes:
         rpn_high: minimum IoU of anchors that are labelled as objects.
         rpn_low: IoU below which anchors are labelled as background.
         rpn_batch: number of sampled anchors per image.
         rpn_positive: maximum fraction of objects among the sampled anchors.
-        pre_nms: maximum number of anchors per level before NMS. Those with the highest scores are
-            kept.
+        pre_nms: maximum number of anchors per level before NMS. The anchors with the highest scores
+            are kept.
         post_nms: maximum number of proposals per image after NMS.
         roi_high: minimum IoU of proposals that are labelled as objects. All other proposals are
             labelled as background.
@@ -52,7 +52,8 @@ def check_loss(settings: LossSettings) -> None:
     The dataclass does not check them itself, because config files set its fields one by one.
 
     Raises:
-        ValueError: if a setting is out of range. The message contains the name of the first one.
+        ValueError: if a setting is out of range. The message contains the name of
+            the first such setting.
     """
     for name in ("rpn_batch", "pre_nms", "post_nms", "roi_batch"):
         if getattr(settings, name) < 1:

@@ -67,8 +67,8 @@ class Proposals:
     """Selection of proposals from scored anchors.
 
     Attributes:
-        pre_nms: maximum number of anchors per level before NMS. Those with the highest scores are
-            kept.
+        pre_nms: maximum number of anchors per level before NMS. The anchors with the highest scores
+            are kept.
         post_nms: maximum number of proposals per frame after NMS.
         iou: IoU threshold of NMS.
         min_size: minimum side of a proposal in network pixels. If 0, only empty proposals are
@@ -107,7 +107,7 @@ class Selection:
         score_threshold: probability threshold. A box is kept if the probability of its class is
             higher.
         nms_threshold: IoU above which NMS removes the box with the lower score, per class.
-        max_boxes: maximum number of boxes per frame. Those with the highest scores are kept.
+        max_boxes: maximum number of boxes per frame. The boxes with the highest scores are kept.
         one_person: if True, only the person box with the highest score is kept.
         by_class: if True, boxes are sorted by class, then by descending score. If False, they are
             sorted by descending score.
@@ -172,7 +172,7 @@ _DETECTRON2 = Pixels((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), "bgr", "pil", 8
 _STANDARD = Selection(0.05, 0.5, 100, False, False, False, None, True)
 
 #: jwyang/faster-rcnn.pytorch and STTran, `faster_rcnn_ag.pth`. These projects do not limit the long
-#: side. The limit here applies to aspect ratios above 4 and bounds the memory use.
+#: side. The limit of this preset applies to aspect ratios above 4 and bounds the memory use.
 ACTION_GENOME = Preset(
     name="action-genome",
     network="c4",

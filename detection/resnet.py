@@ -1,4 +1,4 @@
-"""ResNet trunks of a Faster R-CNN, built from torchvision's bottleneck blocks."""
+"""ResNet backbones of a Faster R-CNN, built from torchvision's bottleneck blocks."""
 
 from collections.abc import Sequence
 
@@ -42,8 +42,8 @@ class Trunk(nn.Module):
     """Stem and first stages of a ResNet.
 
     Args:
-        blocks: number of bottleneck blocks of each stage. The trunk of a C4 network has three
-            stages.
+        blocks: number of bottleneck blocks of each stage. The backbone of a C4 network has
+            three stages.
         width: number of channels of the stem. Stage i, counted from 1, has width * 2 ** (i + 1)
             output channels.
         preset: conventions for the position of the stride and the padding of the stem.
@@ -94,7 +94,7 @@ class PyramidTrunk(nn.Module):
     """ResNet with a feature pyramid (Lin et al., CVPR 2017) of the levels P2 to P6.
 
     Args:
-        blocks: number of bottleneck blocks of each of the four stages.
+        blocks: number of bottleneck blocks of each stage. There are four stages.
         width: number of channels of the stem.
         channels: number of channels of every level.
         preset: see `Trunk`.

@@ -32,8 +32,8 @@ class RegionProposalNetwork(nn.Module):
     """Region proposal network with one head for all levels.
 
     The proposals are class-agnostic. If a family has two outputs per anchor, background b and
-    object f, this network has the output f - b. It ranks anchors in the same order as the softmax
-    probability.
+    object f, this network has the output f - b. This difference ranks anchors in the same order
+    as the softmax probability.
 
     Args:
         channels: number of channels of the feature maps.

@@ -1,12 +1,12 @@
 """Generalised pooling operator (GPO; Chen et al., CVPR 2021).
 
-The encoders of LaIAR use it to compute their context vectors.
+The encoders of LaIAR compute their context vectors with GPO.
 
     pooled_d = sum_k theta_k max_k({x_id}),    theta = softmax(W BiGRU(p_1 … p_n) / temperature)
 
-max_k is the k-th largest of the n values of feature d. p is a sinusoidal position code. The weights
-theta depend only on n. The GRU therefore runs once per distinct n of a batch. The result does not
-depend on the order of the inputs.
+max_k is the k-th largest of the n values of feature d. p is a sinusoidal positional encoding. The
+weights theta depend only on n. The GRU therefore runs once per distinct n of a batch. The result
+does not depend on the order of the inputs.
 """
 
 import math
@@ -18,13 +18,13 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 def position_code(num: int, width: int) -> Float[Tensor, "num width"]:
-    """Return sinusoidal position codes.
+    """Return sinusoidal positional encodings.
 
         p[k, 2i] = sin(k / 10000^(2i / width)),    p[k, 2i + 1] = cos(k / 10000^(2i / width))
 
     Args:
         num: number of positions.
-        width: width of the codes, an even number.
+        width: width of the encodings. Must be even.
     """
     position = torch.arange(num, dtype=torch.float32)[:, None]
     rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
@@ -38,7 +38,7 @@ class GPO(nn.Module):
     """Generalised pooling of sets of different sizes.
 
     Args:
-        d_pe: width of the position code, an even number.
+        d_pe: width of the positional encoding. Must be even.
         d_hidden: hidden width of the GRU.
         temperature: temperature of the softmax over ranks.
     """

@@ -45,8 +45,8 @@ class LabelBank:
         group_sizes: number of predicates of each group, in index order.
 
     Raises:
-        ValueError: if the lengths differ, `prototypes` is not a matrix, or a predicate is out of
-            range.
+        ValueError: if the four tensors have different lengths, `prototypes` is not a matrix, or a
+            predicate is out of range.
     """
 
     prototypes: Tensor

@@ -36,8 +36,8 @@ class LaIAR(nn.Module):
     Use `model.build.build_laiar` to build the network from its settings.
 
     Args:
-        visual: relation features of the video branch.
-        semantic: relation features of the language branch.
+        visual: module that computes the relation features of the video branch (Eq. 1).
+        semantic: module that computes the relation features of the language branch (Eq. 2).
         formers: DT-Formers of the video and the language branch. If the branches share one
             DT-Former, both entries are the same object.
         num_classes: number of action classes, C.

@@ -87,8 +87,8 @@ def loss_token_selection(
 
         mean over real tokens of (u^v - sg(u^s))^2 + |u^s|
 
-    The text of the paper describes a mean-squared error, but its formula has an unsquared norm.
-    This function uses the square. The loss is zero if there are no real tokens.
+    The text of the paper describes a mean-squared error, but Eq. 9 contains an unsquared norm. This
+    function uses the square. The loss is zero if there are no real tokens.
 
     Args:
         video_gate: u^v, gates of the video branch.

@@ -20,7 +20,7 @@ class VisualRelation(nn.Module):
         union_width: channels of u and f_box.
         num_objects: number of object classes, O. If it is not None, embeddings of the classes of
             human and object are appended, as in STTran and in the text of the paper ("category
-            embedding"). If None, the features are those of Eq. 1.
+            embedding"). If None, nothing is appended, as in Eq. 1.
 
     Attributes:
         width: width of the features, W.

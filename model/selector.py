@@ -12,7 +12,7 @@ class TokenSelector(nn.Module):
     """Hard selector of tokens or frames (Eq. 3): u = GSM(MLP([W_1 x, W_2 x_class])).
 
     GSM is the straight-through Gumbel-softmax. In training mode, Gumbel noise is added to the
-    logits, and the gradient of the hard choice is that of the soft one. In eval mode, no noise is
+    logits, and the hard choice has the gradient of the soft choice. In eval mode, no noise is
     added. A token is kept if its keep logit exceeds its drop logit. The choice is computed in
     float32.
 

@@ -12,12 +12,13 @@ class LaIARSettings:
 
     The preset sets `context`, `discard` and `positions`:
 
-    - `strict` sets `kept`, `mask` and `time`. The tokens are selected first. The context is then
-      pooled over the kept tokens only, and discarded tokens are excluded from attention. For a
-      fixed selection, the logits do not depend on the discarded tokens.
-    - `paper` sets `all`, `zero` and `time-slot`, as in the published network. GPO pools the context
-      over all tokens before the selection. Discarded tokens are set to zero, but they still
-      receive attention.
+    - `strict` sets `context=kept`, `discard=mask` and `positions=time`. The tokens are selected
+      first. The context is then pooled over the kept tokens only, and discarded tokens are
+      excluded from attention. For a fixed selection, the logits do not depend on the discarded
+      tokens.
+    - `paper` sets `context=all`, `discard=zero` and `positions=time-slot`, as in the published
+      network. GPO pools the context over all tokens before the selection. Discarded tokens are
+      set to zero, but they still receive attention.
 
     Attributes:
         preset: `strict` or `paper`. It determines the next three options if they are None.

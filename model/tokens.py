@@ -25,7 +25,7 @@ class TokenBatch:
         predicates: (M, R) floating-point values in [0, 1], or None if there is no relation source.
 
     Raises:
-        ValueError: if a shape does not match those above.
+        ValueError: if a field does not have the shape given above.
     """
 
     mask: Tensor
@@ -99,7 +99,7 @@ class ActionOutput:
             the real tokens in the mask `keep` that was passed to `LaIAR.recognize`.
         keep_gate: (B, T, K) floating-point, `keep` with a straight-through gradient.
         keep_probability: (B, T, K) floating-point, product of both selectors' keep probabilities.
-            If a mask of tokens to keep was provided, it equals `keep_gate`.
+            If a mask of tokens to keep was provided, this field equals `keep_gate`.
         embeddings: (B, T, K, D) embeddings in the joint space, zero for padding.
         mimic_logits: (B, C) estimate of the language branch's logits by the video branch (P^{v2s}),
             or None in the output of the language branch.

@@ -12,7 +12,7 @@ class GatedAttention(nn.Module):
     A key with gate 0 has no effect on the output, but its gate has a gradient, as in DynamicViT.
     If the score of such a key exceeds the largest score of the keys with positive gates, the
     gradient is computed as if both scores were equal. The exact gradient grows exponentially with
-    their difference and makes training diverge. The weights are computed in float32.
+    the difference of the scores and makes training diverge. The weights are computed in float32.
 
     Args:
         dim: width of the tokens, D; a multiple of `heads`.

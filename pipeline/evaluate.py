@@ -81,10 +81,10 @@ def main(argv: list[str]) -> int:
 
 
 def run_config(run: Path, words: Sequence[str]) -> Config:
-    """Load the settings of a training and apply `key=value` words.
+    """Load the settings of a training run and apply `key=value` words.
 
     Args:
-        run: run folder of the training.
+        run: run folder of the network.
         words: `key=value` words of the command line.
 
     Raises:
@@ -109,7 +109,7 @@ def run_config(run: Path, words: Sequence[str]) -> Config:
 
 
 def check_fits(card: ModelCard, info: CacheInfo, cache: Path) -> None:
-    """Check that a cache matches the classes, vocabulary, boxes and features of the training.
+    """Check that a cache matches the classes, vocabulary, boxes and features of a network.
 
     Args:
         card: card of the network.
@@ -117,13 +117,14 @@ def check_fits(card: ModelCard, info: CacheInfo, cache: Path) -> None:
         cache: cache folder, used in error messages.
 
     Raises:
-        UsageError: if any of them differs. The message names the first difference.
+        UsageError: if a property of the cache differs from the card. The message names the first
+            such property.
     """
     wanted, there = card.cache.to_dict(), info.to_dict()
     for part in ("objects", "predicate_groups", "classes", "detector"):
         if wanted[part] != there[part]:
             raise UsageError(
-                f"--cache: {part!r} of {cache} differs from that of the training "
+                f"--cache: {part!r} of {cache} differs from the training cache "
                 f"({_first_difference(wanted[part], there[part])}); extract with the same {part}"
             )
     for key in ("boxes", "union"):

@@ -91,10 +91,10 @@ def main(argv: list[str]) -> int:
 
 
 def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequence[str]) -> Config:
-    """Load the settings of a training for prediction and apply `key=value` words.
+    """Load the settings of a training run for prediction and apply `key=value` words.
 
     Args:
-        run: run folder of the training.
+        run: run folder of the network.
         card: card of the network.
         path: YAML file from which only `detection.weights` is read, or None.
         words: `key=value` words of the command line; they override `path`.

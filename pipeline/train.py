@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     device = pick_device(config.device)
     if args.resume and not (args.run / STATE_FILE).is_file():
         raise UsageError(
-            f"--resume: {STATE_FILE} not found in {args.run}; omit --resume to start a new training"
+            f"--resume: {STATE_FILE} not found in {args.run}; omit --resume to start a new run"
         )
     clips, bad = training_clips(config, args.cache, verify=args.verify)
     job = prepare_training(config, info, clips, args.cache)

@@ -10,7 +10,7 @@ object_classifier  object classifier of STTran
 pair_batch         `PairBatch`, the input of the relation predictor
 pairs              human-object pairs of a frame
 recall             R@K of scene graphs
-scene_objects      objects of a scene graph, determined by STTran's test-time rules
+scene_objects      objects of a scene graph, selected as in STTran at test time
 settings           sizes of the relation predictor
 spatial_masks      27x27 masks of the boxes of a pair
 spatio_temporal    transformer of STTran

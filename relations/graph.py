@@ -23,8 +23,8 @@ class RelationGraph:
         source: relation source of the predicates, `predicted`, `ground-truth` or `none`.
 
     Raises:
-        ValueError: if a shape, dtype or range differs from those above, or if a box is paired with
-            itself.
+        ValueError: if a field does not have the shape, dtype and range given above, or if a box is
+            paired with itself.
 
     Example::
 

@@ -58,7 +58,8 @@ def multi_label_margin(
 
         mean_p sum_(t true, f false) max(0, 1 - (s_t - s_f)) / S
 
-    The result equals that of `torch.nn.MultiLabelMarginLoss`, which STTran's implementation uses.
+    The result equals the result of `torch.nn.MultiLabelMarginLoss`, which STTran's implementation
+    uses.
     The targets are 0 and 1 instead of padded lists of indices.
 
     Args:

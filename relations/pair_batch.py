@@ -27,7 +27,8 @@ class PairBatch:
         frames_per_video: (B,) int64 number of frames of each video.
 
     Raises:
-        ValueError: if the lengths do not match or a pair refers to a box that does not exist.
+        ValueError: if the fields have inconsistent lengths, or a pair refers to a box that does not
+            exist.
     """
 
     features: Tensor

@@ -1,6 +1,6 @@
-"""Boxes and classes of the objects of a scene graph, determined by STTran's test-time rules.
+"""Boxes and classes of the objects of a scene graph, selected as in STTran at test time.
 
-The rules are those of `ObjectClassifier.forward` in STTran's `lib/sttran.py`. In SGDET and SGCLS,
+The rules follow `ObjectClassifier.forward` in STTran's `lib/sttran.py`. In SGDET and SGCLS,
 the person of a frame is the box with the largest person probability, even if that probability is
 small. Every other box gets its most probable class other than person.
 """
@@ -15,8 +15,8 @@ from torchvision.ops import batched_nms
 from detection.box_coder import with_offset
 from relations.pairs import PERSON
 
-#: Classes book, chair and food of Action Genome. In SGDET, each of their boxes is added a second
-#: time with its second most probable class.
+#: Classes book, chair and food of Action Genome. In SGDET, each box of these classes is added a
+#: second time with its second most probable class.
 CONFUSED = (4, 7, 16)
 NMS_THRESHOLD = 0.6
 #: STTran's implementation computes widths as x2 - x1 + 1.
@@ -95,9 +95,9 @@ def classify_objects(
 ) -> SceneObjects:
     """Assign classes to provided boxes (SGCLS).
 
-    Of all boxes with the most frequent class of a frame, only the most probable one keeps this
-    class. The others get their second most probable class. If several classes are equally frequent,
-    the first is used.
+    Among the boxes of a frame that have its most frequent class, only the most probable box keeps
+    this class. The other boxes get their second most probable class. If several classes are equally
+    frequent, the first is used.
 
     Args:
         logits: logits of the object classifier, background first.

@@ -20,7 +20,7 @@ class PredictorSettings:
         feature_width: width of the box features, F.
         union_channels: channels of the union features, Cu.
         part_width: width of each of the three projections (human, object and union).
-        union_width: channels of the sum of union features and spatial masks, an even number.
+        union_width: channels of the sum of union features and spatial masks. Must be even.
         class_width: width of an object class embedding.
         position_width: width of the box encoding in the object classifier.
         object_width: width of the hidden layer in the object classifier.

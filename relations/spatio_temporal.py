@@ -25,7 +25,7 @@ class TemporalLayer(nn.Module):
     after the feed-forward network.
 
     Args:
-        width: width of a pair, D.
+        width: number of features of a pair, D.
         heads: number of attention heads.
         feedforward: hidden width of the feed-forward network.
         dropout: dropout probability.

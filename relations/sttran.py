@@ -39,7 +39,7 @@ class RelationLogits:
     def probabilities(self) -> Float[Tensor, "P R"]:
         """Return predicate probabilities in the order attention, spatial, contacting.
 
-        They are the softmax of the attention logits and the sigmoid of all other logits.
+        The softmax is applied to the attention logits, and the sigmoid to all other logits.
         """
         attention = self.attention.float().softmax(1)
         return torch.cat(
@@ -83,8 +83,8 @@ class STTran(nn.Module):
     def pair_features(self, batch: PairBatch) -> Float[Tensor, "P D"]:
         """Return the concatenated features of each pair.
 
-        They consist of the projected features of human, object and union box, and the embeddings
-        of the classes of human and object. The union part also encodes the spatial masks.
+        They consist of the projected features of human, object and union box, followed by the class
+        embeddings of human and object. The union part also encodes the spatial masks.
         """
         human, object_ = batch.pairs.unbind(1)
         union = self.union_func1(batch.union_features) + self.conv(batch.spatial_masks)

@@ -40,10 +40,10 @@ def two_frame_windows(
 ) -> Windows:
     """Return sliding windows of two consecutive frames of a video (STTran, Sec. 3.3).
 
-    The result of a pair is taken from the window in which its frame is the second one. For pairs of
-    the first frame of a video, it is taken from the window in which their frame is the first one. A
-    frame without pairs adds no rows to its windows. If a video has only one frame, this frame is
-    its own window.
+    The result of a pair is taken from the window in which its frame is the second frame. The first
+    frame of a video is not the second frame of any window. The results of its pairs are taken from
+    the window that begins with this frame. A frame without pairs adds no rows to its windows. If a
+    video has only one frame, this frame is its own window.
 
     Args:
         pairs_per_frame: number of pairs of each frame.

@@ -61,7 +61,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--proposals", type=int, help="proposals per frame, for extract")
     parser.add_argument("--decode-workers", type=int, help="decode processes, for extract")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--compile", action="store_true", help="measure the compiled trunk as well")
+    parser.add_argument(
+        "--compile", action="store_true", help="measure the compiled backbone as well"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     args, _ = parse_words(parser, argv)

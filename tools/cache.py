@@ -174,7 +174,7 @@ def _check_first(file: PredictorFile, info: CacheInfo, clips: Sequence[ClipEntry
     """Check that a predictor fits a cache, using the first readable clip.
 
     Raises:
-        UsageError: if it does not fit.
+        UsageError: if the predictor does not fit the cache.
     """
     for entry in clips:
         with suppress(ItemError):

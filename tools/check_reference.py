@@ -1,7 +1,7 @@
 """`python -m tools.check_reference DIR`: compare our numbers with the reference implementations.
 
-DIR is a folder of files in the layout of tests/reference. The numbers may differ from those in
-tests/reference, because the weights are generated from the seed that each file stores.
+DIR is a folder of files in the layout of tests/reference. Its numbers may differ from the
+numbers in tests/reference, because the weights are generated from the seed that each file stores.
 """
 
 import json

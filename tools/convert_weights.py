@@ -104,7 +104,7 @@ def describe_predictor(state: State, vocabulary: Vocabulary, heads: int) -> Pred
         Card of the predictor.
 
     Raises:
-        ValueError: if the numbers of classes or predicates differ from those of the vocabulary, or
+        ValueError: if the vocabulary has another number of classes or predicates, or
             if the tensors do not match the parameters of the network or are not finite.
     """
     settings = measure_predictor(state, heads)

@@ -100,7 +100,7 @@ def report(out: Path, seconds: float) -> None:
         ("world/videos", "the synthetic videos"),
         ("trained/metrics.json", "the metrics"),
         ("trained/per_class_ap.csv", "average precision by action"),
-        ("trained/log.jsonl", "every loss term of the training"),
+        ("trained/log.jsonl", "every loss term of the training run"),
         ("explained", "one folder per explained video, with explanation.json"),
     ):
         print(f"  {out / name}  {what}")

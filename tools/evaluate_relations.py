@@ -3,8 +3,8 @@
 PredCLS and SGCLS require a cache of annotated boxes. SGDET requires a cache of detected boxes and
 Action Genome's files (--annotations). The results are compared with a frequency baseline and with a
 ceiling. The baseline predicts the predicate frequencies of each object class in the training
-videos; it is null if there are no annotated training videos. The ceiling is the best result with
-one predicate per group.
+videos. Its results are null if there are no annotated training videos. The ceiling is the best
+result with one predicate per group.
 """
 
 import logging
@@ -169,7 +169,8 @@ def check_mode(mode: Mode, info: CacheInfo, annotations: Sequence[Path]) -> None
     """Check that the boxes of the cache and the annotations fit the mode.
 
     Raises:
-        UsageError: if they do not fit. The message describes the first mismatch.
+        UsageError: if the boxes or the annotations do not fit. The message describes the first
+            mismatch.
     """
     boxes = info.settings.boxes
     if mode is Mode.sgcls and boxes != "ground-truth":

@@ -1,9 +1,9 @@
 """`python -m tools.study_world`: compute statistics of the annotations of the synthetic world.
 
 The first table compares two classifiers on videos with exactly one class of an inverse pair. One
-classifier uses the relations of a video, and the other uses their changes. The second part lists
-statistics of classes, objects, predicates and durations, for comparison with Charades and Action
-Genome.
+classifier uses the relations of a video, and the other uses the changes of these relations. The
+second part lists statistics of classes, objects, predicates and durations, for comparison with
+Charades and Action Genome.
 """
 
 from collections import Counter

@@ -80,7 +80,7 @@ class DetectorJob:
     """Training or scoring of a detector in one process.
 
     Attributes:
-        config: settings of the training.
+        config: settings of the training run.
         vocabulary: names of the object classes.
         args: parsed arguments of the command.
         process: process that runs the job.
@@ -154,7 +154,7 @@ def _run(job: DetectorJob, record: RunRecord) -> int:
 
 
 def _record(run: Path, record: RunRecord, videos: set[str], failed: dict[str, str]) -> None:
-    """Record unreadable videos as failures, and count the others as done."""
+    """Record unreadable videos as failures, and count all other videos as done."""
     errors = {i: ItemError(FailureReason.UNREADABLE_VIDEO, why) for i, why in failed.items()}
     Failures(run).replace(errors, stage="train_detector", logger=LOGGER)
     record.counts.found, record.counts.failed = len(videos), len(failed)

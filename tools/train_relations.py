@@ -64,10 +64,10 @@ WEIGHTS, RUN = "predictor.safetensors", "run.json"
 
 @dataclass(frozen=True)
 class RelationTrainingJob:
-    """Checked inputs of a training. No network is built yet.
+    """Checked inputs of a training run. No network is built yet.
 
     Attributes:
-        config: settings of the training.
+        config: settings of the training run.
         settings: sizes of the predictor.
         info: description of the first cache.
         training: clips to train on.
@@ -127,7 +127,7 @@ def prepare_relation_training(
     """Collect the annotated training clips, and determine the sizes of the network.
 
     Args:
-        config: settings of the training.
+        config: settings of the training run.
         caches: folders of the caches.
         verify: if True, every byte is compared with the manifests.
 
@@ -180,7 +180,7 @@ def prepare_relation_training(
 
 
 def _widths(clips: Sequence[ClipEntry], num_predicates: int) -> tuple[int, int]:
-    """Return the numbers of channels of the box features and of the union features.
+    """Return the channel counts of the box features and the union features.
 
     Raises:
         UsageError: if the channels differ between clips, or if the number of predicates of a clip
@@ -271,7 +271,7 @@ def train(
     if (run / STATE_FILE).is_file():
         learner.load(run, job.fingerprint)
         LOGGER.info("resuming after epoch %d of %d", learner.progress.epoch, t.epochs)
-    else:  # this checkpoint marks the folder as a run of this training
+    else:  # this checkpoint marks the folder as the folder of this training run
         learner.save(run, job.fingerprint)
     log = TrainingLog(run, tensorboard=t.tensorboard)
     log.rewind(learner.progress.step, learner.progress.epoch)
@@ -292,8 +292,8 @@ def train(
         learner.end_epoch(validation["recall_20"])
         loss, seconds = sum(losses) / len(losses), round(time.time() - start, 3)
         step = learner.progress.step
-        # The line is written before the checkpoint. If the training stops in between, resuming it
-        # drops the line and writes it again.
+        # The line is written before the checkpoint. If the training run stops in between, resuming
+        # it drops the line and writes it again.
         log.add("epoch", epoch=epoch + 1, step=step, loss=loss, seconds=seconds, **validation)
         learner.save(run, job.fingerprint)
         shown = {k: round(v, 4) for k, v in validation.items() if v is not None}

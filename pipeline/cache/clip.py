@@ -99,7 +99,8 @@ class ClipHeader(TypedJson):
         """Parse the output of `to_json`.
 
         Raises:
-            ValueError: if the text is not a clip header, or has a different schema.
+            ValueError: if the text is not a clip header, or if the schema is not that of this
+                class.
         """
         return cls.from_dict(parse_json(text))
 

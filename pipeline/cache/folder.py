@@ -29,7 +29,7 @@ from pipeline.runtime.writers import folder_lock
 
 @dataclass(frozen=True)
 class ExtractionSettings(TypedJson):
-    """Settings that determine the content of clips, except those of the detector.
+    """Settings that determine the content of clips, without the settings of the detector.
 
     Attributes:
         boxes: `detected` or `ground-truth`.
@@ -108,7 +108,7 @@ def read_cache_json(folder: Path) -> dict[str, Any]:
     """Read `cache.json` as a JSON object.
 
     Raises:
-        UsageError: if the file is missing, damaged, changed by hand, or has a different schema.
+        UsageError: if the file is missing, damaged or changed by hand, or if its schema is unknown.
     """
     path = folder / "cache.json"
     if not path.is_file():

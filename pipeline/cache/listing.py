@@ -55,8 +55,8 @@ def list_clips(
     Returns:
         A tuple of the usable clips and a dict from the id of each unusable clip to its error. The
         error is BAD_CACHE if the file is missing, changed, of another schema, or not listed in the
-        manifest. With `split`, the dict contains the unusable clips of this split and those whose
-        split is unknown.
+        manifest. With `split`, the dict contains the unusable clips of this split and the unusable
+        clips whose split is unknown.
     """
     manifest = read_manifest(cache)
     files = [path for path in cache.glob("*.safetensors") if path.stem not in manifest]
@@ -90,8 +90,8 @@ def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> 
     """Open a clip file and compare it with its manifest line.
 
     The size and the header are always compared. A file of another size is accepted if its SHA-256
-    is the field `before` of the line. In this case, the writer was killed before it replaced the
-    file.
+    is the field `before` of the line. Such a file remains if the writer was killed before it
+    replaced the file.
 
     Args:
         cache: folder of the cache.
@@ -147,8 +147,8 @@ def split_held_out(
 def _split_of(cache: Path, video_id: str, manifest: dict[str, Row]) -> str | None:
     """Return the split of an unusable clip.
 
-    The split is read from the manifest if the manifest contains it, otherwise from the header. If
-    both fail, the result is `unknown`.
+    The split is read from the manifest if the manifest contains the split, otherwise from the
+    header. If neither contains it, the result is `unknown`.
     """
     split = manifest.get(video_id, {}).get("split", "unknown")
     if split == "unknown" and is_safe_id(video_id):

@@ -1,10 +1,10 @@
 """Manifest of a cache, with one line per clip.
 
 Each line of `manifest.jsonl` contains the id, sha256, fingerprint, split and counts of a clip. The
-last line of an id is the valid one. The field `line` is the SHA-256 of the other fields. A line
-that does not match it is damaged and ignored. The optional field `before` is the SHA-256 of the
-file that the clip replaces. If the writer is killed before the replacement, that file is still
-valid.
+last line of an id is valid; earlier lines of this id are ignored. The field `line` is the SHA-256
+of all other fields. If it does not match these fields, the line is damaged and ignored. The
+optional field `before` is the SHA-256 of the file that the clip replaces. If the writer is killed
+before the replacement, that file is still valid.
 """
 
 import json

@@ -1,10 +1,11 @@
 """Reader of single rows of the arrays in a safetensors file.
 
-The safetensors library memory-maps the file to check its header, and copies each slice twice. This
-takes several times as long as reading a clip from the page cache. This module checks the header by
-the same rules and reads rows directly into the returned tensors. `python -m tools.benchmark cache`
-compares its speed with a plain read. `tests/pipeline/cache/test_tensor_rows.py` compares its checks
-with those of the library on damaged headers.
+The safetensors library memory-maps the file to check its header, and copies each slice twice. These
+operations take several times as long as reading a clip from the page cache. This module checks the
+header by the same rules and reads rows directly into the returned tensors.
+`python -m tools.benchmark cache` compares the speed of this module with a plain read.
+`tests/pipeline/cache/test_tensor_rows.py` compares its checks with the checks of the library on
+damaged headers.
 """
 
 import json
@@ -26,8 +27,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "I64": np.dtype("int64"),
 }
 _MAX_HEADER_BYTES = 100_000_000
-#: Number of bytes read when a file is opened. They usually contain the header and the small arrays,
-#: which safetensors stores first.
+#: Number of bytes read when a file is opened. These bytes usually contain the header and the small
+#: arrays, which safetensors stores first.
 _HEAD_BYTES = 1 << 16
 #: Maximum size in bytes of arrays that are read whole. One call is faster than one call per span.
 _SMALL_BYTES = 1 << 16

@@ -101,7 +101,7 @@ def check_full_union(info: CacheInfo, what: str) -> None:
     if kind != "full":
         raise UsageError(
             f"{what}: a cache with union=full expected, got union={kind}. Relation predictors "
-            "require all union channels. Run pipeline.extract with relations=predicted. It "
+            "require all union channels. Run pipeline.extract with relations=predicted, which "
             "predicts relations before the union features are reduced"
         )
 

@@ -54,7 +54,8 @@ class DecodeConfig:
     #: Number of decode processes. Default: one per four cores, at least 1 and at most 8. If 0, the
     #: main process decodes, and a video that crashes FFmpeg ends the command.
     workers: int | None = ranged(None, 0)
-    #: Memory that each decode process may allocate, in GB (10^9 bytes); 0 for no limit.
+    #: Memory in GB (10^9 bytes) that each decode process may allocate in addition to its memory at
+    #: start-up; 0 for no limit.
     memory_gb: float = ranged(4.0, 0.1, 10_000, zero=True)
 
     def check(self) -> None:
@@ -92,11 +93,11 @@ class DetectionConfig:
     config: str | None = None
     #: `exact` computes in float32 with the same sequence of operations as the reference
     #: implementations. `folded` (the default) folds the norms and uses the channels-last layout.
-    #: Its results agree with those of `exact` to about 1e-6. `fast` is `folded` in bfloat16. It is
-    #: slower than `folded` on CPUs without bfloat16 units.
+    #: The results of both modes agree to about 1e-6. `fast` is `folded` in bfloat16. `fast`
+    #: is slower than `folded` on CPUs without bfloat16 units.
     mode: Mode | None = None
-    #: Whether to compile the trunk with torch.compile. This is worthwhile for many frames of one
-    #: size. It is not available with `mode=exact`.
+    #: Whether to compile the backbone with torch.compile. Compilation is worthwhile for many frames
+    #: of one size. It is not available with `mode=exact`.
     compile: bool = False
     #: Key of `PRESETS` in detection/presets.py. The default of this setting and of the next five
     #: settings is the value in the card of the weights. Without a card, it is the value of the
@@ -113,7 +114,7 @@ class DetectionConfig:
     #: Factor of the anchor sizes; less than 1 for networks with smaller images.
     anchor_scale: float | None = ranged(None, 0.001, 1000)
     #: Pixels to which the short side of a frame is scaled. Default: the value in the card of the
-    #: weights, or that of the preset if there is no card.
+    #: weights, or the value of the preset if there is no card.
     short_side: int | None = ranged(None, 32, MAX_SHORT_SIDE)
     #: Largest number of proposals per frame. The default of this setting and of the next three
     #: settings is the value of the preset.
@@ -170,7 +171,7 @@ class RelationPredictorConfig:
 
 @dataclass
 class TrainConfig:
-    """Settings of the training of LaIAR."""
+    """Settings for training LaIAR."""
 
     epochs: int = ranged(40, 0)
     #: Videos per step.

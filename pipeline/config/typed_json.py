@@ -42,8 +42,8 @@ class TypedJson:
         Fields with a default may be missing.
 
         Raises:
-            ValueError: if the schema differs, or a field is missing, unknown, of the wrong type or
-                out of its range (`pipeline.config.ranges`).
+            ValueError: if the schema is not that of this class, or if a field is missing, unknown,
+                of the wrong type or out of its range (`pipeline.config.ranges`).
         """
         made: TypedT = _from_json(cls, tree, "")
         try:

@@ -33,8 +33,8 @@ class FrameAnnotation:
             slightly beyond the frame. The person's box, if there is one, comes first.
         labels: (N,) int64 indices of the object classes. Class 0 is the person.
         predicates: (N, R) bool. Entry (n, r) is True if predicate r is annotated for the person and
-            object n. Spatial predicates point from the object to the person. The others point from
-            the person to the object. The row of the person is False.
+            object n. Spatial predicates point from the object to the person. All other predicates
+            point from the person to the object. The row of the person is False.
         image_size: (height, width) of the annotated image, or None if unknown.
         split: `train` or `test`, or None if unknown.
     """

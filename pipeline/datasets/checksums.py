@@ -1,4 +1,4 @@
-"""Reader of lists of SHA-256 sums of videos, in the format of `sha256sum`.
+"""Reader of SHA-256 lists of videos, in the format of `sha256sum`.
 
 The sums detect every changed byte. H.264 files contain no checksums, so a flipped bit may change
 the decoded pixels without an error.

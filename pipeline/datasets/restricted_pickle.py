@@ -13,7 +13,7 @@ MAX_BYTES = 8 * 2**30
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """Encode text as latin-1. This replaces `_codecs.encode` and rejects other encodings."""
+    """Encode text as latin-1. Replaces `_codecs.encode`; rejects other encodings."""
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"encoding {encoding!r}")
     return text.encode("latin-1")

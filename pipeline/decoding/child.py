@@ -1,8 +1,9 @@
 """Program of a decode process. If it crashes or hangs, the main process continues.
 
-Its argument is the number of bytes of memory that it may allocate after its start, or 0 for no
-limit. It reads requests from standard input. Each request is one line of JSON (`FrameRequest`). It
-writes messages to standard output. Each message is one line of JSON with a field `kind`:
+Its argument is the number of bytes that the process may allocate in addition to its memory at
+start-up, or 0 for no limit. The process reads requests from standard input. Each request is one
+line of JSON (`FrameRequest`). The process writes messages to standard output. Each message is one
+line of JSON with a field `kind`:
 
     ready    sent once after the start
     frames   has `index`, `times_s`, `height`, `width`, `source`; raw RGB (T, 3, H, W) follows

@@ -1,8 +1,8 @@
 """Decoding with decord in a child process with a time limit.
 
-decord can hang or crash its process, and its frame count is wrong if an edit list hides frames. Its
-frame count and timestamps are therefore compared with those of the packets. decord also returns
-wrong frames after a seek in an open GOP, so frames are decoded in order.
+decord can hang or crash its process. The frame count of decord is wrong if an edit list hides
+frames. The frame count and timestamps are therefore compared with the packets of the file. decord
+also returns wrong frames after a seek in an open GOP, so frames are decoded in order.
 """
 
 import importlib.util
@@ -51,7 +51,7 @@ def decord_images(
 
     Raises:
         ItemError: DECODE_TIMEOUT, DECODER_DIED, or CORRUPT_VIDEO if decord's frame count or
-            timestamps differ from those of the packets.
+            timestamps differ from the packets.
     """
     words = [sys.executable, str(child), str(path.resolve()), json.dumps(ordinals)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

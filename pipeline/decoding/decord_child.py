@@ -1,9 +1,9 @@
 """Program of the decord process. It runs as a script, so that no other module is imported.
 
-Its arguments are the path of the video and the frame ordinals as JSON. It writes a line of JSON to
-standard output (`num_frames`, `height`, `width`, and `starts_s` of the requested frames), followed
-by the frames as raw RGB. decord runs in a separate process, because it can crash its process or
-hang while it holds the interpreter lock.
+Its arguments are the path of the video and the frame ordinals as JSON. The script writes a line of
+JSON to standard output (`num_frames`, `height`, `width`, and `starts_s` of the requested frames),
+followed by the frames as raw RGB. decord runs in a separate process, because it can crash its
+process or hang while it holds the interpreter lock.
 """
 
 import json

@@ -21,7 +21,7 @@ from pipeline.errors import FailureReason, ItemError
 if TYPE_CHECKING:
     from pipeline.decoding.video_frames import VideoFrames
 
-#: Name of the file that contains the number of frames per second of the dumped frames.
+#: Name of the file that contains the frame rate of the dumped frames.
 RATE_FILE = "fps.txt"
 _EIGHT_BIT = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
 
@@ -87,7 +87,7 @@ class FrameFolder:
 
     @property
     def num_frames(self) -> int:
-        """Number of frames, including missing ones."""
+        """Number of frames, including missing frames."""
         return self.source.num_frames
 
     def iterate(self, indices: Sequence[int], batch_size: int) -> Iterator["VideoFrames"]:
@@ -104,7 +104,7 @@ class FrameFolder:
 
         Raises:
             ItemError: CORRUPT_VIDEO if a frame cannot be read or differs in size from the first
-                one. TOO_LARGE if a frame has more than `max_pixels` pixels.
+                frame. TOO_LARGE if a frame has more than `max_pixels` pixels.
         """
         there = [i for i in indices if i + 1 in self._files]
         size = self.source.height, self.source.width

@@ -1,7 +1,7 @@
 """Decoding with OpenCV in presentation order.
 
-OpenCV does not report corrupt frames. Its timestamps are therefore compared with those of the
-packets.
+OpenCV does not report corrupt frames. Its timestamps are therefore compared with the timestamps of
+the packets.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def opencv_images(path: Path, scan: Scan, ordinals: list[int]) -> Iterator[tuple
 
     Raises:
         ItemError: UNREADABLE_VIDEO if OpenCV cannot open the file. CORRUPT_VIDEO if frames are
-            missing or their timestamps differ from those of the packets.
+            missing or their timestamps differ from the timestamps of the packets.
     """
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:

@@ -33,7 +33,7 @@ _START_S = 120.0
 def num_workers(wanted: int | None) -> int:
     """Return the number of decode processes.
 
-    This is `wanted`, or one process per four cores (at least 1 and at most 8) if `wanted` is None.
+    The number is `wanted`. If `wanted` is None, it is one process per four cores, from 1 to 8.
     """
     return min(max((os.cpu_count() or 1) // 4, 1), 8) if wanted is None else wanted
 
@@ -44,7 +44,8 @@ class DecodePool:
     Args:
         workers: number of child processes, each of which decodes one video at a time. If 0, a
             thread of this process decodes, and a crash of the decoder ends the whole process.
-        memory_bytes: memory in bytes that a child may allocate after its start, or 0 for no limit.
+        memory_bytes: number of bytes that a child may allocate in addition to its memory at
+            start-up, or 0 for no limit.
     """
 
     def __init__(self, workers: int, memory_bytes: int = 0) -> None:
@@ -130,7 +131,7 @@ class BufferedStream:
 class ChildDecoder:
     """Child process that runs `pipeline.decoding.child`.
 
-    It is started by the first request, and restarted by a later request if it has died.
+    The process is started by the first request, and restarted by a later request if it has died.
     """
 
     def __init__(self, memory_bytes: int = 0) -> None:

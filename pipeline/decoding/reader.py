@@ -54,9 +54,9 @@ def open_video(
     Raises:
         ItemError: UNREADABLE_VIDEO, NO_FRAMES, TOO_LARGE, TRUNCATED_VIDEO or CORRUPT_VIDEO.
             UNKNOWN_FRAME_MAP if `numbering` is `dump` and packets have no timestamps, or if the
-            backend would return other frames than PyAV. This is the case for opencv and decord if
-            an edit list hides frames, and for decord if the video is rotated or is an MPEG
-            transport or program stream.
+            backend would return other frames than PyAV. opencv and decord return other frames if
+            an edit list hides frames. decord also returns other frames if the video is rotated or
+            is an MPEG transport or program stream.
         UsageError: if the backend is not installed.
         ValueError: if `options.tolerant` is True for a backend other than PyAV.
 

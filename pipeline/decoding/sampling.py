@@ -30,7 +30,7 @@ def segment_rows(
 
 
 def uniform_rows(frame_index: Sequence[int], num_frames: int, num: int) -> list[int]:
-    """Return the rows of the uniform frames of a clip, without the other annotated frames.
+    """Return the rows of the uniform frames of a clip, without the annotated frames between them.
 
     Annotated frames lie within the actions. They are not used as input of a network with detected
     boxes, because their positions would reveal when the actions occur.

@@ -21,7 +21,7 @@ class Scan:
         rate: guessed frames per second.
         time_base: seconds per tick of the stream.
         num_declared: number of frames that the header declares, or 0 if unknown.
-        num_packets: number of packets in the file, including those of hidden frames.
+        num_packets: number of packets in the file, including the packets of hidden frames.
         has_pts: whether every packet has a valid presentation time.
         width: coded width in pixels.
         height: coded height in pixels.
@@ -115,7 +115,7 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
             )
         times, packets = _times(container, stream, path, max_frames)
         rate = float(stream.guessed_rate or stream.average_rate or 0) or 25.0
-        # AVI has no presentation times. Those that FFmpeg derives are wrong if there are B-frames.
+        # AVI has no presentation times. FFmpeg derives them, but incorrectly if there are B-frames.
         is_made_up = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
         has_pts = None not in times and not is_made_up
         if not has_pts:
@@ -125,8 +125,8 @@ def scan(path: Path, *, ignore_edit_lists: bool, max_pixels: int, max_frames: in
         pts = tuple(sorted(t for t in times if t is not None))
         start, own = container.start_time, stream.start_time
         start_s = pts[0] if start is None or not has_pts else start / 1e6
-        # As in ffmpeg.c, "Correcting starting time": the start time of a transport stream is that
-        # of the streams that are read. An image dump does not read the audio stream.
+        # As in ffmpeg.c, "Correcting starting time": the start time of a transport stream is the
+        # start time of the streams that are read. An image dump does not read the audio stream.
         may_jump = bool(container.format.flags & Flags.ts_discont.value)
         counts_own = own is not None and may_jump
         return Scan(

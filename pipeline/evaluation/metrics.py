@@ -57,10 +57,10 @@ def charades_map(
     Args:
         scores: real numbers, which need not be probabilities.
         labels: True where a video has the action.
-        present: True where a video has a prediction. Default: all videos have one.
+        present: True where a video has a prediction. Default: True for all videos.
         rank_unlabelled_last: whether rows without any label are ranked last. If False, they are
-            ranked by their scores, as in the function `map` of the gsig repositories. This is not
-            the official metric.
+            ranked by their scores, as in the function `map` of the gsig repositories. The result
+            is then not the official metric.
 
     Returns:
         Average precision per class, which is NaN for a class without positives.
@@ -98,9 +98,9 @@ def charades_map(
 def tie_grouped_map(
     scores: Float[np.ndarray, "V C"], labels: Bool[np.ndarray, "V C"], *, all_rows: bool = False
 ) -> MeanAveragePrecision:
-    """Compute the mAP as SlowFast and LFB do.
+    """Compute the mAP in which tied scores share one threshold, as SlowFast and LFB do.
 
-    AP is the average precision of scikit-learn, in which equal scores share one threshold.
+    AP is computed by `sklearn.metrics.average_precision_score`.
 
     Args:
         scores: finite numbers.

@@ -97,7 +97,7 @@ def load_explainer(
             raise TypeError("groups: a mapping expected")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{path}: a calibration file expected: {error}; finish the training"
+            f"{path}: a calibration file expected: {error}; finish the training run"
         ) from error
     generator = {
         "model_sha256": file_sha256(run / WEIGHTS),

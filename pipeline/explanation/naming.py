@@ -55,7 +55,7 @@ def build_bank(
 class _Trials:
     """Margins and correctness of token names in one predicate group.
 
-    They include only tokens with known relations.
+    Only tokens with known relations are included.
     """
 
     margin: Tensor
@@ -91,7 +91,7 @@ def calibrate(
         Content of `calibration.json`. Each of its `groups` has `tokens`, `accuracy`,
         `accuracy_unconstrained`, `threshold` and `bins` (`margin_from`, `tokens`, `right`). The
         threshold is the lowest `margin_from` for which the names with this or a larger margin have
-        an accuracy of at least `TARGET`. It is None if there is no such bin.
+        an accuracy of at least `TARGET`. The threshold is None if there is no such bin.
     """
     found: list[list[_Trials]] = [[] for _ in groups]
     model.eval()

@@ -169,8 +169,8 @@ class ClipExtractor:
         Returns:
             The clip. If the video has annotated frames, the clip has `ground-truth` predicates.
             A pair of annotated boxes has its annotated predicates. A pair of detected boxes has the
-            predicates of the matching annotated boxes (`match_to_annotation`), or zeros if there
-            are none.
+            predicates of the matching annotated boxes (`match_to_annotation`), or zeros if a box
+            has no match.
 
         Raises:
             ItemError: if the video cannot be extracted.

@@ -86,8 +86,8 @@ class RayEngine:
         steps: steps of the extraction. Their paths must be valid on every machine.
         address: address of a running cluster, or `auto` for the cluster of this machine. If None, a
             new cluster is started.
-        actors: number of actors. Default: the number of GPUs of the cluster or, on CPUs, its number
-            of CPUs divided by `torch.get_num_threads()`.
+        actors: number of actors. Default: the number of GPUs in the cluster. Without GPUs, the
+            number of CPUs in the cluster, divided by `torch.get_num_threads()`.
         time_limit_s: time limit of a video, in seconds.
         make: function that builds the worker of an actor. Default: `make_one_by_one`.
 

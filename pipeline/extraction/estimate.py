@@ -26,8 +26,8 @@ def estimate(job: ExtractionJob, steps: Steps, tasks: Sequence[Task]) -> str:
 
     The function builds no network and writes no files. It hashes the videos to find the videos that
     the extraction would skip. The disk space per frame is the mean over the clips in the cache. If
-    the cache is empty, it is computed from the shapes of the features. The time per frame is that
-    of the last run on the cache. It is unknown if there is no such run.
+    the cache is empty, the disk space is computed from the shapes of the features. The time per
+    frame is taken from the last run on the cache, and is unknown if there is no such run.
 
     Args:
         job: inputs of the extraction.

@@ -191,8 +191,8 @@ def find_relation_predictor(
         The predictor, or None if `relations` is not `predicted`.
 
     Raises:
-        UsageError: if the weights are missing or invalid, or if they do not match the vocabulary or
-            the detector.
+        UsageError: if the weights are missing or invalid, or if the predictor does not match the
+            vocabulary or the detector.
     """
     if config.relations is not Relations.predicted:
         return None
@@ -209,15 +209,15 @@ def find_relation_predictor(
 
 
 def open_cache(folder: Path, info: CacheInfo) -> None:
-    """Create a cache folder, or check that an existing one has the same settings.
+    """Create a cache folder, or check that an existing folder has the same settings.
 
     Args:
         folder: folder of the cache.
         info: content of `cache.json`.
 
     Raises:
-        UsageError: if the folder is not writable, or the settings differ. The message names the
-            first setting that differs.
+        UsageError: if the folder is not writable, or if the settings of its cache differ from
+            `info`. The message names the first setting that differs.
     """
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise UsageError(f"--cache: a writable folder expected, {folder} is read-only")
@@ -242,7 +242,8 @@ def check_cache(folder: Path, info: CacheInfo) -> None:
         info: content of `cache.json` for these settings.
 
     Raises:
-        UsageError: if the settings differ, or the folder contains clips but no `cache.json`.
+        UsageError: if the settings of its cache differ from `info`, or if the folder contains clips
+            but no `cache.json`.
     """
     if not (folder / "cache.json").is_file():
         if folder.is_dir() and next(folder.glob("*.safetensors"), None):

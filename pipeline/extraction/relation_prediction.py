@@ -1,4 +1,4 @@
-"""Relation prediction on cached clips, which does not run the detector."""
+"""Relation prediction on cached clips, without running the detector."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -98,7 +98,7 @@ def check_features(clip: CachedClip, settings: PredictorSettings) -> None:
         settings: settings of the predictor.
 
     Raises:
-        ItemError: BAD_CACHE if they do not match.
+        ItemError: BAD_CACHE if the features or classes do not match.
     """
     for name, value, wanted in (
         ("box_features", clip.box_features, settings.feature_width),

@@ -15,7 +15,7 @@ SLURM = "slurm"
 class Shard:
     """One of several parts of the videos.
 
-    A video belongs to part number 1 + crc32(id) mod `count`. This does not depend on other videos.
+    A video belongs to part number 1 + crc32(id) mod `count`. Other videos do not affect it.
 
     Attributes:
         index: number of the part, from 1 to `count`.
@@ -40,7 +40,8 @@ def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard
 
     Args:
         text: `i/N` with i from 1 to N, or `slurm`.
-        environment: environment variables. `slurm` reads i and N from those of a job array task.
+        environment: environment variables. `slurm` reads i and N from the variables of a job
+            array task.
 
     Raises:
         UsageError: if the text is malformed, or the variables are missing or inconsistent.

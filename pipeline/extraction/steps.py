@@ -45,8 +45,8 @@ class Task:
     Attributes:
         video: file and id of the video.
         annotation: labels and annotated frames, or None.
-        failed_before: SHA-256 of the video file when it failed in an earlier run with the same
-            settings. None if it has not failed or is retried.
+        failed_before: SHA-256 of the video file when the video failed in an earlier run with the
+            same settings. None if the video has not failed or is retried.
         failure_fingerprint: SHA-256 over everything that determines a failure, except the video
             file; see the function `failure_fingerprint`.
         error: known error of the video, or None.

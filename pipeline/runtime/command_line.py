@@ -35,7 +35,7 @@ class Interrupted(BaseException):
 class Parser(argparse.ArgumentParser):
     """Argument parser that raises `UsageError` for invalid arguments.
 
-    It is created by `common_parser`.
+    Create it with `common_parser`.
 
     Attributes:
         has_settings: whether the command accepts `key=value` words.

@@ -1,4 +1,4 @@
-"""Selection of torch devices and of the number of CPU threads."""
+"""Selection of torch devices and the number of CPU threads."""
 
 import torch
 

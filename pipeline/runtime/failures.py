@@ -97,7 +97,7 @@ class Failures:
             self._change(lambda rows: [rows.pop(item, None) for item in gone])
 
     def replace(self, failed: Mapping[str, ItemError], *, stage: str, logger: Logger) -> None:
-        """Replace all failures by those of a stage that processed all items, and log them.
+        """Replace all failures by the failures of a stage that processed all items, and log them.
 
         Args:
             failed: mapping from the id of each failed item to its error.

@@ -16,7 +16,8 @@ def as_item_error(item: str) -> Iterator[None]:
 
     The reason is DISK_FULL for a full disk, OUT_OF_MEMORY for a lack of memory or threads, and
     INTERNAL_ERROR for everything else. The traceback of an unexpected exception is logged.
-    `ItemError` and `UsageError`, which concerns the whole command, are not converted.
+    `ItemError` is not converted. `UsageError` is not converted either, because it concerns the
+    whole command.
 
     Args:
         item: id of the video, used in the message.

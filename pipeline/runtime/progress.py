@@ -16,7 +16,7 @@ _EVERY_S = 60.0
 class Progress:
     """Context manager that displays the progress of a stage.
 
-    If standard error is a terminal, it displays a bar. Otherwise, it logs one line per minute.
+    If standard error is a terminal, a bar is displayed. Otherwise, one line is logged per minute.
 
     Args:
         counts: counts of the run, which the caller updates.

@@ -126,7 +126,7 @@ class RunRecord:
     def exit_code(self) -> int:
         """Exit code of the run.
 
-        It is 0 without failures, 3 for more than `max_failures` failures, and 1 otherwise.
+        The code is 0 without failures, 3 for more than `max_failures` failures, and 1 otherwise.
         """
         budget = self._tree["config"].get("max_failures")
         if budget is not None and self.counts.failed > budget:

@@ -56,8 +56,9 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
     """Dataset of samples with at most T frames from cached clips.
 
     The frames of a clip are divided into T segments. With a seed, as in training, one random frame
-    of each segment is used. It depends only on (seed, epoch, id). The number of workers and the
-    order of the samples have no effect. Without a seed, the centre frame of each segment is used.
+    of each segment is used. The choice depends only on (seed, epoch, id). The number of workers
+    and the order of the samples have no effect. Without a seed, the centre frame of each segment is
+    used.
 
     For clips with detected boxes, only the uniform frames are used. If `relations` is
     `ground-truth` and such a clip has frames with annotated relations, only these frames are used.
@@ -142,7 +143,8 @@ def clip_dataset(
         card: card of the network.
         clips: clips to read.
         seed: seed of the random frames. If None, the centre frames are used.
-        relations: if True, the tokens have predicates of the relation source of the training.
+        relations: if True, the tokens include the predicates of the relation source that the
+            network was trained with.
     """
     return ClipDataset(
         clips,
@@ -251,7 +253,7 @@ def epoch_loader(
         num_workers=workers,
         collate_fn=collate,
         # The loader generates a base seed in every epoch. With the global generator, this would
-        # change the dropout of a resumed training.
+        # change the dropout of a resumed training run.
         generator=torch.Generator().manual_seed(0),
         multiprocessing_context="spawn" if workers else None,
     )

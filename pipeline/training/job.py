@@ -1,4 +1,4 @@
-"""Inputs of a LaIAR training, checked before any network is built."""
+"""Inputs of a LaIAR training run, checked before any network is built."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from pipeline.weights.run_folder import CARD, SETTINGS, read_card, write_card
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """Checked inputs of a training.
+    """Checked inputs of a training run.
 
     Attributes:
         config: configuration of the command.
@@ -61,10 +61,11 @@ class TrainingJob:
 
 
 def check_cache(config: Config, info: CacheInfo) -> None:
-    """Check that a cache matches the configuration of a training.
+    """Check that a cache matches the configuration of a training run.
 
     Raises:
-        UsageError: if they do not match. The message names the first mismatch.
+        UsageError: if the cache does not match the configuration. The message names the first
+            mismatch.
     """
     if config.relations is Relations.none:
         raise UsageError(
@@ -102,7 +103,8 @@ def check_vocabulary(name: str, info: CacheInfo, cache: object) -> None:
         cache: name of the cache, used in the error message.
 
     Raises:
-        UsageError: if the object classes or the predicates differ.
+        UsageError: if the object classes or the predicates of the cache differ from the
+            vocabulary.
     """
     vocabulary = load_vocabulary(name)
     groups = [list(v.predicate_groups.items()) for v in (vocabulary, info)]
@@ -119,7 +121,7 @@ def training_clips(
     """List the labelled clips of the training split that contain the configured relations.
 
     Args:
-        config: configuration of the training.
+        config: configuration of the training run.
         cache: folder of the cache.
         verify: whether to compare every byte of the clips with the manifest.
 
@@ -176,16 +178,16 @@ def _check_one_predictor(clips: list[ClipEntry], source: str) -> None:
 def prepare_training(
     config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path
 ) -> TrainingJob:
-    """Determine the splits, the sizes of the network and the fingerprint of a training.
+    """Determine the splits, the sizes of the network and the fingerprint of a training run.
 
     Args:
-        config: configuration of the training.
+        config: configuration of the training run.
         info: description of the cache.
         clips: usable clips of the training split.
         cache: folder of the cache.
 
     Raises:
-        UsageError: if all videos are held out, the cache has no union features, or
+        UsageError: if all videos are held out, if the cache has no union features, or if
             `loss.multi_label` is False and a video does not have exactly one action.
     """
     fraction = config.train.validation_fraction
@@ -235,17 +237,17 @@ def prepare_training(
 
 
 def open_run(run: Path, job: TrainingJob, config: Config) -> None:
-    """Create a run folder, or check that an existing folder belongs to this training.
+    """Create a run folder, or check that an existing folder belongs to this training run.
 
     Raises:
-        UsageError: if the folder contains other files or another training, or is not writable.
+        UsageError: if the folder contains other files or another training run, or is not writable.
     """
     if (run / CARD).is_file():
         there = read_card(run).training.get("fingerprint")
         if (run / STATE_FILE).is_file() and there != job.fingerprint:
             raise UsageError(
-                f"--run: {run} contains a training with other settings or another cache; use the "
-                "same settings and cache, or another --run"
+                f"--run: {run} contains a training run with other settings or another cache; use "
+                "the same settings and cache, or another --run"
             )
     elif run.is_dir() and any(run.iterdir()):
         raise UsageError(

@@ -23,7 +23,7 @@ STATE_SCHEMA = "laiar.state/1"
 
 @dataclass
 class TrainingProgress:
-    """Progress and best weights of a training.
+    """Progress and best weights of a training run.
 
     Attributes:
         epoch: number of finished epochs.
@@ -46,7 +46,7 @@ class Learner:
     Args:
         model: network on `device`.
         criterion: loss function.
-        settings: settings of the training.
+        settings: settings of the training run.
         device: device to train on.
         steps_per_epoch: number of steps per epoch, used by the learning rate schedule.
     """
@@ -138,7 +138,7 @@ class Learner:
         """Resume from the checkpoint `state.pt`.
 
         Raises:
-            UsageError: if the checkpoint is damaged or belongs to another training.
+            UsageError: if the checkpoint is damaged or belongs to another training run.
         """
 
         def restore(tree: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ LOG_FILE = "log.jsonl"
 
 
 class TrainingLog:
-    """Log of a training.
+    """Log of a training run.
 
     Args:
         run: run folder.

@@ -35,7 +35,7 @@ class Training:
     split, or of the last epoch if there are no validation videos.
 
     Args:
-        job: checked inputs of the training.
+        job: checked inputs of the training run.
         run: run folder.
         device: device to train on.
     """
@@ -91,7 +91,7 @@ class Training:
             for batch in batches(self.data, s.batch_size, workers=s.workers, order_seed=s.seed):
                 if batch.failed:
                     raise StageError(
-                        f"{batch.failed[0][1]}; the clip was readable before the training"
+                        f"{batch.failed[0][1]}; the clip was readable when training started"
                     )
                 step = learner.progress.step
                 row = learner.step(batch)
@@ -113,7 +113,7 @@ class Training:
             "best_epoch": learner.progress.best_epoch,
             "seconds": round(time.time() - start, 3),
         }
-        # The line is written before the checkpoint. If the training is killed in between, resuming
+        # The line is written before the checkpoint. If the run is killed in between, resuming
         # removes the line and repeats the epoch.
         log.add("epoch", **summary)
         learner.save(self.run_folder, self.job.fingerprint)
@@ -123,7 +123,7 @@ class Training:
         """Return the mAP of `evaluate --split validation`, or None without labelled videos."""
         scores = self._score(self.job.dataset(self.job.validation, relations=False))
         for error in scores.failed.values():
-            raise StageError(f"{error}; the clip was readable before the training") from error
+            raise StageError(f"{error}; the clip was readable when training started") from error
         value = charades_map(scores.scores, scores.labels).map
         return None if math.isnan(value) else value
 

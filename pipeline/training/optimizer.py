@@ -102,7 +102,7 @@ def learning_rate_factor(step: int, total: int, warmup: float) -> float:
 
     Args:
         step: 0-based step, below `total`.
-        total: number of steps of the whole training.
+        total: number of steps of the whole training run.
         warmup: fraction of the steps that belong to the warm-up.
 
     Returns:

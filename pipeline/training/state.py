@@ -1,4 +1,4 @@
-"""Run folder and resumable checkpoint `state.pt` of a training."""
+"""Run folder and resumable checkpoint `state.pt` of a training run."""
 
 import io
 import pickle
@@ -22,7 +22,7 @@ def open_run_folder(run: Path, is_known: Callable[[set[str]], bool]) -> None:
 
     Args:
         run: run folder.
-        is_known: function that returns whether a set of file names is that of a run of this
+        is_known: function that returns whether a set of file names belongs to a run of this
             command.
 
     Raises:
@@ -49,8 +49,8 @@ def save_state(
         run: run folder.
         schema: name and version of the checkpoint format.
         fingerprint: SHA-256 over everything that determines the weights.
-        tree: state of the training, which consists of tensors and plain values.
-        device: device of the training.
+        tree: state of the training run, which consists of tensors and plain values.
+        device: device of the training run.
     """
     known = {
         "schema": schema,
@@ -82,15 +82,15 @@ def restore_state(
     restore: Callable[[dict[str, Any]], None],
     device: torch.device,
 ) -> None:
-    """Restore a training and its random states from a checkpoint.
+    """Restore a training run and its random states from a checkpoint.
 
     Args:
         run: run folder.
         schema: expected name and version of the checkpoint format.
-        fingerprint: expected fingerprint of the training.
-        restore: function that restores the training from the tree. If it raises an error, the
+        fingerprint: expected fingerprint of the training run.
+        restore: function that restores the training run from the tree. If it raises an error, the
             checkpoint is regarded as damaged.
-        device: device of the training.
+        device: device of the training run.
 
     Raises:
         UsageError: if the checkpoint is damaged, or belongs to another command, other settings or
@@ -106,8 +106,8 @@ def restore_state(
             )
         if tree["settings"] != fingerprint:
             raise UsageError(
-                f"--run: {run} contains a training with other settings or other data; use the same "
-                "settings and data, or another --run"
+                f"--run: {run} contains a training run with other settings or other data; use the "
+                "same settings and data, or another --run"
             )
         restore(tree)
         torch.set_rng_state(tree["rng"])

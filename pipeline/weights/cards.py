@@ -73,7 +73,7 @@ def save_carded(path: Path, state: Mapping[str, Tensor], card: Card, *, half: bo
             if not bool(torch.isfinite(kept[name]).all()):
                 raise StageError(
                     f"{path}: finite numbers of {'float16' if half else 'float32'} expected, got "
-                    f"NaN or infinity in {name}. If the training diverged, lower its learning "
+                    f"NaN or infinity in {name}. If training diverged, lower the learning "
                     "rate. If the weights exceed the range of float16, store them without half"
                 )
     tree = card.to_dict()
@@ -94,7 +94,7 @@ def checked_sha256(path: Path, setting: str) -> str:
         setting: name of the setting that contains the path, used in error messages.
 
     Raises:
-        UsageError: if `NAME.json` contains a different SHA-256.
+        UsageError: if the SHA-256 in `NAME.json` differs from the SHA-256 of the weights file.
     """
     found, card = file_sha256(path), path.with_suffix(".json")
     try:

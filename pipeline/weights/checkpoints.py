@@ -1,4 +1,4 @@
-"""Reader of checkpoints of other projects, which does not run code in the checkpoints."""
+"""Reader of checkpoints of other projects. Code that the checkpoints contain is not run."""
 
 import re
 import warnings
@@ -16,7 +16,7 @@ _TYPES = (torch.bfloat16, *(getattr(torch, name) for name in _NUMPY_TYPES))
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a model from a checkpoint without running code in the checkpoint.
+    """Read the tensors of a model from a checkpoint without running code that it contains.
 
     Args:
         path: path of a .pth, .tar or .pkl file.

@@ -19,8 +19,8 @@ class DetectorCard(Card):
         short_side: length in pixels to which the short side of a frame is scaled. If None, the
             value of the preset is used.
         origin: sentence that describes how the weights were created.
-        details: details of the origin, such as the SHA-256 of the source file, the training and
-            scores.
+        details: details of the origin, such as the SHA-256 of the source file, the training
+            settings and scores.
 
     Raises:
         ValueError: if the preset does not exist, a size is out of range, there is no class, or a

@@ -38,7 +38,7 @@ class NetworkSettings(TypedJson):
         preset: key in `detection.presets.PRESETS`.
         depth, width, fpn_channels, head_width, anchor_scale: see `detection.build.NetworkSize`.
         mode: `exact`, `folded` or `fast`, see `DetectionConfig.mode`.
-        compile: if True, the trunk is compiled with torch.compile.
+        compile: if True, the backbone is compiled with torch.compile.
         short_side: length in pixels to which the short side of a frame is scaled.
         proposals, max_boxes: maximum numbers of proposals and boxes per frame.
         score_threshold, nms_threshold: see `detection.presets.Selection`.
@@ -134,7 +134,8 @@ class ResolvedDetector:
             device: device of the parameters.
 
         Raises:
-            UsageError: if the weights do not fit the network, or their card has different classes.
+            UsageError: if the weights do not fit the network, or the classes of their card are not
+                `classes`.
         """
         settings = self.settings
         if isinstance(settings, Detectron2Settings):
@@ -217,14 +218,14 @@ def resolve_network(config: DetectionConfig) -> NetworkSettings:
 def find_described_detector(
     described: Mapping[str, Any], given: DetectionConfig
 ) -> ResolvedDetector:
-    """Find the detector that was used for a cache or for the training of a network.
+    """Find the detector that was used for a cache or for training a network.
 
     Args:
         described: description of this detector, from `ResolvedDetector.to_dict`.
         given: settings that contain the paths of the detector's files.
 
     Raises:
-        UsageError: if the files are missing or belong to another detector, or the description is
+        UsageError: if the files are missing or belong to another detector, or if the description is
             invalid.
     """
     known = {"mode": Mode.exact.name, "compile": False, **described}
@@ -246,7 +247,7 @@ def find_described_detector(
         return ResolvedDetector(wanted, None, settings)
     if given.weights in (None, RANDOM):
         raise UsageError(
-            f"{SETTING}: the detector weights of the training expected (SHA-256 {wanted}), got "
+            f"{SETTING}: the detector weights of the training run expected (SHA-256 {wanted}), got "
             f"{given.weights}; {_HOW_TO}"
         )
     try:
@@ -256,8 +257,8 @@ def find_described_detector(
     found = checked_sha256(path, SETTING)
     if found != wanted:
         raise UsageError(
-            f"{SETTING}: the detector of the training ({wanted}) expected, got {found}. A network "
-            "requires the features of the detector that was used for its training"
+            f"{SETTING}: the detector of the training run ({wanted}) expected, got {found}. A "
+            "network requires the features of the detector that was used for its training"
         )
     return ResolvedDetector(wanted, path, settings)
 
@@ -276,7 +277,7 @@ def check_classes(found: Sequence[str], expected: Sequence[str], where: str) -> 
         where: path of the weights, used in error messages.
 
     Raises:
-        UsageError: if they differ. The message contains the first difference.
+        UsageError: if the two lists differ. The message contains the first difference.
     """
     if list(found) == list(expected):
         return

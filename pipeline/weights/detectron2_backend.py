@@ -86,13 +86,13 @@ class Detectron2Settings:
         """Read the YAML file and check the SHA-256 of its settings.
 
         Raises:
-            UsageError: if the settings have a different SHA-256 or cannot be read.
+            UsageError: if the settings cannot be read, or if their SHA-256 is not `config_sha256`.
         """
         found = cls.read(config)
         if found.config_sha256 != config_sha256:
             raise UsageError(
-                "detection.config: the detectron2 settings of the training expected, got different "
-                f"settings in {config.config}"
+                "detection.config: the detectron2 settings of the training run expected, got "
+                f"different settings in {config.config}"
             )
         return found
 
@@ -111,7 +111,8 @@ class Detectron2Settings:
             device: device of the parameters.
 
         Raises:
-            UsageError: if the number of classes differs, the weights do not fit the network, or
+            UsageError: if the YAML file sets another number of classes, the weights do not fit the
+                network, or
                 the type of the heads is not supported.
         """
         cfg = read_detectron2_config(self.config)

@@ -19,13 +19,13 @@ class ModelCard(Card):
 
     Attributes:
         settings: resolved settings of the network.
-        cache: properties of the training's cache (objects, predicates, classes, detector,
-            settings).
-        relations: relation source of the training.
+        cache: properties of the cache that the network was trained on (objects, predicates,
+            classes, detector, settings).
+        relations: relation source that the network was trained with.
         box_features: width F of the box features.
         union_channels: number of channels Cu of the union features.
         multi_label: True if a video can have several actions.
-        training: seed, epochs, number of videos and package versions of the training.
+        training: seed, epochs, number of videos and package versions of the training run.
 
     Raises:
         ValueError: if a size is too large, or the seed or the validation fraction is not a number.

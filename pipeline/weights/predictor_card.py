@@ -21,12 +21,12 @@ class PredictorCard(Card):
         detector: `ResolvedDetector.weights` of the detector whose features the predictor was
             trained on, or None if it is unknown.
         origin: sentence that describes how the weights were created.
-        details: details of the origin, such as the SHA-256 of the source file, the training and
-            scores.
+        details: details of the origin, such as the SHA-256 of the source file, the training
+            settings and scores.
 
     Raises:
-        ValueError: if the number of names differs from the settings, or the groups are not
-            attention, spatial and contacting.
+        ValueError: if the number of objects or of predicates in a group differs from the number in
+            `settings`, or the groups are not attention, spatial and contacting.
     """
 
     SCHEMA: ClassVar[str] = "laiar.predictor/1"
@@ -53,7 +53,7 @@ def check_groups(groups: Iterable[str]) -> None:
     """Check that the groups are attention, spatial and contacting, in this order.
 
     Raises:
-        ValueError: if the groups or their order are different.
+        ValueError: if the groups or their order are not as above.
     """
     groups = tuple(groups)
     if groups != GROUPS:

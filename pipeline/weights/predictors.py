@@ -74,7 +74,7 @@ def check_predictor(
     widths: tuple[int, int] | None,
     where: str,
 ) -> None:
-    """Check that the vocabulary, features and detector of a predictor match those of a cache.
+    """Check that the vocabulary, features and detector of a predictor match a cache.
 
     Args:
         card: card of the predictor.
@@ -85,7 +85,8 @@ def check_predictor(
         where: path of the predictor's weights, used in error messages.
 
     Raises:
-        UsageError: if they differ. The message contains the first difference.
+        UsageError: if the predictor does not match the cache. The message contains the first
+            difference.
     """
     for what, ours, theirs in (
         ("object classes", list(objects), list(card.objects)),
@@ -104,7 +105,7 @@ def check_predictor(
     if widths is not None and widths != own:
         raise UsageError(
             f"{SETTING}: {where}: box features of {widths[0]} and union features of {widths[1]} "
-            f"channels expected (those of the detector), got a predictor for {own[0]} and "
+            f"channels expected (as in the detector), got a predictor for {own[0]} and "
             f"{own[1]} channels. Use a predictor trained on features of this detector"
         )
     if card.detector is not None and card.detector != detector.get("weights"):

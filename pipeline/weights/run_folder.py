@@ -1,6 +1,6 @@
 """Run folder of a trained network.
 
-model.json               card with sizes, classes, vocabulary and properties of the training's cache
+model.json               card with sizes, classes, vocabulary and properties of the cache
 model.safetensors        weights of the epoch with the best mAP on the validation split
 state.pt                 resumable checkpoint of the last finished epoch
 label_bank.safetensors   prototypes, which determine the names of tokens
@@ -69,7 +69,7 @@ def read_weights(run: Path) -> dict[str, Tensor]:
     path = run / WEIGHTS
     if not path.is_file():
         raise UsageError(
-            f"weights file not found: {path}. Run the training until it finishes an epoch"
+            f"weights file not found: {path}. Run pipeline.train until an epoch is finished"
         )
     try:
         return load_file(path)
@@ -111,7 +111,7 @@ def load_bank(run: Path, card: ModelCard) -> LabelBank:
     """
     path = run / BANK
     if not path.is_file():
-        raise UsageError(f"label bank not found: {path}. Finish the training")
+        raise UsageError(f"label bank not found: {path}. Finish the training run")
     sizes = tuple(len(names) for names in card.cache.predicate_groups.values())
     try:
         bank = LabelBank(**load_file(path), group_sizes=sizes)

@@ -163,7 +163,7 @@ def test_wrong_detector_or_incomplete_run_is_rejected(
     card = json.loads((copy / "model.json").read_text())
     card["cache"]["detector"]["weights"] = "0" * 64
     (copy / "model.json").write_text(json.dumps(card))
-    with pytest.raises(UsageError, match="the detector weights of the training expected"):
+    with pytest.raises(UsageError, match="the detector weights of the training run expected"):
         say(copy, tmp_path / "out", clips_of(world)[0], "detection.weights=random")
     (copy / "label_bank.safetensors").unlink()
     shutil.copy(run / "model.json", copy)

@@ -121,7 +121,7 @@ def test_log_contains_every_epoch_after_a_kill_that_follows_a_checkpoint(
 
     def killed(*words: Any) -> None:
         save_state(*words)
-        if next(count) == 2:  # the first checkpoint precedes the training
+        if next(count) == 2:  # the first checkpoint is written before training
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

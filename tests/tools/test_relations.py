@@ -66,7 +66,7 @@ def test_training_reduces_the_loss_and_writes_a_card(run: Path) -> None:
 
 
 class StopError(Exception):
-    """Error with which a test interrupts a training."""
+    """Error with which a test interrupts a training run."""
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
@@ -93,7 +93,7 @@ def test_resumed_training_equals_uninterrupted_training(
     assert [r["step"] for r in rows(tmp_path / "run", "step")] == list(
         range(len(rows(run, "step")))
     )
-    with pytest.raises(UsageError, match="a training with other settings"):
+    with pytest.raises(UsageError, match="a training run with other settings"):
         learn(world.cache, tmp_path / "run", "training.lr=0.5")
 
 

@@ -98,7 +98,7 @@ def test_resumed_training_equals_uninterrupted_training(
     assert train_detector.main(command(few, broken, *words)) == 0
     a, b = (read_tensors(run / "detector.safetensors", "w") for run in (whole, broken))
     assert all(torch.equal(a[name], b[name]) for name in a)
-    with pytest.raises(UsageError, match="a training with other settings"):
+    with pytest.raises(UsageError, match="a training run with other settings"):
         train_detector.main(command(few, broken, *words, "training.lr=0.5"))
     assert json.loads((broken / "run.json").read_text())["status"] == "finished"
     assert train_detector.main(command(few, broken, *words, "training.log_every=7")) == 0

@@ -1,4 +1,4 @@
-"""Encoding of scripts as H.264 files with the irregularities of real recordings."""
+"""Encoding of videos as H.264 files with the irregularities of real recordings."""
 
 from fractions import Fraction
 from pathlib import Path

@@ -86,7 +86,7 @@ def depth_scale(depth: float) -> tuple[float, float]:
 
 
 def gaze_track(rules: Rules, script: Script) -> Track:
-    """Return the track of (yaw of the body, yaw of the head, pitch of the head, eyes).
+    """Return the track of (body yaw, head yaw, head pitch, eyes).
 
     Both yaws range from -1 (left) to 1 (right). The pitch ranges from -1 (down) to 1 (up). The
     value for the eyes ranges from 0 (shut) to 1 (open).

@@ -67,7 +67,7 @@ class _Part:
 def write_script(rules: Rules, settings: Settings, split: str, index: int) -> Script:
     """Generate the random script of a video.
 
-    The same arguments give the same script. No actor appears in both splits.
+    The same arguments always generate the same script. No actor appears in both splits.
 
     Args:
         rules: contents of configs/world/.
@@ -182,7 +182,7 @@ def _hand_use(rules: Rules, part: _Part) -> bool:
 
 
 def _fits(rules: Rules, part: _Part, kept: list[_Part]) -> bool:
-    """Return whether a part can be combined with the kept ones.
+    """Return whether a part can be combined with the kept parts.
 
     All parts together use at most two hands, and at most one part puts an object on the body. A
     seated person does not open or switch anything.

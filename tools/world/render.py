@@ -52,7 +52,10 @@ class Frame:
 
 
 class Renderer:
-    """Renderer of the frames of a script. The same time gives identical pixels."""
+    """Renderer of the frames of a video from its description (`Script`).
+
+    A given time always produces identical pixels.
+    """
 
     def __init__(self, rules: Rules, script: Script) -> None:
         self.rules, self.script = rules, script

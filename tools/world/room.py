@@ -52,7 +52,7 @@ def draw_room(rules: Rules, script: Script, camera: Camera) -> np.ndarray:
 def light_map(script: Script, camera: Camera) -> np.ndarray:
     """Return the (H, W, 3) float32 gains of the light.
 
-    The gains represent the colour and direction of the light and darker corners.
+    The gains model the colour and direction of the light, and vignetting.
     """
     xs = np.linspace(-1, 1, camera.width, dtype=np.float32)[None]
     ys = np.linspace(-1, 1, camera.height, dtype=np.float32)[:, None]

@@ -19,8 +19,8 @@ class Settings:
         seed: random seed, at least 0.
         shift: strength of the distribution shift, 0 to 2. It controls how much the colours, the
             light and the camera depend on the scene, and how much the clothes depend on the actor.
-            Above 1, the colours and cameras of the test split also differ from those of the
-            training split.
+            Above 1, the colours and cameras also differ between the training split and the test
+            split.
         relation_noise: share of annotated relation groups that are replaced by a wrong predicate.
         min_s, max_s: lengths of the shortest and the longest video in seconds.
         long_side: longer side in pixels. The shorter side is 9/16 of the longer side.
@@ -194,7 +194,7 @@ class Script:
 
     @property
     def change_s(self) -> float:
-        """Duration of a change of state of this actor in seconds."""
+        """Duration of one state change of this actor in seconds."""
         return CHANGE_S / self.actor.tempo
 
     def to_dict(self) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class Scene:
         scores: (M,) probabilities of these classes.
         batch: P pairs of these objects.
         num_lost: number of pairs that are ignored, because the cache contains no union features for
-            them. In these cases, the extraction paired another person of the frame, or the detector
-            classified the object of the pair as a person.
+            them. The extraction paired their object with another person box, or the detector
+            classified their object as a person.
     """
 
     boxes: Tensor
@@ -122,10 +122,11 @@ def annotated_truth(
 
 
 def group_sizes(info: CacheInfo) -> tuple[int, int, int]:
-    """Return the number of predicates in each of the three groups of a cache.
+    """Return the number of predicates in each of a cache's three groups.
 
     Raises:
-        UsageError: if the cache has different predicate groups.
+        UsageError: if the predicate groups of the cache are not attention, spatial and contacting,
+            in this order.
     """
     try:
         check_groups(info.predicate_groups)

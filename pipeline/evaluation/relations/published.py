@@ -1,6 +1,7 @@
 """Published recall R@10/20/50 in percent on the test split of Action Genome.
 
-The values of STTran are from Cong et al., ICCV 2021. Those of its successors are from their papers.
+The values of STTran are from Cong et al., ICCV 2021. The values of each later method are from the
+paper that introduced it.
 """
 
 from relations.recall import Constraint

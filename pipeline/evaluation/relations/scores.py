@@ -28,9 +28,9 @@ class Tally:
     Attributes:
         frames: mapping from constraint to the recall of each frame.
         right: (3,) int64, number of pairs per group whose best predicate is annotated.
-        total: (3,) int64, number of pairs per group with an annotated predicate. Both counts
-            include only frames whose pairs have the same boxes in truth and prediction. Frames with
-            detected boxes are therefore excluded.
+        total: (3,) int64, number of pairs per group with an annotated predicate. `right` and
+            `total` include only frames whose pairs have the same boxes in truth and prediction.
+            Frames with detected boxes are therefore excluded.
     """
 
     frames: dict[Constraint, list[FrameRecall]] = field(

@@ -102,7 +102,7 @@ class DrawSampler(Sampler[list[Draw]]):
         flip: probability that an image is mirrored.
         short_sides: short sides in pixels. One of them is selected at random for each batch. If
             empty, the short side of the detector is used.
-        seed: seed of the training.
+        seed: seed of the training run.
         rank: index of this process.
         world_size: number of processes.
     """

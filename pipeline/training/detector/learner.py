@@ -60,12 +60,12 @@ class DetectorLearner:
 
     Args:
         detector: detector on `device`.
-        settings: settings of the training.
-        loss: settings of the loss, which samples anchors and proposals.
+        settings: settings of the training run.
+        loss: settings of the loss and of the sampling of anchors and proposals.
         device: device to train on.
-        total_steps: number of steps of the whole training, used by the schedule.
+        total_steps: number of steps of the whole training run, used by the schedule.
         rank: index of this process. Each step samples anchors and proposals with the seed
-            (seed, step, rank), so that a training can resume at any step.
+            (seed, step, rank), so that a training run can resume at any step.
         is_distributed: whether several processes train the detector.
     """
 
@@ -140,7 +140,7 @@ class DetectorLearner:
         """Resume from the checkpoint `state.pt`.
 
         Raises:
-            UsageError: if the checkpoint is damaged or belongs to another training.
+            UsageError: if the checkpoint is damaged or belongs to another training run.
         """
         restore_state(run, STATE_SCHEMA, fingerprint, self._restore, self.device)
 
@@ -214,8 +214,8 @@ def rate_factor(step: int, total: int, settings: TrainingConfig) -> float:
 
     Args:
         step: 0-based step.
-        total: number of steps of the whole training.
-        settings: settings of the training.
+        total: number of steps of the whole training run.
+        settings: settings of the training run.
     """
     if step < settings.warmup_steps:
         share = step / settings.warmup_steps
@@ -227,7 +227,7 @@ def rate_factor(step: int, total: int, settings: TrainingConfig) -> float:
 
 
 def with_new_heads(state: dict[str, Tensor], detector: Detector) -> dict[str, Tensor]:
-    """Replace the last two layers in a state dict by those of the detector."""
+    """Replace the last two layers in a state dict by the last two layers of the detector."""
     own = detector.state_dict()
     heads = {n: v for n, v in own.items() if n.startswith(("roi_head.cls_", "roi_head.bbox_"))}
     return state | heads

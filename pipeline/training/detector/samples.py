@@ -44,9 +44,9 @@ class Sample:
 def read_samples(folder: Path, split: str, vocabulary: Vocabulary) -> list[Sample]:
     """Read the annotated frames of a split, sorted by video and frame.
 
-    If the COCO file of the split (`coco_train.json` or `coco_test.json`) exists, it is read. It
-    annotates every object of a frame. Otherwise, Action Genome's pickles are read, with their own
-    split. They annotate only the objects with which the person interacts.
+    If the COCO file of the split (`coco_train.json` or `coco_test.json`) exists, it is read. COCO
+    files annotate every object of a frame. Otherwise, Action Genome's pickles are read, with their
+    own split. The pickles annotate only the objects with which the person interacts.
 
     Args:
         folder: folder of the annotation files.

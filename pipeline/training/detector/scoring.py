@@ -97,8 +97,8 @@ def _summary(
 ) -> dict[str, Any]:
     """Average the precisions of `COCOeval`.
 
-    The axes of `precision` are IoU, recall, class, area and maximum number of detections. Its
-    value is -1 if there are no annotated boxes.
+    The axes of `precision` are IoU, recall, class, area and maximum number of detections. An entry
+    is -1 if there are no annotated boxes.
     """
     counts = np.bincount(
         np.concatenate([s.labels[~s.is_crowd].numpy() for s in samples] or [np.zeros(0, int)]),

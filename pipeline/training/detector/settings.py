@@ -1,4 +1,4 @@
-"""Settings of the training of a detector, with their defaults."""
+"""Settings for training a detector, with their defaults."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -44,8 +44,8 @@ class TrainingConfig:
     freeze_at: int = ranged(0, 0, 5)
     #: Whether batch normalisation keeps its statistics. Fine-tuning on small batches requires this.
     freeze_norm: bool = False
-    #: Whether to initialise the last two layers at random. The initial weights may then be those of
-    #: a network with other classes.
+    #: Whether to initialise the last two layers at random. The initial weights may then belong to a
+    #: network with other classes.
     new_heads: bool = False
     #: Number of processes that read images. If 0, the main process reads them.
     workers: int = ranged(0, 0)
@@ -62,7 +62,7 @@ class TrainingConfig:
 
 @dataclass
 class DetectorTraining:
-    """All settings of the training of a detector.
+    """All settings for training a detector.
 
     `detection.weights` is the path of the initial weights.
     """

@@ -21,7 +21,7 @@ STATE_SCHEMA = "laiar.predictor-state/1"
 
 @dataclass
 class RelationProgress:
-    """Progress and best weights of a training.
+    """Progress and best weights of a training run.
 
     Attributes:
         epoch: number of finished epochs.
@@ -44,7 +44,7 @@ class RelationLearner:
 
     Args:
         model: predictor on `device`.
-        settings: settings of the training.
+        settings: settings of the training run.
         device: device to train on.
         steps_per_epoch: number of steps per epoch, used by the learning rate schedule.
     """
@@ -144,7 +144,7 @@ class RelationLearner:
         """Resume from the checkpoint `state.pt`.
 
         Raises:
-            UsageError: if the checkpoint is damaged or belongs to another training.
+            UsageError: if the checkpoint is damaged or belongs to another training run.
         """
         restore_state(run, STATE_SCHEMA, fingerprint, self._restore, self.device)
 

@@ -1,4 +1,4 @@
-"""Settings of the training of a relation predictor, with their defaults."""
+"""Settings for training a relation predictor, with their defaults."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -69,7 +69,7 @@ class TrainingConfig:
 
 @dataclass
 class RelationTraining:
-    """All settings of the training of a relation predictor."""
+    """All settings for training a relation predictor."""
 
     vocabulary: str = "action_genome"
     device: str = "auto"

@@ -24,12 +24,12 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str,
         width: number of values per word.
 
     Returns:
-        Mapping from word to its (width,) float32 vector, which is that of its first line. It
-        contains only the words in the file.
+        Mapping from each word to its (width,) float32 vector. If a word has several lines, the
+        first one is used. Words that are not in the file are missing from the mapping.
 
     Raises:
-        UsageError: if the file cannot be read, a vector is not finite, or the first line or the
-            line of a word does not have `width` numbers.
+        UsageError: if the file cannot be read, if a vector is not finite, or if the first line of
+            the file or a line of one of the words does not contain `width` numbers.
     """
     wanted = set(words)
     found: dict[str, Tensor] = {}

@@ -169,7 +169,10 @@ def test_files_without_a_predictor_are_rejected(world: World, tmp_path: Path) ->
     card = {"card": json.dumps({"schema": "laiar.predictor/1", "settings": {"heads": 0}})}
     save_file({"a": torch.zeros(1)}, tmp_path / "odd.safetensors", metadata=card)
     refused(str(tmp_path / "odd.safetensors"), "heads: an integer from 1 to 65536")
-    refused("configs/detector/world.safetensors", "schema: laiar.predictor/1 expected, got laiar.detector/1")
+    refused(
+        "configs/detector/world.safetensors",
+        "schema: laiar.predictor/1 expected, got laiar.detector/1",
+    )
     assert not (tmp_path / "none").exists()
 
 

@@ -278,7 +278,7 @@ def test_invalid_descriptions_and_other_weights_are_rejected(weights: Path, tmp_
             find_described_detector(described | change, files)
     with pytest.raises(UsageError, match=r"cache\.detector: [a-z_]+: missing"):
         find_described_detector({"weights": described["weights"]}, files)
-    with pytest.raises(UsageError, match="the detector of the training"):
+    with pytest.raises(UsageError, match="the detector of the training run"):
         find_described_detector(described | {"weights": "0" * 64}, files)
-    with pytest.raises(UsageError, match=r"the detector weights of the training expected"):
+    with pytest.raises(UsageError, match=r"the detector weights of the training run expected"):
         find_described_detector(described, settings("detection.weights=random"))

@@ -28,7 +28,7 @@ class ReadingPlan:
         num_read: number of random frames that are read from each clip.
         pairs: number of pairs per frame.
         rounds: number of measured rounds.
-        seed: seed of the features and of the choice of frames.
+        seed: seed for generating the features and selecting the frames.
     """
 
     num_clips: int

@@ -38,7 +38,7 @@ class Plan:
         short_side: shorter side of the resized frames in pixels.
         batch_size: frames per call of our detector. STTran's implementation uses ten.
         rounds: number of measured rounds.
-        compiles: whether the compiled trunk is measured as well.
+        compiles: whether the compiled backbone is measured as well.
         device: device of the detectors.
         seed: seed of the weights.
     """
@@ -173,7 +173,7 @@ def run_given(detector: Detector, frames: Tensor, given: list[Tensor]) -> None:
 
 
 def stage_table(detector: Detector, frames: Tensor, plan: Plan) -> dict[str, dict[str, float]]:
-    """Measure the milliseconds and GMAC per frame of the trunk, proposals and box heads."""
+    """Measure the milliseconds and GMAC per frame of the backbone, proposals and box heads."""
     maps = detector.feature_maps(frames)
     sizes = [maps.size] * len(frames)
     proposals = detector.rpn(maps.levels, maps.padded_size, sizes)

@@ -1,6 +1,6 @@
 """STTran's detector loop, written with our modules.
 
-All frames are preprocessed at once, and the trunk processes ten frames at a time. A Python loop
+All frames are preprocessed at once, and the backbone processes ten frames at a time. A Python loop
 over frames and classes applies the score threshold, sorting and non-maximum suppression, and
 concatenates the results one by one. Only the order of the operations follows STTran
 (`lib/object_detector.py`). The modules are ours, and no code is copied.

@@ -65,8 +65,8 @@ def print_rows(rows: dict[str, dict[str, Any]], unit: str, speed: str, gmac: str
     Args:
         rows: values of each variant, by name.
         unit: unit of the speed, used as column header.
-        speed: format string of the speed for the keys of a row.
-        gmac: format string of the operations for the keys of a row.
+        speed: format string of the speed column. Its fields are keys of a row.
+        gmac: format string of the GMAC column. Its fields are keys of a row.
     """
     print(f"{'':26}{unit:>9} {'ratio':>7} {'GMAC':>8} {'matrix share':>13} {'peak MB':>8}")
     line = f"{{name:26}}{speed} {{ratio:7.2f}} {gmac} {{matrix_share:13.2f}} {{peak:>8}}"

@@ -13,7 +13,7 @@ from tools.proofs.faults.lab import Lab, Process, Tally, tree, write_clip
 def too_little(lab: Lab, number: int) -> Tally:
     """Extract a video that needs more memory than a decode process may allocate."""
     tally = Tally(
-        "decoder out of memory", "this video fails as out-of-memory; the others are extracted"
+        "decoder out of memory", "this video fails as out-of-memory; the other videos are extracted"
     )
     folder = lab.new()
     shutil.copytree(lab.videos, folder)

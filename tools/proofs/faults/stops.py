@@ -12,7 +12,7 @@ from tools.proofs.faults.lab import Lab, Process, Tally, left_over, tree
 def kills(lab: Lab, number: int) -> Tally:
     """Kill extractions with SIGKILL at random moments until the cache is complete."""
     tally = Tally(
-        "SIGKILL", "no partial file; the cache is byte-identical to that of an uninterrupted run"
+        "SIGKILL", "no partial file; the cache is byte-identical to an uninterrupted run's cache"
     )
     finished = 0
     while tally.tried < number:

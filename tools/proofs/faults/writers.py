@@ -12,7 +12,7 @@ def together(lab: Lab, number: int) -> Tally:
     """Run two to four concurrent commands on one folder, with working and with disabled locks."""
     tally = Tally(
         "2 to 4 writers",
-        "all exit 0, no line is lost, the cache is byte-identical to that of one run",
+        "all exit 0, no line is lost, the cache is byte-identical to the cache of one run",
     )
     for trial in range(number):
         cache, count = lab.new(), lab.random.randint(2, 4)

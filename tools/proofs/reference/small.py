@@ -77,7 +77,7 @@ def check_spatial_masks(
 
 
 def check_gpo(arrays: dict[str, np.ndarray], states: dict[str, Any]) -> dict[str, Result]:
-    """Compare the position code and three batches of sets."""
+    """Compare the positional encoding and three batches of sets."""
     seed = json.loads(str(arrays["meta"][0]))["seed"]
     shapes = states["keys"]["gpo"].items()
     gpo = GPO().eval()

@@ -1,4 +1,4 @@
-"""Comparison of STTran with stored numbers of a video of five frames, in its three modes."""
+"""Comparison of STTran, in its three modes, with stored numbers of a five-frame video."""
 
 import json
 from collections.abc import Mapping
