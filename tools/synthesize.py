@@ -41,6 +41,7 @@ class Words:
     long_side: int = 480
     actors: int = NUM_TRAIN + NUM_TEST
     classes: list[str] = field(default_factory=list)
+    duplicates: float = 0.0
     workers: int = 1
 
 
@@ -169,6 +170,7 @@ def _checked(words: Words, seed: int) -> Settings:
         "max_s": (words.min_s, 600.0),
         "long_side": (128, 1920),
         "actors": (2, NUM_TRAIN + NUM_TEST),
+        "duplicates": (0.0, 1.0),
         "workers": (1, 256),
     }
     for name, (low, high) in limits.items():

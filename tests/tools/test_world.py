@@ -7,7 +7,7 @@ from tools.world.cast import NUM_TEST, NUM_TRAIN, actor
 from tools.world.film import annotated_ordinals, frame_ticks
 from tools.world.labels import find_actions
 from tools.world.plot import write_script
-from tools.world.record import VERSION
+from tools.world.record import VERSION, cause_of
 from tools.world.render import Renderer
 from tools.world.rules import Rules, load_rules
 from tools.world.script import Script, Settings, Thread
@@ -147,3 +147,38 @@ def test_shift_makes_colours_depend_on_scenes() -> None:
             walls.setdefault(script.scene, []).append(script.room.wall)
         spread.append(np.mean([np.std(w, axis=0).mean() for w in walls.values() if len(w) > 3]))
     assert spread[1] < 0.5 * spread[0]
+
+
+def test_cause_has_only_the_predicates_of_the_rule() -> None:
+    kinds = set()
+    for script in SCRIPTS[:60]:
+        for action in find_actions(RULES, script):
+            cause = cause_of(action, script.threads[action.thread].object)
+            rule = next(rule for rule in RULES.actions if rule.id == action.id)
+            assert action.condition in rule.when
+            before, after = (RULES.states[name].says for name in (action.before, action.after))
+            assert set(cause["before"]) <= before
+            assert set(cause["after"]) <= after
+            assert set(cause["while"]) <= before & after or cause["kind"] == "lasting"
+            is_change = cause["kind"] == "change"
+            assert is_change == bool(cause["after"]) == (action.moment_s is not None)
+            assert is_change != bool(cause["while"])
+            assert (action.second is not None) == bool(cause["with"])
+            kinds.add(cause["kind"])
+    assert kinds == {"change", "lasting"}
+
+
+def test_duplicates_draw_two_objects_of_one_class_and_change_nothing_else() -> None:
+    def doubled(script: Script) -> bool:
+        names = [thread.object for thread in script.threads]
+        return len(set(names)) < len(names)
+
+    assert not any(doubled(script) for script in SCRIPTS)
+    made = [write_script(RULES, Settings(duplicates=0.3), "train", i) for i in range(100)]
+    assert 0.1 < sum(map(doubled, made)) / len(made) < 0.5
+    assert write_script(RULES, Settings(duplicates=0.0), "train", 3) == write_script(
+        RULES, Settings(), "train", 3
+    )
+    script = next(filter(doubled, made))
+    things = Renderer(RULES, script).frame(script.length_s / 2, annotate=True).things
+    assert {thing.thread for thing in things} >= set(range(len(script.threads)))

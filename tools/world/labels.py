@@ -21,9 +21,10 @@ class Action:
         start_s, end_s: seconds from the start of the video.
         thread: row in `Script.threads` of the object whose relations are the cause.
         second: row of a second object whose relations are also required, or None.
-        before, after: names of the states before and after the change. For a lasting relation,
-            names of the first and the last state.
-        moment_s: midpoint of the change in seconds, or None for a lasting relation.
+        before, after: names of the states before and after the change; of the first and last state
+            for a lasting relation.
+        moment_s: midpoint of the change in seconds; None for a lasting relation.
+        condition: the condition of the action's rule that is met.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Action:
     before: str
     after: str
     moment_s: float | None
+    condition: Condition
 
 
 def find_actions(rules: Rules, script: Script, classes: tuple[str, ...] = ()) -> list[Action]:
@@ -116,7 +118,7 @@ def _changes(
         if second is not None and not _holds(rules, script.threads[second], condition, sides):
             continue
         extent = max(moment - reach, 0.0), min(moment + reach, script.length_s)
-        yield Action(name, *extent, row, second, before.name, after.name, moment)
+        yield Action(name, *extent, row, second, before.name, after.name, moment, condition)
 
 
 def _lasting(
@@ -129,13 +131,14 @@ def _lasting(
         if holds and second is not None:
             held = _held_span(rules, script, second, condition, start, end)
             if held is not None:
-                yield Action(name, *held, row, second, state, state, None)
+                yield Action(name, *held, row, second, state, state, None, condition)
             continue
         if holds and open_since is None:
             open_since = (state, start)
         last = i + 1 == len(spans) or not condition.during <= rules.states[spans[i + 1][0]].says
         if holds and last and open_since is not None:
-            yield Action(name, open_since[1], end, row, second, open_since[0], state, None)
+            first, since = open_since
+            yield Action(name, since, end, row, second, first, state, None, condition)
             open_since = None
 
 

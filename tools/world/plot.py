@@ -35,6 +35,7 @@ class _Frame:
     rng: Generator
     length_s: float
     upright: bool
+    repeats: bool
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,13 @@ def write_script(rules: Rules, settings: Settings, split: str, index: int) -> Sc
     key = (settings.seed, SPLITS.index(split), index)
     rng = np.random.default_rng(key)
     least = 1 if settings.classes else _LEAST_CLASSES
+    # No number is drawn without duplicates, so that all other draws stay the same.
+    repeats = settings.duplicates > 0 and bool(rng.random() < settings.duplicates)
     for _ in range(_TRIES):
-        script = _draw(rules, settings, key, rng)
+        script = _draw(rules, settings, key, rng, repeats=repeats)
         num = len({a.id for a in find_actions(rules, script, settings.classes)})
-        if least <= num <= _MOST_CLASSES:
+        names = [thread.object for thread in script.threads]
+        if least <= num <= _MOST_CLASSES and (len(set(names)) < len(names) or not repeats):
             return script
     raise NoPlotError(
         f"{split} video {index}: none of {_TRIES} scripts of {settings.min_s} to "
@@ -94,13 +98,15 @@ def write_script(rules: Rules, settings: Settings, split: str, index: int) -> Sc
     )
 
 
-def _draw(rules: Rules, settings: Settings, key: tuple[int, int, int], rng: Generator) -> Script:
+def _draw(
+    rules: Rules, settings: Settings, key: tuple[int, int, int], rng: Generator, *, repeats: bool
+) -> Script:
     split = SPLITS[key[1]]
     length_s = round(float(rng.uniform(settings.min_s, settings.max_s)), 2)
     upright = bool(rng.random() < 0.25)
     size = (settings.long_side * 9 // 16 // 2 * 2, settings.long_side)
     scene = rules.scenes[_weighted(rng, [s.weight for s in rules.scenes])]
-    frame = _Frame(rules, settings, rng, length_s, upright)
+    frame = _Frame(rules, settings, rng, length_s, upright, repeats)
     threads, units = _arrange(frame, _choose(frame))
     room = draw_room(scene, settings, split, rng, upright)
     props = draw_props(rules, scene, threads, rng, upright)
@@ -132,12 +138,15 @@ def _actor(settings: Settings, split: str, rng: Generator) -> Actor:
 
 
 def _choose(frame: _Frame) -> list[_Part]:
-    """Choose random stories that fit into the length of the video and share no object."""
+    """Draw stories that fit into the length of the video and have objects of their own."""
     parts: list[_Part] = []
     if frame.rng.random() < _POSTURE_SHARE:
         parts += _pick(frame, parts, is_posture=True)
     for _ in range(_DRAWS):
-        parts += _pick(frame, parts, is_posture=False)
+        names = [name for part in parts for name in part.objects.values()]
+        repeats = frame.repeats and len(set(names)) == len(names)
+        twice = _surface_object(frame.rules, names) if repeats else None
+        parts += _pick(frame, parts, is_posture=False, twice=twice)
         if frame.rng.random() < 0.03:
             break
     slots = _slots(parts, frame.upright)
@@ -149,17 +158,28 @@ def _choose(frame: _Frame) -> list[_Part]:
     return kept
 
 
-def _pick(frame: _Frame, parts: list[_Part], *, is_posture: bool) -> list[_Part]:
+def _surface_object(rules: Rules, names: list[str]) -> str | None:
+    """Return the first class of an object that rests on a surface, or None."""
+    return next((name for name in names if rules.objects[name].spot == "surface"), None)
+
+
+def _pick(
+    frame: _Frame, parts: list[_Part], *, is_posture: bool, twice: str | None = None
+) -> list[_Part]:
+    """Draw a story and its objects; `twice` is a used class that one of its roles repeats."""
     rules, rng = frame.rules, frame.rng
     stories = [s for s in rules.stories if s.is_posture == is_posture]
+    if twice is not None:
+        stories = [s for s in stories if any(twice in classes for classes in s.who.values())]
     story = stories[_weighted(rng, [s.weight for s in stories])]
-    used = {name for part in parts for name in part.objects.values()}
+    used = {name for part in parts for name in part.objects.values()} - {twice}
     objects: dict[str, str] = {}
     for role, classes in story.who.items():
         free = [c for c in classes if c not in used and c not in objects.values()]
         if not free:
             return []
-        objects[role] = free[_weighted(rng, [rules.objects[c].weight for c in free])]
+        chosen = [twice] if twice in free else free
+        objects[role] = chosen[_weighted(rng, [rules.objects[c].weight for c in chosen])]
     if story.name == WALK and frame.upright:
         return []
     backwards, turned = (bool(v) for v in rng.random(2) < 0.5)

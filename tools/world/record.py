@@ -14,8 +14,8 @@ from tools.world.render import Frame, Renderer
 from tools.world.rules import Rules, load_rules
 from tools.world.script import Script, Settings
 
-#: Version of the generator. Two versions generate different worlds from the same settings.
-VERSION = 2
+#: Version of the generator; two versions draw different worlds from the same settings.
+VERSION = 3
 _MOST_PIXELS, _MOST_FRAMES = 4096 * 4096, 10**6
 
 
@@ -99,9 +99,27 @@ def _action(
         "after": sorted(rules.states[action.after].says),
         "pair": ["person", thread.object],
         "second": second,
+        "cause": cause_of(action, thread.object),
         "frames": [
             {"number": f["number"], "time_s": f["time_s"], **_boxes(f, action)} for f in within
         ],
+    }
+
+
+def cause_of(action: Action, name: str) -> dict[str, Any]:
+    """Return the predicates that the rule of the action requires, without the others of the states.
+
+    `of` is the object class, `with` maps the class of a second object to its predicates. `before`
+    and `after` hold for a change, `while` holds for a lasting relation; the others are empty.
+    """
+    condition = action.condition
+    return {
+        "kind": "lasting" if action.moment_s is None else "change",
+        "of": name,
+        "with": {other: sorted(said) for other, said in condition.also.items()},
+        "before": sorted(condition.before),
+        "after": sorted(condition.after),
+        "while": sorted(condition.during),
     }
 
 

@@ -25,7 +25,8 @@ class Settings:
         min_s, max_s: lengths of the shortest and the longest video in seconds.
         long_side: longer side in pixels. The shorter side is 9/16 of the longer side.
         actors: number of actors in both splits together.
-        classes: ids of the action classes, or empty for all classes.
+        classes: ids of the action classes; empty for all.
+        duplicates: share of videos with two objects of one class, which two stories use.
     """
 
     seed: int = 0
@@ -36,6 +37,7 @@ class Settings:
     long_side: int = 480
     actors: int = 40
     classes: tuple[str, ...] = ()
+    duplicates: float = 0.0
 
 
 @dataclass(frozen=True)
