@@ -14,6 +14,7 @@ def build_laiar(
     box_features: int,
     union_channels: int,
     settings: LaIARSettings,
+    has_video: bool = True,
 ) -> LaIAR:
     """Build a LaIAR network with random weights.
 
@@ -24,20 +25,24 @@ def build_laiar(
         box_features: width of the box features, F.
         union_channels: channels of the union features, Cu.
         settings: all other sizes and options.
+        has_video: if False, the network has only the language branch.
 
     Returns:
         The network in training mode.
     """
     settings = settings.resolved()
     former = DTFormer(settings)
-    return LaIAR(
-        VisualRelation(
+    visual = None
+    if has_video:
+        visual = VisualRelation(
             box_features,
             union_channels,
             part_width=settings.part_width,
             union_width=settings.union_width,
             num_objects=num_objects if settings.class_embeddings else None,
-        ),
+        )
+    return LaIAR(
+        visual,
         SemanticRelation(
             num_objects,
             group_sizes,

@@ -13,6 +13,7 @@ from model.losses import (
     loss_cross_modal_softmax,
     loss_similarity,
     loss_token_selection,
+    mean_gate,
 )
 from model.tokens import TokenBatch
 
@@ -76,10 +77,16 @@ class LaIARCriterion(nn.Module):
             log_scale: logarithm of the learnable scale t of Eq. 8.
 
         Returns:
-            A dict of the scalars `video`, `language`, `similarity`, `selection` and `cross_modal`.
-            Their sum is the loss. If `outputs.language` is None, `video` is the only term.
+            Scalars `video`, `language`, `similarity`, `selection` and `cross_modal`. Their sum is
+            the loss. With one branch, only its own terms are computed: `video`, or `language` and
+            the sparsity in `selection`.
         """
         s, video, language = self.settings, outputs.video, outputs.language
+        if video is None:
+            assert language is not None
+            sparsity = mean_gate(language.keep_gate, batch.mask)
+            terms = {"language": self._action(language.logits, labels)}
+            return terms | {"selection": s.selection * sparsity}
         terms = {"video": self._action(video.logits, labels)}
         if language is None:
             return terms

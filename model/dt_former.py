@@ -1,15 +1,24 @@
 """DT-Former, which consists of position embeddings, token selectors and a transformer encoder."""
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from model.encoder import RelationEncoder, left_align
 from model.selector import TokenSelector, frame_means
 from model.settings import LaIARSettings
+from model.tokens import TokenGrid
 from model.transformer import TransformerEncoder
+from model.transitions import TransitionEncoder
+
+#: Standard deviation of position embeddings of bounded tokens, which have one of about 1.
+POSITION_SCALE = 0.5
+#: Angular frequencies of the code of time, in radians per second: lowest and highest.
+_RATES = (0.2, 8.0)
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,25 @@ class Selection:
         return self.gate.detach() > 0.5
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Result of a DT-Former for B videos.
+
+    Attributes:
+        z: (B, D) video representation of Eq. 6.
+        tokens: (B, L, D) outputs of the transformer for the tokens of its sequence.
+        gate: (B, L) gates of these tokens.
+        embeddings: (B, T, K, D) embeddings of all real tokens in the joint space, zero for padding.
+        selection: the selection.
+    """
+
+    z: Tensor
+    tokens: Tensor
+    gate: Tensor
+    embeddings: Tensor
+    selection: Selection
+
+
 class DTFormer(nn.Module):
     """Token selection and transformer encoder of a branch (Section 3.1.2).
 
@@ -50,7 +78,11 @@ class DTFormer(nn.Module):
         self.settings = settings
         dim = settings.dim
         slots = settings.max_pairs if settings.positions == "time-slot" else 1
-        self.position = nn.Parameter(torch.randn(settings.num_frames, slots, dim) * 0.02)
+        self.position: nn.Parameter | None = None
+        if settings.positions != "seconds":
+            scale = POSITION_SCALE if settings.bounded else 0.02
+            self.position = nn.Parameter(torch.randn(settings.num_frames, slots, dim) * scale)
+        self.transitions = TransitionEncoder(dim) if settings.transitions else None
         self.class_token = nn.Parameter(torch.randn(dim) * 0.02)
         keep, temperature = settings.initial_keep, settings.gumbel_temperature
         self.temporal = TokenSelector(dim, initial_keep=keep, temperature=temperature)
@@ -63,12 +95,16 @@ class DTFormer(nn.Module):
             dropout=settings.dropout,
         )
 
-    def add_position(self, tokens: Float[Tensor, "B T K D"]) -> Float[Tensor, "B T K D"]:
+    def add_position(
+        self, tokens: Float[Tensor, "B T K D"], grid: TokenGrid
+    ) -> Float[Tensor, "B T K D"]:
         """Add position embeddings: x^(0) = x + e.
 
         Raises:
-            ValueError: if there are more frames or slots than position embeddings.
+            ValueError: if there are more frames or slots than learned position embeddings.
         """
+        if self.position is None:
+            return tokens + POSITION_SCALE * time_code(grid.times_s, tokens.shape[-1]).to(tokens)
         _, T, K, _ = tokens.shape
         frames, slots, _ = self.position.shape
         if frames < T or (slots > 1 and slots < K):
@@ -106,17 +142,17 @@ class DTFormer(nn.Module):
     def forward(
         self,
         local: Float[Tensor, "B T K D"],
-        mask: Bool[Tensor, "B T K"],
+        grid: TokenGrid,
         encoder: RelationEncoder,
         *,
         keep: Bool[Tensor, "B T K"] | None = None,
         gather: bool = False,
-    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B T K D"], Selection]:
+    ) -> Encoded:
         """Select tokens and encode the video.
 
         Args:
             local: local representations of the tokens.
-            mask: True for real tokens.
+            grid: places, times and tracks of the tokens.
             encoder: encoder of this branch, which computes the context.
             keep: tokens to keep. If None, the selectors determine them.
             gather: if True and discard=mask, discarded tokens are removed from the transformer's
@@ -124,33 +160,44 @@ class DTFormer(nn.Module):
                 rounding errors, but the gates of removed tokens get no gradient. This option has
                 no effect with discard=zero.
 
-        Returns:
-            A tuple of z of Eq. 6, the embeddings in the joint space, and the selection. The
-            embeddings are computed for all real tokens and are zero for padding.
-
         Raises:
             ValueError: if there are more frames or slots than position embeddings.
         """
-        before = self.settings.context == "all"
+        mask, before = grid.mask, self.settings.context == "all"
         embedded = encoder.with_context(local, mask) if before else local
-        selection = self.select(self.add_position(embedded), mask)
+        selection = self.select(self.add_position(embedded, grid), mask)
         if keep is not None:
             held = (keep & mask).to(local.dtype)
             selection = Selection(selection.temporal, selection.spatial, held, held)
+        kept, x = selection.keep, embedded
+        if self.transitions is not None:
+            x = self.transitions(x, kept, grid.tracks)
         if not before:
-            embedded = encoder.with_context(local, selection.keep)
-        embedded = embedded.masked_fill(~mask[..., None], 0.0)
-        z = self._encode(self.add_position(embedded), mask, selection, gather=gather)
-        return z, embedded, selection
-
-    def _encode(self, x: Tensor, mask: Tensor, selection: Selection, *, gather: bool) -> Tensor:
+            x = encoder.with_context(x, kept)
+        x = x.masked_fill(~mask[..., None], 0.0)
+        embedded = embedded.masked_fill(~mask[..., None], 0.0) if self.settings.bounded else x
+        x = self.add_position(x, grid)
         gate = selection.gate.to(x.dtype)
+        x, gate = (x * gate[..., None]).flatten(1, 2), gate.flatten(1)  # (B, T K, D), (B, T K)
         masked = self.settings.discard == "mask"
-        keys = (gate if masked else mask.to(x.dtype)).flatten(1)  # (B, T K)
-        x = (x * gate[..., None]).flatten(1, 2)  # (B, T K, D)
         if gather and masked:
-            x, kept = left_align(x, selection.keep.flatten(1))  # (B, L, D), (B, L)
-            keys = kept.to(x.dtype)
+            x, left = left_align(x, kept.flatten(1))  # (B, L, D), (B, L)
+            gate = left.to(x.dtype)
         first = self.class_token.to(x.dtype).expand(len(x), 1, -1)
+        keys = gate if masked else mask.flatten(1).to(x.dtype)
         keys = torch.cat([keys.new_ones(len(x), 1), keys], 1)
-        return self.encoder(torch.cat([first, x], 1), keys)
+        outputs = self.encoder(torch.cat([first, x], 1), keys)
+        return Encoded(outputs[:, 0], outputs[:, 1:], gate, embedded, selection)
+
+
+def time_code(times_s: Float[Tensor, "*N"], dim: int) -> Float[Tensor, "*N dim"]:
+    """Compute sines and cosines of times at `dim` / 2 frequencies, spaced geometrically.
+
+    Args:
+        times_s: times in seconds.
+        dim: width of the code; the last column is 0 if it is odd.
+    """
+    low, high = (math.log(rate) for rate in _RATES)
+    rates = torch.linspace(low, high, dim // 2, device=times_s.device).exp()
+    angle = times_s[..., None].float() * rates
+    return F.pad(torch.cat([angle.sin(), angle.cos()], -1), (0, dim % 2))

@@ -42,25 +42,27 @@ class RelationEncoder(nn.Module):
 
         local = W_1 features,    embedding = W_2 [local, GPO(local)]
 
+    With `bounded`, local = LN(W_1 features). Without it, the norm of the embeddings grows to
+    several hundred times the norm of the position embeddings.
+
     Args:
         width: width of the relation features, W.
         dim: width of the joint space, D.
+        bounded: if True, normalise local representations.
     """
 
-    def __init__(self, width: int, dim: int) -> None:
+    def __init__(self, width: int, dim: int, *, bounded: bool = False) -> None:
         super().__init__()
         self.project = nn.Linear(width, dim)
+        self.norm = nn.LayerNorm(dim) if bounded else nn.Identity()
         self.gpo = GPO()
         self.combine = nn.Linear(2 * dim, dim)
 
     def local(
         self, features: Float[Tensor, "M W"], mask: Bool[Tensor, "B T K"]
     ) -> Float[Tensor, "B T K D"]:
-        """Project packed relation features to local representations.
-
-        The representations of padding are zero.
-        """
-        return scatter_tokens(self.project(features), mask)
+        """Project packed relation features to local representations, zero for padding."""
+        return scatter_tokens(self.norm(self.project(features)), mask)
 
     def with_context(
         self, local: Float[Tensor, "B T K D"], pooled: Bool[Tensor, "B T K"]

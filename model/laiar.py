@@ -7,14 +7,15 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from model.dt_former import DTFormer, Selection
+from model.dt_former import DTFormer, Encoded
 from model.encoder import RelationEncoder
+from model.readout import Readout
 from model.relation_features import SemanticRelation, VisualRelation
 from model.settings import LaIARSettings
-from model.tokens import ActionOutput, TokenBatch
+from model.tokens import ActionOutput, TokenBatch, TokenGrid
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,11 @@ class BranchOutputs:
     """Outputs of both branches.
 
     Attributes:
-        video: output of the video branch.
+        video: output of the video branch, or None if only the language branch ran.
         language: output of the language branch, or None if the batch has no predicates.
     """
 
-    video: ActionOutput
+    video: ActionOutput | None
     language: ActionOutput | None
 
 
@@ -36,8 +37,8 @@ class LaIAR(nn.Module):
     Use `model.build.build_laiar` to build the network from its settings.
 
     Args:
-        visual: module that computes the relation features of the video branch (Eq. 1).
-        semantic: module that computes the relation features of the language branch (Eq. 2).
+        visual: relation features of the video branch, or None for the language branch alone.
+        semantic: relation features of the language branch.
         formers: DT-Formers of the video and the language branch. If the branches share one
             DT-Former, both entries are the same object.
         num_classes: number of action classes, C.
@@ -49,7 +50,7 @@ class LaIAR(nn.Module):
 
     def __init__(
         self,
-        visual: VisualRelation,
+        visual: VisualRelation | None,
         semantic: SemanticRelation,
         formers: tuple[DTFormer, DTFormer],
         *,
@@ -59,37 +60,40 @@ class LaIAR(nn.Module):
         super().__init__()
         self.settings = settings
         self.visual, self.semantic = visual, semantic
-        self.visual_encoder = RelationEncoder(visual.width, settings.dim)
-        self.semantic_encoder = RelationEncoder(semantic.width, settings.dim)
+        self.visual_encoder = (
+            None
+            if visual is None
+            else RelationEncoder(visual.width, settings.dim, bounded=settings.bounded)
+        )
+        self.semantic_encoder = RelationEncoder(
+            semantic.width, settings.dim, bounded=settings.bounded
+        )
         self.former, language = formers
         self.language_former = None if language is self.former else language
-        self.video_head = nn.Linear(settings.dim, num_classes)  # C_v
-        self.language_head = nn.Linear(settings.dim, num_classes)  # C_s
-        self.mimic_head = nn.Linear(settings.dim, num_classes)  # C_v2s
+        votes = settings.votes
+        self.video_head = Readout(settings.dim, num_classes, votes=votes)  # C_v
+        self.language_head = Readout(settings.dim, num_classes, votes=votes)  # C_s
+        self.mimic_head = Readout(settings.dim, num_classes, votes=votes)  # C_v2s
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, batch: TokenBatch, *, select: bool = True) -> BranchOutputs:
-        """Run both branches for training.
+        """Run all branches, for training.
 
         Args:
             batch: tokens of B videos. If it has no predicates, the language branch is not run.
             select: if False, every real token is kept instead of the selected tokens.
 
         Returns:
-            Outputs of both branches. `language` is None if the batch has no predicates.
+            Outputs of both branches; None for a branch that the network or the batch lacks.
 
         Raises:
             ValueError: if there are more frames or slots than position embeddings.
         """
         keep = None if select else batch.mask
-        video = self.recognize(batch, keep=keep)
-        if batch.predicates is None:
-            return BranchOutputs(video, None)
-        local = self.semantic_encoder.local(self.semantic(batch), batch.mask)
-        former = self.language_former or self.former
-        z, embeddings, selection = former(local, batch.mask, self.semantic_encoder, keep=keep)
-        language = _output(self.language_head(z), embeddings, selection, batch.mask)
-        return BranchOutputs(video, language)
+        return BranchOutputs(
+            None if self.visual is None else self.recognize(batch, keep=keep),
+            None if batch.predicates is None else self.read_relations(batch, keep=keep),
+        )
 
     def recognize(
         self,
@@ -150,6 +154,8 @@ class LaIAR(nn.Module):
             ...     spatial_masks=torch.rand(3, 2, 27, 27) - 0.5,
             ...     human_labels=torch.tensor([0, 0, 0]),
             ...     object_labels=torch.tensor([1, 4, 1]),
+            ...     times_s=torch.tensor([0.0, 0.0, 0.5]),
+            ...     tracks=torch.tensor([0, 1, 0]),
             ... )
             >>> with torch.no_grad():
             ...     output = model.recognize(batch, gather=True)
@@ -160,24 +166,78 @@ class LaIAR(nn.Module):
             >>> output.embeddings.shape
             torch.Size([1, 2, 2, 16])
         """
+        batch = self._drop(batch, keep, gather=gather)
+        encoded = self._encode_video(self.local(batch), batch.grid, keep=keep, gather=gather)
+        output = _output(self.video_head, encoded, batch.mask)
+        mimic = self.mimic_head(encoded.z, encoded.tokens, encoded.gate)
+        return replace(output, mimic_logits=mimic)
+
+    def read_relations(
+        self,
+        batch: TokenBatch,
+        *,
+        keep: Bool[Tensor, "B T K"] | None = None,
+        gather: bool = False,
+    ) -> ActionOutput:
+        """Run only the language branch, on the predicates of the batch.
+
+        See `recognize` for the arguments.
+
+        Raises:
+            ValueError: if the batch has no predicates, or more frames or slots than position
+                embeddings.
+        """
+        batch = self._drop(batch, keep, gather=gather)
+        local = self.semantic_encoder.local(self.semantic(batch), batch.mask)
+        former = self.language_former or self.former
+        encoded = former(local, batch.grid, self.semantic_encoder, keep=keep, gather=gather)
+        return _output(self.language_head, encoded, batch.mask)
+
+    def local(self, batch: TokenBatch) -> Float[Tensor, "B T K D"]:
+        """Compute the local representations of the video branch, zero for padding.
+
+        Raises:
+            ValueError: if the network has only the language branch.
+        """
+        if self.visual is None or self.visual_encoder is None:
+            raise ValueError("a network with a video branch expected, got the language branch only")
+        return self.visual_encoder.local(self.visual(batch), batch.mask)
+
+    def score_subsets(
+        self, local: Float[Tensor, "1 T K D"], grid: TokenGrid, keep: Bool[Tensor, "n T K"]
+    ) -> Float[Tensor, "n C"]:
+        """Compute the logits of the video branch for n subsets of the tokens of one video.
+
+        Args:
+            local: result of `local` for the video.
+            grid: grid of the video.
+            keep: tokens to keep, one subset per row.
+        """
+        n = len(keep)
+        views = local.expand(n, -1, -1, -1)
+        encoded = self._encode_video(views, grid.expand(n), keep=keep, gather=True)
+        return self.video_head(encoded.z, encoded.tokens, encoded.gate)
+
+    def _encode_video(
+        self, local: Tensor, grid: TokenGrid, *, keep: Tensor | None, gather: bool
+    ) -> Encoded:
+        assert self.visual_encoder is not None
+        return self.former(local, grid, self.visual_encoder, keep=keep, gather=gather)
+
+    def _drop(self, batch: TokenBatch, keep: Tensor | None, *, gather: bool) -> TokenBatch:
         s = self.settings
-        if gather and keep is not None and (s.context, s.discard) == ("kept", "mask"):
-            batch = batch.only(keep)
-        local = self.visual_encoder.local(self.visual(batch), batch.mask)
-        z, embeddings, selection = self.former(
-            local, batch.mask, self.visual_encoder, keep=keep, gather=gather
-        )
-        output = _output(self.video_head(z), embeddings, selection, batch.mask)
-        return replace(output, mimic_logits=self.mimic_head(z))
+        removes = gather and keep is not None and (s.context, s.discard) == ("kept", "mask")
+        return batch.only(keep) if removes and keep is not None else batch
 
 
-def _output(logits: Tensor, embeddings: Tensor, selection: Selection, mask: Tensor) -> ActionOutput:
+def _output(head: Readout, encoded: Encoded, mask: Tensor) -> ActionOutput:
+    selection = encoded.selection
     return ActionOutput(
-        logits=logits,
+        logits=head(encoded.z, encoded.tokens, encoded.gate),
         keep_temporal=selection.temporal.detach() > 0.5,
         keep_spatial=(selection.spatial.detach() > 0.5) & mask,
         keep=selection.keep,
         keep_gate=selection.gate,
         keep_probability=selection.probability,
-        embeddings=embeddings,
+        embeddings=encoded.embeddings,
     )

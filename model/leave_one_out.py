@@ -35,17 +35,11 @@ def leave_one_out(model: LaIAR, batch: TokenBatch, output: ActionOutput) -> Floa
     keep = output.keep[0]
     places = keep.nonzero()
     contributions = output.logits.new_zeros(*keep.shape, output.logits.shape[1])
-    local = model.visual_encoder.local(model.visual(batch), batch.mask)
+    local, grid = model.local(batch), batch.grid
     for chunk in places.split(_CHUNK):
         n = len(chunk)
         without = keep.repeat(n, 1, 1)
         without[torch.arange(n, device=keep.device), chunk[:, 0], chunk[:, 1]] = False
-        z, _, _ = model.former(
-            local.expand(n, -1, -1, -1),
-            batch.mask.expand(n, -1, -1),
-            model.visual_encoder,
-            keep=without,
-            gather=True,
-        )
-        contributions[chunk[:, 0], chunk[:, 1]] = output.logits - model.video_head(z)
+        logits = model.score_subsets(local, grid, without)
+        contributions[chunk[:, 0], chunk[:, 1]] = output.logits - logits
     return contributions

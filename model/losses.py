@@ -96,8 +96,13 @@ def loss_token_selection(
         mask: True for real tokens.
     """
     aligned = (video_gate.float() - language_gate.detach().float()).square()
-    terms = (aligned + language_gate.float().abs()).masked_fill(~mask, 0.0)
-    return terms.sum() / mask.sum().clamp(min=1)
+    return mean_gate(aligned, mask) + mean_gate(language_gate, mask)
+
+
+def mean_gate(gate: Float[Tensor, "B T K"], mask: Bool[Tensor, "B T K"]) -> Float[Tensor, ""]:
+    """Compute the mean of |gate| over the real tokens, zero if there are none."""
+    values = gate.float().abs().masked_fill(~mask, 0.0)
+    return values.sum() / mask.sum().clamp(min=1)
 
 
 def loss_cross_modal_bernoulli(

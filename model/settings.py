@@ -25,7 +25,13 @@ class LaIARSettings:
         context: tokens over which the context is pooled, `kept` or `all`.
         discard: treatment of discarded tokens, `mask` (excluded from attention) or `zero` (set to
             zero).
-        positions: position embeddings per frame (`time`) or per frame and slot (`time-slot`).
+        positions: learned position embeddings per frame (`time`) or per frame and slot
+            (`time-slot`), or a fixed encoding of the time in seconds (`seconds`).
+        bounded: if True, normalise local representations (`RelationEncoder`), initialise position
+            embeddings at their scale, and use the local representations as the joint space.
+        transitions: if True, each kept token carries the change since the previous kept token of
+            its track (`TransitionEncoder`).
+        votes: if True, every kept token votes for the actions (`Readout`).
         num_frames: maximum number of frames, T.
         max_pairs: maximum number of slots per frame, K. The network uses it only with
             positions=time-slot.
@@ -54,6 +60,9 @@ class LaIARSettings:
     context: str | None = None
     discard: str | None = None
     positions: str | None = None
+    bounded: bool = False
+    transitions: bool = False
+    votes: bool = False
     num_frames: int = 16
     max_pairs: int = 10
     dim: int = 512
@@ -105,10 +114,10 @@ class LaIARSettings:
         )
 
 
-#: Values of each option. The preset `strict` selects the first value, `paper` the second.
+#: Values of each option. The preset `strict` selects the first value and `paper` the second.
 _CHOICES = {
     "preset": ("strict", "paper"),
     "context": ("kept", "all"),
     "discard": ("mask", "zero"),
-    "positions": ("time", "time-slot"),
+    "positions": ("time", "time-slot", "seconds"),
 }

@@ -22,7 +22,9 @@ class TokenBatch:
             Channel 1 is the object.
         human_labels: (M,) int64 object class of the human.
         object_labels: (M,) int64 object class of the object.
-        predicates: (M, R) floating-point values in [0, 1], or None if there is no relation source.
+        times_s: (M,) floating time of the token's frame in seconds after the first sampled frame.
+        tracks: (M,) int64 track of the object; equal numbers mark one object within a video.
+        predicates: (M, R) floating in [0, 1], or None without a relation source.
 
     Raises:
         ValueError: if a field does not have the shape given above.
@@ -35,6 +37,8 @@ class TokenBatch:
     spatial_masks: Tensor
     human_labels: Tensor
     object_labels: Tensor
+    times_s: Tensor
+    tracks: Tensor
     predicates: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -50,6 +54,8 @@ class TokenBatch:
             ("spatial_masks", 4),
             ("human_labels", 1),
             ("object_labels", 1),
+            ("times_s", 1),
+            ("tracks", 1),
             ("predicates", 2),
         ):
             value = getattr(self, name)
@@ -58,6 +64,17 @@ class TokenBatch:
                     f"{name}: {ndim} dimensions and {M} rows (one per True of mask) expected, got "
                     f"{tuple(value.shape)}"
                 )
+
+    @property
+    def grid(self) -> "TokenGrid":
+        """Places, times and tracks of the tokens."""
+        times = torch.zeros(self.mask.shape, dtype=self.times_s.dtype, device=self.mask.device)
+        tracks = torch.zeros_like(self.mask, dtype=self.tracks.dtype)
+        return TokenGrid(
+            self.mask,
+            times.masked_scatter(self.mask, self.times_s),
+            tracks.masked_scatter(self.mask, self.tracks),
+        )
 
     def __len__(self) -> int:
         """Number of videos."""
@@ -85,6 +102,26 @@ class TokenBatch:
             if value is not None
         }
         return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """Places, times and tracks of the tokens of B videos.
+
+    Attributes:
+        mask: (B, T, K) bool, True for real tokens.
+        times_s: (B, T, K) floating times in seconds, zero for padding.
+        tracks: (B, T, K) int64 tracks, zero for padding.
+    """
+
+    mask: Tensor
+    times_s: Tensor
+    tracks: Tensor
+
+    def expand(self, num: int) -> "TokenGrid":
+        """Return `num` views of a grid of one video."""
+        views = (value.expand(num, -1, -1) for value in vars(self).values())
+        return TokenGrid(*views)
 
 
 @dataclass(frozen=True)

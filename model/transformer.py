@@ -77,10 +77,7 @@ class Block(nn.Module):
 
 
 class TransformerEncoder(nn.Module):
-    """Transformer encoder (Eqs. 4 to 6).
-
-    The output z is the [class] token (position 0) after the last block and a layer norm.
-    """
+    """Transformer encoder (Eqs. 4 to 6): blocks, then LN."""
 
     def __init__(
         self, dim: int, heads: int, *, layers: int, mlp_ratio: float, dropout: float
@@ -93,11 +90,16 @@ class TransformerEncoder(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "B S D"], gate: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "B D"]:
-        """Return the video representation z.
+    ) -> Float[Tensor, "B S D"]:
+        """Encode sequences.
 
-        Token 0 is [class]. Its gate must be 1.
+        Args:
+            x: sequences of tokens; token 0 is [class].
+            gate: gates of the tokens; [class] must have gate 1.
+
+        Returns:
+            LN of the last block's outputs; token 0 is the video representation z of Eq. 6.
         """
         for block in self.blocks:
             x = block(x, gate)
-        return self.norm(x[:, 0])
+        return self.norm(x)

@@ -12,8 +12,9 @@ import pandas as pd
 from pipeline.cache.folder import CacheInfo, read_cache_info
 from pipeline.cache.listing import ClipEntry, is_held_out, list_clips
 from pipeline.config.loading import config_as_dict, load_config
-from pipeline.config.schema import Config
+from pipeline.config.schema import Branch, Config
 from pipeline.errors import ItemError, UsageError
+from pipeline.evaluation.inverse_pairs import read_inverse_pairs, score_inverse_pairs
 from pipeline.evaluation.metrics import charades_map, none_if_nan, tie_grouped_map
 from pipeline.evaluation.scoring import Scores, score_clips
 from pipeline.runtime.command_line import VERIFY_HELP, common_parser, parse_words, run_command
@@ -29,7 +30,9 @@ from pipeline.weights.run_folder import SETTINGS, WEIGHTS, load_model
 LOGGER = logging.getLogger("evaluate")
 METRICS_SCHEMA = "laiar.metrics/1"
 SPLITS = ("test", "train", "validation")
-#: Settings of `train` that may be changed for an evaluation, because they affect only its speed.
+#: Metrics that the command prints.
+REPORTED = ("map_official", "map_tie_grouped", "wap_official", "num", "num_all")
+#: Settings of `train` that change only the speed of the evaluation.
 _NOT_OF_TRAINING = ("train.batch_size", "train.workers", "train.threads")
 EXAMPLE = "python -m pipeline.evaluate --run runs/oracle --cache cache/oracle"
 
@@ -62,11 +65,24 @@ def main(argv: list[str]) -> int:
         run.extra["threads"] = use_threads(config.train.threads, card.settings.dim, device)
         run.counts.found = len(clips) + len(bad)
         sizes = {"batch_size": config.train.batch_size, "workers": config.train.workers}
-        data = clip_dataset(card, clips)
-        found = score_clips(model, data, device, bar=f"evaluate {args.split}", **sizes)
+        language = config.branch is Branch.language
+        branch = "language" if language else card.scored_branch
+        pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.cache.classes])
+
+        def score(*, reverse: bool = False) -> Scores:
+            relations = branch == "language"
+            data = clip_dataset(card, clips, relations=relations, reverse=reverse)
+            label = f"evaluate {args.split}" + (", reversed" if reverse else "")
+            return score_clips(model, data, device, branch=branch, bar=label, **sizes)
+
+        found = score()
         Failures(out).replace(bad | found.failed, stage="evaluate", logger=LOGGER)
         run.counts.done, run.counts.failed = len(found.video_ids), len(bad) + len(found.failed)
-        tree = metrics_dict(found, card, args.split)
+        tree = metrics_dict(found, card, args.split) | {"branch": branch}
+        if pairs:
+            again = score(reverse=True).scores
+            order = score_inverse_pairs(found.scores, again, found.labels, pairs)
+            tree["inverse_pairs"] = order.to_dict()
         tree["weights_sha256"] = file_sha256(args.run / WEIGHTS)
         warnings = found.warnings
         if str(card.cache.detector.get("weights")).startswith(RANDOM):
@@ -205,9 +221,11 @@ def _write_tables(out: Path, found: Scores, classes: tuple[tuple[str, str], ...]
 
 
 def _report(tree: dict[str, Any], out: Path) -> None:
-    for name in ("map_official", "map_tie_grouped", "wap_official", "num", "num_all"):
-        value = tree[name]
-        print(f"{name:16} {'none' if value is None else f'{value:.4f}'}")
+    rows = {name: tree[name] for name in REPORTED}
+    order = tree.get("inverse_pairs", {})
+    rows |= {f"inverse pairs, {name}": order[name] for name in ("accuracy", "flips") if order}
+    for name, value in rows.items():
+        print(f"{name:23} {'none' if value is None else f'{value:.4f}'}")
     print(f"AP per class: {out / 'per_class_ap.csv'}")
 
 

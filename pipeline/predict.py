@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pipeline.cache.union_features import reduce_union
 from pipeline.config.loading import config_as_dict, load_config
-from pipeline.config.schema import Backend, Config, UnionKind
+from pipeline.config.schema import Backend, Branch, Config, UnionKind
 from pipeline.datasets import Annotations, ClipAnnotation, read_dataset
 from pipeline.datasets.video_files import (
     VideoFile,
@@ -61,6 +61,11 @@ def main(argv: list[str]) -> int:
     )
     args, words = parse_words(parser, argv)
     card = read_card(args.run)
+    if card.branch != Branch.both.name:
+        raise UsageError(
+            f"--run: a network with a video branch expected, {args.run} was trained with "
+            f"branch={card.branch}; train one with branch=both"
+        )
     config = predict_config(args.run, card, args.config, words)
     videos = find_videos(args.videos, dumped=config.decode.backend is Backend.frames)
     device = pick_device(config.device)

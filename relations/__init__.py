@@ -15,5 +15,6 @@ settings           sizes of the relation predictor
 spatial_masks      27x27 masks of the boxes of a pair
 spatio_temporal    transformer of STTran
 sttran             STTran, the relation predictor
+tracks             linking of object boxes to tracks over frames
 windows            attention windows over the pairs of one or two frames
 """

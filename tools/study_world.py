@@ -8,42 +8,33 @@ Charades and Action Genome.
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
+from tqdm import tqdm
 
+from pipeline.cache.folder import store_clip, write_cache_info
 from pipeline.errors import UsageError
+from pipeline.evaluation.inverse_pairs import score_inverse_pairs
+from pipeline.evaluation.metrics import charades_map
 from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
-from tools.world.film import annotated_ordinals, frame_ticks
-from tools.world.labels import Action, find_actions
+from tools.world.annotated_script import (
+    AnnotatedScript,
+    annotate,
+    bag,
+    cache_info,
+    changes,
+    to_clip,
+)
 from tools.world.plot import write_script
 from tools.world.rules import Rules, load_rules
-from tools.world.script import Script, Settings
+from tools.world.script import Settings
 
 EXAMPLE = "python -m tools.study_world --train 4000 --test 2000 --seed 0"
 _LEAST_VIDEOS = 20
-
-
-@dataclass(frozen=True)
-class Told:
-    """Annotations of a video that is not rendered.
-
-    Attributes:
-        script: script of the video.
-        actions: actions in the video.
-        frames: one dict per annotated frame, from object class to its predicates.
-    """
-
-    script: Script
-    actions: list[Action]
-    frames: list[dict[str, frozenset[str]]]
-
-    @property
-    def classes(self) -> set[str]:
-        """Ids of the action classes in the video."""
-        return {action.id for action in self.actions}
 
 
 def main(argv: list[str]) -> int:
@@ -53,49 +44,42 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--train", type=int, default=4000, help="number of training videos")
     parser.add_argument("--test", type=int, default=2000, help="number of test videos")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--cache", type=Path, help="also write a cache of the scripts, without pixels, here"
+    )
     args, _ = parse_words(parser, argv)
     if min(args.train, args.test) < 1 or args.seed < 0:
         raise UsageError("--train and --test of at least 1, and --seed of at least 0 expected")
     rules, settings = load_rules(), Settings(seed=args.seed)
     train, test = (
-        [tell(rules, write_script(rules, settings, split, i)) for i in range(num)]
+        [annotate(rules, write_script(rules, settings, split, i)) for i in range(num)]
         for split, num in (("train", args.train), ("test", args.test))
     )
+    if args.cache is not None:
+        write_cache(rules, [*train, *test], args.cache)
     print_order(rules, train, test)
+    print_readers(rules, train, test)
     print_distributions(rules, train)
     return EXIT_OK
 
 
-def tell(rules: Rules, script: Script) -> Told:
-    """Return the annotations of a script at the annotated frames of a generated world."""
-    actions = find_actions(rules, script)
-    ticks = frame_ticks(script)
-    times = [ticks[o] / script.film.rate[0] for o in annotated_ordinals(script, actions)]
-    frames = [
-        {t.object: rules.states[t.state_at(time_s)].says for t in script.threads}
-        for time_s in times
-    ]
-    return Told(script, actions, frames)
+def write_cache(rules: Rules, videos: list[AnnotatedScript], folder: Path) -> None:
+    """Write a cache of clips without features, for `branch=language`.
+
+    Raises:
+        UsageError: if the folder is not empty.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"--cache: a new or empty folder expected, got {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_cache_info(folder, cache_info(rules))
+    for video in tqdm(videos, desc="write", unit="clip", disable=None):
+        store_clip(folder, to_clip(rules, video))
+    print(f"cache: {len(videos)} clips in {folder}")
 
 
-def bag(told: Told) -> Counter[str]:
-    """Return the fraction of annotated frames in which each (object, predicate) pair is present."""
-    counts = Counter(f"{o} {p}" for frame in told.frames for o, says in frame.items() for p in says)
-    return Counter({key: n / len(told.frames) for key, n in counts.items()})
-
-
-def changes(told: Told) -> Counter[str]:
-    """Count the changes of predicates between consecutive annotated frames."""
-    found: Counter[str] = Counter()
-    for before, after in zip(told.frames, told.frames[1:], strict=False):
-        for name in before:
-            gone, come = before[name] - after[name], after[name] - before[name]
-            found.update(f"{name} {a} > {b}" for a in (*gone, "") for b in (*come, "") if a or b)
-    return found
-
-
-def print_order(rules: Rules, train: list[Told], test: list[Told]) -> None:
-    """Print the balanced accuracy of both classifiers for each inverse pair, and the means."""
+def print_order(rules: Rules, train: list[AnnotatedScript], test: list[AnnotatedScript]) -> None:
+    """Print the balanced accuracy of both classifiers per inverse pair, and the means."""
     print("inverse pair (class ids)  train  test  balanced accuracy: bag of relations  with order")
     rows = []
     for pair in rules.inverse_pairs:
@@ -113,28 +97,79 @@ def print_order(rules: Rules, train: list[Told], test: list[Told]) -> None:
         print(f"mean of {len(rows)} pairs  {means[0]:.3f}  {means[1]:.3f}")
 
 
+def print_readers(rules: Rules, train: list[AnnotatedScript], test: list[AnnotatedScript]) -> None:
+    """Print mAP and inverse-pair scores of linear readers of all classes: a ceiling for networks.
+
+    A reader is one logistic regression per class on the relations of a video, on their changes, or
+    on both.
+    """
+    column = {class_id: index for index, class_id in enumerate(rules.action_ids)}
+    pairs = [(column[a], column[b]) for a, b in rules.inverse_pairs]
+    labels = [_labels(column, part) for part in (train, test)]
+    print("\nlinear reader of all classes  mAP  inverse pairs: cases  accuracy  flips")
+    for name, features in (("relations", [bag]), ("changes", [changes]), ("both", [bag, changes])):
+        seen = [[_features(v, features) for v in part] for part in (train, test)]
+        again = [_features(v, features, reverse=True) for v in test]
+        names = {key: i for i, key in enumerate(sorted({k for row in seen[0] for k in row}))}
+        x, y, reversed_y = (_matrix(rows, names) for rows in (*seen, again))
+        scores = np.full((2, len(test), len(column)), -100.0)  # classes without training videos
+        for c in range(len(column)):
+            known = labels[0][:, c]
+            if 0 < known.sum() < len(known):
+                model = LogisticRegression(solver="liblinear", max_iter=1000).fit(x, known)
+                scores[:, :, c] = [model.decision_function(part) for part in (y, reversed_y)]
+        order = score_inverse_pairs(scores[0], scores[1], labels[1], pairs)
+        value = charades_map(scores[0], labels[1]).map
+        print(f"{name}  {value:.4f}  {order.cases}  {order.accuracy:.4f}  {order.flips:.4f}")
+
+
+def _labels(column: dict[str, int], videos: list[AnnotatedScript]) -> np.ndarray:
+    found = np.zeros((len(videos), len(column)), bool)
+    for row, video in enumerate(videos):
+        found[row, [column[c] for c in video.classes]] = True
+    return found
+
+
+def _features(
+    video: AnnotatedScript, kinds: list[Callable[..., dict[str, float]]], *, reverse: bool = False
+) -> dict[str, float]:
+    parts = [changes(video, reverse=reverse) if kind is changes else kind(video) for kind in kinds]
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def _matrix(rows: list[dict[str, float]], names: dict[str, int]) -> csr_matrix:
+    found = [(i, names[k], v) for i, row in enumerate(rows) for k, v in row.items() if k in names]
+    row, column, value = zip(*found, strict=True)
+    return csr_matrix((value, (row, column)), shape=(len(rows), len(names)))
+
+
 def _accuracy(
-    train: list[Told], test: list[Told], positive: str, see: Callable[[Told], Counter[str]]
+    train: list[AnnotatedScript],
+    test: list[AnnotatedScript],
+    positive: str,
+    see: Callable[[AnnotatedScript], dict[str, float]],
 ) -> float:
     seen = [[see(t) for t in part] for part in (train, test)]
     names = sorted({name for features in seen[0] for name in features})
-    x_train, x_test = (np.array([[f[n] for n in names] for f in part], float) for part in seen)
+    x_train, x_test = (
+        np.array([[f.get(n, 0.0) for n in names] for f in part], float) for part in seen
+    )
     y_train, y_test = ([positive in t.classes for t in part] for part in (train, test))
     model = LogisticRegression(max_iter=2000, C=1.0, class_weight="balanced").fit(x_train, y_train)
     return float(balanced_accuracy_score(y_test, model.predict(x_test)))
 
 
-def print_distributions(rules: Rules, videos: list[Told]) -> None:
-    """Print statistics of the world, for comparison with docs/world.md."""
-    per_class = Counter(c for told in videos for c in told.classes)
+def print_distributions(rules: Rules, videos: list[AnnotatedScript]) -> None:
+    """Print statistics of the world, to compare with those in docs/world.md."""
+    per_class = Counter(c for video in videos for c in video.classes)
     ordered = [n for _, n in per_class.most_common()]
-    objects = Counter(o for told in videos for frame in told.frames for o in frame)
+    objects = Counter(o for video in videos for frame in video.frames for o in video.objects)
     predicates = Counter(
-        p for told in videos for frame in told.frames for says in frame.values() for p in says
+        p for video in videos for frame in video.frames for says in frame for p in says
     )
-    num_frames = sum(len(told.frames) for told in videos)
-    lasts = [a.end_s - a.start_s for told in videos for a in told.actions]
-    length = [told.script.length_s for told in videos]
+    num_frames = sum(len(video.frames) for video in videos)
+    lasts = [a.end_s - a.start_s for video in videos for a in video.actions]
+    length = [video.script.length_s for video in videos]
     print(f"\nvideos {len(videos)}, frames {num_frames}")
     print(f"length: mean {np.mean(length):.2f} s, {min(length):.2f} to {max(length):.2f} s")
     print(f"classes per video: mean {np.mean([len(t.classes) for t in videos]):.2f}")

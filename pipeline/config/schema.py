@@ -25,6 +25,7 @@ Backend = Enum(
     "Backend", {"pyav": "pyav", "opencv": "opencv", "decord": "decord", "frames": "frames"}
 )
 DetectorBackend = Enum("DetectorBackend", {"ours": "ours", "detectron2": "detectron2"})
+Branch = Enum("Branch", {"both": "both", "language": "language"})
 Mode = Enum("Mode", {"exact": "exact", "folded": "folded", "fast": "fast"})
 SingleFrame = Enum("SingleFrame", {"self": "self", "original": "original"})
 Amp = Enum("Amp", {"auto": "auto", "bf16": "bf16", "none": "none"})
@@ -234,8 +235,14 @@ class Config:
     #: Device, such as `auto`, `cpu`, `cuda` or `cuda:1`. An extraction accepts several devices,
     #: such as `cuda:0,cuda:1`.
     device: str = "auto"
-    #: Largest number of failed videos. A command with more failures stops with exit code 3. If
-    #: None, there is no limit. A command that completes with failures has exit code 1.
+    #: Branches of the network. `language` trains and evaluates the language branch alone, which
+    #: reads relations instead of pixels. Such a run cannot predict new videos.
+    branch: Branch = Branch.both
+    #: YAML file with pairs of inverse classes for `evaluate`, see
+    #: `pipeline.evaluation.inverse_pairs`.
+    inverse_pairs: str = "configs/inverse_pairs/charades.yaml"
+    #: Largest number of failed videos; a command with more failures stops with exit code 3. None
+    #: sets no limit: a command with failures ends with exit code 1.
     max_failures: int | None = ranged(None, 0)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)

@@ -47,22 +47,25 @@ def score_clips(
     *,
     batch_size: int,
     workers: int = 0,
+    branch: str = "video",
     bar: str | None = None,
 ) -> Scores:
-    """Score all samples in order with the video branch (`recognize` with `gather=True`).
+    """Score all samples in order with one branch; discarded tokens are dropped.
 
     Args:
         model: network on `device`. It is set to eval mode.
         data: samples to score.
         device: device of the model.
-        batch_size: number of videos per batch. It affects the scores by at most 1e-5.
-        workers: number of processes that read the cache. If 0, the main process reads it.
-        bar: text of the progress bar. If None, no bar is displayed.
+        batch_size: videos per batch; it changes no score by more than 1e-5.
+        workers: number of reading processes; 0 reads in the main process.
+        branch: `video` or `language`; the language branch reads the predicates of the samples.
+        bar: text of the progress bar; None shows no bar.
 
     Returns:
         Scores of the readable clips. Unreadable clips are returned in `failed`.
     """
     model.eval()
+    run = model.recognize if branch == "video" else model.read_relations
     C = data.num_classes
     ids: list[str] = []
     failed: dict[str, ItemError] = {}
@@ -76,7 +79,7 @@ def score_clips(
             failed |= dict(batch.failed)
             if batch.tokens is None:
                 continue
-            output = model.recognize(batch.tokens.to(device), gather=True)
+            output = run(batch.tokens.to(device), gather=True)
             ids.extend(batch.video_ids)
             scores = output.logits.double().sigmoid().cpu().numpy()
             kept, tokens = output.num_kept.cpu().numpy(), batch.tokens.mask.sum((1, 2)).numpy()

@@ -1,7 +1,7 @@
 """Conversion of cached clips to tokens, which are the input of the network."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from model.tokens import TokenBatch
 from pipeline.cache.clip import CachedClip
 from relations.spatial_masks import spatial_masks
+from relations.tracks import link_tracks
 
 _PACKED = (
     "human_features",
@@ -18,6 +19,8 @@ _PACKED = (
     "spatial_masks",
     "human_labels",
     "object_labels",
+    "times_s",
+    "tracks",
 )
 
 
@@ -56,6 +59,9 @@ def clip_tokens(clip: CachedClip, max_pairs: int, relations: str | None = None) 
     """
     order, mask = _slots(clip, max_pairs)
     human, object_ = clip.pair_rows[order].unbind(1)
+    frame = clip.pair_frame[order]
+    times_s = (clip.timestamps_s - clip.timestamps_s[:1]).float()
+    boxes, features = clip.boxes[object_], clip.box_features[object_]
     batch = TokenBatch(
         mask=mask[None],
         human_features=clip.box_features[human].float(),
@@ -64,9 +70,25 @@ def clip_tokens(clip: CachedClip, max_pairs: int, relations: str | None = None) 
         spatial_masks=spatial_masks(clip.boxes[human], clip.boxes[object_]),
         human_labels=clip.labels[human],
         object_labels=clip.labels[object_],
+        times_s=times_s[frame],
+        tracks=link_tracks(boxes, clip.labels[object_], features, frame),
         predicates=None if relations is None else clip.predicates[relations][order],
     )
-    return ClipTokens(batch, order, clip.pair_frame[order])
+    return ClipTokens(batch, order, frame)
+
+
+def reverse_tokens(batch: TokenBatch) -> TokenBatch:
+    """Reverse the frames of one video and mirror their times; tracks stay the same.
+
+    Times are mirrored between 0 and the time of the last token.
+    """
+    rows = torch.full(batch.mask.shape, -1)
+    rows[batch.mask] = torch.arange(len(batch.tracks))
+    order = rows.flip(1)[batch.mask.flip(1)]
+    packed = {n: v[order] for n, v in vars(batch).items() if v is not None and n != "mask"}
+    if len(order):
+        packed["times_s"] = batch.times_s.max() - packed["times_s"]
+    return replace(batch, mask=batch.mask.flip(1), **packed)
 
 
 def collate_tokens(videos: Sequence[TokenBatch]) -> TokenBatch:

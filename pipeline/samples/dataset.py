@@ -16,7 +16,7 @@ from pipeline.cache.listing import ClipEntry
 from pipeline.cache.reader import ClipReader
 from pipeline.decoding.sampling import segment_rows, uniform_rows
 from pipeline.errors import FailureReason, ItemError
-from pipeline.samples.clip_tokens import clip_tokens, collate_tokens
+from pipeline.samples.clip_tokens import clip_tokens, collate_tokens, reverse_tokens
 from pipeline.weights.model_card import ModelCard
 
 
@@ -66,11 +66,11 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
     Args:
         clips: clips to read.
         num_classes: number of action classes C.
-        num_frames: maximum number of frames T.
-        max_pairs: maximum number of pairs per frame K.
-        relations: relation source of the tokens' predicates. If None, the tokens have no
-            predicates.
-        seed: seed of the random frames. If None, the centre frames are used.
+        num_frames: largest number of frames T.
+        max_pairs: largest number of pairs per frame K.
+        relations: relation source of the tokens' predicates, or None.
+        seed: seed of the random frames; None for the centres.
+        reverse: if True, reverse the frames of every sample (`reverse_tokens`).
 
     Attributes:
         epoch: number of the epoch, set by the training loop.
@@ -85,11 +85,12 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         max_pairs: int,
         relations: str | None = None,
         seed: int | None = None,
+        reverse: bool = False,
     ) -> None:
         self.clips = list(clips)
         self.num_classes = num_classes
         self.num_frames, self.max_pairs = num_frames, max_pairs
-        self.relations, self.seed = relations, seed
+        self.relations, self.seed, self.reverse = relations, seed, reverse
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -101,6 +102,8 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         try:
             clip = self.read(entry)
             tokens = clip_tokens(clip, self.max_pairs, self.relations).batch
+            if self.reverse:
+                tokens = reverse_tokens(tokens)
             return Sample(entry.video_id, tokens, class_labels(entry.header, self.num_classes))
         except ItemError as error:
             return entry.video_id, error
@@ -135,16 +138,21 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
 
 
 def clip_dataset(
-    card: ModelCard, clips: Sequence[ClipEntry], *, seed: int | None = None, relations: bool = False
+    card: ModelCard,
+    clips: Sequence[ClipEntry],
+    *,
+    seed: int | None = None,
+    relations: bool = False,
+    reverse: bool = False,
 ) -> ClipDataset:
     """Build the dataset for a network.
 
     Args:
         card: card of the network.
         clips: clips to read.
-        seed: seed of the random frames. If None, the centre frames are used.
-        relations: if True, the tokens include the predicates of the relation source that the
-            network was trained with.
+        seed: seed of the random frames; None for the centres of the segments.
+        relations: whether the tokens carry the predicates that the network is trained on.
+        reverse: whether the frames of every sample are reversed.
     """
     return ClipDataset(
         clips,
@@ -153,6 +161,7 @@ def clip_dataset(
         max_pairs=card.settings.max_pairs,
         relations=card.relations if relations else None,
         seed=seed,
+        reverse=reverse,
     )
 
 

@@ -10,7 +10,7 @@ from pipeline.cache.listing import ClipEntry, list_clips, split_held_out
 from pipeline.cache.manifest import read_manifest
 from pipeline.cache.reader import ClipReader
 from pipeline.config.loading import config_as_dict
-from pipeline.config.schema import Config, Relations
+from pipeline.config.schema import Branch, Config, Relations
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.runtime.files import json_sha256, write_atomically
@@ -206,7 +206,7 @@ def prepare_training(
     if settings.class_embeddings is None:
         settings = replace(settings, class_embeddings=config.boxes.value == "detected")
     empty = ClipReader(clips[0].path).read([])
-    if empty.union_features.shape[1] == 0:
+    if config.branch is Branch.both and empty.union_features.shape[1] == 0:
         raise UsageError(
             "--cache: union features expected, because Eq. 1 requires them, but the cache was "
             "created with union=none; extract again with union=full or union=conv256"
@@ -225,6 +225,7 @@ def prepare_training(
         box_features=empty.box_features.shape[1],
         union_channels=empty.union_features.shape[1],
         multi_label=config.loss.multi_label,
+        branch=config.branch.name,
         training=chosen | known,
     )
     manifest = read_manifest(cache)

@@ -89,6 +89,8 @@ class Learner:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
             selects = self.progress.step >= s.selection_warmup * self.total_steps
             outputs = self.model(tokens, select=selects)
+            output = outputs.video or outputs.language
+            assert output is not None
             target = labels if self.criterion.settings.multi_label else labels.argmax(1)
             terms = self.criterion(outputs, target, tokens, self.model.log_scale)
         loss = torch.stack(list(terms.values())).sum()
@@ -109,7 +111,7 @@ class Learner:
             "loss": value,
             "terms": {name: float(term.detach()) for name, term in terms.items()},
             "grad_norm": length,
-            "kept": float(outputs.video.num_kept.float().mean()),
+            "kept": float(output.num_kept.float().mean()),
             "tokens": float(tokens.mask.sum()) / len(tokens),
         }
 

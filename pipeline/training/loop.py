@@ -10,13 +10,14 @@ import torch
 from tqdm import tqdm
 
 from model.criterion import LaIARCriterion
+from pipeline.cache.listing import ClipEntry
 from pipeline.errors import StageError
 from pipeline.evaluation.metrics import charades_map
 from pipeline.evaluation.scoring import Scores, score_clips
 from pipeline.explanation.naming import build_bank, calibrate
 from pipeline.runtime.files import write_json
 from pipeline.runtime.progress import duration
-from pipeline.samples.dataset import ClipDataset, batches
+from pipeline.samples.dataset import batches
 from pipeline.training.job import TrainingJob
 from pipeline.training.learner import Learner
 from pipeline.training.log import TrainingLog
@@ -66,7 +67,7 @@ class Training:
         if (run / STATE_FILE).is_file():
             learner.load(run, self.job.fingerprint)  # also restores the random state
             done = learner.progress.epoch
-            if done == epochs and all((run / name).is_file() for name in (BANK, CALIBRATION)):
+            if done == epochs and all((run / name).is_file() for name in self._final_files):
                 self._use_best()
                 print(f"nothing to do: all {epochs} epochs of {run} are finished")
                 return self._selection_warnings()
@@ -120,19 +121,23 @@ class Training:
         return summary
 
     def _validate(self) -> float | None:
-        """Return the mAP of `evaluate --split validation`, or None without labelled videos."""
-        scores = self._score(self.job.dataset(self.job.validation, relations=False))
+        """Return the mAP of `evaluate --split validation`; None without labelled videos."""
+        scores = self._score(self.job.validation)
         for error in scores.failed.values():
             raise StageError(f"{error}; the clip was readable when training started") from error
         value = charades_map(scores.scores, scores.labels).map
         return None if math.isnan(value) else value
 
-    def _score(self, data: ClipDataset) -> Scores:
-        return score_clips(self.learner.model, data, self.device, **self.sizes)
+    def _score(self, clips: list[ClipEntry]) -> Scores:
+        branch = self.job.card.scored_branch
+        data = self.job.dataset(clips, relations=branch == "language")
+        return score_clips(self.learner.model, data, self.device, branch=branch, **self.sizes)
 
     def _finish(self) -> list[str]:
         model, cache = self.learner.model, self.job.card.cache
         self._use_best()
+        if not self._final_files:
+            return self._selection_warnings()
         data, num = self.job.dataset(self.job.training), len(cache.objects)
         bank = build_bank(model, data, self.device, num_objects=num, **self.sizes)
         save_bank(self.run_folder, bank)
@@ -142,6 +147,11 @@ class Training:
         write_json(self.run_folder / CALIBRATION, tree)
         return self._selection_warnings()
 
+    @property
+    def _final_files(self) -> tuple[str, ...]:
+        """Files that are written after the last epoch; the video branch alone needs names."""
+        return (BANK, CALIBRATION) if self.job.card.scored_branch == "video" else ()
+
     def _use_best(self) -> None:
         """Load the weights of the best epoch and write them unless the file contains them."""
         load_state(self.learner.model, self.learner.progress.best)
@@ -149,7 +159,7 @@ class Training:
 
     def _selection_warnings(self) -> list[str]:
         clips = self.job.validation or self.job.training
-        warnings = self._score(self.job.dataset(clips, relations=False)).warnings
+        warnings = self._score(clips).warnings
         for warning in warnings:
             LOGGER.warning("%s", SELECTION_WARNINGS[warning])
         return warnings

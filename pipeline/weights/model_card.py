@@ -7,8 +7,8 @@ from model.build import build_laiar
 from model.laiar import LaIAR
 from model.settings import LaIARSettings
 from pipeline.cache.folder import CacheInfo
-from pipeline.config.ranges import check_values
-from pipeline.config.schema import TrainConfig
+from pipeline.config.ranges import check_values, one_of
+from pipeline.config.schema import Branch, TrainConfig
 from pipeline.weights.cards import Card
 from relations.settings import MAX_LAYERS, MAX_SIZE
 
@@ -19,9 +19,10 @@ class ModelCard(Card):
 
     Attributes:
         settings: resolved settings of the network.
-        cache: properties of the cache that the network was trained on (objects, predicates,
-            classes, detector, settings).
-        relations: relation source that the network was trained with.
+        cache: properties of the training's cache (objects, predicates, classes, detector,
+            settings).
+        relations: relation source of the training.
+        branch: `both`, or `language` for a network without the video branch.
         box_features: width F of the box features.
         union_channels: number of channels Cu of the union features.
         multi_label: True if a video can have several actions.
@@ -40,6 +41,7 @@ class ModelCard(Card):
     box_features: int
     union_channels: int
     multi_label: bool = True
+    branch: str = one_of("both", Branch.__members__)
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,6 +55,11 @@ class ModelCard(Card):
                 raise ValueError(f"training.{name}: a number expected, got {chosen[name]!r}")
         check_values(TrainConfig, chosen, "training.")
 
+    @property
+    def scored_branch(self) -> str:
+        """Branch that gives the scores: `video`, or `language` without a video branch."""
+        return "video" if self.branch == Branch.both.name else "language"
+
     def build(self) -> LaIAR:
         """Build the network without trained weights."""
         sizes = {group: len(names) for group, names in self.cache.predicate_groups.items()}
@@ -63,4 +70,5 @@ class ModelCard(Card):
             box_features=self.box_features,
             union_channels=self.union_channels,
             settings=self.settings,
+            has_video=self.branch == Branch.both.name,
         )

@@ -21,5 +21,7 @@ def random_batch(
         spatial_masks=torch.rand(M, 2, 27, 27, generator=g) - 0.5,
         human_labels=torch.zeros(M, dtype=torch.int64),
         object_labels=torch.randint(1, num_objects, (M,), generator=g),
+        times_s=mask.nonzero()[:, 1] * 0.4,
+        tracks=mask.nonzero()[:, 2],
         predicates=(torch.rand(M, sum(GROUPS.values()), generator=g) > 0.6).float(),
     )

@@ -9,6 +9,7 @@ layout   positions of the person and the objects
 looks    random colours, rooms, clutter and encodings
 script   description of one video, from which every frame can be rendered
 labels   actions of a script, each with the relations that cause it
+annotated_script  annotations of a script without its pixels; clips of a cache without features
 
 Modules that render the frames:
 

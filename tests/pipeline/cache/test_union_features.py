@@ -181,7 +181,15 @@ KEYS: dict[str, tuple[Any, bool]] = {
     "detection.batch_size": (4, False),
 }
 #: Settings of later stages, and of the relation predictor, which the clip header describes.
-LATER = ("model.", "loss.", "train.", "predict.", "relation_predictor.")
+LATER = (
+    "model.",
+    "loss.",
+    "train.",
+    "predict.",
+    "relation_predictor.",
+    "branch",
+    "inverse_pairs",
+)
 
 
 def keys_of(tree: Any, prefix: str = "") -> list[str]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cache.clip import CachedClip
-from pipeline.samples.clip_tokens import clip_tokens, collate_tokens
+from pipeline.samples.clip_tokens import clip_tokens, collate_tokens, reverse_tokens
 from relations.spatial_masks import spatial_masks
 from tests.pipeline.clips import random_clip
 
@@ -31,6 +31,8 @@ def test_clip_tokens_equal_plain_loops(counts: list[int], max_pairs: int, seed: 
             pair = int(made.pair_row[row])
             assert clip.pair_rows[pair].tolist() == [start, n]
             assert int(made.frame_row[row]) == t
+            seconds = float(clip.timestamps_s[t] - clip.timestamps_s[0])
+            assert float(batch.times_s[row]) == pytest.approx(seconds)
             assert torch.equal(batch.human_features[row], clip.box_features[start])
             assert torch.equal(batch.object_features[row], clip.box_features[n])
             assert torch.equal(batch.union_features[row], clip.union_features[pair])
@@ -82,3 +84,22 @@ def test_collate_pads_videos_of_different_lengths() -> None:
     assert silent.predicates is None
     with pytest.raises(KeyError):
         clip_tokens(clips[0], 10, "predicted")
+
+
+@given(counts=counts, seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_reversed_tokens_have_reversed_frames_and_mirrored_times(
+    counts: list[int], seed: int
+) -> None:
+    batch = clip_tokens(random_clip(counts, seed), 6, "ground-truth").batch
+    again = reverse_tokens(batch)
+    assert torch.equal(again.mask, batch.mask.flip(1))
+    frames, rows = batch.mask.nonzero()[:, 1], torch.arange(len(batch.tracks))
+    T = batch.mask.shape[1]
+    order = [int(m) for t in reversed(range(T)) for m in rows[frames == t]]
+    assert torch.equal(again.tracks, batch.tracks[order])
+    assert torch.equal(again.object_features, batch.object_features[order])
+    if len(rows):
+        end = batch.times_s.max()
+        torch.testing.assert_close(again.times_s, end - batch.times_s[order])
+        assert bool((again.times_s.diff() >= 0).all())

@@ -129,6 +129,7 @@ def test_model_card_is_unchanged_by_writing_and_reading(run: Path) -> None:
         "box_features",
         "union_channels",
         "multi_label",
+        "branch",
         "training",
     ]
 
@@ -173,7 +174,7 @@ def test_damaged_model_card_raises_usage_error(run: Path, value: Any) -> None:
 @pytest.mark.parametrize("kind", TREES)
 def test_missing_and_unknown_fields_are_rejected_with_their_names(kind: type[Card]) -> None:
     tree = TREES[kind]
-    for key in tree.keys() - {"schema", "sha256", "details", "training", "multi_label"}:
+    for key in tree.keys() - {"schema", "sha256", "details", "training", "multi_label", "branch"}:
         with pytest.raises(ValueError, match=f"^{key}: missing"):
             kind.from_dict({name: value for name, value in tree.items() if name != key})
     inner: list[Place] = [

@@ -105,6 +105,8 @@ def _batch(plan: TrainingPlan, features: int) -> SampleBatch:
         spatial_masks=torch.rand(M, 2, 27, 27, generator=g) - 0.5,
         human_labels=torch.zeros(M, dtype=torch.int64),
         object_labels=torch.randint(1, NUM_OBJECTS, (M,), generator=g),
+        times_s=mask.nonzero()[:, 1] * 0.4,
+        tracks=mask.nonzero()[:, 2],
         predicates=(torch.rand(M, sum(GROUPS.values()), generator=g) > 0.9).float(),
     )
     labels = (torch.rand(plan.num_videos, NUM_CLASSES, generator=g) > 0.95).float()

@@ -1,0 +1,49 @@
+"""Readout of action logits from the video representation and from single tokens."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Readout(nn.Linear):
+    """Linear readout of z (Eq. 7), with an optional vote of every kept token.
+
+        logits = W z + log(1 + sum_i g_i exp(v_i)),    v_i = U LN(h_i)
+
+    h_i is the transformer's output for token i and g_i its gate. The second term is a soft maximum
+    over the kept tokens and a constant 0: one token is enough to raise the logit of an action, and
+    it is exactly 0 if no token is kept. With W z alone, an action that one token shows must first
+    be found by the attention of [class].
+
+    Args:
+        dim: width of z and of the tokens, D.
+        num_classes: number of action classes, C.
+        votes: if True, add the votes of the tokens.
+    """
+
+    def __init__(self, dim: int, num_classes: int, *, votes: bool) -> None:
+        super().__init__(dim, num_classes)
+        self.token = nn.Linear(dim, num_classes) if votes else None
+
+    def forward(  # type: ignore[override]
+        self,
+        z: Float[Tensor, "B D"],
+        tokens: Float[Tensor, "B L D"],
+        gate: Float[Tensor, "B L"],
+    ) -> Float[Tensor, "B C"]:
+        """Compute action logits.
+
+        Args:
+            z: video representation.
+            tokens: transformer outputs of the tokens, normalised.
+            gate: gates of the tokens, 0 for discarded tokens and padding.
+        """
+        logits = super().forward(z)
+        if self.token is None or tokens.shape[1] == 0:
+            return logits
+        votes = self.token(tokens).float()  # (B, L, C)
+        gate = gate[..., None].float()
+        top = votes.masked_fill(gate <= 0, float("-inf")).amax(1, keepdim=True).clamp(min=0.0)
+        top = top.detach()
+        # As in attention, a discarded token gets the gradient of the largest kept vote at most.
+        total = ((votes - top).clamp(max=0.0).exp() * gate).sum(1) + (-top[:, 0]).exp()
+        return logits + (total.log() + top[:, 0]).to(logits.dtype)

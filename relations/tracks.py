@@ -1,0 +1,69 @@
+"""Linking of object boxes to tracks over the frames of a video."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Int64
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torchvision.ops import box_iou
+
+#: Weight of the cosine similarity of box features beside the IoU of boxes.
+_APPEARANCE = 1.0
+
+
+def link_tracks(
+    boxes: Float[Tensor, "N 4"],
+    labels: Int64[Tensor, "N"],
+    features: Float[Tensor, "N F"],
+    frames: Int64[Tensor, "N"],
+) -> Int64[Tensor, "N"]:
+    """Number the boxes by track: equal numbers mark one object.
+
+    Frames are processed in order. In each frame, the boxes of a class are matched one to one with
+    the tracks of that class, so that the sum of
+
+        IoU(box, last box of the track) + cosine(feature, last feature of the track)
+
+    is as large as possible (Hungarian algorithm). Boxes that remain begin new tracks. A class with
+    one box per frame is always one track.
+
+    Args:
+        boxes: xyxy, pixels; rows are sorted by frame.
+        labels: object class of each box.
+        features: box features.
+        frames: row of each box's frame, not decreasing.
+
+    Returns:
+        Track of each box, numbered from 0 by first appearance.
+    """
+    tracks = torch.full_like(labels, -1)
+    last: dict[int, list[int]] = {}  # class -> last row of each of its tracks
+    count = 0
+    for frame in frames.unique_consecutive().tolist():
+        here = (frames == frame).nonzero()[:, 0]
+        for label in labels[here].unique().tolist():
+            rows = here[labels[here] == label].tolist()
+            known = last.setdefault(label, [])
+            for row, place in _match(boxes, features, rows, known):
+                tracks[row] = tracks[known[place]]
+                known[place] = row
+            for row in rows:
+                if tracks[row] < 0:
+                    tracks[row], count = count, count + 1
+                    known.append(row)
+    return tracks
+
+
+def _match(
+    boxes: Tensor, features: Tensor, rows: list[int], known: list[int]
+) -> list[tuple[int, int]]:
+    """Match rows with the last rows of tracks; return pairs (row, place in `known`)."""
+    if not known or len(rows) == len(known) == 1:
+        return [(row, 0) for row in rows[: len(known)]]
+    score = box_iou(boxes[rows], boxes[known])
+    if features.shape[1]:
+        ours, theirs = (F.normalize(features[i].float(), dim=1) for i in (rows, known))
+        score = score + _APPEARANCE * ours @ theirs.T
+    first, second = linear_sum_assignment(np.asarray(score), maximize=True)
+    return [(rows[i], int(j)) for i, j in zip(first.tolist(), second.tolist(), strict=True)]

@@ -1,0 +1,46 @@
+import math
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.readout import Readout
+
+
+@given(seed=st.integers(0, 2**31), L=st.integers(0, 4))
+@settings(max_examples=20, deadline=None)
+def test_logits_equal_plain_loops(seed: int, L: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    head = Readout(6, 3, votes=True).double()
+    assert head.token is not None
+    z, tokens = torch.randn(2, 6, generator=g).double(), torch.randn(2, L, 6, generator=g).double()
+    gate = (torch.rand(2, L, generator=g) < 0.5).double()
+    with torch.no_grad():
+        head.token.bias.copy_(torch.randn(3, generator=g) * 3)
+        logits = head(z, tokens, gate)
+        for b in range(2):
+            for c in range(3):
+                total = 1.0
+                for i in range(L):
+                    if gate[b, i]:
+                        vote = head.token.weight[c] @ tokens[b, i] + head.token.bias[c]
+                        total += float(vote.exp())
+                wanted = float(head.weight[c] @ z[b] + head.bias[c])
+                wanted += math.log(total)
+                torch.testing.assert_close(float(logits[b, c]), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_large_votes_of_discarded_tokens_have_finite_gradients_and_no_effect() -> None:
+    head = Readout(2, 1, votes=True)
+    assert head.token is not None
+    torch.nn.init.constant_(head.token.weight, 1.0)
+    tokens = torch.tensor([[[1.0, 1.0], [500.0, 500.0]]], requires_grad=True)
+    gate = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    logits = head(torch.zeros(1, 2), tokens, gate)
+    alone = head(torch.zeros(1, 2), tokens[:, :1], gate[:, :1])
+    torch.testing.assert_close(logits, alone)
+    logits.sum().backward()
+    assert gate.grad is not None
+    assert bool(torch.isfinite(gate.grad).all())
+    assert float(gate.grad[0, 1]) > 0

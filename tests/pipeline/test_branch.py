@@ -1,0 +1,68 @@
+"""The language branch alone, on a cache of scripts without pixels."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import evaluate, predict, train
+from pipeline.errors import UsageError
+from pipeline.weights.run_folder import load_model
+from tools import study_world
+
+WORDS = (
+    "boxes=ground-truth",
+    "relations=ground-truth",
+    "branch=language",
+    "detection.weights=null",
+    "inverse_pairs=configs/world/actions.yaml",
+    "device=cpu",
+    "model.dim=32",
+    "model.layers=1",
+    "train.epochs=2",
+    "train.lr=0.01",
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scripts") / "cache"
+    assert study_world.main(["--train", "40", "--test", "30", "--cache", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(cache: Path) -> Path:
+    folder = cache.parent / "run"
+    words = ["--config", "configs/world.yaml", "--cache", str(cache), "--run", str(folder), *WORDS]
+    assert train.main(words) == 0
+    return folder
+
+
+def test_language_branch_is_trained_and_evaluated_without_pixels(run: Path, cache: Path) -> None:
+    assert evaluate.main(["--run", str(run), "--cache", str(cache)]) == 0
+    tree = json.loads((run / "metrics.json").read_text())
+    assert tree["branch"] == "language"
+    assert tree["videos"] == 30
+    assert tree["inverse_pairs"]["cases"] > 10
+    assert 0 <= tree["inverse_pairs"]["accuracy"] <= 1
+    model, card = load_model(run, "cpu")
+    assert card.branch == "language"
+    assert model.visual is None
+    assert not (run / "label_bank.safetensors").exists()
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    steps = [row for row in rows if row["kind"] == "step"]
+    assert all(set(row["terms"]) == {"language", "selection"} for row in steps)
+    assert steps[-1]["loss"] < steps[0]["loss"]
+
+
+def test_finished_run_is_not_repeated_and_predicts_no_videos(
+    run: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config", "configs/world.yaml", "--cache", str(cache), "--run", str(run), *WORDS]
+    assert train.main(words) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="trained with branch=language"):
+        predict.main(["--run", str(run), "clip.mp4", "--out", str(tmp_path)])
+    with pytest.raises(UsageError, match="a new or empty folder expected"):
+        study_world.main(["--train", "1", "--test", "1", "--cache", str(cache)])
