@@ -112,16 +112,16 @@ def prune(args: Any, _words: list[str]) -> int:
     """Remove damaged or unlisted clips, stale temporary files and manifest lines without a file."""
     _, bad = list_clips(args.cache, verify=True)
     manifest = read_manifest(args.cache)
-    doomed = [clip_path(args.cache, video_id) for video_id in bad]
-    for path in filter(Path.is_file, doomed):
+    unusable = [clip_path(args.cache, video_id) for video_id in bad]
+    for path in filter(Path.is_file, unusable):
         print(f"{'would remove' if args.dry_run else 'removed'} {path.name}")
     if not args.dry_run:
-        for path in doomed:
+        for path in unusable:
             path.unlink(missing_ok=True)
         write_manifest(args.cache, {k: v for k, v in manifest.items() if k not in bad})
         for path in sweep_temporary_files(args.cache):
             print(f"removed {path.name}")
-    print(f"prune: {len(doomed)} clips; run pipeline.extract to extract them again")
+    print(f"prune: {len(unusable)} clips; run pipeline.extract to extract them again")
     return EXIT_OK
 
 

@@ -81,7 +81,7 @@ def _summary_writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError(
-            "train.tensorboard=true: the package tensorboard is not installed; run pip install "
+            "tensorboard=true: the package tensorboard is not installed; run pip install "
             "tensorboard, or omit the setting"
         ) from error
     return SummaryWriter(str(folder))

@@ -103,8 +103,8 @@ def ids(lab: Lab, number: int) -> Tally:
         (root / "Charades_v1_classes.txt").write_text("c000 Holding something\n")
         code = lab.extract(cache, "--annotations", root, videos=videos).wait()
         allowed = {"videos", "cache", *(f"Charades_v1_{x}" for x in ("train.csv", "test.csv"))}
-        strangers = {p.name for p in root.iterdir()} - allowed - {"Charades_v1_classes.txt"}
-        problem = f"unexpected files {strangers}" if strangers else None
+        unexpected = {p.name for p in root.iterdir()} - allowed - {"Charades_v1_classes.txt"}
+        problem = f"unexpected files {unexpected}" if unexpected else None
         if (lab.folder / "outside").exists() or Path("/tmp/outside").exists():
             problem = "a file was written outside the cache"
         if code not in (0, 1, 2):
