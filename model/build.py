@@ -1,6 +1,7 @@
 """Construction of LaIAR from its settings."""
 
 from model.dt_former import DTFormer
+from model.labels import LabelReader
 from model.laiar import LaIAR
 from model.relation_features import SemanticRelation, VisualRelation
 from model.settings import LaIARSettings
@@ -15,6 +16,7 @@ def build_laiar(
     union_channels: int,
     settings: LaIARSettings,
     has_video: bool = True,
+    num_labels: int = 0,
 ) -> LaIAR:
     """Build a LaIAR network with random weights.
 
@@ -26,13 +28,17 @@ def build_laiar(
         union_channels: channels of the union features, Cu.
         settings: all other sizes and options.
         has_video: if False, the network has only the language branch.
+        num_labels: number of labels that the video branch reads tokens as, E; see
+            `LabelReader.set_labels`.
 
     Returns:
         The network in training mode.
     """
     settings = settings.resolved()
     former = DTFormer(settings)
-    visual = None
+    visual = reader = None
+    if has_video and settings.reading:
+        reader = LabelReader(num_labels, sum(group_sizes.values()))
     if has_video:
         visual = VisualRelation(
             box_features,
@@ -50,6 +56,7 @@ def build_laiar(
             threshold=settings.predicate_threshold,
         ),
         (former, former if settings.shared_transformer else DTFormer(settings)),
+        reader=reader,
         num_classes=num_classes,
         settings=settings,
     )

@@ -15,7 +15,7 @@ from model.tokens import TokenGrid
 from model.transformer import TransformerEncoder
 from model.transitions import TransitionEncoder
 
-#: Standard deviation of position embeddings of bounded tokens, which have one of about 1.
+#: Standard deviation of position embeddings. That of the normalised tokens is about 1.
 POSITION_SCALE = 0.5
 #: Angular frequencies of the code of time, in radians per second: lowest and highest.
 _RATES = (0.2, 8.0)
@@ -54,6 +54,8 @@ class Encoded:
         tokens: (B, L, D) outputs of the transformer for the tokens of its sequence.
         gate: (B, L) gates of these tokens.
         embeddings: (B, T, K, D) embeddings of all real tokens in the joint space, zero for padding.
+            With context=all, they include the context, as in the paper. Otherwise, they are the
+            local representations.
         selection: the selection.
     """
 
@@ -80,8 +82,8 @@ class DTFormer(nn.Module):
         slots = settings.max_pairs if settings.positions == "time-slot" else 1
         self.position: nn.Parameter | None = None
         if settings.positions != "seconds":
-            scale = POSITION_SCALE if settings.bounded else 0.02
-            self.position = nn.Parameter(torch.randn(settings.num_frames, slots, dim) * scale)
+            drawn = torch.randn(settings.num_frames, slots, dim)
+            self.position = nn.Parameter(drawn * POSITION_SCALE)
         self.transitions = TransitionEncoder(dim) if settings.transitions else None
         self.class_token = nn.Parameter(torch.randn(dim) * 0.02)
         keep, temperature = settings.initial_keep, settings.gumbel_temperature
@@ -153,7 +155,8 @@ class DTFormer(nn.Module):
         Args:
             local: local representations of the tokens.
             grid: places, times and tracks of the tokens.
-            encoder: encoder of this branch, which computes the context.
+            encoder: encoder of this branch, which computes the context. It is not used with
+                context=none.
             keep: tokens to keep. If None, the selectors determine them.
             gather: if True and discard=mask, discarded tokens are removed from the transformer's
                 sequence. If False, their gates are set to zero. The result is the same up to
@@ -172,10 +175,9 @@ class DTFormer(nn.Module):
         kept, x = selection.keep, embedded
         if self.transitions is not None:
             x = self.transitions(x, kept, grid.tracks)
-        if not before:
+        if self.settings.context == "kept":
             x = encoder.with_context(x, kept)
-        x = x.masked_fill(~mask[..., None], 0.0)
-        embedded = embedded.masked_fill(~mask[..., None], 0.0) if self.settings.bounded else x
+        x, embedded = (value.masked_fill(~mask[..., None], 0.0) for value in (x, embedded))
         x = self.add_position(x, grid)
         gate = selection.gate.to(x.dtype)
         x, gate = (x * gate[..., None]).flatten(1, 2), gate.flatten(1)  # (B, T K, D), (B, T K)

@@ -38,31 +38,40 @@ def left_align(
 
 
 class RelationEncoder(nn.Module):
-    """Encoder of relation features with a context vector pooled by GPO.
+    """Encoder of relation features, with or without a context vector pooled by GPO.
 
-        local = W_1 features,    embedding = W_2 [local, GPO(local)]
+        local = LN(W_1 features),    embedding = LN(W_2 [local, GPO(local)])
 
-    With `bounded`, local = LN(W_1 features). Without it, the norm of the embeddings grows to
-    several hundred times the norm of the position embeddings.
+    With `mlp`, a perceptron with one hidden layer of width 2 D replaces W_1. The paper has no
+    layer normalisation (LN) here. Without it, the norm of the embeddings grows to several hundred
+    times the norm of the position embeddings, and the network does not see the order of frames.
 
     Args:
         width: width of the relation features, W.
         dim: width of the joint space, D.
-        bounded: if True, normalise local representations.
+        mlp: if True, use a perceptron in place of W_1.
+        dropout: dropout probability of its hidden layer.
+        has_context: if False, the encoder computes only local representations.
     """
 
-    def __init__(self, width: int, dim: int, *, bounded: bool = False) -> None:
+    def __init__(
+        self, width: int, dim: int, *, mlp: bool, dropout: float, has_context: bool
+    ) -> None:
         super().__init__()
-        self.project = nn.Linear(width, dim)
-        self.norm = nn.LayerNorm(dim) if bounded else nn.Identity()
-        self.gpo = GPO()
-        self.combine = nn.Linear(2 * dim, dim)
+        self.project: nn.Module = nn.Linear(width, dim)
+        if mlp:
+            hidden = 2 * dim
+            self.project = nn.Sequential(
+                nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim)
+            )
+        self.norm = nn.LayerNorm(dim)
+        self.gpo = GPO() if has_context else None
+        self.combine = nn.Linear(2 * dim, dim) if has_context else None
+        self.combined_norm = nn.LayerNorm(dim) if has_context else None
 
-    def local(
-        self, features: Float[Tensor, "M W"], mask: Bool[Tensor, "B T K"]
-    ) -> Float[Tensor, "B T K D"]:
-        """Project packed relation features to local representations, zero for padding."""
-        return scatter_tokens(self.norm(self.project(features)), mask)
+    def forward(self, features: Float[Tensor, "M W"]) -> Float[Tensor, "M D"]:
+        """Compute local representations of packed relation features."""
+        return self.norm(self.project(features))
 
     def with_context(
         self, local: Float[Tensor, "B T K D"], pooled: Bool[Tensor, "B T K"]
@@ -72,9 +81,14 @@ class RelationEncoder(nn.Module):
         Args:
             local: local representations.
             pooled: True for the tokens over which GPO pools the context.
+
+        Raises:
+            ValueError: if the encoder was built without context.
         """
+        if self.gpo is None or self.combine is None or self.combined_norm is None:
+            raise ValueError("context: an encoder with has_context=True expected")
         B, T, K, D = local.shape
         tokens, real = left_align(local.reshape(B, T * K, D), pooled.reshape(B, T * K))
         context, _ = self.gpo(tokens, real.sum(1))
         context = context[:, None, None].expand(B, T, K, D)
-        return self.combine(torch.cat([local, context], -1))
+        return self.combined_norm(self.combine(torch.cat([local, context], -1)))

@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from model.labels import Labels
 from model.tokens import TokenBatch
 
 
@@ -16,14 +17,17 @@ class Names:
     """Names of M tokens within one group of predicates.
 
     Attributes:
-        predicate: (M,) int64 predicate of the nearest prototype, -1 if there is no candidate.
+        said: (M, size) bool, the predicates of the group in the label of the nearest prototype.
+        predicate: (M,) int64 predicate to show: the rarest of `said`, as an index into all
+            predicates; -1 if there is none.
         cosine: (M,) cosine similarity to that prototype, 0 if there is no candidate.
-        margin: (M,) best minus second-best cosine similarity, 0 if there are fewer than two
-            candidates.
+        margin: (M,) this cosine similarity minus that of the nearest prototype with other
+            predicates of the group, 0 if there is none.
         object: (M,) int64 object class of the nearest prototype, -1 if there is no candidate. If
             the search is constrained, it equals the token's object class.
     """
 
+    said: Tensor
     predicate: Tensor
     cosine: Tensor
     margin: Tensor
@@ -34,19 +38,21 @@ class Names:
 class LabelBank:
     """Label bank of E prototypes.
 
-    Each prototype belongs to one object class and one predicate. It is the mean of the normalised
-    language embeddings of all tokens with this object class and predicate.
+    There are two kinds of banks. With distinct labels, a prototype is the language embedding of a
+    label: an object class with all its predicates. A token then gets the predicates of all groups
+    from one prototype. With single predicates, as in the paper, a prototype is the mean of the
+    normalised language embeddings of all tokens with one object class and one predicate. A token
+    then has a nearest prototype in each group.
 
     Attributes:
         prototypes: (E, D) float32.
         objects: (E,) int64 object class of each prototype.
-        predicates: (E,) int64 predicate of each prototype.
-        counts: (E,) int64 number of tokens averaged in each prototype.
+        predicates: (E, R) bool, the predicates of each prototype.
+        counts: (E,) int64 number of tokens with the label of each prototype.
         group_sizes: number of predicates of each group, in index order.
 
     Raises:
-        ValueError: if the four tensors have different lengths, `prototypes` is not a matrix, or a
-            predicate is out of range.
+        ValueError: if the shapes of the tensors do not agree.
     """
 
     prototypes: Tensor
@@ -56,23 +62,28 @@ class LabelBank:
     group_sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        lengths = {len(v) for v in (self.prototypes, self.objects, self.predicates, self.counts)}
-        if len(lengths) != 1 or self.prototypes.ndim != 2:
-            raise ValueError(
-                "label bank: (E, D) prototypes with E objects, predicates and counts expected, got "
-                f"prototypes of shape {tuple(self.prototypes.shape)} and lengths {sorted(lengths)}"
-            )
-        if len(self.predicates) and not (
-            0 <= int(self.predicates.min()) <= int(self.predicates.max()) < sum(self.group_sizes)
+        E, R = len(self.objects), sum(self.group_sizes)
+        if (
+            self.prototypes.ndim != 2
+            or len(self.prototypes) != E
+            or self.predicates.shape != (E, R)
+            or self.predicates.dtype != torch.bool
+            or self.counts.shape != (E,)
         ):
+            shapes = {n: tuple(v.shape) for n, v in vars(self).items() if isinstance(v, Tensor)}
             raise ValueError(
-                f"label bank: predicates from 0 to {sum(self.group_sizes) - 1} expected, got "
-                f"{int(self.predicates.min())} to {int(self.predicates.max())}"
+                f"label bank: prototypes (E, D), objects (E,), bool predicates (E, {R}) and "
+                f"counts (E,) expected, got {shapes} with predicates {self.predicates.dtype}"
             )
 
     def __len__(self) -> int:
         """Number of prototypes, E."""
         return len(self.objects)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether every prototype has a single predicate."""
+        return bool((self.predicates.sum(1) == 1).all())
 
     def name(
         self,
@@ -81,7 +92,7 @@ class LabelBank:
         *,
         constrained: bool = True,
     ) -> list[Names]:
-        """Find the nearest prototype of each token in each group of predicates.
+        """Find the nearest prototype of each token.
 
         Args:
             embeddings: embeddings of the tokens in the joint space.
@@ -91,7 +102,7 @@ class LabelBank:
         Returns:
             One `Names` per group, in the order of `group_sizes`.
         """
-        prototypes = F.normalize(self.prototypes.to(embeddings), dim=1)
+        prototypes = F.normalize(self.prototypes.to(embeddings).float(), dim=1)
         cosine = F.normalize(embeddings.float(), dim=1) @ prototypes.T  # (M, E)
         if constrained:
             own = object_labels[:, None] == self.objects.to(object_labels)[None]
@@ -99,32 +110,43 @@ class LabelBank:
         named = []
         start = 0
         for size in self.group_sizes:
-            inside = (self.predicates >= start) & (self.predicates < start + size)
-            named.append(self._nearest(cosine, inside.nonzero()[:, 0].to(cosine.device)))
+            named.append(self._name_group(cosine, range(start, start + size)))
             start += size
         return named
 
-    def _nearest(self, cosine: Tensor, rows: Tensor) -> Names:
+    def _name_group(self, cosine: Float[Tensor, "M E"], span: range) -> Names:
+        predicates = self.predicates.to(cosine.device)
+        inside = predicates[:, span.start : span.stop]  # (E, size)
+        rows = torch.arange(len(inside), device=cosine.device)
+        if self.is_single:
+            rows = inside.any(1).nonzero()[:, 0]
         M = len(cosine)
-        padded = F.pad(cosine[:, rows], (0, 2), value=float("-inf"))
-        best, place = padded.topk(2, dim=1)
-        known = best[:, 0].isfinite()
-        entry = F.pad(rows, (0, 2))[place[:, 0]].to(self.predicates.device)
-        lead = torch.where(best[:, 1].isfinite(), best[:, 0] - best[:, 1], 0.0)
-        nothing = torch.full((M,), -1, device=cosine.device)
-        if not len(self):
-            zero = torch.zeros(M, device=cosine.device)
-            return Names(nothing, zero, zero.clone(), nothing.clone())
+        if not len(rows):
+            none, zero = torch.full((M,), -1, device=cosine.device), cosine.new_zeros(M)
+            return Names(inside.new_zeros(M, len(span)), none, zero, zero.clone(), none.clone())
+        cosine, inside = cosine[:, rows], inside[rows]
+        best, place = cosine.max(1)
+        known = best.isfinite()
+        said = inside[place] & known[:, None]
+        kinds = inside.unique(dim=0, return_inverse=True)[1]  # equal numbers: equal predicates
+        other = cosine.masked_fill(kinds[None] == kinds[place][:, None], float("-inf")).amax(1)
+        has_other = known & other.isfinite()
+        # Predicates that occur together differ in how much they say: the rarest is shown.
+        count = (self.counts.to(predicates.device)[:, None] * predicates).sum(0)
+        count = count[span.start : span.stop].double()
+        rarest = count.masked_fill(~said, float("inf")).argmin(1)
+        objects = self.objects.to(cosine.device)[rows][place]
         return Names(
-            torch.where(known, self.predicates[entry].to(cosine.device), nothing),
-            torch.where(known, best[:, 0], 0.0),
-            torch.where(known, lead, 0.0),
-            torch.where(known, self.objects[entry].to(cosine.device), nothing),
+            said,
+            torch.where(said.any(1), rarest + span.start, -1),
+            torch.where(known, best, 0.0),
+            torch.where(has_other, best - other, 0.0),
+            torch.where(known, objects, -1),
         )
 
 
 class LabelBankBuilder:
-    """Builder of a `LabelBank` that accumulates and averages language embeddings.
+    """Builder of a `LabelBank` with single predicates, which averages language embeddings.
 
     Args:
         num_objects: number of object classes, O.
@@ -159,4 +181,24 @@ class LabelBankBuilder:
         objects, predicates = self._counts.nonzero(as_tuple=True)
         counts = self._counts[objects, predicates]
         means = (self._sums[objects, predicates] / counts[:, None]).float()
-        return LabelBank(means, objects, predicates, counts, self.group_sizes)
+        said = F.one_hot(predicates, sum(self.group_sizes)).bool()
+        return LabelBank(means, objects, said, counts, self.group_sizes)
+
+
+def distinct_bank(
+    prototypes: Float[Tensor, "E D"], labels: Labels, group_sizes: Sequence[int]
+) -> LabelBank:
+    """Return a label bank with distinct labels.
+
+    Args:
+        prototypes: language embeddings of the labels.
+        labels: the labels.
+        group_sizes: number of predicates of each group, in index order.
+    """
+    return LabelBank(
+        prototypes.float().cpu(),
+        labels.objects.cpu(),
+        labels.predicates.cpu(),
+        labels.counts.cpu(),
+        tuple(group_sizes),
+    )

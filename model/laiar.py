@@ -7,11 +7,12 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from model.dt_former import DTFormer, Encoded
-from model.encoder import RelationEncoder
+from model.encoder import RelationEncoder, scatter_tokens
+from model.labels import LabelReader
 from model.readout import Readout
 from model.relation_features import SemanticRelation, VisualRelation
 from model.settings import LaIARSettings
@@ -41,6 +42,7 @@ class LaIAR(nn.Module):
         semantic: relation features of the language branch.
         formers: DT-Formers of the video and the language branch. If the branches share one
             DT-Former, both entries are the same object.
+        reader: reader of visual tokens as labels, or None for settings without reading.
         num_classes: number of action classes, C.
         settings: resolved settings, see `LaIARSettings.resolved`.
 
@@ -54,26 +56,25 @@ class LaIAR(nn.Module):
         semantic: SemanticRelation,
         formers: tuple[DTFormer, DTFormer],
         *,
+        reader: LabelReader | None,
         num_classes: int,
         settings: LaIARSettings,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.visual, self.semantic = visual, semantic
-        self.visual_encoder = (
-            None
-            if visual is None
-            else RelationEncoder(visual.width, settings.dim, bounded=settings.bounded)
-        )
-        self.semantic_encoder = RelationEncoder(
-            semantic.width, settings.dim, bounded=settings.bounded
-        )
+        self.visual_encoder = None if visual is None else _encoder(visual.width, settings)
+        self.semantic_encoder = _encoder(semantic.width, settings)
+        self.reader = reader
         self.former, language = formers
         self.language_former = None if language is self.former else language
-        votes = settings.votes
-        self.video_head = Readout(settings.dim, num_classes, votes=votes)  # C_v
-        self.language_head = Readout(settings.dim, num_classes, votes=votes)  # C_s
-        self.mimic_head = Readout(settings.dim, num_classes, votes=votes)  # C_v2s
+
+        def readout() -> Readout:
+            return Readout(settings.dim, num_classes, votes=bool(settings.votes))
+
+        self.language_head = readout()  # C_s
+        self.video_head = None if reader is not None or visual is None else readout()  # C_v
+        self.mimic_head = None if visual is None else readout()  # C_v2s
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, batch: TokenBatch, *, select: bool = True) -> BranchOutputs:
@@ -110,10 +111,10 @@ class LaIAR(nn.Module):
           transformer's sequence contains only [class] and the kept tokens. Local representations
           are computed once, for all real tokens. All outputs equal those without `gather` up to
           rounding errors, including the embeddings of discarded tokens.
-        - With discard=mask, context=kept and `keep`, tokens outside `keep` are removed before any
-          computation. Their embeddings are zero. The selectors are applied only to the tokens in
-          `keep`. For a batch of one video, the logits are bitwise independent of the removed
-          tokens.
+        - With discard=mask, context=none or kept, and `keep`, tokens outside `keep` are removed
+          before any computation. Their embeddings are zero. The selectors are applied only to the
+          tokens in `keep`. For a batch of one video, the logits are bitwise independent of the
+          removed tokens.
         - With discard=mask, context=all and `keep`, tokens outside `keep` are removed only from the
           transformer's sequence, because the context is pooled over all tokens.
         - With discard=zero, `gather` has no effect, because zeroed tokens receive attention and
@@ -144,6 +145,7 @@ class LaIAR(nn.Module):
             ...     box_features=8,
             ...     union_channels=6,
             ...     settings=LaIARSettings(dim=16, layers=1, heads=2, part_width=8, union_width=4),
+            ...     num_labels=3,
             ... ).eval()
             >>> mask = torch.tensor([[[True, True], [True, False]]])  # 1 video, 2 frames, 3 tokens
             >>> batch = TokenBatch(
@@ -167,9 +169,13 @@ class LaIAR(nn.Module):
             torch.Size([1, 2, 2, 16])
         """
         batch = self._drop(batch, keep, gather=gather)
-        encoded = self._encode_video(self.local(batch), batch.grid, keep=keep, gather=gather)
-        output = _output(self.video_head, encoded, batch.mask)
+        tokens, embeddings = self.video_tokens(batch)
+        encoded = self._encode_video(tokens, batch.grid, keep=keep, gather=gather)
+        output = _output(self.video_head or self.language_head, encoded, batch.mask)
+        assert self.mimic_head is not None
         mimic = self.mimic_head(encoded.z, encoded.tokens, encoded.gate)
+        if self.reader is not None:
+            output = replace(output, embeddings=embeddings)
         return replace(output, mimic_logits=mimic)
 
     def read_relations(
@@ -188,46 +194,81 @@ class LaIAR(nn.Module):
                 embeddings.
         """
         batch = self._drop(batch, keep, gather=gather)
-        local = self.semantic_encoder.local(self.semantic(batch), batch.mask)
+        local = scatter_tokens(self.semantic_encoder(self.semantic(batch)), batch.mask)
         former = self.language_former or self.former
         encoded = former(local, batch.grid, self.semantic_encoder, keep=keep, gather=gather)
         return _output(self.language_head, encoded, batch.mask)
 
-    def local(self, batch: TokenBatch) -> Float[Tensor, "B T K D"]:
-        """Compute the local representations of the video branch, zero for padding.
+    def video_tokens(
+        self, batch: TokenBatch
+    ) -> tuple[Float[Tensor, "B T K D"], Float[Tensor, "B T K D"]]:
+        """Compute the tokens of the video branch, before position embeddings and context.
+
+        Returns:
+            A tuple of the tokens and their visual embeddings, both zero for padding. With
+            reading, a token is the mean of label embeddings that the visual embedding is read as.
+            Otherwise, both are equal.
 
         Raises:
             ValueError: if the network has only the language branch.
         """
         if self.visual is None or self.visual_encoder is None:
             raise ValueError("a network with a video branch expected, got the language branch only")
-        return self.visual_encoder.local(self.visual(batch), batch.mask)
+        visual = self.visual_encoder(self.visual(batch))
+        embeddings = scatter_tokens(visual, batch.mask)
+        if self.reader is None:
+            return embeddings, embeddings
+        labels = self.embed_labels(self.reader.objects, self.reader.predicates)
+        read = self.reader(visual, batch.object_labels, labels, self.log_scale)
+        return scatter_tokens(read, batch.mask), embeddings
+
+    def embed_labels(
+        self, objects: Int64[Tensor, "E"], predicates: Bool[Tensor, "E R"]
+    ) -> Float[Tensor, "E D"]:
+        """Compute the language embeddings of labels, without context.
+
+        Args:
+            objects: object class of each label. The human is always object class 0 (person).
+            predicates: predicates of each label.
+        """
+        human = torch.zeros_like(objects)
+        return self.semantic_encoder(self.semantic.encode(human, objects, predicates.float()))
 
     def score_subsets(
-        self, local: Float[Tensor, "1 T K D"], grid: TokenGrid, keep: Bool[Tensor, "n T K"]
+        self, tokens: Float[Tensor, "1 T K D"], grid: TokenGrid, keep: Bool[Tensor, "n T K"]
     ) -> Float[Tensor, "n C"]:
         """Compute the logits of the video branch for n subsets of the tokens of one video.
 
         Args:
-            local: result of `local` for the video.
+            tokens: tokens of the video, from `video_tokens`.
             grid: grid of the video.
             keep: tokens to keep, one subset per row.
         """
         n = len(keep)
-        views = local.expand(n, -1, -1, -1)
+        views = tokens.expand(n, -1, -1, -1)
         encoded = self._encode_video(views, grid.expand(n), keep=keep, gather=True)
-        return self.video_head(encoded.z, encoded.tokens, encoded.gate)
+        head = self.video_head or self.language_head
+        return head(encoded.z, encoded.tokens, encoded.gate)
 
     def _encode_video(
-        self, local: Tensor, grid: TokenGrid, *, keep: Tensor | None, gather: bool
+        self, tokens: Tensor, grid: TokenGrid, *, keep: Tensor | None, gather: bool
     ) -> Encoded:
         assert self.visual_encoder is not None
-        return self.former(local, grid, self.visual_encoder, keep=keep, gather=gather)
+        return self.former(tokens, grid, self.visual_encoder, keep=keep, gather=gather)
 
     def _drop(self, batch: TokenBatch, keep: Tensor | None, *, gather: bool) -> TokenBatch:
-        s = self.settings
-        removes = gather and keep is not None and (s.context, s.discard) == ("kept", "mask")
+        removes = gather and keep is not None and self.settings.is_strict
         return batch.only(keep) if removes and keep is not None else batch
+
+
+def _encoder(width: int, settings: LaIARSettings) -> RelationEncoder:
+    return RelationEncoder(
+        width,
+        settings.dim,
+        mlp=settings.encoder == "mlp",
+        dropout=settings.dropout,
+        has_context=settings.context != "none",
+    )
 
 
 def _output(head: Readout, encoded: Encoded, mask: Tensor) -> ActionOutput:

@@ -35,11 +35,11 @@ def leave_one_out(model: LaIAR, batch: TokenBatch, output: ActionOutput) -> Floa
     keep = output.keep[0]
     places = keep.nonzero()
     contributions = output.logits.new_zeros(*keep.shape, output.logits.shape[1])
-    local, grid = model.local(batch), batch.grid
+    tokens, grid = model.video_tokens(batch)[0], batch.grid
     for chunk in places.split(_CHUNK):
         n = len(chunk)
         without = keep.repeat(n, 1, 1)
         without[torch.arange(n, device=keep.device), chunk[:, 0], chunk[:, 1]] = False
-        logits = model.score_subsets(local, grid, without)
+        logits = model.score_subsets(tokens, grid, without)
         contributions[chunk[:, 0], chunk[:, 1]] = output.logits - logits
     return contributions

@@ -1,7 +1,7 @@
 """Visual (Eq. 1) and semantic (Eq. 2) relation features of tokens."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from model.tokens import TokenBatch
@@ -142,7 +142,22 @@ class SemanticRelation(nn.Module):
             raise ValueError(
                 "predicates: the language branch requires relations, but the batch has none"
             )
-        weights = batch.predicates.to(self.predicate.weight.dtype)
+        return self.encode(batch.human_labels, batch.object_labels, batch.predicates)
+
+    def encode(
+        self,
+        human_labels: Int64[Tensor, "M"],
+        object_labels: Int64[Tensor, "M"],
+        predicates: Float[Tensor, "M R"],
+    ) -> Float[Tensor, "M W"]:
+        """Compute the features of labels.
+
+        Args:
+            human_labels: object class of the human.
+            object_labels: object class of the object.
+            predicates: scores of the predicates in [0, 1].
+        """
+        weights = predicates.to(self.predicate.weight.dtype)
         if self.pooling == "active":
             weights = (weights >= self.threshold).to(weights)
         groups = []
@@ -153,6 +168,4 @@ class SemanticRelation(nn.Module):
             share = mine.sum(1, keepdim=True)
             groups.append(total / share.clamp(min=1e-6))
             start += size
-        return torch.cat(
-            [self.human(batch.human_labels), *groups, self.object(batch.object_labels)], 1
-        )
+        return torch.cat([self.human(human_labels), *groups, self.object(object_labels)], 1)

@@ -4,34 +4,45 @@ The options cover choices that the paper leaves open.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
 class LaIARSettings:
     """Sizes and options of LaIAR.
 
-    The preset sets `context`, `discard` and `positions`:
+    The preset sets every option that is None:
 
-    - `strict` sets `context=kept`, `discard=mask` and `positions=time`. The tokens are selected
-      first. The context is then pooled over the kept tokens only, and discarded tokens are
-      excluded from attention. For a fixed selection, the logits do not depend on the discarded
-      tokens.
-    - `paper` sets `context=all`, `discard=zero` and `positions=time-slot`, as in the published
-      network. GPO pools the context over all tokens before the selection. Discarded tokens are
-      set to zero, but they still receive attention.
+    - `strict` is our network. The tokens are selected first, and discarded tokens are excluded
+      from attention. For a fixed selection and fixed tracks, the logits do not depend on the
+      discarded tokens. Each kept token carries the change since the previous kept token of its
+      track, and the video branch reads visual tokens as labels.
+    - `paper` is the published network. GPO pools the context over all tokens before the selection.
+      Discarded tokens are set to zero, but they still receive attention.
+
+    | option | `strict` | `paper` |
+    | --- | --- | --- |
+    | context | none | all |
+    | discard | mask | zero |
+    | positions | seconds | time-slot |
+    | encoder | mlp | linear |
+    | transitions | True | False |
+    | votes | True | False |
+    | reading | True | False |
 
     Attributes:
-        preset: `strict` or `paper`. It determines the next three options if they are None.
-        context: tokens over which the context is pooled, `kept` or `all`.
+        preset: `strict` or `paper`.
+        context: tokens over which the context is pooled: `none`, `kept` or `all`.
         discard: treatment of discarded tokens, `mask` (excluded from attention) or `zero` (set to
             zero).
         positions: learned position embeddings per frame (`time`) or per frame and slot
             (`time-slot`), or a fixed encoding of the time in seconds (`seconds`).
-        bounded: if True, normalise local representations (`RelationEncoder`), initialise position
-            embeddings at their scale, and use the local representations as the joint space.
+        encoder: encoder of relation features, `linear` or `mlp` (`RelationEncoder`).
         transitions: if True, each kept token carries the change since the previous kept token of
             its track (`TransitionEncoder`).
         votes: if True, every kept token votes for the actions (`Readout`).
+        reading: if True, the video branch reads visual tokens as labels (`LabelReader`), and both
+            branches share the readout of action logits.
         num_frames: maximum number of frames, T.
         max_pairs: maximum number of slots per frame, K. The network uses it only with
             positions=time-slot.
@@ -60,9 +71,10 @@ class LaIARSettings:
     context: str | None = None
     discard: str | None = None
     positions: str | None = None
-    bounded: bool = False
-    transitions: bool = False
-    votes: bool = False
+    encoder: str | None = None
+    transitions: bool | None = None
+    votes: bool | None = None
+    reading: bool | None = None
     num_frames: int = 16
     max_pairs: int = 10
     dim: int = 512
@@ -85,7 +97,8 @@ class LaIARSettings:
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices and not (value is None and name != "preset"):
-                raise ValueError(f"{name}: {' or '.join(choices)} expected, got {value!r}")
+                expected = " or ".join(str(choice) for choice in choices)
+                raise ValueError(f"{name}: {expected} expected, got {value!r}")
         if self.predicate_pooling not in ("active", "soft"):
             raise ValueError(
                 f"predicate_pooling: active or soft expected, got {self.predicate_pooling!r}"
@@ -106,18 +119,26 @@ class LaIARSettings:
     def resolved(self) -> "LaIARSettings":
         """Return a copy in which options that are None have the value of the preset."""
         column = 0 if self.preset == "strict" else 1
-        return replace(
-            self,
-            context=self.context or _CHOICES["context"][column],
-            discard=self.discard or _CHOICES["discard"][column],
-            positions=self.positions or _CHOICES["positions"][column],
-        )
+        chosen: dict[str, Any] = {
+            name: getattr(self, name) if getattr(self, name) is not None else choices[column]
+            for name, choices in _CHOICES.items()
+        }
+        return replace(self, **chosen)
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether the logits do not depend on discarded tokens; for resolved settings."""
+        return self.context != "all" and self.discard == "mask"
 
 
 #: Values of each option. The preset `strict` selects the first value and `paper` the second.
-_CHOICES = {
+_CHOICES: dict[str, tuple[str, ...] | tuple[bool, ...]] = {
     "preset": ("strict", "paper"),
-    "context": ("kept", "all"),
+    "context": ("none", "all", "kept"),
     "discard": ("mask", "zero"),
-    "positions": ("time", "time-slot", "seconds"),
+    "positions": ("seconds", "time-slot", "time"),
+    "encoder": ("mlp", "linear"),
+    "transitions": (True, False),
+    "votes": (True, False),
+    "reading": (True, False),
 }

@@ -96,8 +96,10 @@ class TokenBatch:
 
     def to(self, device: torch.device | str) -> "TokenBatch":
         """Return a copy on a device."""
+        # A copy to the CPU must block: without a synchronisation, its values are read too early.
+        to_gpu = torch.device(device).type != "cpu"
         moved = {
-            name: value.to(device, non_blocking=True)
+            name: value.to(device, non_blocking=to_gpu)
             for name, value in vars(self).items()
             if value is not None
         }

@@ -17,6 +17,8 @@ from pipeline.errors import ItemError, UsageError
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs, score_inverse_pairs
 from pipeline.evaluation.metrics import charades_map, none_if_nan, tie_grouped_map
 from pipeline.evaluation.scoring import Scores, score_clips
+from pipeline.evaluation.temperature import calibration_errors
+from pipeline.explanation.familiarity import load_familiarity, unfamiliar_share
 from pipeline.runtime.command_line import VERIFY_HELP, common_parser, parse_words, run_command
 from pipeline.runtime.devices import pick_device, use_threads
 from pipeline.runtime.failures import Failures
@@ -25,7 +27,14 @@ from pipeline.runtime.run_record import RunRecord
 from pipeline.samples.dataset import clip_dataset
 from pipeline.weights.detectors import RANDOM
 from pipeline.weights.model_card import ModelCard
-from pipeline.weights.run_folder import SETTINGS, WEIGHTS, load_model
+from pipeline.weights.run_folder import (
+    CALIBRATION,
+    FAMILIARITY,
+    SETTINGS,
+    WEIGHTS,
+    load_calibration,
+    load_model,
+)
 
 LOGGER = logging.getLogger("evaluate")
 METRICS_SCHEMA = "laiar.metrics/1"
@@ -83,6 +92,8 @@ def main(argv: list[str]) -> int:
             again = score(reverse=True).scores
             order = score_inverse_pairs(found.scores, again, found.labels, pairs)
             tree["inverse_pairs"] = order.to_dict()
+        if branch == "video":
+            tree |= _reliability(args.run, card, found, clips)
         tree["weights_sha256"] = file_sha256(args.run / WEIGHTS)
         warnings = found.warnings
         if str(card.cache.detector.get("weights")).startswith(RANDOM):
@@ -205,6 +216,21 @@ def metrics_dict(found: Scores, card: ModelCard, split: str) -> dict[str, Any]:
     }
 
 
+def _reliability(
+    run: Path, card: ModelCard, found: Scores, clips: list[ClipEntry]
+) -> dict[str, Any]:
+    """Return the calibration error and the share of unfamiliar videos of a finished run."""
+    if not all((run / name).is_file() for name in (CALIBRATION, FAMILIARITY)):
+        return {}
+    temperature = load_calibration(run)["scores"]["temperature"]
+    return {
+        "calibration": calibration_errors(
+            found.logits, found.labels, temperature, multi_label=card.multi_label
+        ),
+        "unfamiliar": unfamiliar_share(load_familiarity(run, card), clip_dataset(card, clips)),
+    }
+
+
 def _write_tables(out: Path, found: Scores, classes: tuple[tuple[str, str], ...]) -> None:
     official = charades_map(found.scores, found.labels)
     table = pd.DataFrame(classes, columns=["class_id", "name"]).assign(
@@ -224,6 +250,9 @@ def _report(tree: dict[str, Any], out: Path) -> None:
     rows = {name: tree[name] for name in REPORTED}
     order = tree.get("inverse_pairs", {})
     rows |= {f"inverse pairs, {name}": order[name] for name in ("accuracy", "flips") if order}
+    errors = tree.get("calibration", {})
+    rows |= {f"calibration, {name}": value for name, value in errors.items()}
+    rows |= {name: tree[name] for name in ("unfamiliar",) if name in tree}
     for name, value in rows.items():
         print(f"{name:23} {'none' if value is None else f'{value:.4f}'}")
     print(f"AP per class: {out / 'per_class_ap.csv'}")

@@ -148,15 +148,15 @@ def main(argv: list[str]) -> int:
     return EXIT_FAILURES if bad else EXIT_OK
 
 
-def check_writable(path: Path | None) -> None:
-    """Check that the file of --json is writable.
+def check_writable(path: Path | None, option: str = "--json") -> None:
+    """Check that an output file is writable.
 
     Raises:
         UsageError: if it is not writable.
     """
     if path is None:
         return
-    expected = "--json: a file in a writable folder expected"
+    expected = f"{option}: a file in a writable folder expected"
     if path.is_dir():
         raise UsageError(f"{expected}, but {path} is a folder")
     try:

@@ -132,6 +132,27 @@ class ClipReader:
             check_offsets("pair_offsets", offsets, self.num_frames, len(said))
             return offsets_of(said.any(1).long())[offsets].diff() > 0
 
+    def labels(self, source: str) -> tuple[Tensor, Tensor]:
+        """Read the object classes and predicates of all pairs, without their features.
+
+        Args:
+            source: relation source.
+
+        Returns:
+            (P,) int64 object class of each pair, and its (P, R) float32 predicates.
+
+        Raises:
+            ItemError: BAD_CACHE if the file is damaged or does not contain this source.
+        """
+        name = f"{PREDICATES}{source}"
+        with _as_bad_cache(self.path):
+            found = self._file.read({"labels": None, "pairs": None, name: None})
+            boxes, pairs = (
+                torch.from_numpy(self._small[key].copy()) for key in ("box_offsets", "pair_offsets")
+            )
+            rows = found["pairs"][:, 1] + torch.repeat_interleave(boxes[:-1], pairs.diff())
+            return found["labels"][rows], found[name].float()
+
     def read(self, rows: Sequence[int] | None = None, *, half: bool = False) -> CachedClip:
         """Load frames.
 

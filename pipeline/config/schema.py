@@ -194,6 +194,9 @@ class TrainConfig:
     #: ids. The network is not trained on these videos. They are used to compute the mAP after each
     #: epoch, to select the best epoch and to calibrate the names.
     validation_fraction: float = ranged(0.1, 0, 1)
+    #: Smallest number of training tokens of a label of the label bank. Rarer labels are often
+    #: errors of the relation predictor.
+    min_label_tokens: int = ranged(5, 1)
     #: Mixed precision: `bf16`, `none`, or `auto` for bfloat16 on GPUs that support it.
     amp: Amp = Amp.auto
     #: Number of processes that read the cache. If 0, the main process reads it.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import expit
 from tqdm import tqdm
 
 from model.laiar import LaIAR
@@ -17,7 +18,7 @@ class Scores:
 
     Attributes:
         video_ids: ids of the V videos.
-        scores: (V, C) float64 probabilities.
+        logits: (V, C) float64 logits.
         labels: (V, C) bool, True where a video has the action.
         kept: (V,) int, number of kept tokens.
         tokens: (V,) int, number of tokens, without padding.
@@ -25,11 +26,16 @@ class Scores:
     """
 
     video_ids: tuple[str, ...]
-    scores: np.ndarray
+    logits: np.ndarray
     labels: np.ndarray
     kept: np.ndarray
     tokens: np.ndarray
     failed: dict[str, ItemError]
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(V, C) float64 probabilities, the sigmoid of the logits."""
+        return np.asarray(expit(self.logits))
 
     @property
     def warnings(self) -> list[str]:
@@ -81,8 +87,8 @@ def score_clips(
                 continue
             output = run(batch.tokens.to(device), gather=True)
             ids.extend(batch.video_ids)
-            scores = output.logits.double().sigmoid().cpu().numpy()
+            logits = output.logits.double().cpu().numpy()
             kept, tokens = output.num_kept.cpu().numpy(), batch.tokens.mask.sum((1, 2)).numpy()
-            rows.append((scores, batch.labels.numpy() > 0, kept, tokens))
-    scores, labels, kept, tokens = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-    return Scores(tuple(ids), scores, labels, kept, tokens, failed)
+            rows.append((logits, batch.labels.numpy() > 0, kept, tokens))
+    logits, labels, kept, tokens = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return Scores(tuple(ids), logits, labels, kept, tokens, failed)

@@ -1,7 +1,8 @@
 """Explanations of predicted actions.
 
-explainer  trained network with its label bank and calibration
-builder    construction of explanations as JSON
-naming     construction of the label bank, and calibration of the names
-sentences  sentence that describes the evidence for an action
+explainer    trained network with its label bank and calibration
+builder      construction of explanations as JSON
+naming       construction of the label bank, and calibration of the names
+familiarity  distance of a video's features to those of the training videos
+sentences    sentence that describes the evidence for an action
 """

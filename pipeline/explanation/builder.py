@@ -14,12 +14,13 @@ from torch import Tensor
 from model.label_bank import LabelBank, Names
 from model.tokens import ActionOutput
 from pipeline.cache.clip import CachedClip
+from pipeline.evaluation.temperature import probabilities
 from pipeline.explanation.naming import status_of
 from pipeline.explanation.sentences import sentence_of
 from pipeline.samples.clip_tokens import ClipTokens
 from pipeline.weights.model_card import ModelCard
 
-SCHEMA = "laiar.explanation/1"
+SCHEMA = "laiar.explanation/2"
 WARNINGS = {
     "RANDOM_WEIGHTS": "the detector is untrained; its boxes and features are meaningless",
     "DECODE_DEGRADED": "the file is damaged or truncated; only its decodable frames are used",
@@ -30,6 +31,7 @@ WARNINGS = {
     "LOW_MARGIN": "some names of kept tokens are uncertain or unknown",
     "UNCALIBRATED": "the run has no validation videos; the accuracy of names is unknown",
     "NOT_STRICT": "discarded tokens can change the scores of this network (preset paper)",
+    "UNFAMILIAR": "this video is unlike the training videos; scores and names can be wrong",
     "SHORT_CLIP": "the video has fewer sampled frames than the network was trained with",
 }
 
@@ -87,7 +89,11 @@ def explain(
     predictions = [
         _prediction(evidence, rank, c, tokens, transitions, card) for rank, c in enumerate(ranked)
     ]
-    for row in predictions:
+    temperature = evidence.calibration["scores"]["temperature"]
+    logits = output.logits.double().cpu().numpy()
+    calibrated = probabilities(logits, temperature, multi_label=card.multi_label)
+    for row, c in zip(predictions, ranked, strict=True):
+        row["score_calibrated"] = float(calibrated[0, c])
         row["is_present"] = row["score"] >= threshold
     source = clip.header.source
     codes = dict.fromkeys((*clip.header.warnings, *warnings, *_observed(evidence, tokens, card)))
@@ -107,6 +113,7 @@ def explain(
                 )
             ],
         },
+        "tracks": find_tracks(tokens),
         "tokens": tokens,
         "transitions": transitions,
         "predictions": predictions,
@@ -114,12 +121,26 @@ def explain(
     }
 
 
-def find_transitions(tokens: list[dict[str, Any]], groups: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Find changes of the named relation between consecutive kept tokens of one object class.
+def find_tracks(tokens: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return `tracks` of the explanation: the tokens of each object, in order of time.
 
-    The time of a change is the interval between the two sampled frames. If a frame has several
-    kept tokens of one object class, only the first one is used. Tokens without a name in a group
-    are skipped in that group.
+    Args:
+        tokens: `tokens` of the explanation.
+    """
+    tracks: dict[int, dict[str, Any]] = {}
+    for token in tokens:
+        row = {"id": token["track"], "object": token["object"]["class"], "tokens": []}
+        tracks.setdefault(token["track"], row)["tokens"].append(token["id"])
+    return [tracks[number] for number in sorted(tracks)]
+
+
+def find_transitions(tokens: list[dict[str, Any]], groups: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Find changes of the named relation between consecutive kept tokens of one track.
+
+    The time of a change is the interval between the two sampled frames. `from` is a predicate that
+    only the first token has, and `to` one that only the second token has. If there is none, it is
+    the predicate that the token's name shows. Tokens without a name in a group are skipped in that
+    group.
 
     Args:
         tokens: `tokens` of the explanation.
@@ -128,30 +149,38 @@ def find_transitions(tokens: list[dict[str, Any]], groups: tuple[str, ...]) -> l
     Returns:
         `transitions` of the explanation, sorted by time.
     """
-    tracks: dict[str, list[dict[str, Any]]] = {}
+    tracks: dict[int, list[dict[str, Any]]] = {}
     for token in tokens:
-        track = tracks.setdefault(token["object"]["class"], [])
-        if token["keep"] and not (track and track[-1]["t"] == token["t"]):
-            track.append(token)
+        if token["keep"]:
+            tracks.setdefault(token["track"], []).append(token)
     found: list[dict[str, Any]] = []
-    for object_class, track in tracks.items():
+    for number, track in tracks.items():
         for g, group in enumerate(groups):
             named = [t for t in track if t["names"][g]["predicate"] is not None]
             for before, after in itertools.pairwise(named):
-                ends = [t["names"][g]["predicate"] for t in (before, after)]
-                if ends[0] != ends[1]:
+                first, second = (t["names"][g] for t in (before, after))
+                if set(first["predicates"]) != set(second["predicates"]):
                     found.append(
                         {
-                            "object": object_class,
+                            "track": number,
+                            "object": before["object"]["class"],
                             "group": group,
-                            "from": ends[0],
-                            "to": ends[1],
+                            "from": _only(first, second),
+                            "to": _only(second, first),
                             "between_s": [before["time_s"], after["time_s"]],
                             "tokens": [before["id"], after["id"]],
                         }
                     )
-    found.sort(key=lambda row: (row["between_s"], row["object"], row["group"]))
+    found.sort(key=lambda row: (row["between_s"], row["track"], row["group"]))
     return [{"id": i} | row for i, row in enumerate(found)]
+
+
+def _only(name: dict[str, Any], other: dict[str, Any]) -> str:
+    """Return a predicate of a name that another name does not have, else the shown predicate."""
+    shown = str(name["predicate"])
+    if shown not in other["predicates"]:
+        return shown
+    return next((p for p in name["predicates"] if p not in other["predicates"]), shown)
 
 
 def _tokens(evidence: Evidence, bank: LabelBank, card: ModelCard) -> list[dict[str, Any]]:
@@ -167,6 +196,7 @@ def _tokens(evidence: Evidence, bank: LabelBank, card: ModelCard) -> list[dict[s
                 "id": m,
                 "t": t,
                 "k": k,
+                "track": int(batch.tracks[m]),
                 "time_s": float(clip.timestamps_s[t]),
                 "frame_index": int(clip.frame_index[t]),
                 "human": _box(clip, human, card),
@@ -198,10 +228,16 @@ def _name(
     words = [name for names in card.cache.predicate_groups.values() for name in names]
     known = calibration.get("groups", {}).get(group, {})
     predicate, margin = int(own.predicate[m]), float(own.margin[m])
+    start = 0
+    for other_group, its_names in card.cache.predicate_groups.items():
+        if other_group == group:
+            break
+        start += len(its_names)
     other, its_object = int(free.predicate[m]), int(free.object[m])
     return {
         "group": group,
         "predicate": words[predicate] if predicate >= 0 else None,
+        "predicates": [words[start + int(r)] for r in own.said[m].nonzero()[:, 0]],
         "cosine": float(own.cosine[m]),
         "margin": margin,
         "status": status_of(predicate, margin, known.get("threshold")),
@@ -281,7 +317,7 @@ def _observed(evidence: Evidence, tokens: list[dict[str, Any]], card: ModelCard)
         "EMPTY_SELECTION": not kept,
         "LOW_MARGIN": any(name["status"] != "confident" for name in names),
         "UNCALIBRATED": not evidence.calibration.get("videos"),
-        "NOT_STRICT": (settings.context, settings.discard) != ("kept", "mask"),
+        "NOT_STRICT": not settings.is_strict,
         "SHORT_CLIP": clip.num_frames < settings.num_frames,
     }
     return [code for code, holds in codes.items() if holds]

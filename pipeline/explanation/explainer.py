@@ -1,6 +1,5 @@
 """Explanation of extracted clips by a trained network."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,23 @@ from model.laiar import LaIAR
 from model.leave_one_out import leave_one_out
 from pipeline.cache.clip import CachedClip
 from pipeline.config.schema import Config
-from pipeline.errors import UsageError
 from pipeline.explanation.builder import Evidence, explain
+from pipeline.explanation.familiarity import Familiarity, load_familiarity
 from pipeline.runtime.files import file_sha256
 from pipeline.runtime.run_record import versions
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.samples.dataset import sample_rows
 from pipeline.weights.detectors import ResolvedDetector
 from pipeline.weights.model_card import ModelCard
-from pipeline.weights.run_folder import BANK, CALIBRATION, WEIGHTS, load_bank, load_model
+from pipeline.weights.run_folder import (
+    BANK,
+    CALIBRATION,
+    FAMILIARITY,
+    WEIGHTS,
+    load_bank,
+    load_calibration,
+    load_model,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Explainer:
         card: card of the network.
         bank: label bank that names the tokens.
         calibration: content of `calibration.json`.
+        familiarity: distributions of the features of the training videos.
         generator: hashes and versions that are stored in every explanation.
         config: settings of the prediction.
         detector: detector that extracts the clips.
@@ -42,6 +50,7 @@ class Explainer:
     card: ModelCard
     bank: LabelBank
     calibration: dict[str, Any]
+    familiarity: Familiarity
     generator: dict[str, Any]
     config: Config
     detector: ResolvedDetector
@@ -75,7 +84,7 @@ class Explainer:
             generator=self.generator,
             top=self.config.predict.top,
             threshold=self.config.predict.threshold,
-            warnings=warnings,
+            warnings=(*warnings, *self.familiarity.warnings(clip, tokens.batch)),
         )
         return tree, output.logits[0].double().sigmoid().tolist()
 
@@ -83,29 +92,24 @@ class Explainer:
 def load_explainer(
     run: Path, config: Config, detector: ResolvedDetector, device: torch.device
 ) -> Explainer:
-    """Load a network, its label bank and its calibration from a run folder.
+    """Load a network, its label bank, calibration and familiarity from a run folder.
 
     Raises:
         UsageError: if a file is missing or damaged.
     """
     model, card = load_model(run, device)
     bank = load_bank(run, card)
-    path = run / CALIBRATION
-    try:
-        calibration = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(calibration["groups"], dict):
-            raise TypeError("groups: a mapping expected")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{path}: a calibration file expected: {error}; finish the training run"
-        ) from error
+    calibration, familiarity = load_calibration(run), load_familiarity(run, card)
     generator = {
         "model_sha256": file_sha256(run / WEIGHTS),
         "label_bank_sha256": file_sha256(run / BANK),
-        "calibration_sha256": file_sha256(path),
+        "calibration_sha256": file_sha256(run / CALIBRATION),
+        "familiarity_sha256": file_sha256(run / FAMILIARITY),
         "detector": detector.to_dict(),
         "preset": card.settings.preset,
         "relations_in_training": card.relations,
         "versions": versions(),
     }
-    return Explainer(model, card, bank, calibration, generator, config, detector, device)
+    return Explainer(
+        model, card, bank, calibration, familiarity, generator, config, detector, device
+    )

@@ -6,14 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.label_bank import LabelBank, LabelBankBuilder, Names
+from model.label_bank import LabelBank, LabelBankBuilder, Names, distinct_bank
+from model.labels import Labels
 from model.laiar import LaIAR
 from pipeline.samples.dataset import ClipDataset, batches
 
-CALIBRATION_SCHEMA = "laiar.calibration/1"
+CALIBRATION_SCHEMA = "laiar.calibration/2"
 #: Required accuracy of the names whose margin is at or above the threshold.
-TARGET = 0.8
+TARGET = 0.9
 _NUM_BINS = 10
+#: Smallest score of a known predicate.
+TRUE = 0.5
+_SIDE = 1.645  # one-sided 95 % quantile of the normal distribution
 
 
 def build_bank(
@@ -25,7 +29,9 @@ def build_bank(
     batch_size: int,
     workers: int = 0,
 ) -> LabelBank:
-    """Build the label bank from the embeddings of the language branch on the training videos.
+    """Build a label bank with single predicates, for embeddings with context.
+
+    The prototypes are means of the embeddings of the language branch on the training videos.
 
     Args:
         model: network on `device`. It is set to eval mode.
@@ -51,16 +57,42 @@ def build_bank(
     return builder.build()
 
 
-@dataclass(frozen=True)
-class _Trials:
-    """Margins and correctness of token names in one predicate group.
+def label_bank(model: LaIAR, labels: Labels) -> LabelBank:
+    """Build the label bank of a network whose embeddings have no context.
 
-    Only tokens with known relations are included.
+    The prototype of a label is its language embedding.
+
+    Args:
+        model: trained network.
+        labels: distinct labels of the training tokens.
+    """
+    model.eval()
+    device = model.log_scale.device
+    with torch.inference_mode():
+        prototypes = model.embed_labels(labels.objects.to(device), labels.predicates.to(device))
+    return distinct_bank(prototypes, labels, model.semantic.group_sizes)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Names of tokens with known relations, in one predicate group.
+
+    Attributes:
+        video: (M,) int64 number of the token's video.
+        margin: (M,) margin of the name.
+        right: (M,) bool, whether the shown predicate is one of the known predicates.
+        right_unconstrained: (M,) bool, likewise with the prototypes of all object classes.
+        exact: (M,) bool, whether all predicates of the name equal the known ones.
+        said, known: (M, size) bool, predicates of the name, and known predicates.
     """
 
+    video: Tensor
     margin: Tensor
-    is_right: Tensor
-    is_right_unconstrained: Tensor
+    right: Tensor
+    right_unconstrained: Tensor
+    exact: Tensor
+    said: Tensor
+    known: Tensor
 
 
 def calibrate(
@@ -75,8 +107,8 @@ def calibrate(
 ) -> dict[str, Any]:
     """Measure the accuracy of names as a function of their margin, on held-out videos.
 
-    A name is correct if its predicate is one of the known predicates of the token in this group.
-    Tokens without a known predicate or without a name in a group are ignored for this group.
+    A name is right if the predicate that it shows is one of the known predicates of the token in
+    this group. Tokens without a known predicate in a group are ignored for this group.
 
     Args:
         model: network on `device`. It is set to eval mode.
@@ -89,31 +121,46 @@ def calibrate(
 
     Returns:
         Content of `calibration.json`. Each of its `groups` has `tokens`, `accuracy`,
-        `accuracy_unconstrained`, `threshold` and `bins` (`margin_from`, `tokens`, `right`). The
-        threshold is the lowest `margin_from` for which the names with this or a larger margin have
-        an accuracy of at least `TARGET`. The threshold is None if there is no such bin.
+        `accuracy_unconstrained`, `exact` (share of names with exactly the known predicates),
+        `recall` (mean over predicates of the share of their tokens whose names contain them),
+        `threshold` and `bins` (`margin_from`, `tokens`, `right`). The threshold is the smallest
+        margin for which `lower_bound` of the names with this or a larger margin is at least
+        `TARGET`, and None if there is no such margin. `all_groups` has the shares of tokens that
+        are right, and exact, in all groups at once.
     """
-    found: list[list[_Trials]] = [[] for _ in groups]
+    found: list[list[Trials]] = [[] for _ in groups]
+    whole: list[Tensor] = []
     model.eval()
+    videos = 0
     with torch.inference_mode():
         for batch in batches(data, batch_size, workers=workers):
             if batch.tokens is None or batch.tokens.predicates is None:
                 continue
             tokens = batch.tokens.to(device)
+            assert tokens.predicates is not None
             embeddings = model.recognize(tokens).embeddings[tokens.mask]
             own = bank.name(embeddings, tokens.object_labels)
             free = bank.name(embeddings, tokens.object_labels, constrained=False)
+            video = tokens.mask.nonzero()[:, 0] + videos
+            videos += len(batch.video_ids)
+            parts = tokens.predicates.split(bank.group_sizes, 1)
+            everywhere = []
             start = 0
-            for g, size in enumerate(bank.group_sizes):
-                assert tokens.predicates is not None
-                span = range(start, start + size)
-                found[g].append(_trials(own[g], free[g], tokens.predicates, span))
-                start += size
+            for g, part in enumerate(parts):
+                right, exact, trials = _trials(own[g], free[g], part >= TRUE, start, video)
+                found[g].append(trials)
+                everywhere.append(torch.stack([right, exact], 1))
+                start += part.shape[1]
+            counts = torch.stack([(part >= TRUE).any(1) for part in parts]).all(0)
+            whole.append(torch.stack(everywhere).all(0)[counts].cpu())
+    rows = torch.cat(whole) if whole else torch.zeros(0, 2)
+    every = rows.double().mean(0).tolist() if len(rows) else [None, None]
     return {
         "schema": CALIBRATION_SCHEMA,
         "videos": len(data),
         "target": TARGET,
-        "groups": {name: _summary(rows) for name, rows in zip(groups, found, strict=True)},
+        "groups": {name: _summary(parts) for name, parts in zip(groups, found, strict=True)},
+        "all_groups": {"tokens": len(rows), "accuracy": every[0], "exact": every[1]},
     }
 
 
@@ -128,37 +175,84 @@ def status_of(predicate: int, margin: float, threshold: float | None) -> str:
     return "confident" if threshold is not None and margin >= threshold else "uncertain"
 
 
-def _trials(own: Names, free: Names, predicates: Tensor, span: range) -> _Trials:
-    inside = predicates[:, span.start : span.stop] >= 0.5
-    counts = inside.any(1) & (own.predicate >= 0)
+def lower_bound(right: Tensor, video: Tensor) -> float:
+    """Return the lower 95 % bound (one-sided) of the share of right names, over videos.
+
+    Names of one video are not independent. The variance of the share p = sum_v r_v / sum_v n_v is
+    therefore estimated over videos,
+
+        V / (V - 1) sum_v (r_v - p n_v)^2 / (sum_v n_v)^2,
+
+    and the bound is that of Wilson's interval for a number of independent names with this
+    variance. That number is at most the number of names, and the number of videos if the variance
+    is zero.
+
+    Args:
+        right: (M,) bool, whether each name is right.
+        video: (M,) int64 video of each name.
+    """
+    M = len(right)
+    if not M:
+        return 0.0
+    _, place = video.unique(return_inverse=True)
+    V = int(place.max()) + 1
+    n = torch.zeros(V, dtype=torch.float64).index_add_(0, place, torch.ones(M).double())
+    r = torch.zeros(V, dtype=torch.float64).index_add_(0, place, right.double())
+    p = float(r.sum() / M)
+    variance = float((r - p * n).square().sum()) * V / max(V - 1, 1) / M**2
+    independent = min(p * (1 - p) / variance, M) if variance > 0 else V
+    square = _SIDE**2 / max(independent, 1e-9)
+    middle = p + square / 2
+    spread = (square * (p * (1 - p) + square / 4)) ** 0.5
+    return max((middle - spread) / (1 + square), 0.0)
+
+
+def _trials(
+    own: Names, free: Names, known: Tensor, start: int, video: Tensor
+) -> tuple[Tensor, Tensor, Trials]:
+    """Return whether each token is right and exact, and the trials of tokens that count."""
 
     def right(names: Names) -> Tensor:
-        place = (names.predicate - span.start).clamp(min=0)
-        return inside.gather(1, place[:, None])[:, 0][counts].cpu()
+        place = (names.predicate - start).clamp(min=0)
+        return known.gather(1, place[:, None])[:, 0] & (names.predicate >= 0)
 
-    return _Trials(own.margin[counts].cpu(), right(own), right(free))
+    is_right, exact = right(own), (own.said == known).all(1)
+    counts = known.any(1)
+    columns = (video, own.margin, is_right, right(free), exact, own.said, known)
+    return is_right, exact, Trials(*(column[counts].cpu() for column in columns))
 
 
-def _summary(rows: list[_Trials]) -> dict[str, Any]:
-    margin = torch.cat([r.margin for r in rows]) if rows else torch.zeros(0)
-    if not len(margin):
-        unknown = dict.fromkeys(("accuracy", "accuracy_unconstrained", "threshold"))
-        return {"tokens": 0, **unknown, "bins": []}
-    is_right = torch.cat([r.is_right for r in rows]).double()
-    free = torch.cat([r.is_right_unconstrained for r in rows]).double()
+def _summary(rows: list[Trials]) -> dict[str, Any]:
+    columns = zip(*(vars(row).values() for row in rows), strict=True)
+    joined = Trials(*(torch.cat(parts) for parts in columns)) if rows else None
+    if joined is None or not len(joined.margin):
+        names = ("accuracy", "accuracy_unconstrained", "exact", "recall", "threshold")
+        return {"tokens": 0, **dict.fromkeys(names), "bins": []}
+    margin, is_right = joined.margin, joined.right
     order = margin.argsort(stable=True)
-    bins, threshold = [], None
+    bins = []
     for part in order.tensor_split(min(_NUM_BINS, len(order))):
         low = float(margin[part[0]])
-        bins.append(
-            {"margin_from": low, "tokens": len(part), "right": float(is_right[part].mean())}
-        )
-        if threshold is None and float(is_right[margin >= low].mean()) >= TARGET:
-            threshold = low
+        right = float(is_right[part].double().mean())
+        bins.append({"margin_from": low, "tokens": len(part), "right": right})
+    occurs = joined.known.sum(0)
+    recalls = ((joined.said & joined.known).sum(0) / occurs)[occurs > 0]
     return {
         "tokens": len(margin),
-        "accuracy": float(is_right.mean()),
-        "accuracy_unconstrained": float(free.mean()),
-        "threshold": threshold,
+        "accuracy": float(is_right.double().mean()),
+        "accuracy_unconstrained": float(joined.right_unconstrained.double().mean()),
+        "exact": float(joined.exact.double().mean()),
+        "recall": float(recalls.double().mean()),
+        "threshold": _threshold(joined),
         "bins": bins,
     }
+
+
+def _threshold(trials: Trials) -> float | None:
+    """Return the smallest of 100 quantiles of the margin with a sufficient lower bound."""
+    quantiles = torch.linspace(0, 1, 101, dtype=torch.float64)[:-1]
+    for low in trials.margin.double().quantile(quantiles).tolist():
+        above = trials.margin.double() >= low
+        if lower_bound(trials.right[above], trials.video[above]) >= TARGET:
+            return float(low)
+    return None

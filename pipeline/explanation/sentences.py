@@ -40,7 +40,10 @@ def sentence_of(
 
 def _change(transition: dict[str, Any], tokens: list[dict[str, Any]]) -> str:
     first, last = (tokens[i] for i in transition["tokens"])
-    said = [_words(_name(token, transition["group"])) for token in (first, last)]
+    said = [
+        _words(transition[end], _name(token, transition["group"]))
+        for end, token in (("from", first), ("to", last))
+    ]
     return (
         f"person {said[0]} {transition['object']} at {first['time_s']:.1f} s, "
         f"{said[1]} {transition['object']} at {last['time_s']:.1f} s"
@@ -49,7 +52,7 @@ def _change(transition: dict[str, Any], tokens: list[dict[str, Any]]) -> str:
 
 def _relation(token: dict[str, Any]) -> str:
     known = [name for name in token["names"] if name["predicate"] is not None]
-    said = _words(known[-1]) if known else "with"
+    said = _words(known[-1]["predicate"], known[-1]) if known else "with"
     return f"person {said} {token['object']['class']} at {token['time_s']:.1f} s"
 
 
@@ -57,6 +60,6 @@ def _name(token: dict[str, Any], group: str) -> dict[str, Any]:
     return next(name for name in token["names"] if name["group"] == group)
 
 
-def _words(name: dict[str, Any]) -> str:
+def _words(predicate: str, name: dict[str, Any]) -> str:
     mark = "" if name["status"] == "confident" else " (?)"
-    return f"{name['predicate'].replace('_', ' ')}{mark}"
+    return f"{predicate.replace('_', ' ')}{mark}"

@@ -3,8 +3,10 @@
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from omegaconf import OmegaConf
 
+from model.labels import Labels
 from pipeline.cache.folder import CacheInfo
 from pipeline.cache.listing import ClipEntry, list_clips, split_held_out
 from pipeline.cache.manifest import read_manifest
@@ -12,7 +14,7 @@ from pipeline.cache.reader import ClipReader
 from pipeline.config.loading import config_as_dict
 from pipeline.config.schema import Branch, Config, Relations
 from pipeline.datasets.vocabulary import load_vocabulary
-from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.errors import FailureReason, ItemError, StageError, UsageError
 from pipeline.runtime.files import json_sha256, write_atomically
 from pipeline.runtime.run_record import versions
 from pipeline.runtime.writers import sweep_temporary_files
@@ -21,6 +23,9 @@ from pipeline.training.state import STATE_FILE
 from pipeline.weights.detectors import RANDOM, resolve_detector
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import CARD, SETTINGS, read_card, write_card
+
+#: Smallest score of a predicate that belongs to a token's label.
+THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class TrainingJob:
         card: card of the network to train.
         training: clips to train on.
         validation: held-out clips.
+        labels: distinct labels of the tokens of the training clips.
         fingerprint: SHA-256 over everything that determines the weights.
     """
 
@@ -39,6 +45,7 @@ class TrainingJob:
     card: ModelCard
     training: list[ClipEntry]
     validation: list[ClipEntry]
+    labels: Labels
     fingerprint: str
 
     @property
@@ -218,12 +225,15 @@ def prepare_training(
     known = {"videos": len(training), "validation_videos": len(validation), "versions": versions()}
     if config.relations is Relations.predicted:
         known["relation_predictor"] = clips[0].header.predictor
+    labels = training_labels(training, config.relations.value, t.min_label_tokens)
+    reads = settings.reading and config.branch is Branch.both
     card = ModelCard(
         settings=settings,
         cache=info,
         relations=config.relations.value,
         box_features=empty.box_features.shape[1],
         union_channels=empty.union_features.shape[1],
+        num_labels=len(labels) if reads else 0,
         multi_label=config.loss.multi_label,
         branch=config.branch.name,
         training=chosen | known,
@@ -234,7 +244,28 @@ def prepare_training(
     files = [(c.video_id, manifest[c.video_id]["sha256"]) for c in clips]
     fingerprint = json_sha256([tree, asdict(config.loss), files])
     card.training["fingerprint"] = fingerprint
-    return TrainingJob(config, card, training, validation, fingerprint)
+    return TrainingJob(config, card, training, validation, labels, fingerprint)
+
+
+def training_labels(clips: list[ClipEntry], source: str, least: int) -> Labels:
+    """Collect the distinct labels of the pairs of clips.
+
+    Args:
+        clips: training clips.
+        source: relation source.
+        least: smallest number of pairs with a label.
+
+    Raises:
+        StageError: if a clip is damaged.
+    """
+    found = []
+    for clip in clips:
+        try:
+            found.append(ClipReader(clip.path).labels(source))
+        except ItemError as error:
+            raise StageError(f"{error}; extract the clip again") from error
+    objects, predicates = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return Labels.of_tokens(objects, predicates >= THRESHOLD, least=least)
 
 
 def open_run(run: Path, job: TrainingJob, config: Config) -> None:

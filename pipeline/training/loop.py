@@ -14,7 +14,9 @@ from pipeline.cache.listing import ClipEntry
 from pipeline.errors import StageError
 from pipeline.evaluation.metrics import charades_map
 from pipeline.evaluation.scoring import Scores, score_clips
-from pipeline.explanation.naming import build_bank, calibrate
+from pipeline.evaluation.temperature import calibrate_scores
+from pipeline.explanation.familiarity import fit_familiarity, save_familiarity
+from pipeline.explanation.naming import build_bank, calibrate, label_bank
 from pipeline.runtime.files import write_json
 from pipeline.runtime.progress import duration
 from pipeline.samples.dataset import batches
@@ -23,7 +25,7 @@ from pipeline.training.learner import Learner
 from pipeline.training.log import TrainingLog
 from pipeline.training.state import STATE_FILE
 from pipeline.weights.loading import load_state
-from pipeline.weights.run_folder import BANK, CALIBRATION, save_bank, save_weights
+from pipeline.weights.run_folder import BANK, CALIBRATION, FAMILIARITY, save_bank, save_weights
 
 LOGGER = logging.getLogger("train")
 
@@ -48,7 +50,10 @@ class Training:
         self.sizes = {"batch_size": self.settings.batch_size, "workers": self.settings.workers}
         self.data = job.dataset(job.training, seed=self.settings.seed)
         torch.manual_seed(self.settings.seed)
-        model = job.card.build().to(device)
+        model = job.card.build()
+        if model.reader is not None:
+            model.reader.set_labels(job.labels)
+        model = model.to(device)
         criterion = LaIARCriterion(job.config.loss)
         steps = -(-len(self.data) // self.settings.batch_size)
         self.learner = Learner(model, criterion, self.settings, device, steps)
@@ -138,19 +143,27 @@ class Training:
         self._use_best()
         if not self._final_files:
             return self._selection_warnings()
-        data, num = self.job.dataset(self.job.training), len(cache.objects)
-        bank = build_bank(model, data, self.device, num_objects=num, **self.sizes)
+        if self.job.card.settings.context == "all":
+            data, num = self.job.dataset(self.job.training), len(cache.objects)
+            bank = build_bank(model, data, self.device, num_objects=num, **self.sizes)
+        else:
+            bank = label_bank(model, self.job.labels)
         save_bank(self.run_folder, bank)
         groups = tuple(cache.predicate_groups)
         named = self.job.dataset(self.job.validation)
         tree = calibrate(model, bank, named, self.device, groups=groups, **self.sizes)
+        found, multi_label = self._score(self.job.validation), self.job.card.multi_label
+        tree["scores"] = calibrate_scores(found.logits, found.labels, multi_label=multi_label)
         write_json(self.run_folder / CALIBRATION, tree)
+        splits = (self.job.training, self.job.validation)
+        familiarity = fit_familiarity(*(self.job.dataset(s, relations=False) for s in splits))
+        save_familiarity(self.run_folder, familiarity)
         return self._selection_warnings()
 
     @property
     def _final_files(self) -> tuple[str, ...]:
         """Files that are written after the last epoch; the video branch alone needs names."""
-        return (BANK, CALIBRATION) if self.job.card.scored_branch == "video" else ()
+        return (BANK, CALIBRATION, FAMILIARITY) if self.job.card.scored_branch == "video" else ()
 
     def _use_best(self) -> None:
         """Load the weights of the best epoch and write them unless the file contains them."""

@@ -44,7 +44,7 @@ def load_state(
                 f"{name}: shape {tuple(own[name].shape)} expected, got {tuple(value.shape)}; the "
                 "weights belong to a network of another size or with other classes"
             )
-        if _is_counter(name):
+        if not own[name].dtype.is_floating_point:
             if value.dtype != own[name].dtype:
                 raise ValueError(f"{name}: {own[name].dtype} expected, got {value.dtype}")
             continue

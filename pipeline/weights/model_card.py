@@ -7,7 +7,7 @@ from model.build import build_laiar
 from model.laiar import LaIAR
 from model.settings import LaIARSettings
 from pipeline.cache.folder import CacheInfo
-from pipeline.config.ranges import check_values, one_of
+from pipeline.config.ranges import check_values, one_of, ranged
 from pipeline.config.schema import Branch, TrainConfig
 from pipeline.weights.cards import Card
 from relations.settings import MAX_LAYERS, MAX_SIZE
@@ -25,6 +25,7 @@ class ModelCard(Card):
         branch: `both`, or `language` for a network without the video branch.
         box_features: width F of the box features.
         union_channels: number of channels Cu of the union features.
+        num_labels: number of labels that the video branch reads tokens as; 0 without reading.
         multi_label: True if a video can have several actions.
         training: seed, epochs, number of videos and package versions of the training run.
 
@@ -33,13 +34,14 @@ class ModelCard(Card):
         UsageError: if the seed or the validation fraction is out of range.
     """
 
-    SCHEMA: ClassVar[str] = "laiar.model/1"
+    SCHEMA: ClassVar[str] = "laiar.model/2"
 
     settings: LaIARSettings
     cache: CacheInfo
     relations: str
     box_features: int
     union_channels: int
+    num_labels: int = ranged(0, 0)
     multi_label: bool = True
     branch: str = one_of("both", Branch.__members__)
     training: dict[str, Any] = field(default_factory=dict)
@@ -71,4 +73,5 @@ class ModelCard(Card):
             union_channels=self.union_channels,
             settings=self.settings,
             has_video=self.branch == Branch.both.name,
+            num_labels=self.num_labels,
         )

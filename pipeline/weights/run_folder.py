@@ -4,13 +4,16 @@ model.json               card with sizes, classes, vocabulary and properties of 
 model.safetensors        weights of the epoch with the best mAP on the validation split
 state.pt                 resumable checkpoint of the last finished epoch
 label_bank.safetensors   prototypes, which determine the names of tokens
-calibration.json         accuracy of the names on the validation split
+calibration.json         accuracy of the names on the validation split; temperature of the scores
+familiarity.safetensors  distribution of the features of the training videos
 config.yaml              resolved configuration
 log.jsonl                one line per step and per epoch
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -27,6 +30,7 @@ from pipeline.weights.model_card import ModelCard
 
 CARD, WEIGHTS, BANK = "model.json", "model.safetensors", "label_bank.safetensors"
 CALIBRATION, SETTINGS = "calibration.json", "config.yaml"
+FAMILIARITY = "familiarity.safetensors"
 
 
 def write_card(run: Path, card: ModelCard) -> None:
@@ -92,6 +96,8 @@ def load_model(run: Path, device: torch.device | str) -> tuple[LaIAR, ModelCard]
     state = read_weights(run)
     try:
         model = build_with_weights(card.build, state)
+        if model.reader is not None:
+            model.reader.check(len(card.cache.objects))
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"{run / WEIGHTS}: {error}") from error
     return model.eval().requires_grad_(False).to(device), card
@@ -123,3 +129,24 @@ def load_bank(run: Path, card: ModelCard) -> LabelBank:
             f"got {bank.prototypes.shape[1]}"
         )
     return bank
+
+
+def load_calibration(run: Path) -> dict[str, Any]:
+    """Read `calibration.json`.
+
+    Raises:
+        UsageError: if the file is missing or invalid.
+    """
+    path = run / CALIBRATION
+    try:
+        calibration: dict[str, Any] = read_json(path)
+        if not all(isinstance(group, dict) for group in calibration["groups"].values()):
+            raise TypeError("groups: a mapping of mappings expected")
+        temperature = calibration["scores"]["temperature"]
+        if type(temperature) is not float or not 0 < temperature < math.inf:
+            raise TypeError("scores.temperature: a positive number expected")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{path}: a calibration file expected: {error}; finish the training run"
+        ) from error
+    return calibration

@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from model.label_bank import LabelBank, LabelBankBuilder
+from model.label_bank import LabelBank, LabelBankBuilder, distinct_bank
+from model.labels import Labels
 from model.tokens import TokenBatch
 from tests.model.batches import GROUPS, random_batch
 from tests.model.test_laiar import drawn_mask
@@ -24,7 +25,7 @@ def test_prototype_is_the_mean_of_normalised_embeddings() -> None:
     assert batch.predicates is not None
     seen = 0
     for e in range(len(bank)):
-        o, r = int(bank.objects[e]), int(bank.predicates[e])
+        o, r = int(bank.objects[e]), int(bank.predicates[e].nonzero())
         rows = (batch.object_labels == o) & (batch.predicates[:, r] > 0.5)
         assert int(bank.counts[e]) == int(rows.sum()) > 0
         torch.testing.assert_close(bank.prototypes[e], packed[rows].mean(0))
@@ -32,38 +33,45 @@ def test_prototype_is_the_mean_of_normalised_embeddings() -> None:
     assert seen == int(batch.predicates.sum())
 
 
-def test_nearest_names_equal_plain_loops() -> None:
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize("constrained", [True, False])
+def test_nearest_names_equal_plain_loops(single: bool, constrained: bool) -> None:
     g = torch.Generator().manual_seed(3)
-    objects, predicates = torch.tensor([1, 1, 1, 2, 2, 1]), torch.tensor([0, 1, 2, 0, 5, 5])
-    bank = LabelBank(
-        torch.randn(6, 4, generator=g), objects, predicates, torch.ones(6).long(), (2, 3, 4)
-    )
+    objects, counts = torch.tensor([1, 1, 1, 2, 2, 1]), torch.tensor([9, 2, 4, 1, 7, 3])
+    said = torch.rand(6, 9, generator=g) < 0.4
+    said[2], said[5] = said[1], said[0]  # equal predicates in all groups
+    if single:
+        said = F.one_hot(torch.tensor([0, 1, 2, 0, 5, 5]), 9).bool()
+    bank = LabelBank(torch.randn(6, 4, generator=g), objects, said, counts, SIZES)
+    assert bank.is_single == single
     tokens, labels = torch.randn(8, 4, generator=g), torch.tensor([1, 2, 3, 1, 2, 1, 2, 1])
-    spans = [range(2), range(2, 5), range(5, 9)]
-    for constrained in (True, False):
-        for names, span in zip(
-            bank.name(tokens, labels, constrained=constrained), spans, strict=True
-        ):
-            for m in range(8):
-                cosines = sorted(
-                    (
-                        (float(F.cosine_similarity(tokens[m], bank.prototypes[e], dim=0)), e)
-                        for e in range(6)
-                        if int(predicates[e]) in span
-                        and (not constrained or objects[e] == labels[m])
-                    ),
-                    reverse=True,
-                )
-                if not cosines:
-                    assert int(names.predicate[m]) == -1
-                    assert float(names.cosine[m]) == float(names.margin[m]) == 0.0
-                    continue
-                best = cosines[0]
-                assert int(names.predicate[m]) == int(predicates[best[1]])
-                assert int(names.object[m]) == int(objects[best[1]])
-                assert float(names.cosine[m]) == pytest.approx(best[0], abs=1e-5)
-                margin = best[0] - cosines[1][0] if len(cosines) > 1 else 0.0
-                assert float(names.margin[m]) == pytest.approx(margin, abs=1e-5)
+    frequency = [sum(int(counts[e]) for e in range(6) if said[e, r]) for r in range(9)]
+    named = bank.name(tokens, labels, constrained=constrained)
+    for names, span in zip(named, [range(2), range(2, 5), range(5, 9)], strict=True):
+        sets = [{r for r in span if said[e, r]} for e in range(6)]
+        for m in range(8):
+            cosines = sorted(
+                (
+                    (float(F.cosine_similarity(tokens[m], bank.prototypes[e], dim=0)), e)
+                    for e in range(6)
+                    if (sets[e] or not single) and (not constrained or objects[e] == labels[m])
+                ),
+                reverse=True,
+            )
+            if not cosines:
+                assert int(names.predicate[m]) == int(names.object[m]) == -1
+                assert not bool(names.said[m].any())
+                assert float(names.cosine[m]) == float(names.margin[m]) == 0.0
+                continue
+            cosine, best = cosines[0]
+            assert {span.start + int(r) for r in names.said[m].nonzero()[:, 0]} == sets[best]
+            shown = min(sets[best], key=lambda r: (frequency[r], r), default=-1)
+            assert int(names.predicate[m]) == shown
+            assert int(names.object[m]) == int(objects[best])
+            assert float(names.cosine[m]) == pytest.approx(cosine, abs=1e-5)
+            other = [c for c, e in cosines if sets[e] != sets[best]]
+            margin = cosine - other[0] if other else 0.0
+            assert float(names.margin[m]) == pytest.approx(margin, abs=1e-5)
 
 
 def test_empty_bank_returns_no_predicates_and_empty_input_returns_empty_names() -> None:
@@ -77,8 +85,23 @@ def test_empty_bank_returns_no_predicates_and_empty_input_returns_empty_names() 
 
 
 def test_inconsistent_bank_is_rejected() -> None:
-    one = torch.ones(1, dtype=torch.int64)
-    with pytest.raises(ValueError, match="label bank"):
-        LabelBank(torch.zeros(2, 4), one, one, one, (2,))
-    with pytest.raises(ValueError, match="predicates from 0 to 1 expected, got 5 to 5"):
-        LabelBank(torch.zeros(1, 4), one, one + 4, one, (2,))
+    one, said = torch.ones(1, dtype=torch.int64), torch.ones(1, 2, dtype=torch.bool)
+    LabelBank(torch.zeros(1, 4), one, said, one, (2,))
+    for bank in (
+        (torch.zeros(2, 4), one, said, one, (2,)),
+        (torch.zeros(1, 4), one, said, one, (3,)),
+        (torch.zeros(1, 4), one, said.long(), one, (2,)),
+        (torch.zeros(1, 4), one, said, torch.ones(2), (2,)),
+    ):
+        with pytest.raises(ValueError, match="label bank: prototypes"):
+            LabelBank(*bank)
+
+
+def test_bank_of_distinct_labels_names_its_own_labels() -> None:
+    batch = random_batch(drawn_mask(1, 3, 4, 5))
+    assert batch.predicates is not None
+    labels = Labels.of_tokens(batch.object_labels, batch.predicates > 0.5)
+    prototypes = torch.randn(len(labels), 7, generator=torch.Generator().manual_seed(0))
+    bank = distinct_bank(prototypes, labels, SIZES)
+    named = bank.name(prototypes * 3, labels.objects)
+    assert torch.equal(torch.cat([names.said for names in named], 1), labels.predicates)

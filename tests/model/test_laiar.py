@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from model.build import build_laiar
+from model.labels import Labels
 from model.laiar import LaIAR
 from model.losses import loss_action_multi
 from model.selector import frame_means
@@ -16,9 +17,16 @@ from model.settings import LaIARSettings
 from model.tokens import TokenBatch
 from tests.model.batches import GROUPS, random_batch
 
-#: Options that make the network use the order of frames.
-ORDER = {"bounded": True, "positions": "seconds", "transitions": True, "votes": True}
-PRESETS = ["strict", "paper", "order"]
+#: Options of a network without anything that the presets add to the equations of the paper.
+PLAIN = {
+    "context": "kept",
+    "positions": "time",
+    "encoder": "linear",
+    "transitions": False,
+    "votes": False,
+    "reading": False,
+}
+PRESETS = ["strict", "paper", "plain"]
 
 
 def small(preset: str = "strict", *, decided: bool = True, **changes: object) -> LaIAR:
@@ -27,7 +35,7 @@ def small(preset: str = "strict", *, decided: bool = True, **changes: object) ->
     If `decided` is True, it keeps about half of the tokens.
     """
     torch.manual_seed(0)
-    changes = (ORDER if preset == "order" else {}) | changes
+    changes = (PLAIN if preset == "plain" else {}) | changes
     base = LaIARSettings(
         "paper" if preset == "paper" else "strict",
         num_frames=4,
@@ -45,7 +53,12 @@ def small(preset: str = "strict", *, decided: bool = True, **changes: object) ->
         box_features=12,
         union_channels=6,
         settings=replace(base, **changes),  # type: ignore[arg-type]
+        num_labels=40,
     ).eval()
+    if made.reader is not None:
+        every = random_batch(torch.ones(1, 10, 4, dtype=torch.bool), seed=-2)
+        assert every.predicates is not None
+        made.reader.set_labels(Labels.of_tokens(every.object_labels, every.predicates > 0.5))
     if decided:
         decide(made)
     return made
@@ -55,7 +68,7 @@ def small(preset: str = "strict", *, decided: bool = True, **changes: object) ->
 def decide(model: LaIAR) -> None:
     """Make the output of the selectors depend on the tokens, with the median at the threshold."""
     former, batch = model.former, random_batch(torch.ones(4, 4, 6, dtype=torch.bool), seed=-1)
-    x = model.local(batch)
+    x, _ = model.video_tokens(batch)
     assert model.visual_encoder is not None
     if model.settings.context == "all":
         x = model.visual_encoder.with_context(x, batch.mask)
@@ -125,7 +138,7 @@ def keep_nothing(model: LaIAR) -> None:
 
 
 @pytest.mark.parametrize("discard", ["mask", "zero"])
-@pytest.mark.parametrize("context", ["kept", "all"])
+@pytest.mark.parametrize("context", ["none", "kept", "all"])
 @pytest.mark.parametrize("preset", PRESETS)
 @given(seed=seeds, K=st.integers(0, 4), share=st.sampled_from([0.0, 0.2, 0.6, 1.0]))
 @settings(max_examples=12, deadline=None)
@@ -155,9 +168,11 @@ def test_gathering_equals_masking(
     assert lengths == [full, *([most[0], full, most[1]] if discard == "mask" else [full] * 3)]
 
 
-@pytest.mark.parametrize("context", ["kept", "all"])
+@pytest.mark.parametrize("context", ["none", "kept", "all"])
 def test_gathering_requires_one_forward_pass(context: str) -> None:
-    model, batch = small(context=context), random_batch(torch.ones(2, 3, 4, dtype=torch.bool))
+    preset = "plain" if context == "all" else "strict"
+    model = small(preset, context=context)
+    batch = random_batch(torch.ones(2, 3, 4, dtype=torch.bool))
     lengths, calls = sequence_lengths(model), []
     assert model.visual is not None
     model.visual.register_forward_hook(lambda *_: calls.append(1))
@@ -212,7 +227,7 @@ def with_other_discarded(batch: TokenBatch, keep: Tensor, seed: int) -> TokenBat
     return replace(other, **changed)
 
 
-@pytest.mark.parametrize("preset", ["strict", "order"])
+@pytest.mark.parametrize("preset", ["strict", "plain"])
 @given(seed=seeds, count=st.sampled_from([1, 2]))
 @settings(max_examples=20, deadline=None)
 def test_strict_logits_do_not_depend_on_discarded_tokens(
@@ -275,7 +290,7 @@ def test_settings_take_effect_and_invalid_inputs_are_rejected() -> None:
     assert small(shared_transformer=False).language_former is not None
     assert small("paper").settings.discard == "zero"
     assert small("paper", discard="mask").settings.discard == "mask"
-    with pytest.raises(ValueError, match="kept or all"):
+    with pytest.raises(ValueError, match="none or all or kept"):
         LaIARSettings(context="some")
     with pytest.raises(ValueError, match="at most 4 frames"):
         small("paper").recognize(random_batch(torch.ones(1, 5, 1, dtype=torch.bool)))

@@ -169,8 +169,8 @@ def test_missing_or_invalid_weights_are_rejected(cache: Path, tmp_path: Path, ru
     with pytest.raises(UsageError, match="weights file not found"):
         judge(copy, cache)
     for change, says in (
-        ({"video_head.weight": torch.zeros(7, 16)}, r"\(5, 16\) expected, got \(7, 16\)"),
-        ({"video_head.bias": torch.full((5,), float("nan"))}, "finite numbers of float32"),
+        ({"language_head.weight": torch.zeros(7, 16)}, r"\(5, 16\) expected, got \(7, 16\)"),
+        ({"language_head.bias": torch.full((5,), float("nan"))}, "finite numbers of float32"),
         ({"extra": torch.zeros(1)}, "1 unexpected, the first is 'extra'"),
     ):
         save_file(state | change, copy / "model.safetensors")

@@ -20,6 +20,8 @@ def test_training_overfits_eight_synthetic_videos(
         "model.dropout=0",
         "train.validation_fraction=0",
         "loss.selection=0.1",
+        "loss.similarity=2",
+        "loss.multi_positive=true",
         f"model.preset={preset}",
     )
     assert train.main(["--config", CONFIG, *data, *SMALL, *words]) == 0

@@ -15,6 +15,7 @@ from pipeline.cache.listing import list_clips, split_held_out
 from pipeline.cache.manifest import append_manifest
 from pipeline.cache.reader import load_clip
 from pipeline.errors import StageError, UsageError
+from pipeline.explanation.familiarity import load_familiarity
 from pipeline.runtime.files import file_sha256
 from pipeline.samples.dataset import ClipDataset
 from pipeline.training import learner, loop
@@ -74,6 +75,10 @@ def test_training_writes_all_files(cache: Path, tmp_path: Path) -> None:
     calibration = json.loads((run / "calibration.json").read_text())
     contacting = calibration["groups"]["contacting"]
     assert sum(b["tokens"] for b in contacting["bins"]) == contacting["tokens"] > 0
+    scores = calibration["scores"]
+    assert scores["videos"] == card.training["validation_videos"]
+    assert scores["error_after"] is not None
+    assert set(load_familiarity(run, card).normals) == {"token", "box"}
     assert not list(run.glob("*tmp*"))
 
 
@@ -99,7 +104,7 @@ def test_resumed_training_equals_uninterrupted_training(
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert log_rows(broken) == log_rows(whole)
-    for name in ("label_bank.safetensors", "calibration.json"):
+    for name in ("label_bank.safetensors", "calibration.json", "familiarity.safetensors"):
         assert file_sha256(broken / name) == file_sha256(whole / name)
     before = file_sha256(whole / "model.safetensors")
     capsys.readouterr()
@@ -282,7 +287,12 @@ def test_finished_training_repeats_warnings_and_restores_missing_files(
     for _ in range(2):
         assert fit(cache, run, "train.epochs=1") == 0
         assert "WHOLE_SELECTION" in json.loads((run / "run.json").read_text())["warnings"]
-    for name in ("label_bank.safetensors", "model.safetensors", "config.yaml"):
+    for name in (
+        "label_bank.safetensors",
+        "familiarity.safetensors",
+        "model.safetensors",
+        "config.yaml",
+    ):
         before = (run / name).read_bytes()
         (run / name).unlink()
         assert fit(cache, run, "train.epochs=1") == 0

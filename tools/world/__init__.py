@@ -27,4 +27,8 @@ film     H.264 files with the irregularities of real recordings
 record   one video and its ground truth
 release  annotations in the formats of Charades and Action Genome
 preview  contact sheets
+
+Modules that compare the world with results of the program:
+
+true_relations  true objects and predicates of tokens
 """

@@ -15,6 +15,7 @@ from tools.world.script import Prop, Script, Thread
 from tools.world.sprites import Sprite, paint
 from tools.world.staging import Placed, Scene, Stage
 
+Box = tuple[float, float, float, float]
 _LEVELS = 12
 _EXPOSURE_S = 1 / 60
 _FAST_M_PER_S = 0.9
@@ -34,7 +35,7 @@ class Seen:
 
     object: str
     thread: int | None
-    box: tuple[float, float, float, float]
+    box: Box
     visible: float
 
 
@@ -89,6 +90,23 @@ class Renderer:
         shift = self._shake(time_s)
         developed = self._develop(image, scene.light, time_s, shift)
         return Frame(developed, self._seen(canvas, shift) if annotate else ())
+
+    def thread_boxes(self, time_s: float) -> dict[int, Box]:
+        """Return the boxes of the threads at a time, without the pixels of the frame.
+
+        Args:
+            time_s: time in seconds.
+
+        Returns:
+            Map from the row in `Script.threads` to the box. The boxes equal those of `frame`.
+            Objects outside the frame are missing.
+        """
+        canvas = Canvas(np.empty_like(self._room), np.zeros_like(self._room_ids))
+        for row, placed in enumerate(self.stage.at(time_s).objects):
+            self._object(canvas, row, placed)
+        shift = self._shake(time_s)
+        boxes = {thing - 1: self._clipped(t.box, shift) for thing, t in canvas.traces.items()}
+        return {row: box for row, box in boxes.items() if box is not None}
 
     def _draw_still(self) -> None:
         """Paint all static objects into the image of the room."""
@@ -209,19 +227,25 @@ class Renderer:
         counts = np.bincount(ids.ravel(), minlength=256)
         things = []
         for thing, trace in sorted(canvas.traces.items(), key=lambda item: (item[0] - 255) % 256):
-            x1, y1, x2, y2 = trace.box
-            x1, y1 = max(x1 - x, 0.0), max(y1 - y, 0.0)
-            x2, y2 = min(x2 - x, float(width)), min(y2 - y, float(height))
-            if x2 - x1 < 2 or y2 - y1 < 2:
+            box = self._clipped(trace.box, shift)
+            if box is None:
                 continue
             name, thread = self._named(thing)
             visible = 1.0 if thing == PERSON_MARK else min(counts[thing] / max(trace.area, 1), 1.0)
-            things.append(Seen(name, thread, (x1, y1, x2, y2), float(visible)))
+            things.append(Seen(name, thread, box, float(visible)))
         if all(thing.object != "floor" for thing in things):
             line = self.camera.to_pixels((0.0, self.script.room.floor_line))[1] - y
             floor = (0.0, float(round(line)), float(width), float(height))
             things.append(Seen("floor", None, floor, 1.0))
         return tuple(things)
+
+    def _clipped(self, box: Box, shift: tuple[int, int]) -> Box | None:
+        """Convert a box of the canvas to the frame, or return None if less than 2 pixels remain."""
+        width, height = self.script.size
+        x, y = MARGIN + shift[0], MARGIN + shift[1]
+        x1, y1 = max(box[0] - x, 0.0), max(box[1] - y, 0.0)
+        x2, y2 = min(box[2] - x, float(width)), min(box[3] - y, float(height))
+        return None if x2 - x1 < 2 or y2 - y1 < 2 else (x1, y1, x2, y2)
 
     def _named(self, thing: int) -> tuple[str, int | None]:
         if thing == PERSON_MARK:

@@ -45,6 +45,7 @@ RANGES: dict[type, list[tuple[str, str, str, str]]] = {
         ("train.clip_norm", "above 0", "1e-9 1e300", "0 -1 inf"),
         ("train.validation_fraction", "0 to 1", "0 1", "-0.001 1.001"),
         ("train.workers", "at least 0", "0", "-1"),
+        ("train.min_label_tokens", "at least 1", "1 9", "0"),
         ("train.seed", "0 to 4294967295", "0 4294967295", "-1 4294967296"),
         ("train.threads", "1 to 1024", "1 1024 null", "0 1025"),
         ("predict.top", "at least 1", "1", "0"),
@@ -205,4 +206,4 @@ def test_preset_determines_the_settings_that_are_not_set() -> None:
     model = load_config(None, ["model.preset=paper", "model.discard=mask"]).model.resolved()
     assert (model.context, model.discard, model.positions) == ("all", "mask", "time-slot")
     strict = load_config().model.resolved()
-    assert (strict.context, strict.discard, strict.positions) == ("kept", "mask", "time")
+    assert (strict.context, strict.discard, strict.positions) == ("none", "mask", "seconds")

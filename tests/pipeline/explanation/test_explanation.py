@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.label_bank import LabelBankBuilder
+from model.labels import Labels
 from model.leave_one_out import leave_one_out
 from model.settings import LaIARSettings
-from pipeline.explanation.builder import WARNINGS, Evidence, explain, find_transitions
+from pipeline.explanation.builder import WARNINGS, Evidence, explain, find_tracks, find_transitions
+from pipeline.explanation.naming import label_bank
 from pipeline.explanation.sentences import sentence_of
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.weights.model_card import ModelCard
@@ -26,31 +28,38 @@ GENERATOR = {
     "model_sha256": "0",
     "label_bank_sha256": "0",
     "calibration_sha256": "0",
+    "familiarity_sha256": "0",
     "detector": {},
     "preset": "strict",
     "relations_in_training": "ground-truth",
     "versions": {},
 }
+CALIBRATION = {"videos": 0, "groups": {}, "scores": {"temperature": 2.0}}
 
 
 def explained(counts: list[int], seed: int = 0, **changes: object) -> dict:
     """Explain a random clip with a random network."""
     torch.manual_seed(seed)
     settings = replace(SETTINGS, **changes).resolved()  # type: ignore[arg-type]
-    card = ModelCard(settings, cache_info(), "ground-truth", 8, 4)
-    model = card.build().eval()
     clip = random_clip(counts, seed, predicates=26)
     tokens = clip_tokens(clip, settings.max_pairs, "ground-truth")
+    assert tokens.batch.predicates is not None
+    labels = Labels.of_tokens(tokens.batch.object_labels, tokens.batch.predicates >= 0.5)
+    card = ModelCard(settings, cache_info(), "ground-truth", 8, 4, num_labels=len(labels))
+    model = card.build().eval()
     builder = LabelBankBuilder(36, model.semantic.group_sizes, settings.dim)
     with torch.no_grad():
+        if model.reader is not None:
+            model.reader.set_labels(labels)
         output = model.recognize(tokens.batch)
         contributions = leave_one_out(model, tokens.batch, output)
         language = model(tokens.batch).language
         assert language is not None
         builder.add(language.embeddings, tokens.batch)
+    bank = builder.build() if settings.context == "all" else label_bank(model, labels)
     return explain(
-        Evidence(clip, tokens, output, contributions, {"videos": 0, "groups": {}}),
-        builder.build(),
+        Evidence(clip, tokens, output, contributions, CALIBRATION),
+        bank,
         card,
         fingerprint="f" * 64,
         generator=GENERATOR,
@@ -87,33 +96,39 @@ def test_schema_lists_every_warning_code() -> None:
     assert known == list(WARNINGS)
 
 
-def token(number: int, t: int, predicate: str | None, **changes: object) -> dict:
-    name = {"group": "contacting", "predicate": predicate, "status": "confident"}
+def token(number: int, t: int, *predicates: str, **changes: object) -> dict:
+    name = {
+        "group": "contacting",
+        "predicate": predicates[0] if predicates else None,
+        "predicates": list(predicates),
+        "status": "confident",
+    }
     return {
         "id": number,
         "t": t,
         "time_s": t / 2,
         "keep": True,
+        "track": 0,
         "object": {"class": "box"},
         "names": [name],
     } | changes
 
 
-def test_transitions_join_consecutive_kept_tokens_of_one_object() -> None:
-    other = {"class": "cup"}
+def test_transitions_join_consecutive_kept_tokens_of_one_track() -> None:
     tokens = [
         token(0, 0, "holding"),
-        token(1, 0, "touching"),  # second token of the frame, which is ignored
+        token(1, 0, "touching", track=1),  # another object of the same class
         token(2, 1, "carrying", keep=False),
-        token(3, 2, None),
+        token(3, 2),
         token(4, 3, "holding"),
-        token(5, 3, "touching", object=other),
+        token(5, 3, "wiping", track=2, object={"class": "cup"}),
         token(6, 6, "not_contacting"),
-        token(7, 7, "touching", object=other),
+        token(7, 7, "wiping", track=2, object={"class": "cup"}),
     ]
     assert find_transitions(tokens, ("contacting",)) == [
         {
             "id": 0,
+            "track": 0,
             "object": "box",
             "group": "contacting",
             "from": "holding",
@@ -122,6 +137,28 @@ def test_transitions_join_consecutive_kept_tokens_of_one_object() -> None:
             "tokens": [4, 6],
         }
     ]
+    assert find_tracks(tokens) == [
+        {"id": 0, "object": "box", "tokens": [0, 2, 3, 4, 6]},
+        {"id": 1, "object": "box", "tokens": [1]},
+        {"id": 2, "object": "cup", "tokens": [5, 7]},
+    ]
+
+
+def test_ends_of_a_transition_are_predicates_that_only_one_token_has() -> None:
+    tokens = [
+        token(0, 0, "touching", "holding"),
+        token(1, 1, "drinking_from", "holding"),
+        token(2, 2, "holding"),
+        token(3, 3, "holding", "touching"),
+    ]
+    found = find_transitions(tokens, ("contacting",))
+    assert [(row["from"], row["to"]) for row in found] == [
+        ("touching", "drinking_from"),
+        ("drinking_from", "holding"),
+        ("holding", "touching"),
+    ]
+    same = [token(0, 0, "touching", "holding"), token(1, 1, "holding", "touching")]
+    assert find_transitions(same, ("contacting",)) == []
 
 
 def test_sentences_are_generated_from_the_explanation_fields() -> None:
@@ -136,7 +173,7 @@ def test_sentences_are_generated_from_the_explanation_fields() -> None:
     )
     assert "no kept relation" in sentence_of("Put", 0.1, [], [], tokens, is_empty=False)
     assert "class token alone" in sentence_of("Put", 0.1, [], [], [], is_empty=True)
-    nameless = [token(0, 1, None)]
+    nameless = [token(0, 1)]
     said = sentence_of("Put", 0.1, nameless, [], nameless, is_empty=False)
     assert said == "Put (0.10): person with box at 0.5 s."
 

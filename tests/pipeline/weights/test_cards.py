@@ -43,8 +43,18 @@ TREES = {
 }
 #: Fields that may have any content, and fields that may be null.
 OPEN = {("details",), ("training",), ("cache", "detector")}
-NULLABLE = {("short_side",), ("detector",), ("cache", "settings", "fps")} | {
-    ("settings", name) for name in ("context", "discard", "positions", "class_embeddings")
+NULLABLE = {
+    ("short_side",),
+    ("detector",),
+    ("cache", "settings", "fps"),
+    ("settings", "context"),
+    ("settings", "discard"),
+    ("settings", "positions"),
+    ("settings", "encoder"),
+    ("settings", "transitions"),
+    ("settings", "votes"),
+    ("settings", "reading"),
+    ("settings", "class_embeddings"),
 }
 Place = tuple[str | int, ...]
 
@@ -128,6 +138,7 @@ def test_model_card_is_unchanged_by_writing_and_reading(run: Path) -> None:
         "relations",
         "box_features",
         "union_channels",
+        "num_labels",
         "multi_label",
         "branch",
         "training",
@@ -174,7 +185,8 @@ def test_damaged_model_card_raises_usage_error(run: Path, value: Any) -> None:
 @pytest.mark.parametrize("kind", TREES)
 def test_missing_and_unknown_fields_are_rejected_with_their_names(kind: type[Card]) -> None:
     tree = TREES[kind]
-    for key in tree.keys() - {"schema", "sha256", "details", "training", "multi_label", "branch"}:
+    defaults = {"schema", "sha256", "details", "training", "num_labels", "multi_label", "branch"}
+    for key in tree.keys() - defaults:
         with pytest.raises(ValueError, match=f"^{key}: missing"):
             kind.from_dict({name: value for name, value in tree.items() if name != key})
     inner: list[Place] = [

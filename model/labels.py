@@ -1,0 +1,138 @@
+"""Labels of tokens, and reading of visual tokens as labels."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Distinct labels of tokens. A label is an object class with a set of predicates.
+
+    Attributes:
+        objects: (E,) int64 object class of each label.
+        predicates: (E, R) bool, the predicates of each label.
+        counts: (E,) int64 number of tokens with each label.
+
+    Raises:
+        ValueError: if the shapes do not agree.
+    """
+
+    objects: Tensor
+    predicates: Tensor
+    counts: Tensor
+
+    def __post_init__(self) -> None:
+        E = len(self.objects)
+        if (
+            self.objects.ndim != 1
+            or self.predicates.ndim != 2
+            or (len(self.predicates), self.counts.shape) != (E, (E,))
+        ):
+            shapes = [tuple(value.shape) for value in vars(self).values()]
+            raise ValueError(f"labels: (E,), (E, R) and (E,) expected, got {shapes}")
+
+    def __len__(self) -> int:
+        """Number of labels, E."""
+        return len(self.objects)
+
+    @staticmethod
+    def of_tokens(
+        objects: Int64[Tensor, "M"], predicates: Bool[Tensor, "M R"], *, least: int = 1
+    ) -> "Labels":
+        """Collect the distinct labels of M tokens, sorted by object class and predicates.
+
+        Tokens without predicates are ignored.
+
+        Args:
+            objects: object class of each token.
+            predicates: predicates of each token.
+            least: smallest number of tokens of a label. If no label has as many, all are used.
+        """
+        said = predicates.any(1)
+        rows = torch.cat([objects[:, None], predicates.long()], 1)[said]
+        distinct, counts = rows.unique(dim=0, return_counts=True)
+        often = counts >= least
+        if bool(often.any()):
+            distinct, counts = distinct[often], counts[often]
+        return Labels(distinct[:, 0], distinct[:, 1:].bool(), counts)
+
+
+class LabelReader(nn.Module):
+    """Reads visual tokens as labels: each token becomes a mean of label embeddings.
+
+        x_i = sum_e w_ie s_e,    w_i = softmax_e(t cos(v_i, s_e))
+
+    v_i is the visual embedding of token i, s_e the language embedding of label e, and t the scale
+    of Eq. 8. Only the labels of the token's object class are used. The following layers therefore
+    receive nothing of a token except its object class and its relations, so that they cannot
+    memorise the appearance of training videos. If no label has this object class, all labels are
+    used.
+
+    Args:
+        num_labels: number of labels, E.
+        num_predicates: number of predicates, R.
+
+    Attributes:
+        objects: (E,) int64 object class of each label; a buffer, stored with the weights.
+        predicates: (E, R) bool, the predicates of each label; likewise.
+    """
+
+    objects: Tensor
+    predicates: Tensor
+
+    def __init__(self, num_labels: int, num_predicates: int) -> None:
+        super().__init__()
+        self.register_buffer("objects", torch.zeros(num_labels, dtype=torch.int64))
+        self.register_buffer(
+            "predicates", torch.zeros(num_labels, num_predicates, dtype=torch.bool)
+        )
+
+    def set_labels(self, labels: Labels) -> None:
+        """Set the labels.
+
+        Raises:
+            RuntimeError: if their number differs from the number that the network was built with.
+        """
+        self.load_state_dict({"objects": labels.objects, "predicates": labels.predicates})
+
+    def check(self, num_objects: int) -> None:
+        """Check the object classes of the labels.
+
+        Raises:
+            ValueError: if a class is out of range.
+        """
+        if len(self.objects) and not (
+            0 <= int(self.objects.min()) <= int(self.objects.max()) < num_objects
+        ):
+            raise ValueError(
+                f"reader.objects: object classes from 0 to {num_objects - 1} expected, got "
+                f"{int(self.objects.min())} to {int(self.objects.max())}"
+            )
+
+    def forward(
+        self,
+        visual: Float[Tensor, "M D"],
+        object_labels: Int64[Tensor, "M"],
+        embeddings: Float[Tensor, "E D"],
+        log_scale: Float[Tensor, ""],
+    ) -> Float[Tensor, "M D"]:
+        """Read tokens.
+
+        Args:
+            visual: visual embeddings of the tokens.
+            object_labels: object class of each token.
+            embeddings: language embeddings of the labels.
+            log_scale: logarithm of t. As in L_sim, t is clamped to at most 100.
+        """
+        if not len(embeddings):
+            return torch.zeros_like(visual)
+        x, y = F.normalize(visual.float(), dim=1), F.normalize(embeddings.float(), dim=1)
+        scores = log_scale.float().exp().clamp(max=100.0) * (x @ y.T)
+        own = object_labels[:, None] == self.objects[None]
+        own |= ~own.any(1, keepdim=True)
+        weights = scores.masked_fill(~own, float("-inf")).softmax(1)
+        return weights.to(embeddings.dtype) @ embeddings
