@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from model.labels import Labels
+from model.labels import TokenLabels
 from model.tokens import TokenBatch
 
 
@@ -186,7 +186,7 @@ class LabelBankBuilder:
 
 
 def distinct_bank(
-    prototypes: Float[Tensor, "E D"], labels: Labels, group_sizes: Sequence[int]
+    prototypes: Float[Tensor, "E D"], labels: TokenLabels, group_sizes: Sequence[int]
 ) -> LabelBank:
     """Return a label bank with distinct labels.
 

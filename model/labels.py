@@ -1,4 +1,4 @@
-"""Labels of tokens, and reading of visual tokens as labels."""
+"""TokenLabels of tokens, and reading of visual tokens as labels."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Labels:
+class TokenLabels:
     """Distinct labels of tokens. A label is an object class with a set of predicates.
 
     Attributes:
@@ -42,7 +42,7 @@ class Labels:
     @staticmethod
     def of_tokens(
         objects: Int64[Tensor, "M"], predicates: Bool[Tensor, "M R"], *, least: int = 1
-    ) -> "Labels":
+    ) -> "TokenLabels":
         """Collect the distinct labels of M tokens, sorted by object class and predicates.
 
         Tokens without predicates are ignored.
@@ -58,19 +58,19 @@ class Labels:
         often = counts >= least
         if bool(often.any()):
             distinct, counts = distinct[often], counts[often]
-        return Labels(distinct[:, 0], distinct[:, 1:].bool(), counts)
+        return TokenLabels(distinct[:, 0], distinct[:, 1:].bool(), counts)
 
 
 class LabelReader(nn.Module):
-    """Reads visual tokens as labels: each token becomes a mean of label embeddings.
+    """Reads visual tokens as labels: each token becomes a mean of the tokens of labels.
 
-        x_i = sum_e w_ie s_e,    w_i = softmax_e(t cos(v_i, s_e))
+        x_i = sum_e w_ie x_e,    w_i = softmax_e(t cos(v_i, s_e))
 
-    v_i is the visual embedding of token i, s_e the language embedding of label e, and t the scale
-    of Eq. 8. Only the labels of the token's object class are used. The following layers therefore
-    receive nothing of a token except its object class and its relations, so that they cannot
-    memorise the appearance of training videos. If no label has this object class, all labels are
-    used.
+    v_i is the visual embedding of token i, s_e the language embedding of label e in the joint
+    space, x_e the token of this label in the language branch, and t the scale of Eq. 8. Only the
+    labels of the token's object class are used; if there are none, all labels are used. The
+    following layers therefore receive nothing of a token except its object class and its
+    relations, so that they cannot memorise the appearance of training videos.
 
     Args:
         num_labels: number of labels, E.
@@ -91,7 +91,7 @@ class LabelReader(nn.Module):
             "predicates", torch.zeros(num_labels, num_predicates, dtype=torch.bool)
         )
 
-    def set_labels(self, labels: Labels) -> None:
+    def set_labels(self, labels: TokenLabels) -> None:
         """Set the labels.
 
         Raises:
@@ -118,6 +118,7 @@ class LabelReader(nn.Module):
         visual: Float[Tensor, "M D"],
         object_labels: Int64[Tensor, "M"],
         embeddings: Float[Tensor, "E D"],
+        tokens: Float[Tensor, "E D"],
         log_scale: Float[Tensor, ""],
     ) -> Float[Tensor, "M D"]:
         """Read tokens.
@@ -125,7 +126,8 @@ class LabelReader(nn.Module):
         Args:
             visual: visual embeddings of the tokens.
             object_labels: object class of each token.
-            embeddings: language embeddings of the labels.
+            embeddings: language embeddings s of the labels.
+            tokens: tokens x of the labels in the language branch.
             log_scale: logarithm of t. As in L_sim, t is clamped to at most 100.
         """
         if not len(embeddings):
@@ -135,4 +137,4 @@ class LabelReader(nn.Module):
         own = object_labels[:, None] == self.objects[None]
         own |= ~own.any(1, keepdim=True)
         weights = scores.masked_fill(~own, float("-inf")).softmax(1)
-        return weights.to(embeddings.dtype) @ embeddings
+        return weights.to(tokens.dtype) @ tokens

@@ -65,6 +65,9 @@ class LaIAR(nn.Module):
         self.visual, self.semantic = visual, semantic
         self.visual_encoder = None if visual is None else _encoder(visual.width, settings)
         self.semantic_encoder = _encoder(semantic.width, settings)
+        # L_sim spreads the labels over the joint space. There, the language branch sees the order
+        # of frames less well, so that tokens have an encoder of their own.
+        self.token_encoder = _encoder(semantic.width, settings) if settings.reading else None
         self.reader = reader
         self.former, language = formers
         self.language_former = None if language is self.former else language
@@ -194,10 +197,16 @@ class LaIAR(nn.Module):
                 embeddings.
         """
         batch = self._drop(batch, keep, gather=gather)
-        local = scatter_tokens(self.semantic_encoder(self.semantic(batch)), batch.mask)
+        features = self.semantic(batch)
+        encoder = self.token_encoder or self.semantic_encoder
+        tokens = scatter_tokens(encoder(features), batch.mask)
         former = self.language_former or self.former
-        encoded = former(local, batch.grid, self.semantic_encoder, keep=keep, gather=gather)
-        return _output(self.language_head, encoded, batch.mask)
+        encoded = former(tokens, batch.grid, encoder, keep=keep, gather=gather)
+        output = _output(self.language_head, encoded, batch.mask)
+        if self.token_encoder is not None:
+            embeddings = scatter_tokens(self.semantic_encoder(features), batch.mask)
+            output = replace(output, embeddings=embeddings)
+        return output
 
     def video_tokens(
         self, batch: TokenBatch
@@ -206,8 +215,8 @@ class LaIAR(nn.Module):
 
         Returns:
             A tuple of the tokens and their visual embeddings, both zero for padding. With
-            reading, a token is the mean of label embeddings that the visual embedding is read as.
-            Otherwise, both are equal.
+            reading, a token is a mean of tokens of labels (`LabelReader`). Otherwise, both are
+            equal.
 
         Raises:
             ValueError: if the network has only the language branch.
@@ -216,23 +225,32 @@ class LaIAR(nn.Module):
             raise ValueError("a network with a video branch expected, got the language branch only")
         visual = self.visual_encoder(self.visual(batch))
         embeddings = scatter_tokens(visual, batch.mask)
-        if self.reader is None:
+        if self.reader is None or self.token_encoder is None:
             return embeddings, embeddings
-        labels = self.embed_labels(self.reader.objects, self.reader.predicates)
-        read = self.reader(visual, batch.object_labels, labels, self.log_scale)
+        features = self._label_features(self.reader.objects, self.reader.predicates)
+        read = self.reader(
+            visual,
+            batch.object_labels,
+            self.semantic_encoder(features),
+            self.token_encoder(features),
+            self.log_scale,
+        )
         return scatter_tokens(read, batch.mask), embeddings
 
     def embed_labels(
         self, objects: Int64[Tensor, "E"], predicates: Bool[Tensor, "E R"]
     ) -> Float[Tensor, "E D"]:
-        """Compute the language embeddings of labels, without context.
+        """Compute the language embeddings of labels in the joint space, without context.
 
         Args:
             objects: object class of each label. The human is always object class 0 (person).
             predicates: predicates of each label.
         """
+        return self.semantic_encoder(self._label_features(objects, predicates))
+
+    def _label_features(self, objects: Tensor, predicates: Tensor) -> Tensor:
         human = torch.zeros_like(objects)
-        return self.semantic_encoder(self.semantic.encode(human, objects, predicates.float()))
+        return self.semantic.encode(human, objects, predicates.float())
 
     def score_subsets(
         self, tokens: Float[Tensor, "1 T K D"], grid: TokenGrid, keep: Bool[Tensor, "n T K"]

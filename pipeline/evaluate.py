@@ -88,10 +88,12 @@ def main(argv: list[str]) -> int:
         Failures(out).replace(bad | found.failed, stage="evaluate", logger=LOGGER)
         run.counts.done, run.counts.failed = len(found.video_ids), len(bad) + len(found.failed)
         tree = metrics_dict(found, card, args.split) | {"branch": branch}
+        arrays: dict[str, Any] = {}
         if pairs:
             again = score(reverse=True).scores
             order = score_inverse_pairs(found.scores, again, found.labels, pairs)
             tree["inverse_pairs"] = order.to_dict()
+            arrays = {"reversed": again, "pairs": np.array(pairs)}
         if branch == "video":
             tree |= _reliability(args.run, card, found, clips)
         tree["weights_sha256"] = file_sha256(args.run / WEIGHTS)
@@ -101,7 +103,7 @@ def main(argv: list[str]) -> int:
         if warnings:
             tree["warnings"] = run.extra["warnings"] = warnings
         write_json(out / "metrics.json", tree)
-        _write_tables(out, found, card.cache.classes)
+        _write_tables(out, found, card.cache.classes, arrays)
     _report(tree, out)
     print(f"evaluate: {run.counts}")
     return run.exit_code
@@ -231,7 +233,12 @@ def _reliability(
     }
 
 
-def _write_tables(out: Path, found: Scores, classes: tuple[tuple[str, str], ...]) -> None:
+def _write_tables(
+    out: Path,
+    found: Scores,
+    classes: tuple[tuple[str, str], ...],
+    order: dict[str, Any],
+) -> None:
     official = charades_map(found.scores, found.labels)
     table = pd.DataFrame(classes, columns=["class_id", "name"]).assign(
         positives=official.num_positives,
@@ -242,7 +249,7 @@ def _write_tables(out: Path, found: Scores, classes: tuple[tuple[str, str], ...]
     write_atomically(out / "per_class_ap.csv", text.encode())
     buffer = io.BytesIO()
     ids = np.array(found.video_ids, dtype=np.str_)
-    np.savez(buffer, scores=found.scores, labels=found.labels, ids=ids)
+    np.savez(buffer, scores=found.scores, labels=found.labels, ids=ids, **order)
     write_atomically(out / "scores.npz", buffer.getvalue())
 
 

@@ -87,8 +87,17 @@ def commands(out: Path, args: Any, words: list[str]) -> Iterator[list[str]]:
 
 def report(out: Path, seconds: float) -> None:
     """Print the results and the main output files."""
-    before, after = (_map(ROOT / out / run / "metrics.json") for run in ("untrained", "trained"))
-    print(f"\nmAP on the test split before training {before:.4f}, after {after:.4f}")
+    before, after = (_metrics(ROOT / out / run) for run in ("untrained", "trained"))
+    print(
+        f"\nmAP on the test split before training {before['map_official']:.4f}, after "
+        f"{after['map_official']:.4f}"
+    )
+    order = after.get("inverse_pairs")
+    if order and order["cases"]:
+        print(
+            f"inverse actions, {order['cases']} cases: accuracy {order['accuracy']:.4f}, flips of "
+            f"the reversed videos {order['flips']:.4f}"
+        )
     print(f"all commands took {seconds:.0f} s")
     for path in sorted((ROOT / out / "explained").glob("*/explanation.json"))[:2]:
         tree = json.loads(path.read_text(encoding="utf-8"))
@@ -106,8 +115,9 @@ def report(out: Path, seconds: float) -> None:
         print(f"  {out / name}  {what}")
 
 
-def _map(path: Path) -> float:
-    return float(json.loads(path.read_text(encoding="utf-8"))["map_official"])
+def _metrics(run: Path) -> dict[str, Any]:
+    tree: dict[str, Any] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    return tree
 
 
 if __name__ == "__main__":

@@ -42,13 +42,7 @@ def read_scores(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UsageError: if the file is missing or unreadable, or an array is missing or invalid.
     """
-    if not path.is_file():
-        raise UsageError(f"FILE.npz: file not found: {path}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path}: an .npz file of plain arrays expected: {error}") from error
+    arrays = read_arrays(path)
     for name in ("scores", "labels"):
         if name not in arrays or arrays[name].ndim != 2:
             raise UsageError(f"{path}: an array {name!r} of shape (videos, classes) expected")
@@ -63,6 +57,21 @@ def read_scores(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if ids is not None and (ids.shape != (len(scores),) or len(np.unique(ids)) < len(ids)):
         raise UsageError(f"{path}: ids: one unique id per row expected, got shape {ids.shape}")
     return scores.astype(np.float64), labels.astype(bool)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz file.
+
+    Raises:
+        UsageError: if the file is missing or unreadable.
+    """
+    if not path.is_file():
+        raise UsageError(f"FILE.npz: file not found: {path}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path}: an .npz file of plain arrays expected: {error}") from error
 
 
 def metrics_dict(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

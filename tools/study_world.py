@@ -27,6 +27,7 @@ from tools.world.annotated_script import (
     bag,
     cache_info,
     changes,
+    shuffled,
     to_clip,
 )
 from tools.world.plot import write_script
@@ -47,6 +48,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--cache", type=Path, help="also write a cache of the scripts, without pixels, here"
     )
+    parser.add_argument(
+        "--shuffle",
+        action="store_true",
+        help="shuffle the annotated frames of each video: a control in which no method can "
+        "distinguish inverse actions",
+    )
     args, _ = parse_words(parser, argv)
     if min(args.train, args.test) < 1 or args.seed < 0:
         raise UsageError("--train and --test of at least 1, and --seed of at least 0 expected")
@@ -55,6 +62,11 @@ def main(argv: list[str]) -> int:
         [annotate(rules, write_script(rules, settings, split, i)) for i in range(num)]
         for split, num in (("train", args.train), ("test", args.test))
     )
+    if args.shuffle:
+        train, test = (
+            [shuffled(v, [args.seed, s, i]) for i, v in enumerate(part)]
+            for s, part in enumerate((train, test))
+        )
     if args.cache is not None:
         write_cache(rules, [*train, *test], args.cache)
     print_order(rules, train, test)

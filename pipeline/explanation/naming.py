@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from model.label_bank import LabelBank, LabelBankBuilder, Names, distinct_bank
-from model.labels import Labels
+from model.labels import TokenLabels
 from model.laiar import LaIAR
 from pipeline.samples.dataset import ClipDataset, batches
 
@@ -57,7 +57,7 @@ def build_bank(
     return builder.build()
 
 
-def label_bank(model: LaIAR, labels: Labels) -> LabelBank:
+def label_bank(model: LaIAR, labels: TokenLabels) -> LabelBank:
     """Build the label bank of a network whose embeddings have no context.
 
     The prototype of a label is its language embedding.

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from model.labels import Labels
+from model.labels import TokenLabels
 from pipeline.cache.folder import CacheInfo
 from pipeline.cache.listing import ClipEntry, list_clips, split_held_out
 from pipeline.cache.manifest import read_manifest
@@ -45,7 +45,7 @@ class TrainingJob:
     card: ModelCard
     training: list[ClipEntry]
     validation: list[ClipEntry]
-    labels: Labels
+    labels: TokenLabels
     fingerprint: str
 
     @property
@@ -247,7 +247,7 @@ def prepare_training(
     return TrainingJob(config, card, training, validation, labels, fingerprint)
 
 
-def training_labels(clips: list[ClipEntry], source: str, least: int) -> Labels:
+def training_labels(clips: list[ClipEntry], source: str, least: int) -> TokenLabels:
     """Collect the distinct labels of the pairs of clips.
 
     Args:
@@ -265,7 +265,7 @@ def training_labels(clips: list[ClipEntry], source: str, least: int) -> Labels:
         except ItemError as error:
             raise StageError(f"{error}; extract the clip again") from error
     objects, predicates = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return Labels.of_tokens(objects, predicates >= THRESHOLD, least=least)
+    return TokenLabels.of_tokens(objects, predicates >= THRESHOLD, least=least)
 
 
 def open_run(run: Path, job: TrainingJob, config: Config) -> None:

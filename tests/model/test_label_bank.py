@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from model.label_bank import LabelBank, LabelBankBuilder, distinct_bank
-from model.labels import Labels
+from model.labels import TokenLabels
 from model.tokens import TokenBatch
 from tests.model.batches import GROUPS, random_batch
 from tests.model.test_laiar import drawn_mask
@@ -100,7 +100,7 @@ def test_inconsistent_bank_is_rejected() -> None:
 def test_bank_of_distinct_labels_names_its_own_labels() -> None:
     batch = random_batch(drawn_mask(1, 3, 4, 5))
     assert batch.predicates is not None
-    labels = Labels.of_tokens(batch.object_labels, batch.predicates > 0.5)
+    labels = TokenLabels.of_tokens(batch.object_labels, batch.predicates > 0.5)
     prototypes = torch.randn(len(labels), 7, generator=torch.Generator().manual_seed(0))
     bank = distinct_bank(prototypes, labels, SIZES)
     named = bank.name(prototypes * 3, labels.objects)

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from model.labels import LabelReader, Labels
+from model.labels import LabelReader, TokenLabels
 from tests.model.batches import random_batch
 from tests.model.test_laiar import drawn_mask, small
 
@@ -18,12 +18,12 @@ def test_labels_are_the_distinct_rows_with_their_counts() -> None:
     known = Counter(row for row in rows if any(row[1:]))
     for least in (1, 3, 1000):
         often = {row: n for row, n in known.items() if n >= least} or known
-        labels = Labels.of_tokens(objects, said, least=least)
+        labels = TokenLabels.of_tokens(objects, said, least=least)
         found = zip(labels.objects.tolist(), labels.predicates.tolist(), labels.counts, strict=True)
         assert {(o, *p): int(n) for o, p, n in found} == often
-    assert len(Labels.of_tokens(objects[:0], said[:0])) == 0
+    assert len(TokenLabels.of_tokens(objects[:0], said[:0])) == 0
     with pytest.raises(ValueError, match="labels"):
-        Labels(objects, said[:5], objects)
+        TokenLabels(objects, said[:5], objects)
 
 
 def test_reading_equals_plain_loops() -> None:
@@ -31,17 +31,17 @@ def test_reading_equals_plain_loops() -> None:
     objects = torch.tensor([1, 1, 2, 1])
     said = torch.rand(4, 3, generator=g) < 0.5
     reader = LabelReader(4, 3)
-    reader.set_labels(Labels(objects, said, torch.ones(4, dtype=torch.int64)))
+    reader.set_labels(TokenLabels(objects, said, torch.ones(4, dtype=torch.int64)))
     visual, labels = torch.randn(5, 6, generator=g), torch.tensor([1, 2, 1, 4, 1])
-    embeddings, log_scale = torch.randn(4, 6, generator=g), torch.tensor(1.5)
-    read = reader(visual, labels, embeddings, log_scale)
+    embeddings, tokens = torch.randn(2, 4, 6, generator=g)
+    read = reader(visual, labels, embeddings, tokens, torch.tensor(1.5))
     for i in range(5):
         own = [e for e in range(4) if objects[e] == labels[i]] or list(range(4))
         cosines = [float(F.cosine_similarity(visual[i], embeddings[e], dim=0)) for e in own]
         weights = [math.exp(math.exp(1.5) * c) for c in cosines]
-        wanted = sum(w * embeddings[e] for w, e in zip(weights, own, strict=True)) / sum(weights)
+        wanted = sum(w * tokens[e] for w, e in zip(weights, own, strict=True)) / sum(weights)
         torch.testing.assert_close(read[i], wanted, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(read[1], embeddings[2])  # the only label of this object class
+    torch.testing.assert_close(read[1], tokens[2])  # the only label of this object class
 
 
 def test_tokens_that_look_alike_are_read_as_their_label() -> None:
@@ -49,12 +49,13 @@ def test_tokens_that_look_alike_are_read_as_their_label() -> None:
     assert model.reader is not None
     with torch.no_grad():
         labels = model.embed_labels(model.reader.objects, model.reader.predicates)
-        read = model.reader(labels * 2, model.reader.objects, labels, torch.tensor(20.0))
+        scale = torch.tensor(20.0)
+        read = model.reader(labels * 2, model.reader.objects, labels, labels, scale)
         torch.testing.assert_close(read, labels, atol=0.05, rtol=0.0)
         tokens, visual = model.video_tokens(batch)
     assert not torch.equal(tokens, visual)
     assert not bool(tokens[~batch.mask].any())
-    # The language branch of these labels receives the same tokens.
+    # Prototypes of labels equal the embeddings of tokens with these labels.
     language = random_batch(torch.ones(1, 1, len(labels), dtype=torch.bool))
     language.object_labels[:] = model.reader.objects
     assert language.predicates is not None
@@ -66,11 +67,11 @@ def test_tokens_that_look_alike_are_read_as_their_label() -> None:
 
 def test_reader_without_labels_returns_zeros_and_rejects_unknown_object_classes() -> None:
     reader = LabelReader(0, 3)
-    read = reader(torch.randn(2, 4), torch.tensor([1, 2]), torch.zeros(0, 4), torch.tensor(0.0))
+    read = reader(torch.randn(2, 4), torch.tensor([1, 2]), *torch.zeros(2, 0, 4), torch.tensor(0.0))
     assert not bool(read.any())
     reader.check(1)
     with pytest.raises(RuntimeError, match="size mismatch"):
-        reader.set_labels(Labels.of_tokens(torch.ones(1).long(), torch.ones(1, 3).bool()))
+        reader.set_labels(TokenLabels.of_tokens(torch.ones(1).long(), torch.ones(1, 3).bool()))
     reader = LabelReader(1, 3)
     reader.objects[0] = 7
     reader.check(8)

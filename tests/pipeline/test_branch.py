@@ -1,6 +1,7 @@
 """The language branch alone, on a cache of scripts without pixels."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from pipeline import evaluate, predict, train
 from pipeline.errors import UsageError
 from pipeline.weights.run_folder import load_model
 from tools import study_world
+from tools.world.annotated_script import annotate, bag, shuffled
+from tools.world.plot import write_script
+from tools.world.rules import load_rules
+from tools.world.script import Settings
 
 WORDS = (
     "boxes=ground-truth",
@@ -54,6 +59,17 @@ def test_language_branch_is_trained_and_evaluated_without_pixels(run: Path, cach
     steps = [row for row in rows if row["kind"] == "step"]
     assert all(set(row["terms"]) == {"language", "selection"} for row in steps)
     assert steps[-1]["loss"] < steps[0]["loss"]
+
+
+def test_shuffled_videos_have_the_same_frames_in_another_order() -> None:
+    rules = load_rules()
+    video = annotate(rules, write_script(rules, Settings(seed=0), "train", 0))
+    other = shuffled(video, [0, 1])
+    assert other.times_s == video.times_s
+    assert other.frames != video.frames
+    assert Counter(map(tuple, other.frames)) == Counter(map(tuple, video.frames))
+    assert bag(other) == pytest.approx(bag(video))
+    assert shuffled(video, [0, 1]) == other
 
 
 def test_finished_run_is_not_repeated_and_predicts_no_videos(

@@ -22,6 +22,7 @@ def test_training_overfits_eight_synthetic_videos(
         "loss.selection=0.1",
         "loss.similarity=2",
         "loss.multi_positive=true",
+        "train.min_label_tokens=1",
         f"model.preset={preset}",
     )
     assert train.main(["--config", CONFIG, *data, *SMALL, *words]) == 0

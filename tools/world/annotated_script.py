@@ -2,8 +2,9 @@
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from detection.detections import Detections
@@ -53,6 +54,12 @@ def annotate(rules: Rules, script: Script) -> AnnotatedScript:
     times = [ticks[o] / script.film.rate[0] for o in annotated_ordinals(script, actions)]
     frames = [[rules.states[t.state_at(time)].says for t in script.threads] for time in times]
     return AnnotatedScript(script, actions, times, frames)
+
+
+def shuffled(video: AnnotatedScript, seed: list[int]) -> AnnotatedScript:
+    """Return a video with its annotated frames in random order; their times stay in order."""
+    order = np.random.default_rng(seed).permutation(len(video.frames))
+    return replace(video, frames=[video.frames[i] for i in order])
 
 
 def bag(video: AnnotatedScript) -> dict[str, float]:

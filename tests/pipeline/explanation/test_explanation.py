@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.label_bank import LabelBankBuilder
-from model.labels import Labels
+from model.labels import TokenLabels
 from model.leave_one_out import leave_one_out
 from model.settings import LaIARSettings
 from pipeline.explanation.builder import WARNINGS, Evidence, explain, find_tracks, find_transitions
@@ -44,7 +44,7 @@ def explained(counts: list[int], seed: int = 0, **changes: object) -> dict:
     clip = random_clip(counts, seed, predicates=26)
     tokens = clip_tokens(clip, settings.max_pairs, "ground-truth")
     assert tokens.batch.predicates is not None
-    labels = Labels.of_tokens(tokens.batch.object_labels, tokens.batch.predicates >= 0.5)
+    labels = TokenLabels.of_tokens(tokens.batch.object_labels, tokens.batch.predicates >= 0.5)
     card = ModelCard(settings, cache_info(), "ground-truth", 8, 4, num_labels=len(labels))
     model = card.build().eval()
     builder = LabelBankBuilder(36, model.semantic.group_sizes, settings.dim)
