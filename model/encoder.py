@@ -1,4 +1,4 @@
-"""Encoders f_v and f_s, which map relation features to the joint space with pooled context."""
+"""Encoders f_v and f_s, which map relation features to the joint space."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -50,9 +50,11 @@ class LabelBank:
         predicates: (E, R) bool, the predicates of each prototype.
         counts: (E,) int64 number of tokens with the label of each prototype.
         group_sizes: number of predicates of each group, in index order.
+        is_single: True for a bank with single predicates.
 
     Raises:
-        ValueError: if the shapes of the tensors do not agree.
+        ValueError: if the shapes of the tensors do not agree, a tensor has another type, or a value
+            is out of range.
     """
 
     prototypes: Tensor
@@ -60,30 +62,31 @@ class LabelBank:
     predicates: Tensor
     counts: Tensor
     group_sizes: tuple[int, ...]
+    is_single: bool = False
 
     def __post_init__(self) -> None:
-        E, R = len(self.objects), sum(self.group_sizes)
-        if (
-            self.prototypes.ndim != 2
-            or len(self.prototypes) != E
-            or self.predicates.shape != (E, R)
-            or self.predicates.dtype != torch.bool
-            or self.counts.shape != (E,)
+        E, R = len(self.prototypes), sum(self.group_sizes)
+        for name, shape, dtype in (
+            ("prototypes", (E, *self.prototypes.shape[1:2]), torch.float32),
+            ("objects", (E,), torch.int64),
+            ("predicates", (E, R), torch.bool),
+            ("counts", (E,), torch.int64),
         ):
-            shapes = {n: tuple(v.shape) for n, v in vars(self).items() if isinstance(v, Tensor)}
-            raise ValueError(
-                f"label bank: prototypes (E, D), objects (E,), bool predicates (E, {R}) and "
-                f"counts (E,) expected, got {shapes} with predicates {self.predicates.dtype}"
-            )
+            value = getattr(self, name)
+            if value.ndim != (1 if len(shape) == 1 else 2) or tuple(value.shape) != shape:
+                raise ValueError(
+                    f"label bank: {name}: shape {shape} expected, got {tuple(value.shape)}"
+                )
+            if value.dtype != dtype:
+                raise ValueError(f"label bank: {name}: {dtype} expected, got {value.dtype}")
+        if not bool(self.prototypes.isfinite().all()):
+            raise ValueError("label bank: prototypes: finite numbers expected")
+        if E and (int(self.objects.min()) < 0 or int(self.counts.min()) < 1):
+            raise ValueError("label bank: object classes from 0 and counts from 1 expected")
 
     def __len__(self) -> int:
         """Number of prototypes, E."""
         return len(self.objects)
-
-    @property
-    def is_single(self) -> bool:
-        """Whether every prototype has a single predicate."""
-        return bool((self.predicates.sum(1) == 1).all())
 
     def name(
         self,
@@ -182,7 +185,7 @@ class LabelBankBuilder:
         counts = self._counts[objects, predicates]
         means = (self._sums[objects, predicates] / counts[:, None]).float()
         said = F.one_hot(predicates, sum(self.group_sizes)).bool()
-        return LabelBank(means, objects, said, counts, self.group_sizes)
+        return LabelBank(means, objects, said, counts, self.group_sizes, is_single=True)
 
 
 def distinct_bank(

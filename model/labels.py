@@ -70,7 +70,7 @@ class LabelReader(nn.Module):
     space, x_e the token of this label in the language branch, and t the scale of Eq. 8. Only the
     labels of the token's object class are used; if there are none, all labels are used. The
     following layers therefore receive nothing of a token except its object class and its
-    relations, so that they cannot memorise the appearance of training videos.
+    relations, and cannot memorise the appearance of training videos.
 
     Args:
         num_labels: number of labels, E.
@@ -132,9 +132,9 @@ class LabelReader(nn.Module):
         """
         if not len(embeddings):
             return torch.zeros_like(visual)
-        x, y = F.normalize(visual.float(), dim=1), F.normalize(embeddings.float(), dim=1)
-        scores = log_scale.float().exp().clamp(max=100.0) * (x @ y.T)
         own = object_labels[:, None] == self.objects[None]
         own |= ~own.any(1, keepdim=True)
-        weights = scores.masked_fill(~own, float("-inf")).softmax(1)
-        return weights.to(tokens.dtype) @ tokens
+        with torch.autocast(visual.device.type, enabled=False):  # t up to 100 needs float32
+            x, y = F.normalize(visual.float(), dim=1), F.normalize(embeddings.float(), dim=1)
+            scores = log_scale.float().exp().clamp(max=100.0) * (x @ y.T)
+            return scores.masked_fill(~own, float("-inf")).softmax(1) @ tokens.float()

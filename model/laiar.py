@@ -63,11 +63,13 @@ class LaIAR(nn.Module):
         super().__init__()
         self.settings = settings
         self.visual, self.semantic = visual, semantic
-        self.visual_encoder = None if visual is None else _encoder(visual.width, settings)
-        self.semantic_encoder = _encoder(semantic.width, settings)
+        pools = settings.context != "none"
+        joint = pools and reader is None  # read tokens get their context in the token encoder
+        self.visual_encoder = None if visual is None else _encoder(visual.width, settings, joint)
+        self.semantic_encoder = _encoder(semantic.width, settings, joint)
         # L_sim spreads the labels over the joint space. There, the language branch sees the order
         # of frames less well, so that tokens have an encoder of their own.
-        self.token_encoder = _encoder(semantic.width, settings) if settings.reading else None
+        self.token_encoder = None if reader is None else _encoder(semantic.width, settings, pools)
         self.reader = reader
         self.former, language = formers
         self.language_former = None if language is self.former else language
@@ -271,21 +273,22 @@ class LaIAR(nn.Module):
     def _encode_video(
         self, tokens: Tensor, grid: TokenGrid, *, keep: Tensor | None, gather: bool
     ) -> Encoded:
-        assert self.visual_encoder is not None
-        return self.former(tokens, grid, self.visual_encoder, keep=keep, gather=gather)
+        encoder = self.token_encoder or self.visual_encoder
+        assert encoder is not None
+        return self.former(tokens, grid, encoder, keep=keep, gather=gather)
 
     def _drop(self, batch: TokenBatch, keep: Tensor | None, *, gather: bool) -> TokenBatch:
         removes = gather and keep is not None and self.settings.is_strict
         return batch.only(keep) if removes and keep is not None else batch
 
 
-def _encoder(width: int, settings: LaIARSettings) -> RelationEncoder:
+def _encoder(width: int, settings: LaIARSettings, has_context: bool) -> RelationEncoder:
     return RelationEncoder(
         width,
         settings.dim,
         mlp=settings.encoder == "mlp",
         dropout=settings.dropout,
-        has_context=settings.context != "none",
+        has_context=has_context,
     )
 
 

@@ -130,6 +130,11 @@ class LaIARSettings:
         """Whether the logits do not depend on discarded tokens; for resolved settings."""
         return self.context != "all" and self.discard == "mask"
 
+    @property
+    def has_context_in_joint_space(self) -> bool:
+        """Whether embeddings in the joint space include a pooled context; for resolved settings."""
+        return self.context == "all" and not self.reading
+
 
 #: Values of each option. The preset `strict` selects the first value and `paper` the second.
 _CHOICES: dict[str, tuple[str, ...] | tuple[bool, ...]] = {

@@ -34,6 +34,7 @@ from pipeline.weights.run_folder import (
     WEIGHTS,
     load_calibration,
     load_model,
+    read_card,
 )
 
 LOGGER = logging.getLogger("evaluate")
@@ -126,6 +127,7 @@ def run_config(run: Path, words: Sequence[str]) -> Config:
             f"--run: a folder written by pipeline.train expected, {run} has no {SETTINGS}; "
             "create one with: python -m pipeline.train --cache DIR --run DIR"
         )
+    read_card(run)  # raises a clear error for runs of earlier versions
     for word in words:
         key = word.partition("=")[0]
         if key.startswith(("model.", "loss.", "vocabulary")) or (
@@ -224,7 +226,7 @@ def _reliability(
     """Return the calibration error and the share of unfamiliar videos of a finished run."""
     if not all((run / name).is_file() for name in (CALIBRATION, FAMILIARITY)):
         return {}
-    temperature = load_calibration(run)["scores"]["temperature"]
+    temperature = load_calibration(run, card)["scores"]["temperature"]
     return {
         "calibration": calibration_errors(
             found.logits, found.labels, temperature, multi_label=card.multi_label

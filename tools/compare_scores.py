@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     print(f"{'metric':12} {'A':>8} {'B':>8} {'B - A':>8}   95 % interval ({len(labels)} videos)")
     for name, metric in metrics_of(pairs).items():
         whole = [metric(*scores, labels) for scores in (first, second)]
-        if whole[0] is None or whole[1] is None:
+        if whole[0] is None or whole[1] is None or not np.isfinite(whole[1] - whole[0]):
             continue
         low, high = interval(
             first, second, labels, metric, resamples=args.resamples, seed=args.seed
@@ -70,14 +70,20 @@ def read_both(
         if "ids" not in arrays:
             raise UsageError(f"{path}: an array 'ids' expected, as pipeline.evaluate writes it")
         order = np.argsort(arrays["ids"])
-        pairs = arrays.get("pairs", np.zeros((0, 2), np.int64))
-        again = arrays.get("reversed", scores)
+        none = np.zeros((0, 2), np.int64)
+        pairs, again = (arrays.get("pairs", none), arrays.get("reversed", scores))
+        if "reversed" not in arrays:
+            pairs = none
         if again.shape != scores.shape or pairs.ndim != 2 or pairs.shape[1:] != (2,):
             raise UsageError(f"{path}: reversed (V, C) and pairs (P, 2) expected")
         if pairs.dtype.kind != "i" or not ((pairs >= 0) & (pairs < scores.shape[1])).all():
             raise UsageError(f"{path}: pairs: columns of the scores expected")
+        if again.dtype.kind not in "fiu" or not (np.isfinite(scores) & np.isfinite(again)).all():
+            raise UsageError(f"{path}: finite real scores expected")
         found.append((arrays["ids"][order], labels[order], pairs, scores[order], again[order]))
     (ids, labels, pairs, *one), (other_ids, other_labels, other_pairs, *two) = found
+    if not (len(pairs) and len(other_pairs)):  # one file has none: only the mAP is compared
+        pairs = other_pairs = np.zeros((0, 2), np.int64)
     for what, a, b in (
         ("videos", ids, other_ids),
         ("labels", labels, other_labels),

@@ -145,7 +145,11 @@ def load_namer(
     """
     model, card = load_model(run, device)
     check_fits(card, info, cache)
-    bank, known = load_bank(run, card), load_calibration(run)["groups"]
+    if card.scored_branch == "language":
+        raise UsageError(
+            f"--run: {run} was trained with branch=language; names require the video branch"
+        )
+    bank, known = load_bank(run, card), load_calibration(run, card)["groups"]
     thresholds = tuple(known.get(group, {}).get("threshold") for group in info.predicate_groups)
     return Namer(model, bank, thresholds, device), card
 

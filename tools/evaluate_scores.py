@@ -4,7 +4,6 @@ FILE.npz contains the arrays `scores` (V, C), `labels` (V, C; 0 or 1) and option
 """
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +68,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise UsageError(f"FILE.npz: file not found: {path}")
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            arrays = {name: file[name] for name in file.files}
+        if not all(isinstance(value, np.ndarray) for value in arrays.values()):
+            raise ValueError("arrays expected")
+        return arrays
+    except Exception as error:  # a damaged file raises errors of zipfile, zlib and numpy
         raise UsageError(f"{path}: an .npz file of plain arrays expected: {error}") from error
 
 

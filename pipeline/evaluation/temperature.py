@@ -32,6 +32,9 @@ def probabilities(
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, multi_label: bool = True) -> float:
     """Find the temperature with the lowest cross-entropy.
 
+    A standard normal prior on the logarithm of the temperature keeps it near 1 if there are few
+    videos: log(temperature)^2 / 2 is added to the cross-entropy of all values.
+
     Args:
         logits: (V, C) logits.
         labels: (V, C) bool, True where a video has the action.
@@ -49,8 +52,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, multi_label: bool
     def cross_entropy(log_temperature: float) -> float:
         scale = np.exp(-log_temperature)
         if multi_label:
-            return -float(log_expit(signed * scale).mean())
-        return -float(log_softmax(logits * scale, axis=1)[labels].mean())
+            return log_temperature**2 / 2 - float(log_expit(signed * scale).sum())
+        return log_temperature**2 / 2 - float(log_softmax(logits * scale, axis=1)[labels].sum())
 
     bound = float(np.log(LIMIT))
     return float(np.exp(minimize_scalar(cross_entropy, bounds=(-bound, bound)).x))

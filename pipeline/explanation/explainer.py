@@ -99,7 +99,7 @@ def load_explainer(
     """
     model, card = load_model(run, device)
     bank = load_bank(run, card)
-    calibration, familiarity = load_calibration(run), load_familiarity(run, card)
+    calibration, familiarity = load_calibration(run, card), load_familiarity(run, card)
     generator = {
         "model_sha256": file_sha256(run / WEIGHTS),
         "label_bank_sha256": file_sha256(run / BANK),

@@ -73,7 +73,9 @@ class Normal:
                 f"{tuple(self.components.shape)}"
             )
         for name, value in vars(self).items():
-            if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
+            if value.dtype not in (torch.float16, torch.float32, torch.float64) or not bool(
+                torch.isfinite(value).all()
+            ):
                 raise ValueError(f"{name}: finite floating-point values expected")
             if name in ("noise", "threshold") and value.ndim:
                 raise ValueError(f"{name}: a single value expected, got {tuple(value.shape)}")

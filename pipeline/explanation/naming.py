@@ -10,8 +10,8 @@ from model.label_bank import LabelBank, LabelBankBuilder, Names, distinct_bank
 from model.labels import TokenLabels
 from model.laiar import LaIAR
 from pipeline.samples.dataset import ClipDataset, batches
+from pipeline.weights.run_folder import CALIBRATION_SCHEMA
 
-CALIBRATION_SCHEMA = "laiar.calibration/2"
 #: Required accuracy of the names whose margin is at or above the threshold.
 TARGET = 0.9
 _NUM_BINS = 10
@@ -124,9 +124,9 @@ def calibrate(
         `accuracy_unconstrained`, `exact` (share of names with exactly the known predicates),
         `recall` (mean over predicates of the share of their tokens whose names contain them),
         `threshold` and `bins` (`margin_from`, `tokens`, `right`). The threshold is the smallest
-        margin for which `lower_bound` of the names with this or a larger margin is at least
-        `TARGET`, and None if there is no such margin. `all_groups` has the shares of tokens that
-        are right, and exact, in all groups at once.
+        of 100 quantiles of the margin for which `lower_bound` of the names with this or a larger
+        margin is at least `TARGET`, and None if there is none. `all_groups` has the shares of
+        tokens that are right, and exact, in all groups at once.
     """
     found: list[list[Trials]] = [[] for _ in groups]
     whole: list[Tensor] = []
@@ -199,7 +199,9 @@ def lower_bound(right: Tensor, video: Tensor) -> float:
     n = torch.zeros(V, dtype=torch.float64).index_add_(0, place, torch.ones(M).double())
     r = torch.zeros(V, dtype=torch.float64).index_add_(0, place, right.double())
     p = float(r.sum() / M)
-    variance = float((r - p * n).square().sum()) * V / max(V - 1, 1) / M**2
+    rest = (r - p * n).square()
+    rest[rest < (1e-9 * n) ** 2] = 0.0  # rounding errors
+    variance = float(rest.sum()) * V / max(V - 1, 1) / M**2
     independent = min(p * (1 - p) / variance, M) if variance > 0 else V
     square = _SIDE**2 / max(independent, 1e-9)
     middle = p + square / 2

@@ -22,7 +22,16 @@ from pipeline.samples.dataset import ClipDataset, clip_dataset
 from pipeline.training.state import STATE_FILE
 from pipeline.weights.detectors import RANDOM, resolve_detector
 from pipeline.weights.model_card import ModelCard
-from pipeline.weights.run_folder import CARD, SETTINGS, read_card, write_card
+from pipeline.weights.run_folder import (
+    BANK,
+    CALIBRATION,
+    CARD,
+    FAMILIARITY,
+    SETTINGS,
+    WEIGHTS,
+    read_card,
+    write_card,
+)
 
 #: Smallest score of a predicate that belongs to a token's label.
 THRESHOLD = 0.5
@@ -225,7 +234,7 @@ def prepare_training(
     known = {"videos": len(training), "validation_videos": len(validation), "versions": versions()}
     if config.relations is Relations.predicted:
         known["relation_predictor"] = clips[0].header.predictor
-    labels = training_labels(training, config.relations.value, t.min_label_tokens)
+    labels = training_labels(training, config.relations.value, t.min_label_tokens, info)
     reads = settings.reading and config.branch is Branch.both
     card = ModelCard(
         settings=settings,
@@ -247,23 +256,35 @@ def prepare_training(
     return TrainingJob(config, card, training, validation, labels, fingerprint)
 
 
-def training_labels(clips: list[ClipEntry], source: str, least: int) -> TokenLabels:
+def training_labels(
+    clips: list[ClipEntry], source: str, least: int, info: CacheInfo
+) -> TokenLabels:
     """Collect the distinct labels of the pairs of clips.
 
     Args:
         clips: training clips.
         source: relation source.
         least: smallest number of pairs with a label.
+        info: description of the cache.
 
     Raises:
-        StageError: if a clip is damaged.
+        StageError: if a clip is damaged, or its labels do not fit the cache.
     """
     found = []
+    R = sum(map(len, info.predicate_groups.values()))
     for clip in clips:
         try:
-            found.append(ClipReader(clip.path).labels(source))
+            objects, predicates = ClipReader(clip.path).labels(source)
         except ItemError as error:
-            raise StageError(f"{error}; extract the clip again") from error
+            raise StageError(str(error)) from error
+        inside = (objects >= 0) & (objects < len(info.objects))
+        if predicates.shape != (len(objects), R) or not bool(inside.all()):
+            raise StageError(
+                f"{clip.video_id}: {len(info.objects)} object classes and {R} predicates expected, "
+                f"got class {int(objects.max()) if len(objects) else 0} and predicates of shape "
+                f"{tuple(predicates.shape)}; extract the clip again"
+            )
+        found.append((objects, predicates))
     objects, predicates = (torch.cat(parts) for parts in zip(*found, strict=True))
     return TokenLabels.of_tokens(objects, predicates >= THRESHOLD, least=least)
 
@@ -288,6 +309,8 @@ def open_run(run: Path, job: TrainingJob, config: Config) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
         if not (run / STATE_FILE).is_file():
+            for name in (WEIGHTS, BANK, CALIBRATION, FAMILIARITY):  # of another training run
+                (run / name).unlink(missing_ok=True)
             write_card(run, job.card)
         if not (run / STATE_FILE).is_file() or not (run / SETTINGS).is_file():
             text = OmegaConf.to_yaml(OmegaConf.create(config_as_dict(config)))

@@ -143,7 +143,7 @@ class Training:
         self._use_best()
         if not self._final_files:
             return self._selection_warnings()
-        if self.job.card.settings.context == "all":
+        if self.job.card.settings.has_context_in_joint_space:
             data, num = self.job.dataset(self.job.training), len(cache.objects)
             bank = build_bank(model, data, self.device, num_objects=num, **self.sizes)
         else:

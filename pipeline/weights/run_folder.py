@@ -31,6 +31,8 @@ from pipeline.weights.model_card import ModelCard
 CARD, WEIGHTS, BANK = "model.json", "model.safetensors", "label_bank.safetensors"
 CALIBRATION, SETTINGS = "calibration.json", "config.yaml"
 FAMILIARITY = "familiarity.safetensors"
+#: Schema of `calibration.json`.
+CALIBRATION_SCHEMA = "laiar.calibration/2"
 
 
 def write_card(run: Path, card: ModelCard) -> None:
@@ -120,7 +122,10 @@ def load_bank(run: Path, card: ModelCard) -> LabelBank:
         raise UsageError(f"label bank not found: {path}. Finish the training run")
     sizes = tuple(len(names) for names in card.cache.predicate_groups.values())
     try:
-        bank = LabelBank(**load_file(path), group_sizes=sizes)
+        single = card.settings.has_context_in_joint_space
+        bank = LabelBank(**load_file(path), group_sizes=sizes, is_single=single)
+        if len(bank) and int(bank.objects.max()) >= len(card.cache.objects):
+            raise ValueError(f"objects: at most {len(card.cache.objects) - 1} expected")
     except (TypeError, ValueError, OSError, SafetensorError) as error:
         raise UsageError(f"{path}: invalid label bank: {error}") from error
     if bank.prototypes.shape[1] != card.settings.dim:
@@ -131,22 +136,32 @@ def load_bank(run: Path, card: ModelCard) -> LabelBank:
     return bank
 
 
-def load_calibration(run: Path) -> dict[str, Any]:
+def load_calibration(run: Path, card: ModelCard) -> dict[str, Any]:
     """Read `calibration.json`.
 
     Raises:
-        UsageError: if the file is missing or invalid.
+        UsageError: if the file is missing or invalid, or does not fit the network.
     """
     path = run / CALIBRATION
     try:
         calibration: dict[str, Any] = read_json(path)
-        if not all(isinstance(group, dict) for group in calibration["groups"].values()):
-            raise TypeError("groups: a mapping of mappings expected")
+        if calibration["schema"] != CALIBRATION_SCHEMA:
+            raise ValueError(f"schema: {CALIBRATION_SCHEMA} expected")
+        if set(calibration["groups"]) != set(card.cache.predicate_groups):
+            raise ValueError(f"groups: {', '.join(card.cache.predicate_groups)} expected")
+        for name, group in calibration["groups"].items():
+            values = [row[key] for row in group["bins"] for key in ("margin_from", "right")]
+            if group["threshold"] is not None:
+                values.append(group["threshold"])
+            if not all(type(v) in (int, float) and math.isfinite(v) for v in values):
+                raise ValueError(f"groups.{name}: finite margins and shares expected")
+            if not all(0 <= row["right"] <= 1 for row in group["bins"]):
+                raise ValueError(f"groups.{name}: shares from 0 to 1 expected")
         temperature = calibration["scores"]["temperature"]
-        if type(temperature) is not float or not 0 < temperature < math.inf:
-            raise TypeError("scores.temperature: a positive number expected")
+        if type(temperature) not in (int, float) or not 0.001 <= temperature <= 1000:
+            raise ValueError("scores.temperature: 0.001 to 1000 expected")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{path}: a calibration file expected: {error}; finish the training run"
+            f"{path}: a calibration file expected: {error!r}; finish the training run"
         ) from error
     return calibration

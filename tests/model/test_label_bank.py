@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -42,8 +44,7 @@ def test_nearest_names_equal_plain_loops(single: bool, constrained: bool) -> Non
     said[2], said[5] = said[1], said[0]  # equal predicates in all groups
     if single:
         said = F.one_hot(torch.tensor([0, 1, 2, 0, 5, 5]), 9).bool()
-    bank = LabelBank(torch.randn(6, 4, generator=g), objects, said, counts, SIZES)
-    assert bank.is_single == single
+    bank = LabelBank(torch.randn(6, 4, generator=g), objects, said, counts, SIZES, is_single=single)
     tokens, labels = torch.randn(8, 4, generator=g), torch.tensor([1, 2, 3, 1, 2, 1, 2, 1])
     frequency = [sum(int(counts[e]) for e in range(6) if said[e, r]) for r in range(9)]
     named = bank.name(tokens, labels, constrained=constrained)
@@ -92,8 +93,13 @@ def test_inconsistent_bank_is_rejected() -> None:
         (torch.zeros(1, 4), one, said, one, (3,)),
         (torch.zeros(1, 4), one, said.long(), one, (2,)),
         (torch.zeros(1, 4), one, said, torch.ones(2), (2,)),
+        (torch.zeros(1, 4), one[:, None], said, one, (2,)),
+        (torch.zeros(1, 4), one.float(), said, one, (2,)),
+        (torch.full((1, 4), math.nan), one, said, one, (2,)),
+        (torch.zeros(1, 4), -one, said, one, (2,)),
+        (torch.zeros(1, 4), one, said, one * 0, (2,)),
     ):
-        with pytest.raises(ValueError, match="label bank: prototypes"):
+        with pytest.raises(ValueError, match="label bank: "):
             LabelBank(*bank)
 
 

@@ -69,9 +69,10 @@ def decide(model: LaIAR) -> None:
     """Make the output of the selectors depend on the tokens, with the median at the threshold."""
     former, batch = model.former, random_batch(torch.ones(4, 4, 6, dtype=torch.bool), seed=-1)
     x, _ = model.video_tokens(batch)
-    assert model.visual_encoder is not None
+    encoder = model.token_encoder or model.visual_encoder
+    assert encoder is not None
     if model.settings.context == "all":
-        x = model.visual_encoder.with_context(x, batch.mask)
+        x = encoder.with_context(x, batch.mask)
     x = former.add_position(x, batch.grid)
     inputs = {former.temporal: frame_means(x, batch.mask), former.spatial: x}
     for selector, tokens in inputs.items():

@@ -77,6 +77,9 @@ def test_interval_of_a_mean_agrees_with_its_standard_error() -> None:
         ({"pairs": np.array([[0, 2]])}, "the same pairs"),
         ({"pairs": np.array([[0, 9]])}, "columns of the scores"),
         ({"reversed": np.zeros((V, 2))}, r"reversed \(V, C\)"),
+        ({"reversed": np.full((V, C), np.nan)}, "finite real scores"),
+        ({"reversed": np.full((V, C), "x")}, "finite real scores"),
+        ({"scores": np.full((V, C), np.inf)}, "finite real scores"),
     ],
 )
 def test_files_of_other_videos_or_classes_are_rejected(

@@ -253,6 +253,7 @@ def test_names_and_status_follow_the_label_bank() -> None:
         predicates=torch.eye(9, dtype=torch.bool)[[0, 1, 0, 1, 5, 6, 5, 6]],
         counts=torch.ones(8, dtype=torch.int64),
         group_sizes=tuple(GROUPS.values()),
+        is_single=True,
     )
     found = name_tokens(Namer(model, bank, (None, 0.0, 0.0), torch.device("cpu")), batch)
     embeddings = model.recognize(batch).embeddings[batch.mask]

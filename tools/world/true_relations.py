@@ -79,9 +79,32 @@ def _script(path: Path, rules: Rules, tree: dict[str, Any]) -> Script:
         for thread in script.threads:
             if len(thread.states) != len(thread.changes) + 1 or thread.unit >= len(script.units):
                 raise ValueError(f"{thread.object}: the states do not fit the changes or units")
+        _check_ranges(script)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path}: video {tree['video_id']}: invalid script: {error!r}") from error
     return script
+
+
+def _check_ranges(script: Script) -> None:
+    """Raise ValueError for values that would need too much time or memory, or fail in rendering."""
+    film = script.film
+    for name, value, low, high in (
+        ("length_s", script.length_s, 0.1, 3600),
+        ("film.rate", film.rate[0] / max(film.rate[1], 1e-9), 1, 240),
+        ("film.rate", film.rate[1], 1, 10**6),
+        ("film.hidden", film.hidden, 0, 10**4),
+        ("size", min(script.size), 8, 8192),
+        ("size", max(script.size), 8, 8192),
+        *(("threads.hand", thread.hand, 0, 1) for thread in script.threads),
+        *(("threads.unit", thread.unit, 0, len(script.units) - 1) for thread in script.threads),
+        *(("place", v, -100, 100) for item in script.props for v in item.place),
+        *(("look.scale", prop.look.scale, 0.01, 100) for prop in script.props),
+        *(("look.scale", thread.look.scale, 0.01, 100) for thread in script.threads),
+    ):
+        if not low <= value <= high:
+            raise ValueError(f"{name}: {low} to {high} expected, got {value}")
+    if film.timing not in ("constant", "dropped", "halved"):
+        raise ValueError(f"film.timing: constant, dropped or halved expected, got {film.timing!r}")
 
 
 def frame_times(script: Script, source: dict[str, Any]) -> list[float]:
@@ -139,7 +162,8 @@ def true_relations(rules: Rules, script: Script, clip: CachedClip, tokens: ClipT
         UsageError: see `frame_times`.
     """
     vocabulary = rules.vocabulary
-    renderer, times = Renderer(rules, script), frame_times(script, clip.header.source)
+    times = frame_times(script, clip.header.source)
+    renderer = Renderer(rules, script)
     rows = clip.pair_rows[tokens.pair_row, 1]
     boxes, labels = clip.boxes[rows], clip.labels[rows]
     threads = torch.full((len(rows),), -1)
