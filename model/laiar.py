@@ -64,12 +64,20 @@ class LaIAR(nn.Module):
         self.settings = settings
         self.visual, self.semantic = visual, semantic
         pools = settings.context != "none"
-        joint = pools and reader is None  # read tokens get their context in the token encoder
-        self.visual_encoder = None if visual is None else _encoder(visual.width, settings, joint)
-        self.semantic_encoder = _encoder(semantic.width, settings, joint)
-        # L_sim spreads the labels over the joint space. There, the language branch sees the order
-        # of frames less well, so that tokens have an encoder of their own.
-        self.token_encoder = None if reader is None else _encoder(semantic.width, settings, pools)
+        # With reading, the tokens of labels have a linear encoder of their own: the change between
+        # two tokens is then a linear function of the predicates that change. In the joint space,
+        # which L_sim shapes, the language branch sees the order of frames less well.
+        self.token_encoder = None
+        if settings.reading:
+            self.token_encoder = RelationEncoder(
+                semantic.width, settings.dim, mlp=False, dropout=0.0, has_context=pools
+            )
+        joint = pools and not settings.reading  # tokens get their context in the token encoder
+        self.visual_encoder = self.semantic_encoder = None
+        if visual is not None:
+            self.visual_encoder = _encoder(visual.width, settings, joint)
+        if visual is not None or not settings.reading:
+            self.semantic_encoder = _encoder(semantic.width, settings, joint)
         self.reader = reader
         self.former, language = formers
         self.language_former = None if language is self.former else language
@@ -201,11 +209,12 @@ class LaIAR(nn.Module):
         batch = self._drop(batch, keep, gather=gather)
         features = self.semantic(batch)
         encoder = self.token_encoder or self.semantic_encoder
+        assert encoder is not None
         tokens = scatter_tokens(encoder(features), batch.mask)
         former = self.language_former or self.former
         encoded = former(tokens, batch.grid, encoder, keep=keep, gather=gather)
         output = _output(self.language_head, encoded, batch.mask)
-        if self.token_encoder is not None:
+        if self.token_encoder is not None and self.semantic_encoder is not None:
             embeddings = scatter_tokens(self.semantic_encoder(features), batch.mask)
             output = replace(output, embeddings=embeddings)
         return output
@@ -229,6 +238,7 @@ class LaIAR(nn.Module):
         embeddings = scatter_tokens(visual, batch.mask)
         if self.reader is None or self.token_encoder is None:
             return embeddings, embeddings
+        assert self.semantic_encoder is not None
         features = self._label_features(self.reader.objects, self.reader.predicates)
         read = self.reader(
             visual,
@@ -247,7 +257,12 @@ class LaIAR(nn.Module):
         Args:
             objects: object class of each label. The human is always object class 0 (person).
             predicates: predicates of each label.
+
+        Raises:
+            ValueError: if the network has no joint space.
         """
+        if self.semantic_encoder is None:
+            raise ValueError("a network with a video branch expected, got the language branch only")
         return self.semantic_encoder(self._label_features(objects, predicates))
 
     def _label_features(self, objects: Tensor, predicates: Tensor) -> Tensor:

@@ -37,7 +37,8 @@ class LaIARSettings:
             zero).
         positions: learned position embeddings per frame (`time`) or per frame and slot
             (`time-slot`), or a fixed encoding of the time in seconds (`seconds`).
-        encoder: encoder of relation features, `linear` or `mlp` (`RelationEncoder`).
+        encoder: encoder of relation features in the joint space, `linear` or `mlp`
+            (`RelationEncoder`). With reading, the encoder of tokens is always linear.
         transitions: if True, each kept token carries the change since the previous kept token of
             its track (`TransitionEncoder`).
         votes: if True, every kept token votes for the actions (`Readout`).

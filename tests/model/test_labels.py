@@ -49,8 +49,8 @@ def test_tokens_that_look_alike_are_read_as_their_label() -> None:
     assert model.reader is not None
     with torch.no_grad():
         labels = model.embed_labels(model.reader.objects, model.reader.predicates)
-        scale = torch.tensor(20.0)
-        read = model.reader(labels * 2, model.reader.objects, labels, labels, scale)
+        keys = torch.randn_like(labels)
+        read = model.reader(keys * 2, model.reader.objects, keys, labels, torch.tensor(20.0))
         torch.testing.assert_close(read, labels, atol=0.05, rtol=0.0)
         tokens, visual = model.video_tokens(batch)
     assert not torch.equal(tokens, visual)
