@@ -71,7 +71,8 @@ def commands(out: Path, args: Any, words: list[str]) -> Iterator[list[str]]:
     )
     numbers = ["--train", str(args.train), "--test", str(args.test), "--seed", str(args.seed)]
     data = ["--videos", f"{world}/videos", "--annotations", f"{world}/annotations"]
-    learn = ["pipeline.train", "--config", CONFIG, "--cache", cache, *words]
+    # With so few videos, smaller batches give enough steps.
+    learn = ["pipeline.train", "--config", CONFIG, "--cache", cache, "train.batch_size=8", *words]
     yield ["tools.synthesize", "--out", world, *numbers, *WORLD]
     yield ["pipeline.extract", "--config", CONFIG, *data, "--cache", cache, *words]
     yield [*learn, "--run", before, "train.epochs=0"]
