@@ -1,4 +1,4 @@
-"""TokenLabels of tokens, and reading of visual tokens as labels."""
+"""Token labels, and reading of visual tokens as labels."""
 
 from dataclasses import dataclass
 
@@ -69,8 +69,7 @@ class LabelReader(nn.Module):
     v_i is the visual embedding of token i, s_e the language embedding of label e in the joint
     space, x_e the token of this label in the language branch, and t the scale of Eq. 8. Only the
     labels of the token's object class are used; if there are none, all labels are used. The
-    following layers therefore receive nothing of a token except its object class and its
-    relations, and cannot memorise the appearance of training videos.
+    appearance of a token reaches the following layers only through these weights.
 
     Args:
         num_labels: number of labels, E.

@@ -345,6 +345,10 @@ def _set(*path: str | int, to: object) -> Callable[[Any], None]:
     ("change", "message"),
     [
         (_set("videos", 0, "video_id", to="OTHER"), r"lacks 1 of 1 videos, such as \w+"),
+        (_set("videos", 0, "film", "rate", to=[0, 1]), "film.rate: 1 to 240 expected"),
+        (_set("videos", 0, "film", "hidden", to=10**9), "film.hidden: 0 to 10000 expected"),
+        (_set("videos", 0, "film", "timing", to="zzz"), "constant, dropped or halved"),
+        (_set("videos", 0, "length_s", to=1e12), "length_s: 0.1 to 3600 expected"),
         (_set("videos", 0, "size", to=[320, 180]), "its script has .* of 320x180 pixels"),
         (_set("videos", 0, "length_s", to=9.0), "its script has 225 frames"),
         (_set("videos", 0, "threads", 0, "object", to="unicorn"), "undefined .*unicorn"),

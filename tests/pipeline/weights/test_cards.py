@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -19,7 +20,13 @@ from pipeline.weights.cards import Card, save_carded
 from pipeline.weights.detector_card import DetectorCard
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.predictor_card import PredictorCard
-from pipeline.weights.run_folder import load_model, read_card, save_weights, write_card
+from pipeline.weights.run_folder import (
+    load_calibration,
+    load_model,
+    read_card,
+    save_weights,
+    write_card,
+)
 from tests.pipeline.cache_maker import cache_info
 from tests.pipeline.predictor_files import VOCABULARY, small_settings
 
@@ -272,3 +279,34 @@ def test_model_card_that_is_not_text_is_rejected(run: Path) -> None:
     (run / "model.json").write_bytes(b"\xff\xfe\x00{")
     with pytest.raises(UsageError, match=r"model\.json: "):
         read_card(run)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("schema",), "laiar.calibration/1"),
+        (("groups",), {}),
+        (("groups", "contacting", "threshold"), "0.1"),
+        (("groups", "contacting", "threshold"), math.nan),
+        (("groups", "contacting", "bins"), "ab"),
+        (("groups", "contacting", "bins"), [{"margin_from": 0.1, "right": 7.5}]),
+        (("scores", "temperature"), 0),
+        (("scores", "temperature"), "1"),
+    ],
+)
+def test_invalid_calibration_is_rejected(run: Path, path: tuple[str, ...], value: object) -> None:
+    group = {"threshold": 0.1, "bins": [{"margin_from": 0.1, "right": 0.5}]}
+    tree: dict[str, Any] = {
+        "schema": "laiar.calibration/2",
+        "groups": {name: dict(group) for name in MODEL.cache.predicate_groups},
+        "scores": {"temperature": 1.5},
+    }
+    (run / "calibration.json").write_text(json.dumps(tree))
+    assert load_calibration(run, MODEL)["scores"]["temperature"] == 1.5
+    part = tree
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    (run / "calibration.json").write_text(json.dumps(tree))
+    with pytest.raises(UsageError, match="a calibration file expected"):
+        load_calibration(run, MODEL)
