@@ -12,6 +12,9 @@ from torch import Tensor, nn
 class TokenLabels:
     """Distinct labels of tokens. A label is an object class with a set of predicates.
 
+    The set is empty for an object without annotated relations, such as a detected object that no
+    action involves.
+
     Attributes:
         objects: (E,) int64 object class of each label.
         predicates: (E, R) bool, the predicates of each label.
@@ -45,20 +48,22 @@ class TokenLabels:
     ) -> "TokenLabels":
         """Collect the distinct labels of M tokens, sorted by object class and predicates.
 
-        Tokens without predicates are ignored.
-
         Args:
             objects: object class of each token.
             predicates: predicates of each token.
             least: smallest number of tokens of a label. If no label has as many, all are used.
         """
-        said = predicates.any(1)
-        rows = torch.cat([objects[:, None], predicates.long()], 1)[said]
+        rows = torch.cat([objects[:, None], predicates.long()], 1)
         distinct, counts = rows.unique(dim=0, return_counts=True)
         often = counts >= least
         if bool(often.any()):
             distinct, counts = distinct[often], counts[often]
         return TokenLabels(distinct[:, 0], distinct[:, 1:].bool(), counts)
+
+    def with_predicates(self) -> "TokenLabels":
+        """Return the labels with at least one predicate, which can name a token."""
+        said = self.predicates.any(1)
+        return TokenLabels(self.objects[said], self.predicates[said], self.counts[said])
 
 
 class LabelReader(nn.Module):

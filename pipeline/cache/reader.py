@@ -133,7 +133,9 @@ class ClipReader:
             return offsets_of(said.any(1).long())[offsets].diff() > 0
 
     def labels(self, source: str) -> tuple[Tensor, Tensor]:
-        """Read the object classes and predicates of all pairs, without their features.
+        """Read the object classes and predicates of pairs, without their features.
+
+        Only frames that have predicates of the source are read (`has_relations`).
 
         Args:
             source: relation source.
@@ -144,14 +146,15 @@ class ClipReader:
         Raises:
             ItemError: BAD_CACHE if the file is damaged or does not contain this source.
         """
-        name = f"{PREDICATES}{source}"
+        name, known = f"{PREDICATES}{source}", self.has_relations(source)
         with _as_bad_cache(self.path):
             found = self._file.read({"labels": None, "pairs": None, name: None})
             boxes, pairs = (
                 torch.from_numpy(self._small[key].copy()) for key in ("box_offsets", "pair_offsets")
             )
             rows = found["pairs"][:, 1] + torch.repeat_interleave(boxes[:-1], pairs.diff())
-            return found["labels"][rows], found[name].float()
+            here = known.repeat_interleave(pairs.diff())
+            return found["labels"][rows][here], found[name][here].float()
 
     def read(self, rows: Sequence[int] | None = None, *, half: bool = False) -> CachedClip:
         """Load frames.

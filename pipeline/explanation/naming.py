@@ -60,12 +60,14 @@ def build_bank(
 def label_bank(model: LaIAR, labels: TokenLabels) -> LabelBank:
     """Build the label bank of a network whose embeddings have no context.
 
-    The prototype of a label is its language embedding.
+    The prototype of a label is its language embedding. Labels without predicates name nothing and
+    are left out.
 
     Args:
         model: trained network.
         labels: distinct labels of the training tokens.
     """
+    labels = labels.with_predicates()
     model.eval()
     device = model.log_scale.device
     with torch.inference_mode():

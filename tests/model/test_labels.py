@@ -15,12 +15,15 @@ def test_labels_are_the_distinct_rows_with_their_counts() -> None:
     objects = torch.randint(0, 3, (60,), generator=g)
     said = torch.rand(60, 3, generator=g) < 0.4
     rows = [(int(o), *map(bool, p)) for o, p in zip(objects, said.tolist(), strict=True)]
-    known = Counter(row for row in rows if any(row[1:]))
+    known = Counter(rows)
     for least in (1, 3, 1000):
         often = {row: n for row, n in known.items() if n >= least} or known
         labels = TokenLabels.of_tokens(objects, said, least=least)
         found = zip(labels.objects.tolist(), labels.predicates.tolist(), labels.counts, strict=True)
         assert {(o, *p): int(n) for o, p, n in found} == often
+        named = labels.with_predicates()
+        assert len(named) == sum(any(row[1:]) for row in often)
+        assert bool(named.predicates.any(1).all())
     assert len(TokenLabels.of_tokens(objects[:0], said[:0])) == 0
     with pytest.raises(ValueError, match="labels"):
         TokenLabels(objects, said[:5], objects)

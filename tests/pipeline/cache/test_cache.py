@@ -53,6 +53,19 @@ def test_loaded_clip_equals_the_stored_one(counts: list[int], data: st.DataObjec
     assert torch.equal(part.frame_index, clip.frame_index[rows])
 
 
+def test_labels_are_those_of_frames_with_relations(tmp_path: Path) -> None:
+    clip = random_clip([4, 3, 4])
+    rows = clip.pair_frame
+    clip.predicates["ground-truth"][:] = (torch.arange(len(rows)) % 2)[:, None].float()
+    clip.predicates["ground-truth"][rows == 1] = 0.0
+    save_clip(tmp_path / "a.safetensors", clip)
+    objects, predicates = ClipReader(tmp_path / "a.safetensors").labels("ground-truth")
+    here = rows != 1
+    assert torch.equal(objects, clip.labels[clip.pair_rows[here, 1]])
+    assert torch.equal(predicates, clip.predicates["ground-truth"][here].float())
+    assert 0 < int(predicates.any(1).sum()) < len(predicates)
+
+
 def test_equal_clips_have_equal_bytes() -> None:
     assert clip_bytes(random_clip([2, 0, 3])) == clip_bytes(random_clip([2, 0, 3]))
     assert clip_bytes(random_clip([2, 0, 3])) != clip_bytes(random_clip([2, 0, 3], seed=1))
