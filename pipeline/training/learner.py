@@ -19,6 +19,9 @@ from pipeline.weights.loading import load_state
 from pipeline.weights.run_folder import read_weights
 
 STATE_SCHEMA = "laiar.state/1"
+#: Differences of the validation mAP up to this value are noise: of epochs within this distance of
+#: the highest mAP, the latest is the best.
+MAP_NOISE = 0.01
 
 
 @dataclass
@@ -28,8 +31,10 @@ class TrainingProgress:
     Attributes:
         epoch: number of finished epochs.
         step: number of finished steps.
-        best_epoch: epoch with the highest mAP on the validation split, or 0 before the first epoch.
+        best_epoch: latest epoch whose mAP on the validation split is at most `MAP_NOISE` below the
+            highest one so far, or 0 before the first epoch.
         best_map: mAP of the best epoch, or None if it is unknown.
+        highest_map: highest mAP of all epochs, or None if it is unknown.
         best: weights of the best epoch, on the CPU. Before the first epoch, the initial weights.
     """
 
@@ -37,6 +42,7 @@ class TrainingProgress:
     step: int = 0
     best_epoch: int = 0
     best_map: float | None = None
+    highest_map: float | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -116,17 +122,19 @@ class Learner:
         }
 
     def end_epoch(self, validation_map: float | None) -> None:
-        """Finish an epoch and keep its weights if its validation mAP is the highest so far.
+        """Finish an epoch and keep its weights if it is the best so far (`TrainingProgress`).
 
         Args:
             validation_map: mAP on the validation split. If None, the weights are always kept.
         """
         progress = self.progress
         progress.epoch += 1
-        highest = progress.best_map
-        if validation_map is None or highest is None or validation_map > highest:
-            progress.best_epoch, progress.best_map = progress.epoch, validation_map
+        value, highest = validation_map, progress.highest_map
+        if value is None or highest is None or value >= highest - MAP_NOISE:
+            progress.best_epoch, progress.best_map = progress.epoch, value
             progress.best = _copy_weights(self.model)
+        if value is not None:
+            progress.highest_map = value if highest is None else max(value, highest)
 
     def save(self, run: Path, fingerprint: str) -> None:
         """Write the resumable checkpoint `state.pt`."""
@@ -146,18 +154,21 @@ class Learner:
         def restore(tree: dict[str, Any]) -> None:
             # Checkpoints of earlier versions contain neither the best epoch nor its weights.
             tree = {"best_epoch": 0, "best_map": None} | tree
+            tree = {"highest_map": tree["best_map"]} | tree
             epoch = read_count(tree, "epoch", self.settings.epochs)
-            step, best_map = read_count(tree, "step", self.total_steps), tree["best_map"]
+            step = read_count(tree, "step", self.total_steps)
             if step != epoch * self.steps_per_epoch:
                 raise ValueError(f"step: {epoch * self.steps_per_epoch} expected, got {step}")
-            if best_map is not None and not (isinstance(best_map, float) and 0 <= best_map <= 1):
-                raise ValueError(f"best_map: 0 to 1 expected, got {best_map!r}")
+            maps = [tree["best_map"], tree["highest_map"]]
+            for value in maps:
+                if value is not None and not (isinstance(value, float) and 0 <= value <= 1):
+                    raise ValueError(f"best_map, highest_map: 0 to 1 expected, got {value!r}")
             best = tree["best"] if "best" in tree else read_weights(run)
             load_state(self.model, best)  # raises for weights of another network
             load_state(self.model, tree["model"])
             self.optimizer.load_state_dict(tree["optimizer"])
             best_epoch = read_count(tree, "best_epoch", epoch)
-            self.progress = TrainingProgress(epoch, step, best_epoch, best_map, best)
+            self.progress = TrainingProgress(epoch, step, best_epoch, *maps, best)
 
         restore_state(run, STATE_SCHEMA, fingerprint, restore, self.device)
 

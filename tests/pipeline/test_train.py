@@ -235,7 +235,7 @@ def test_damaged_clip_of_the_test_split_is_not_a_failure(tmp_path: Path) -> None
 def test_saved_weights_are_those_of_the_best_epoch(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, values = tmp_path / "run", [0.3, 0.9, 0.5, 0.9]
+    run, values = tmp_path / "run", [0.3, 0.9, 0.895, 0.889]
     seen: list[dict[str, torch.Tensor]] = []
 
     def validate(self: Training) -> float:
@@ -257,11 +257,12 @@ def test_saved_weights_are_those_of_the_best_epoch(
             fit(cache, run, "train.epochs=4", "train.validation_fraction=0.3")
     assert fit(cache, run, "train.epochs=4", "train.validation_fraction=0.3") == 0
     best, last = load_file(run / "model.safetensors"), torch.load(run / "state.pt")
-    assert all(torch.equal(best[name], seen[1][name]) for name in best)
+    assert all(torch.equal(best[name], seen[2][name]) for name in best)
     assert all(torch.equal(last["model"][name], seen[3][name]) for name in best)
-    assert (last["epoch"], last["best_epoch"], last["best_map"]) == (4, 2, 0.9)
+    assert (last["epoch"], last["best_epoch"], last["best_map"]) == (4, 3, 0.895)
+    assert last["highest_map"] == 0.9
     epochs = [row for row in log_rows(run) if row["kind"] == "epoch"]
-    assert [row["best_epoch"] for row in epochs] == [1, 2, 2, 2]
+    assert [row["best_epoch"] for row in epochs] == [1, 2, 3, 3]
     # The checkpoint also contains the best weights.
     (run / "model.safetensors").unlink()
     (run / "model.safetensors").write_bytes(b"damaged")
@@ -303,7 +304,7 @@ def test_checkpoint_of_an_earlier_version_is_resumed(cache: Path, tmp_path: Path
     run = tmp_path / "run"
     assert fit(cache, run, "train.epochs=2") == 0
     tree = torch.load(run / "state.pt")
-    for name in ("best_epoch", "best_map", "best"):
+    for name in ("best_epoch", "best_map", "highest_map", "best"):
         del tree[name]
     torch.save(tree | {"epoch": 1, "step": tree["step"] // 2}, run / "state.pt")
     assert fit(cache, run, "train.epochs=2") == 0
@@ -318,7 +319,8 @@ def test_checkpoint_of_an_earlier_version_is_resumed(cache: Path, tmp_path: Path
         ({"epoch": 1.5}, "epoch: 0 to 2 expected, got 1.5"),
         ({"step": 1}, "step: 4 expected, got 1"),
         ({"best_epoch": 3}, "best_epoch: 0 to 2 expected, got 3"),
-        ({"best_map": 99.0}, "best_map: 0 to 1 expected, got 99.0"),
+        ({"best_map": 99.0}, "best_map, highest_map: 0 to 1 expected, got 99.0"),
+        ({"highest_map": "high"}, "best_map, highest_map: 0 to 1 expected, got 'high'"),
         ({"best": {}}, "missing, the first is"),
     ],
 )
