@@ -51,7 +51,8 @@ class Encoded:
 
     Attributes:
         z: (B, D) video representation of Eq. 6.
-        tokens: (B, L, D) outputs of the transformer for the tokens of its sequence.
+        tokens: (B, L, 2 D) outputs of the transformer for the tokens of its sequence, and its
+            inputs without position embeddings, both normalised. Without votes, (B, L, D) outputs.
         gate: (B, L) gates of these tokens.
         embeddings: (B, T, K, D) embeddings of all real tokens in the joint space, zero for padding.
             With context=all, they include the context, as in the paper. Otherwise, they are the
@@ -85,6 +86,7 @@ class DTFormer(nn.Module):
             drawn = torch.randn(settings.num_frames, slots, dim)
             self.position = nn.Parameter(drawn * POSITION_SCALE)
         self.transitions = TransitionEncoder(dim) if settings.transitions else None
+        self.input_norm = nn.LayerNorm(dim) if settings.votes else None
         self.class_token = nn.Parameter(torch.randn(dim) * 0.02)
         keep, temperature = settings.initial_keep, settings.gumbel_temperature
         self.temporal = TokenSelector(dim, initial_keep=keep, temperature=temperature)
@@ -177,19 +179,23 @@ class DTFormer(nn.Module):
             x = self.transitions(x, kept, grid.tracks)
         if self.settings.context == "kept":
             x = encoder.with_context(x, kept)
-        x, embedded = (value.masked_fill(~mask[..., None], 0.0) for value in (x, embedded))
-        x = self.add_position(x, grid)
+        inputs, embedded = (value.masked_fill(~mask[..., None], 0.0) for value in (x, embedded))
+        x = self.add_position(inputs, grid)
         gate = selection.gate.to(x.dtype)
-        x, gate = (x * gate[..., None]).flatten(1, 2), gate.flatten(1)  # (B, T K, D), (B, T K)
+        x, inputs = (x * gate[..., None]).flatten(1, 2), inputs.flatten(1, 2)  # (B, T K, D)
+        gate = gate.flatten(1)  # (B, T K)
         masked = self.settings.discard == "mask"
         if gather and masked:
-            x, left = left_align(x, kept.flatten(1))  # (B, L, D), (B, L)
-            gate = left.to(x.dtype)
+            (x, left), (inputs, _) = (left_align(v, kept.flatten(1)) for v in (x, inputs))
+            gate = left.to(x.dtype)  # (B, L)
         first = self.class_token.to(x.dtype).expand(len(x), 1, -1)
         keys = gate if masked else mask.flatten(1).to(x.dtype)
         keys = torch.cat([keys.new_ones(len(x), 1), keys], 1)
         outputs = self.encoder(torch.cat([first, x], 1), keys)
-        return Encoded(outputs[:, 0], outputs[:, 1:], gate, embedded, selection)
+        tokens = outputs[:, 1:]
+        if self.input_norm is not None:
+            tokens = torch.cat([tokens, self.input_norm(inputs).to(tokens.dtype)], -1)
+        return Encoded(outputs[:, 0], tokens, gate, embedded, selection)
 
 
 def time_code(times_s: Float[Tensor, "*N"], dim: int) -> Float[Tensor, "*N dim"]:

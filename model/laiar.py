@@ -90,12 +90,14 @@ class LaIAR(nn.Module):
         self.mimic_head = None if visual is None else readout()  # C_v2s
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
-    def forward(self, batch: TokenBatch, *, select: bool = True) -> BranchOutputs:
+    def forward(
+        self, batch: TokenBatch, *, keep: Bool[Tensor, "B T K"] | None = None
+    ) -> BranchOutputs:
         """Run all branches, for training.
 
         Args:
             batch: tokens of B videos. If it has no predicates, the language branch is not run.
-            select: if False, every real token is kept instead of the selected tokens.
+            keep: tokens that both branches keep. If None, the selectors determine them.
 
         Returns:
             Outputs of both branches; None for a branch that the network or the batch lacks.
@@ -103,7 +105,6 @@ class LaIAR(nn.Module):
         Raises:
             ValueError: if there are more frames or slots than position embeddings.
         """
-        keep = None if select else batch.mask
         return BranchOutputs(
             None if self.visual is None else self.recognize(batch, keep=keep),
             None if batch.predicates is None else self.read_relations(batch, keep=keep),

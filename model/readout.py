@@ -7,34 +7,35 @@ from torch import Tensor, nn
 class Readout(nn.Linear):
     """Linear readout of z (Eq. 7), with an optional vote of every kept token.
 
-        logits = W z + log(1 + sum_i g_i exp(v_i)),    v_i = U LN(h_i)
+        logits = W z + log(1 + sum_i g_i exp(v_i)),    v_i = U [LN(h_i), LN(x_i)]
 
-    h_i is the transformer's output for token i and g_i its gate. The second term is a soft maximum
-    over the kept tokens and a constant 0: one token is enough to raise the logit of an action, and
-    it is exactly 0 if no token is kept. With W z alone, an action that one token shows must first
-    be found by the attention of [class].
+    h_i is the transformer's output for token i, x_i its input without the position embedding, and
+    g_i its gate. The second term is a soft maximum over the kept tokens and a constant 0: one token
+    is enough to raise the logit of an action, and it is exactly 0 if no token is kept. With W z
+    alone, an action that one token shows must first be found by the attention of [class]. Without
+    x_i, the network overfits: see "Language branch" in docs/order.md.
 
     Args:
-        dim: width of z and of the tokens, D.
+        dim: width of z, of h and of x, D.
         num_classes: number of action classes, C.
         votes: if True, add the votes of the tokens.
     """
 
     def __init__(self, dim: int, num_classes: int, *, votes: bool) -> None:
         super().__init__(dim, num_classes)
-        self.token = nn.Linear(dim, num_classes) if votes else None
+        self.token = nn.Linear(2 * dim, num_classes) if votes else None
 
     def forward(  # type: ignore[override]
         self,
         z: Float[Tensor, "B D"],
-        tokens: Float[Tensor, "B L D"],
+        tokens: Float[Tensor, "B L W"],
         gate: Float[Tensor, "B L"],
     ) -> Float[Tensor, "B C"]:
         """Compute action logits.
 
         Args:
             z: video representation.
-            tokens: transformer outputs of the tokens, normalised.
+            tokens: normalised outputs and inputs of the transformer for the tokens.
             gate: gates of the tokens, 0 for discarded tokens and padding.
         """
         logits = super().forward(z)

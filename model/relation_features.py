@@ -71,10 +71,10 @@ class SpatialEncoder(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(2, width // 2, 7, 2, 3)
-        self.first_norm = nn.BatchNorm2d(width // 2, momentum=0.01)
+        self.first_norm = nn.BatchNorm2d(width // 2)
         self.pool = nn.MaxPool2d(3, 2, 1)
         self.second = nn.Conv2d(width // 2, width, 3, 1, 1)
-        self.second_norm = nn.BatchNorm2d(width, momentum=0.01)
+        self.second_norm = nn.BatchNorm2d(width)
 
     def forward(self, masks: Float[Tensor, "M 2 27 27"]) -> Float[Tensor, "M U 7 7"]:
         """Encode masks with values in [-1/2, 1/2]."""

@@ -75,3 +75,21 @@ def frame_means(
     """
     total = tokens.masked_fill(~mask[..., None], 0.0).sum(2)
     return total / mask.sum(2).clamp(min=1)[..., None]
+
+
+def random_subsets(mask: Bool[Tensor, "B T K"], least: float) -> Bool[Tensor, "B T K"]:
+    """Draw a random subset of the tokens of each video.
+
+    A network that is trained on random subsets predicts well from few tokens, and generalises
+    better. On average, a third of the videos keep all tokens. The others keep each token with a
+    probability that is drawn from [least, 1] for the video.
+
+    Args:
+        mask: True for real tokens.
+        least: smallest probability; 1 keeps all tokens.
+    """
+    if least >= 1:
+        return mask
+    share = torch.empty(len(mask), 1, 1).uniform_(least, 1.0)
+    share[torch.rand(share.shape) < 1 / 3] = 1.0
+    return mask & (torch.rand(mask.shape) < share).to(mask.device)

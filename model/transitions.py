@@ -38,7 +38,7 @@ class TransitionEncoder(nn.Module):
         x_i + MLP([x_i, x_i - x_p, 1])  with p the previous kept token of the track of i,
         x_i + MLP([x_i, 0, 0])          if there is none.
 
-    The result depends on kept tokens only, and is computed anew for every set of kept tokens.
+    The hidden layer of the MLP has a width of 8 D. The result depends on kept tokens only, and is computed anew for every set of kept tokens.
 
     Args:
         dim: width of the tokens, D.
@@ -47,7 +47,7 @@ class TransitionEncoder(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(
-            nn.Linear(2 * dim + 1, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim)
+            nn.Linear(2 * dim + 1, 8 * dim), nn.GELU(), nn.Linear(8 * dim, dim)
         )
 
     def forward(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from model.criterion import LaIARCriterion
 from model.laiar import LaIAR
+from model.selector import random_subsets
 from pipeline.config.schema import Amp, TrainConfig
 from pipeline.errors import StageError
 from pipeline.samples.dataset import SampleBatch
@@ -72,6 +73,7 @@ class Learner:
         )
         self.steps_per_epoch, self.total_steps = steps_per_epoch, settings.epochs * steps_per_epoch
         self.progress = TrainingProgress(best=_copy_weights(model))
+        self._selects = model.settings.temporal_selection or model.settings.spatial_selection
         self._autocast = picks_bf16(settings.amp, device)
 
     def step(self, batch: SampleBatch) -> dict[str, Any]:
@@ -93,8 +95,10 @@ class Learner:
         tokens, labels = batch.tokens.to(self.device), batch.labels.to(self.device)
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            selects = self.progress.step >= s.selection_warmup * self.total_steps
-            outputs = self.model(tokens, select=selects)
+            keep = None
+            if self.progress.step < s.selection_warmup * self.total_steps or not self._selects:
+                keep = random_subsets(tokens.mask, s.least_share)
+            outputs = self.model(tokens, keep=keep)
             output = outputs.video or outputs.language
             assert output is not None
             target = labels if self.criterion.settings.multi_label else labels.argmax(1)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.selector import TokenSelector, frame_means
+from model.selector import TokenSelector, frame_means, random_subsets
 from model.transformer import GatedAttention, TransformerEncoder
 
 
@@ -84,3 +84,15 @@ def test_frame_means_use_only_real_tokens() -> None:
     tokens = torch.tensor([[[[1.0], [3.0], [99.0]], [[5.0], [6.0], [7.0]]]])
     mask = torch.tensor([[[True, True, False], [False, False, False]]])
     assert frame_means(tokens, mask).flatten().tolist() == [2.0, 0.0]
+
+
+def test_random_subsets_keep_all_tokens_of_a_third_of_the_videos() -> None:
+    torch.manual_seed(0)
+    mask = torch.rand(3000, 5, 8) < 0.7
+    keep = random_subsets(mask, 0.4)
+    assert not bool((keep & ~mask).any())
+    share = keep.flatten(1).sum(1) / mask.flatten(1).sum(1)
+    assert float((share == 1).float().mean()) == pytest.approx(1 / 3, abs=0.04)
+    # Of the others, the mean probability is (0.4 + 1) / 2.
+    assert float(share[share < 1].mean()) == pytest.approx(0.7, abs=0.02)
+    assert torch.equal(random_subsets(mask, 1.0), mask)

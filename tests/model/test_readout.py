@@ -14,7 +14,7 @@ def test_logits_equal_plain_loops(seed: int, L: int) -> None:
     torch.manual_seed(seed)
     head = Readout(6, 3, votes=True).double()
     assert head.token is not None
-    z, tokens = torch.randn(2, 6, generator=g).double(), torch.randn(2, L, 6, generator=g).double()
+    z, tokens = torch.randn(2, 6, generator=g).double(), torch.randn(2, L, 12, generator=g).double()
     gate = (torch.rand(2, L, generator=g) < 0.5).double()
     with torch.no_grad():
         head.token.bias.copy_(torch.randn(3, generator=g) * 3)
@@ -32,13 +32,13 @@ def test_logits_equal_plain_loops(seed: int, L: int) -> None:
 
 
 def test_large_votes_of_discarded_tokens_have_finite_gradients_and_no_effect() -> None:
-    head = Readout(2, 1, votes=True)
+    head = Readout(1, 1, votes=True)
     assert head.token is not None
     torch.nn.init.constant_(head.token.weight, 1.0)
     tokens = torch.tensor([[[1.0, 1.0], [500.0, 500.0]]], requires_grad=True)
     gate = torch.tensor([[1.0, 0.0]], requires_grad=True)
-    logits = head(torch.zeros(1, 2), tokens, gate)
-    alone = head(torch.zeros(1, 2), tokens[:, :1], gate[:, :1])
+    logits = head(torch.zeros(1, 1), tokens, gate)
+    alone = head(torch.zeros(1, 1), tokens[:, :1], gate[:, :1])
     torch.testing.assert_close(logits, alone)
     logits.sum().backward()
     assert gate.grad is not None

@@ -23,6 +23,7 @@ def test_training_overfits_eight_synthetic_videos(
         "loss.similarity=2",
         "loss.multi_positive=true",
         "train.min_label_tokens=1",
+        "train.least_share=1",
         f"model.preset={preset}",
     )
     assert train.main(["--config", CONFIG, *data, *SMALL, *words]) == 0

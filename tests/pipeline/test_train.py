@@ -232,6 +232,15 @@ def test_damaged_clip_of_the_test_split_is_not_a_failure(tmp_path: Path) -> None
     assert counts == {"found": 10, "done": 10, "skipped": 0, "failed": 0}
 
 
+def test_training_without_selectors_uses_random_subsets(cache: Path, tmp_path: Path) -> None:
+    words = ("train.epochs=4", "model.temporal_selection=false", "model.spatial_selection=false")
+    for least, keeps_all in ((0.3, False), (1.0, True)):
+        run = tmp_path / str(least)
+        assert fit(cache, run, *words, f"train.least_share={least}") == 0
+        steps = [row for row in log_rows(run) if row["kind"] == "step"]
+        assert all(row["kept"] == row["tokens"] for row in steps) == keeps_all
+
+
 def test_saved_weights_are_those_of_the_best_epoch(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
