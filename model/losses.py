@@ -71,7 +71,8 @@ def loss_similarity(
     x, y = F.normalize(visual.float(), dim=1), F.normalize(semantic.float(), dim=1)
     scores = log_scale.float().exp().clamp(max=100.0) * (x @ y.T)
     if triplets is not None:
-        same = (triplets[:, None] == triplets[None]).all(2)
+        code = triplets.unique(dim=0, return_inverse=True)[1]  # one number per distinct triplet
+        same = code[:, None] == code[None]
         same.fill_diagonal_(False)
         scores = scores.masked_fill(same, float("-inf"))
     target = torch.arange(len(scores), device=scores.device)
