@@ -36,9 +36,20 @@ def build_laiar(
     """
     settings = settings.resolved()
     former = DTFormer(settings)
-    visual = reader = None
+    shared = settings.shared_transformer or settings.reading
+    visual = reader = token_semantic = None
+
+    def semantic() -> SemanticRelation:
+        return SemanticRelation(
+            num_objects,
+            group_sizes,
+            pooling=settings.predicate_pooling,
+            threshold=settings.predicate_threshold,
+        )
+
     if has_video and settings.reading:
         reader = LabelReader(num_labels, sum(group_sizes.values()))
+        token_semantic = semantic()
     if has_video:
         visual = VisualRelation(
             box_features,
@@ -49,14 +60,10 @@ def build_laiar(
         )
     return LaIAR(
         visual,
-        SemanticRelation(
-            num_objects,
-            group_sizes,
-            pooling=settings.predicate_pooling,
-            threshold=settings.predicate_threshold,
-        ),
-        (former, former if settings.shared_transformer else DTFormer(settings)),
+        semantic(),
+        (former, former if shared else DTFormer(settings)),
         reader=reader,
+        token_semantic=token_semantic,
         num_classes=num_classes,
         settings=settings,
     )

@@ -74,7 +74,8 @@ class LabelReader(nn.Module):
     v_i is the visual embedding of token i, s_e the language embedding of label e in the joint
     space, x_e the token of this label in the language branch, and t the scale of Eq. 8. Only the
     labels of the token's object class are used; if there are none, all labels are used. The
-    appearance of a token reaches the following layers only through these weights.
+    appearance of a token reaches the following layers only through these weights. In the network,
+    L_sim alone trains the reading, so that the action losses cannot change what the labels mean.
 
     Args:
         num_labels: number of labels, E.

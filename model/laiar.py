@@ -43,6 +43,8 @@ class LaIAR(nn.Module):
         formers: DT-Formers of the video and the language branch. If the branches share one
             DT-Former, both entries are the same object.
         reader: reader of visual tokens as labels, or None for settings without reading.
+        token_semantic: relation features of the tokens of labels, for networks with a reader.
+            Without it, these features are those of the joint space.
         num_classes: number of action classes, C.
         settings: resolved settings, see `LaIARSettings.resolved`.
 
@@ -57,12 +59,14 @@ class LaIAR(nn.Module):
         formers: tuple[DTFormer, DTFormer],
         *,
         reader: LabelReader | None,
+        token_semantic: SemanticRelation | None = None,
         num_classes: int,
         settings: LaIARSettings,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.visual, self.semantic = visual, semantic
+        self.token_semantic = token_semantic
         pools = settings.context != "none"
         # With reading, the tokens of labels have a linear encoder of their own: the change between
         # two tokens is then a linear function of the predicates that change. In the joint space,
@@ -184,8 +188,11 @@ class LaIAR(nn.Module):
         """
         batch = self._drop(batch, keep, gather=gather)
         tokens, embeddings = self.video_tokens(batch)
-        encoded = self._encode_video(tokens, batch.grid, keep=keep, gather=gather)
-        output = _output(self.video_head or self.language_head, encoded, batch.mask)
+        # With reading, labels alone train the layers that both branches share. Early in training,
+        # tokens are read wrongly, and from wrong labels these layers could only memorise videos.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.reader is None):
+            encoded = self._encode_video(tokens, batch.grid, keep=keep, gather=gather)
+            output = _output(self.video_head or self.language_head, encoded, batch.mask)
         assert self.mimic_head is not None
         mimic = self.mimic_head(encoded.z, encoded.tokens, encoded.gate)
         if self.reader is not None:
@@ -208,15 +215,14 @@ class LaIAR(nn.Module):
                 embeddings.
         """
         batch = self._drop(batch, keep, gather=gather)
-        features = self.semantic(batch)
         encoder = self.token_encoder or self.semantic_encoder
         assert encoder is not None
-        tokens = scatter_tokens(encoder(features), batch.mask)
+        tokens = scatter_tokens(encoder((self.token_semantic or self.semantic)(batch)), batch.mask)
         former = self.language_former or self.former
         encoded = former(tokens, batch.grid, encoder, keep=keep, gather=gather)
         output = _output(self.language_head, encoded, batch.mask)
         if self.token_encoder is not None and self.semantic_encoder is not None:
-            embeddings = scatter_tokens(self.semantic_encoder(features), batch.mask)
+            embeddings = scatter_tokens(self.semantic_encoder(self.semantic(batch)), batch.mask)
             output = replace(output, embeddings=embeddings)
         return output
 
@@ -239,15 +245,16 @@ class LaIAR(nn.Module):
         embeddings = scatter_tokens(visual, batch.mask)
         if self.reader is None or self.token_encoder is None:
             return embeddings, embeddings
-        assert self.semantic_encoder is not None
-        features = self._label_features(self.reader.objects, self.reader.predicates)
-        read = self.reader(
-            visual,
-            batch.object_labels,
-            self.semantic_encoder(features),
-            self.token_encoder(features),
-            self.log_scale,
-        )
+        assert self.token_semantic is not None
+        labels = (self.reader.objects, self.reader.predicates)
+        with torch.no_grad():  # see `recognize`
+            read = self.reader(
+                visual,
+                batch.object_labels,
+                self.embed_labels(*labels),
+                self.token_encoder(_label_features(self.token_semantic, *labels)),
+                self.log_scale,
+            )
         return scatter_tokens(read, batch.mask), embeddings
 
     def embed_labels(
@@ -264,11 +271,21 @@ class LaIAR(nn.Module):
         """
         if self.semantic_encoder is None:
             raise ValueError("a network with a video branch expected, got the language branch only")
-        return self.semantic_encoder(self._label_features(objects, predicates))
+        return self.semantic_encoder(_label_features(self.semantic, objects, predicates))
 
-    def _label_features(self, objects: Tensor, predicates: Tensor) -> Tensor:
-        human = torch.zeros_like(objects)
-        return self.semantic.encode(human, objects, predicates.float())
+    def parts(self) -> list[list[nn.Parameter]]:
+        """Group the parameters into parts that no loss term trains together.
+
+        With reading, L_sim trains the joint space, and all other terms train the other layers.
+        Otherwise, the network is one part.
+        """
+        if self.reader is None or self.semantic_encoder is None or self.visual is None:
+            return [list(self.parameters())]
+        joint = {*self.visual.parameters(), *self.semantic.parameters(), self.log_scale}
+        for encoder in (self.visual_encoder, self.semantic_encoder):
+            joint |= {*encoder.parameters()} if encoder is not None else set()
+        ordered = list(self.parameters())
+        return [[p for p in ordered if (p in joint) == part] for part in (True, False)]
 
     def score_subsets(
         self, tokens: Float[Tensor, "1 T K D"], grid: TokenGrid, keep: Bool[Tensor, "n T K"]
@@ -296,6 +313,11 @@ class LaIAR(nn.Module):
     def _drop(self, batch: TokenBatch, keep: Tensor | None, *, gather: bool) -> TokenBatch:
         removes = gather and keep is not None and self.settings.is_strict
         return batch.only(keep) if removes and keep is not None else batch
+
+
+def _label_features(semantic: SemanticRelation, objects: Tensor, predicates: Tensor) -> Tensor:
+    """Compute the features of labels; the human is object class 0 (person)."""
+    return semantic.encode(torch.zeros_like(objects), objects, predicates.float())
 
 
 def _encoder(width: int, settings: LaIARSettings, has_context: bool) -> RelationEncoder:

@@ -62,7 +62,8 @@ class LaIARSettings:
         spatial_selection: if False, the spatial selector keeps every token.
         initial_keep: initial probability that a selector keeps a token.
         gumbel_temperature: temperature of the selectors' Gumbel-softmax.
-        shared_transformer: if True, both branches share one DT-Former.
+        shared_transformer: if True, both branches share one DT-Former. With reading, they always
+            do.
 
     Raises:
         ValueError: if a value is unknown or out of range.

@@ -38,7 +38,8 @@ class TransitionEncoder(nn.Module):
         x_i + MLP([x_i, x_i - x_p, 1])  with p the previous kept token of the track of i,
         x_i + MLP([x_i, 0, 0])          if there is none.
 
-    The hidden layer of the MLP has a width of 8 D. The result depends on kept tokens only, and is computed anew for every set of kept tokens.
+    The hidden layer of the MLP has a width of 8 D. The result depends on kept tokens only, and is
+    computed anew for every set of kept tokens.
 
     Args:
         dim: width of the tokens, D.

@@ -106,8 +106,9 @@ class Learner:
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip_norm)
-        value, length = float(loss.detach()), float(norm)
+        clip = torch.nn.utils.clip_grad_norm_
+        norms = [float(clip(part, s.clip_norm)) for part in self.model.parts()]
+        value, length = float(loss.detach()), math.hypot(*norms)
         if not (math.isfinite(value) and math.isfinite(length)):
             raise StageError(
                 f"step {self.progress.step}: a finite loss expected, got {value} (gradient norm "
@@ -172,7 +173,7 @@ class Learner:
             load_state(self.model, tree["model"])
             self.optimizer.load_state_dict(tree["optimizer"])
             best_epoch = read_count(tree, "best_epoch", epoch)
-            self.progress = TrainingProgress(epoch, step, best_epoch, *maps, best)
+            self.progress = TrainingProgress(epoch, step, best_epoch, maps[0], maps[1], best)
 
         restore_state(run, STATE_SCHEMA, fingerprint, restore, self.device)
 

@@ -80,3 +80,27 @@ def test_reader_without_labels_returns_zeros_and_rejects_unknown_object_classes(
     reader.check(8)
     with pytest.raises(ValueError, match="0 to 6 expected, got 7"):
         reader.check(7)
+
+
+def test_labels_alone_train_the_layers_that_both_branches_share() -> None:
+    model, batch = small(decided=False), random_batch(drawn_mask(0, 2, 3, 4))
+    joint, rest = model.parts()
+    assert len({*joint, *rest}) == len(joint) + len(rest) == len(list(model.parameters()))
+
+    def trained(parameters: list[torch.nn.Parameter]) -> bool:
+        return any(p.grad is not None and bool(p.grad.any()) for p in parameters)
+
+    outputs = model(batch, keep=batch.mask)
+    assert outputs.video.logits.grad_fn is None
+    outputs.video.mimic_logits.sum().backward()
+    assert model.mimic_head is not None
+    others = [p for p in rest if not any(p is q for q in model.mimic_head.parameters())]
+    assert trained(rest)
+    assert not trained(joint)
+    assert not trained(others)
+    outputs.language.logits.sum().backward()
+    assert trained(others)
+    assert not trained(joint)
+    outputs = model(batch, keep=batch.mask)
+    (outputs.video.embeddings * outputs.language.embeddings).sum().backward()
+    assert trained(joint)

@@ -279,7 +279,8 @@ def test_logits_and_gradients_are_finite_without_real_or_kept_tokens(
 def test_selectors_get_gradients(preset: str) -> None:
     model = small(preset).train()
     outputs = model(random_batch(torch.ones(2, 3, 4, dtype=torch.bool)))
-    outputs.video.logits.square().sum().backward()
+    trained = outputs.language if model.reader else outputs.video  # see LaIAR.recognize
+    trained.logits.square().sum().backward()
     for selector in (model.former.temporal, model.former.spatial):
         gradient = selector.token.weight.grad
         assert gradient is not None
@@ -288,7 +289,8 @@ def test_selectors_get_gradients(preset: str) -> None:
 
 def test_settings_take_effect_and_invalid_inputs_are_rejected() -> None:
     assert small().language_former is None
-    assert small(shared_transformer=False).language_former is not None
+    assert small(shared_transformer=False).language_former is None  # reading shares it
+    assert small(shared_transformer=False, reading=False).language_former is not None
     assert small("paper").settings.discard == "zero"
     assert small("paper", discard="mask").settings.discard == "mask"
     with pytest.raises(ValueError, match="none or all or kept"):
