@@ -145,7 +145,8 @@ class LaIAR(nn.Module):
 
         Returns:
             The output of the video branch, which contains its logits, its estimate of the language
-            branch's logits, the selection and the embeddings.
+            branch's logits, the selection and the embeddings. With reading, the logits and the
+            gates have no gradient, and the estimate trains only its own readout.
 
         Raises:
             ValueError: if there are more frames or slots than position embeddings.

@@ -186,8 +186,8 @@ class TrainConfig:
     #: Fraction of the steps, at the beginning, in which every token is kept. If selectors are used
     #: before the features are trained, they learn to discard all tokens and do not recover.
     selection_warmup: float = ranged(0.3, 0, 1)
-    #: Training on random subsets, in steps without selectors: a third of the videos of a step keep
-    #: all tokens, and the others keep each token with a probability between this share and 1.
+    #: Training on random subsets, in steps without selectors: each video keeps all tokens with
+    #: probability 1/3, and otherwise each token with a probability between this share and 1.
     least_share: float = ranged(1.0, 0, 1)
     #: Learning rate of the token selectors as a multiple of `lr`.
     selector_lr: float = ranged(0.1, 0, 1)
