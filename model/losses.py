@@ -18,14 +18,18 @@ def loss_action_multi(
 
     Args:
         logits: action logits z.
-        labels: labels y, 0 or 1.
-        reduction: reduction over classes, `sum` (as in the equation) or `mean`.
+        labels: labels y, 0 or 1, or NaN where they are unknown. Unknown labels contribute nothing.
+        reduction: reduction over the known classes, `sum` (as in the equation) or `mean`.
 
     Raises:
         ValueError: if `reduction` is unknown.
     """
-    per_class = F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
-    return _over_classes(per_class, reduction).mean()
+    known = ~labels.isnan()
+    y = labels.float().nan_to_num()
+    values = F.binary_cross_entropy_with_logits(logits.float(), y, reduction="none") * known
+    if reduction == "mean":
+        return (values.sum(1) / known.sum(1).clamp(min=1)).mean()
+    return _over_classes(values, reduction).mean()
 
 
 def loss_action_single(

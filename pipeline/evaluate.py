@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
 
         def score(*, reverse: bool = False) -> Scores:
             relations = branch == "language"
-            data = clip_dataset(card, clips, relations=relations, reverse=reverse)
+            data = clip_dataset(card, clips, relations=relations, reversed_share=float(reverse))
             label = f"evaluate {args.split}" + (", reversed" if reverse else "")
             return score_clips(model, data, device, branch=branch, bar=label, **sizes)
 

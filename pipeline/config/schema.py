@@ -189,6 +189,9 @@ class TrainConfig:
     #: Training on random subsets, in steps without selectors: each video keeps all tokens with
     #: probability 1/3, and otherwise each token with a probability between this share and 1.
     least_share: float = ranged(1.0, 0, 1)
+    #: Probability that the frames of a training video are reversed. A reversed video shows the
+    #: inverse of each action in `inverse_pairs`. Its labels of all other actions are unknown.
+    reversed_share: float = ranged(0.0, 0, 1)
     #: Learning rate of the token selectors as a multiple of `lr`.
     selector_lr: float = ranged(0.1, 0, 1)
     #: Largest norm of the gradient; a larger gradient is scaled down.
@@ -244,7 +247,7 @@ class Config:
     #: Branches of the network. `language` trains and evaluates the language branch alone, which
     #: reads relations instead of pixels. Such a run cannot predict new videos.
     branch: Branch = Branch.both
-    #: YAML file with pairs of inverse classes for `evaluate`, see
+    #: YAML file with pairs of inverse classes for `evaluate` and for `train.reversed_share`, see
     #: `pipeline.evaluation.inverse_pairs`.
     inverse_pairs: str = "configs/inverse_pairs/charades.yaml"
     #: Largest number of failed videos; a command with more failures stops with exit code 3. None
@@ -263,3 +266,9 @@ class Config:
         """Raise UsageError if settings contradict each other."""
         self.decode.check()
         self.detection.check()
+        if self.train.reversed_share and not self.loss.multi_label:
+            raise UsageError(
+                "train.reversed_share=0 expected with loss.multi_label=false, got "
+                f"{self.train.reversed_share}; the action of a reversed video is unknown unless it "
+                "has an inverse"
+            )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -27,7 +28,8 @@ class Sample:
     Attributes:
         video_id: id of the video.
         tokens: tokens of the video.
-        labels: (C,) float32, 1 for the classes of the video and 0 for all others.
+        labels: (C,) float32, 1 for the classes of the video and 0 for all others. In a reversed
+            video, NaN for all classes without an inverse (`reversed_labels`).
     """
 
     video_id: str
@@ -42,7 +44,7 @@ class SampleBatch:
     Attributes:
         video_ids: ids of the videos.
         tokens: tokens of the videos, or None if no video could be read.
-        labels: (B, C) float32, 1 for the classes of a video and 0 for all others.
+        labels: (B, C) float32 labels of the videos, see `Sample`.
         failed: pairs (id, error) of the clips that could not be read.
     """
 
@@ -70,7 +72,10 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         max_pairs: largest number of pairs per frame K.
         relations: relation source of the tokens' predicates, or None.
         seed: seed of the random frames; None for the centres.
-        reverse: if True, reverse the frames of every sample (`reverse_tokens`).
+        reversed_share: probability that the frames of a sample are reversed (`reverse_tokens`). If
+            it is between 0 and 1, a seed is required.
+        inverse_pairs: columns of the two classes of each inverse pair, for the labels of reversed
+            samples.
 
     Attributes:
         epoch: number of the epoch, set by the training loop.
@@ -85,12 +90,14 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         max_pairs: int,
         relations: str | None = None,
         seed: int | None = None,
-        reverse: bool = False,
+        reversed_share: float = 0.0,
+        inverse_pairs: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.clips = list(clips)
         self.num_classes = num_classes
         self.num_frames, self.max_pairs = num_frames, max_pairs
-        self.relations, self.seed, self.reverse = relations, seed, reverse
+        self.relations, self.seed = relations, seed
+        self.reversed_share, self.inverse_pairs = reversed_share, list(inverse_pairs)
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -102,9 +109,11 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         try:
             clip = self.read(entry)
             tokens = clip_tokens(clip, self.max_pairs, self.relations).batch
-            if self.reverse:
+            labels = class_labels(entry.header, self.num_classes)
+            if self._is_reversed(entry):
                 tokens = reverse_tokens(tokens)
-            return Sample(entry.video_id, tokens, class_labels(entry.header, self.num_classes))
+                labels = reversed_labels(labels, self.inverse_pairs)
+            return Sample(entry.video_id, tokens, labels)
         except ItemError as error:
             return entry.video_id, error
 
@@ -123,10 +132,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
                 f"{', '.join(reader.relations) or 'no relations'}. To add them, run "
                 f"pipeline.extract with relations={self.relations}",
             )
-        rng = None
-        if self.seed is not None:
-            salt = hashlib.sha256(entry.video_id.encode()).digest()[:8]
-            rng = np.random.default_rng([self.seed, self.epoch, int.from_bytes(salt, "big")])
+        rng = self._generator(entry, 0)
         rows = sample_rows(reader, self.num_frames, rng)
         if self.relations == "ground-truth" and reader.header.num_uniform is not None:
             known = reader.has_relations(self.relations).nonzero()[:, 0].tolist()
@@ -136,6 +142,20 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         check_finite(clip)
         return clip
 
+    def _is_reversed(self, entry: ClipEntry) -> bool:
+        if self.reversed_share in (0, 1):
+            return bool(self.reversed_share)
+        rng = self._generator(entry, 1)
+        assert rng is not None
+        return rng.random() < self.reversed_share
+
+    def _generator(self, entry: ClipEntry, stream: int) -> np.random.Generator | None:
+        """Return generator number `stream` of a clip in this epoch, or None without a seed."""
+        if self.seed is None:
+            return None
+        salt = hashlib.sha256(entry.video_id.encode()).digest()[8 * stream : 8 * stream + 8]
+        return np.random.default_rng([self.seed, self.epoch, int.from_bytes(salt, "big")])
+
 
 def clip_dataset(
     card: ModelCard,
@@ -143,7 +163,8 @@ def clip_dataset(
     *,
     seed: int | None = None,
     relations: bool = False,
-    reverse: bool = False,
+    reversed_share: float = 0.0,
+    inverse_pairs: Sequence[tuple[int, int]] = (),
 ) -> ClipDataset:
     """Build the dataset for a network.
 
@@ -152,7 +173,8 @@ def clip_dataset(
         clips: clips to read.
         seed: seed of the random frames; None for the centres of the segments.
         relations: whether the tokens carry the predicates that the network is trained on.
-        reverse: whether the frames of every sample are reversed.
+        reversed_share: probability that the frames of a sample are reversed.
+        inverse_pairs: columns of the two classes of each inverse pair.
     """
     return ClipDataset(
         clips,
@@ -161,7 +183,8 @@ def clip_dataset(
         max_pairs=card.settings.max_pairs,
         relations=card.relations if relations else None,
         seed=seed,
-        reverse=reverse,
+        reversed_share=reversed_share,
+        inverse_pairs=inverse_pairs,
     )
 
 
@@ -290,3 +313,22 @@ def class_labels(header: ClipHeader, num_classes: int) -> Tensor:
             )
         labels[action] = 1.0
     return labels
+
+
+def reversed_labels(
+    labels: Float[Tensor, "C"], pairs: Sequence[tuple[int, int]]
+) -> Float[Tensor, "C"]:
+    """Return the labels of a video whose frames are reversed.
+
+    Args:
+        labels: labels of the video.
+        pairs: columns of the two classes of each inverse pair.
+
+    Returns:
+        For a class of a pair, the label of its inverse. For all other classes NaN, because it is
+        unknown whether they also happen in the reversed video.
+    """
+    changed = torch.full_like(labels, float("nan"))
+    for first, second in pairs:
+        changed[first], changed[second] = labels[second], labels[first]
+    return changed

@@ -15,6 +15,7 @@ from pipeline.config.loading import config_as_dict
 from pipeline.config.schema import Branch, Config, Relations
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import FailureReason, ItemError, StageError, UsageError
+from pipeline.evaluation.inverse_pairs import read_inverse_pairs
 from pipeline.runtime.files import json_sha256, write_atomically
 from pipeline.runtime.run_record import versions
 from pipeline.runtime.writers import sweep_temporary_files
@@ -47,6 +48,8 @@ class TrainingJob:
         training: clips to train on.
         validation: held-out clips.
         labels: distinct labels of the tokens of the training clips.
+        inverse_pairs: columns of the two classes of each inverse pair; empty without
+            `train.reversed_share`.
         fingerprint: SHA-256 over everything that determines the weights.
     """
 
@@ -55,6 +58,7 @@ class TrainingJob:
     training: list[ClipEntry]
     validation: list[ClipEntry]
     labels: TokenLabels
+    inverse_pairs: list[tuple[int, int]]
     fingerprint: str
 
     @property
@@ -62,18 +66,27 @@ class TrainingJob:
         """Whether the cached features come from an untrained detector."""
         return str(self.card.cache.detector.get("weights")).startswith(RANDOM)
 
-    def dataset(
-        self, clips: list[ClipEntry], *, seed: int | None = None, relations: bool = True
-    ) -> ClipDataset:
-        """Build the dataset of clips.
+    def dataset(self, clips: list[ClipEntry], *, relations: bool = True) -> ClipDataset:
+        """Build a dataset of clips, with the centre frames of the segments.
 
         Args:
             clips: clips of the cache.
-            seed: seed of the random selection of frames. If None, the segment centres are selected.
             relations: whether samples have predicates. Without predicates, the frames are the same
                 as in `evaluate`.
         """
-        return clip_dataset(self.card, clips, seed=seed, relations=relations)
+        return clip_dataset(self.card, clips, relations=relations)
+
+    def training_dataset(self) -> ClipDataset:
+        """Build the dataset to train on, with random frames and reversed videos."""
+        train = self.config.train
+        return clip_dataset(
+            self.card,
+            self.training,
+            seed=train.seed,
+            relations=True,
+            reversed_share=train.reversed_share,
+            inverse_pairs=self.inverse_pairs,
+        )
 
 
 def check_cache(config: Config, info: CacheInfo) -> None:
@@ -203,8 +216,9 @@ def prepare_training(
         cache: folder of the cache.
 
     Raises:
-        UsageError: if all videos are held out, if the cache has no union features, or if
-            `loss.multi_label` is False and a video does not have exactly one action.
+        UsageError: if all videos are held out, if the cache has no union features, if
+            `loss.multi_label` is False and a video does not have exactly one action, or if videos
+            cannot be reversed because no class has an inverse.
     """
     fraction = config.train.validation_fraction
     training, validation = split_held_out(clips, fraction)
@@ -218,6 +232,7 @@ def prepare_training(
             raise UsageError(
                 f"loss.multi_label=false: one action per video expected, {clip.video_id} has {num}"
             )
+    pairs = _inverse_pairs(config, info)
     settings = config.model.resolved()
     if settings.class_embeddings is None:
         settings = replace(settings, class_embeddings=config.boxes.value == "detected")
@@ -251,9 +266,23 @@ def prepare_training(
     tree = card.to_dict()
     tree["training"] = chosen
     files = [(c.video_id, manifest[c.video_id]["sha256"]) for c in clips]
-    fingerprint = json_sha256([tree, asdict(config.loss), files])
+    fingerprint = json_sha256([tree, asdict(config.loss), files, pairs])
     card.training["fingerprint"] = fingerprint
-    return TrainingJob(config, card, training, validation, labels, fingerprint)
+    return TrainingJob(config, card, training, validation, labels, pairs, fingerprint)
+
+
+def _inverse_pairs(config: Config, info: CacheInfo) -> list[tuple[int, int]]:
+    """Return the inverse pairs for the labels of reversed training videos."""
+    share = config.train.reversed_share
+    if not share:
+        return []
+    pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in info.classes])
+    if not pairs:
+        raise UsageError(
+            f"train.reversed_share={share}: inverse pairs among the classes of the cache expected, "
+            f"{config.inverse_pairs} has none; set inverse_pairs, or train.reversed_share=0"
+        )
+    return pairs
 
 
 def training_labels(

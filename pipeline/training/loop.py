@@ -48,7 +48,7 @@ class Training:
         self.settings = job.config.train
         self.sizes: dict[str, Any]
         self.sizes = {"batch_size": self.settings.batch_size, "workers": self.settings.workers}
-        self.data = job.dataset(job.training, seed=self.settings.seed)
+        self.data = job.training_dataset()
         torch.manual_seed(self.settings.seed)
         model = job.card.build()
         if model.reader is not None:

@@ -30,8 +30,13 @@ def sigmoid(x: float) -> float:
 def test_action_and_cross_modal_losses_equal_plain_loops(seed: int, reduction: str) -> None:
     z, t = normal(seed, 3, 4), normal(seed + 1, 3, 4)
     y = (normal(seed + 2, 3, 4) > 0).float()
-    bce = kl = soft = 0.0
+    partly = torch.where(normal(seed + 3, 3, 4) > 0, y, torch.nan)
+    bce = kl = soft = known = 0.0
     for b in range(3):
+        mine = [c for c in range(4) if not math.isnan(float(partly[b, c]))]
+        for c in mine:
+            q = sigmoid(float(z[b, c])) if y[b, c] else 1 - sigmoid(float(z[b, c]))
+            known -= math.log(q) / (len(mine) if reduction == "mean" else 1)
         for c in range(4):
             q, p, label = sigmoid(float(z[b, c])), sigmoid(float(t[b, c])), float(y[b, c])
             bce -= label * math.log(q) + (1 - label) * math.log(1 - q)
@@ -42,6 +47,7 @@ def test_action_and_cross_modal_losses_equal_plain_loops(seed: int, reduction: s
             soft += p / sum(ps) * math.log(p / sum(ps) / (q / sum(qs)))
     scale = 3 * (4 if reduction == "mean" else 1)
     assert float(loss_action_multi(z, y, reduction)) == pytest.approx(bce / scale, rel=1e-4)
+    assert float(loss_action_multi(z, partly, reduction)) == pytest.approx(known / 3, rel=1e-4)
     got = float(loss_cross_modal_bernoulli(z, t, reduction))
     assert got == pytest.approx(kl / scale, rel=1e-4, abs=1e-6)
     assert float(loss_cross_modal_softmax(z, t)) == pytest.approx(soft / 3, rel=1e-4, abs=1e-6)

@@ -167,6 +167,7 @@ def test_damaged_clip_is_listed_and_training_uses_the_other_clips(tmp_path: Path
         ("detection.weights=random detection.seed=4", "the detector of this cache"),
         ("train.validation_fraction=1", "leaves no video"),
         ("loss.multi_label=false", "one action per video"),
+        ("loss.multi_label=false train.reversed_share=0.5", "reversed_share=0 expected with loss"),
         ("--resume", "state.pt not found in"),
     ],
 )
@@ -239,6 +240,24 @@ def test_training_without_selectors_uses_random_subsets(cache: Path, tmp_path: P
         assert fit(cache, run, *words, f"train.least_share={least}") == 0
         steps = [row for row in log_rows(run) if row["kind"] == "step"]
         assert all(row["kept"] == row["tokens"] for row in steps) == keeps_all
+
+
+def test_training_on_reversed_videos(cache: Path, tmp_path: Path) -> None:
+    run, path = tmp_path / "run", tmp_path / "pairs.yaml"
+    path.write_text("inverse_pairs: [[none, other]]")
+    with pytest.raises(UsageError, match="inverse pairs among the classes of the cache expected"):
+        fit(cache, run, "train.reversed_share=0.5", f"inverse_pairs={path}")
+    losses = []
+    for share in (0, 1):
+        assert (
+            fit(cache, tmp_path / str(share), "train.epochs=1", f"train.reversed_share={share}")
+            == 0
+        )
+        row = log_rows(tmp_path / str(share))[0]
+        losses.append(row["terms"])
+        assert read_card(tmp_path / str(share)).training["reversed_share"] == share
+    # Of 157 classes, 52 have an inverse; the loss of a reversed video has only these terms.
+    assert 0 < losses[1]["video"] < 0.5 * losses[0]["video"]
 
 
 def test_saved_weights_are_those_of_the_best_epoch(

@@ -42,6 +42,7 @@ RANGES: dict[type, list[tuple[str, str, str, str]]] = {
         ("train.warmup", "0 to 1", "0 1", "-0.001 1.001"),
         ("train.selection_warmup", "0 to 1", "0 1", "-0.001 1.001"),
         ("train.least_share", "0 to 1", "0 1", "-0.001 1.001"),
+        ("train.reversed_share", "0 to 1", "0 1", "-0.001 1.001"),
         ("train.selector_lr", "0 to 1", "0 1", "-0.001 1.001"),
         ("train.clip_norm", "above 0", "1e-9 1e300", "0 -1 inf"),
         ("train.validation_fraction", "0 to 1", "0 1", "-0.001 1.001"),

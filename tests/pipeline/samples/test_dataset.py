@@ -10,6 +10,7 @@ from pipeline.cache.clip import CachedClip
 from pipeline.cache.folder import clip_path, store_clip
 from pipeline.cache.listing import ClipEntry
 from pipeline.errors import FailureReason, ItemError
+from pipeline.samples.clip_tokens import reverse_tokens
 from pipeline.samples.dataset import (
     ClipDataset,
     Sample,
@@ -31,6 +32,11 @@ def dataset(clips: list[ClipEntry], **changes: object) -> ClipDataset:
     return ClipDataset(clips, 5, **given)
 
 
+def samples(data: ClipDataset) -> list[Sample]:
+    found = [data[i] for i in range(len(data))]
+    return [item for item in found if isinstance(item, Sample)]
+
+
 def test_random_frames_depend_only_on_seed_epoch_and_id(tmp_path: Path) -> None:
     entries = [put(tmp_path, random_clip([2] * 30, i, f"CLIP{i}")) for i in range(4)]
     data = dataset(entries, seed=7)
@@ -40,6 +46,30 @@ def test_random_frames_depend_only_on_seed_epoch_and_id(tmp_path: Path) -> None:
     data.epoch = 1
     assert drawn != [data.read(e).frame_index.tolist() for e in entries]
     assert dataset(entries).read(entries[0]).frame_index.tolist() == [15, 45, 75]
+
+
+def test_reversed_samples_have_reversed_tokens_and_exchanged_labels(tmp_path: Path) -> None:
+    entries = [put(tmp_path, random_clip([2] * 4, i, f"CLIP{i}")) for i in range(40)]
+    pairs = [(0, 1), (2, 4)]
+    plain = {s.video_id: s for s in samples(dataset(entries, seed=3))}
+    data = dataset(entries, seed=3, reversed_share=0.5, inverse_pairs=pairs)
+    turned = []
+    for sample in samples(data):
+        before = plain[sample.video_id]
+        assert before.labels.tolist() == [0.0, 1.0, 0.0, 1.0, 0.0]
+        if torch.equal(sample.tokens.human_features, before.tokens.human_features):
+            assert torch.equal(sample.labels, before.labels)
+        else:
+            turned.append(sample.video_id)
+            expected = reverse_tokens(before.tokens)
+            assert torch.equal(sample.tokens.human_features, expected.human_features)
+            assert sample.labels.nan_to_num(9.0).tolist() == [1.0, 0.0, 0.0, 9.0, 0.0]
+    assert 5 <= len(turned) <= 35
+    data.epoch = 1
+    again = [s.video_id for s in samples(data) if bool(s.labels.isnan().any())]
+    assert again != turned
+    never = dataset(entries, seed=3, inverse_pairs=pairs)
+    assert not any(bool(s.labels.isnan().any()) for s in samples(never))
 
 
 def test_worker_process_loads_the_same_samples(tmp_path: Path) -> None:

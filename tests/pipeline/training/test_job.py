@@ -18,7 +18,7 @@ def test_files_of_another_training_run_are_removed_from_the_run_folder(tmp_path:
     none = torch.zeros(0, dtype=torch.int64)
     labels = TokenLabels(none, torch.zeros(0, 26, dtype=torch.bool), none)
     config = load_config()
-    job = TrainingJob(config, card, [], [], labels, "f" * 64)
+    job = TrainingJob(config, card, [], [], labels, [], "f" * 64)
     write_card(tmp_path, card)
     files = [tmp_path / name for name in (WEIGHTS, BANK, CALIBRATION, FAMILIARITY)]
     for path in files:
