@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from model.labels import THRESHOLD
 from model.laiar import BranchOutputs
 from model.losses import (
     loss_action_multi,
     loss_action_single,
     loss_cross_modal_bernoulli,
     loss_cross_modal_softmax,
+    loss_reading,
     loss_similarity,
     loss_token_selection,
     mean_gate,
@@ -30,7 +32,7 @@ class CriterionSettings:
         cross_modal: weight eta of L_xm.
         reduction: reduction of the multi-label terms over classes, `mean` or `sum`.
         multi_positive: if True, tokens with the same triplet are not negatives of each other in
-            L_sim.
+            L_sim. It has no effect with reading, where L_sim compares tokens with labels.
         softmax_cross_modal: if True, L_xm uses the softmax of Eq. 10 even if `multi_label` is True.
 
     Raises:
@@ -93,17 +95,18 @@ class LaIARCriterion(nn.Module):
         assert video.mimic_logits is not None
         assert batch.predicates is not None
         terms["language"] = self._action(language.logits, labels)
-        triplets = None
-        if s.multi_positive:
-            said = (batch.predicates >= 0.5).long()
-            ends = torch.stack([batch.human_labels, batch.object_labels], 1)
-            triplets = torch.cat([ends, said], 1)
-        terms["similarity"] = s.similarity * loss_similarity(
-            video.embeddings[batch.mask],
-            language.embeddings[batch.mask],
-            log_scale,
-            triplets=triplets,
-        )
+        visual, targets = video.embeddings[batch.mask], outputs.targets
+        if targets is not None:
+            similarity = loss_reading(visual, targets.embeddings, targets.index, log_scale)
+        else:
+            triplets = None
+            if s.multi_positive:
+                said = (batch.predicates >= THRESHOLD).long()
+                ends = torch.stack([batch.human_labels, batch.object_labels], 1)
+                triplets = torch.cat([ends, said], 1)
+            semantic = language.embeddings[batch.mask]
+            similarity = loss_similarity(visual, semantic, log_scale, triplets=triplets)
+        terms["similarity"] = s.similarity * similarity
         terms["selection"] = s.selection * loss_token_selection(
             video.keep_gate, language.keep_gate, batch.mask
         )

@@ -7,6 +7,9 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+#: A token's label contains the predicates with at least this score.
+THRESHOLD = 0.5
+
 
 @dataclass(frozen=True)
 class TokenLabels:
@@ -66,6 +69,19 @@ class TokenLabels:
         return TokenLabels(self.objects[said], self.predicates[said], self.counts[said])
 
 
+@dataclass(frozen=True)
+class LabelTargets:
+    """Labels as the targets of L_sim for M tokens.
+
+    Attributes:
+        embeddings: (E, D) language embeddings of the labels.
+        index: (M,) int64 label of each token, -1 if it is not among the E labels.
+    """
+
+    embeddings: Tensor
+    index: Tensor
+
+
 class LabelReader(nn.Module):
     """Reads visual tokens as labels: each token becomes a mean of the tokens of labels.
 
@@ -75,7 +91,8 @@ class LabelReader(nn.Module):
     space, x_e the token of this label in the language branch, and t the scale of Eq. 8. Only the
     labels of the token's object class are used; if there are none, all labels are used. The
     appearance of a token reaches the following layers only through these weights. In the network,
-    L_sim alone trains the reading, so that the action losses cannot change what the labels mean.
+    L_sim alone trains the reading (`loss_reading`), so that the action losses cannot change what
+    the labels mean.
 
     Args:
         num_labels: number of labels, E.
@@ -103,6 +120,23 @@ class LabelReader(nn.Module):
             RuntimeError: if their number differs from the number that the network was built with.
         """
         self.load_state_dict({"objects": labels.objects, "predicates": labels.predicates})
+
+    def index(
+        self, objects: Int64[Tensor, "M"], predicates: Bool[Tensor, "M R"]
+    ) -> Int64[Tensor, "M"]:
+        """Return the label of each token, or -1 if the reader does not have it.
+
+        Args:
+            objects: object class of each token.
+            predicates: predicates of each token.
+        """
+        E = len(self.objects)
+        rows = torch.cat([self.predicates, predicates]).long()
+        rows = torch.cat([torch.cat([self.objects, objects])[:, None], rows], 1)
+        code = rows.unique(dim=0, return_inverse=True)[1]  # one number per distinct label
+        label = code.new_full((len(rows),), -1)
+        label[code[:E]] = torch.arange(E, device=code.device)
+        return label[code[E:]]
 
     def check(self, num_objects: int) -> None:
         """Check the object classes of the labels.

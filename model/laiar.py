@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from model.dt_former import DTFormer, Encoded
 from model.encoder import RelationEncoder, scatter_tokens
-from model.labels import LabelReader
+from model.labels import THRESHOLD, LabelReader, LabelTargets
 from model.readout import Readout
 from model.relation_features import SemanticRelation, VisualRelation
 from model.settings import LaIARSettings
@@ -26,10 +26,12 @@ class BranchOutputs:
     Attributes:
         video: output of the video branch, or None if only the language branch ran.
         language: output of the language branch, or None if the batch has no predicates.
+        targets: labels of the tokens; None without reading or without predicates.
     """
 
     video: ActionOutput | None
     language: ActionOutput | None
+    targets: LabelTargets | None = None
 
 
 class LaIAR(nn.Module):
@@ -112,6 +114,7 @@ class LaIAR(nn.Module):
         return BranchOutputs(
             None if self.visual is None else self.recognize(batch, keep=keep),
             None if batch.predicates is None else self.read_relations(batch, keep=keep),
+            self._targets(batch),
         )
 
     def recognize(
@@ -303,6 +306,15 @@ class LaIAR(nn.Module):
         encoded = self._encode_video(views, grid.expand(n), keep=keep, gather=True)
         head = self.video_head or self.language_head
         return head(encoded.z, encoded.tokens, encoded.gate)
+
+    def _targets(self, batch: TokenBatch) -> LabelTargets | None:
+        if self.reader is None or batch.predicates is None:
+            return None
+        said = batch.predicates >= THRESHOLD
+        return LabelTargets(
+            self.embed_labels(self.reader.objects, self.reader.predicates),
+            self.reader.index(batch.object_labels, said),
+        )
 
     def _encode_video(
         self, tokens: Tensor, grid: TokenGrid, *, keep: Tensor | None, gather: bool

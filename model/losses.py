@@ -83,6 +83,37 @@ def loss_similarity(
     return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
 
 
+def loss_reading(
+    visual: Float[Tensor, "M D"],
+    labels: Float[Tensor, "E D"],
+    index: Int64[Tensor, "M"],
+    log_scale: Float[Tensor, ""],
+) -> Float[Tensor, ""]:
+    """Compute L_sim (Eq. 8) between M tokens and all E labels of the training videos.
+
+        -1/M' sum_i log softmax_e(t v_i s_e)_{e(i)},  t = exp(log_scale)
+
+    v_i is the L2-normalised visual embedding of token i, s_e the L2-normalised language embedding
+    of label e, and e(i) the label of token i. M' is the number of tokens with a label. In
+    `loss_similarity`, the candidates are the tokens of the batch, which contains few of the labels
+    that are easily confused.
+
+    Args:
+        visual: visual embeddings of the tokens.
+        labels: language embeddings of the labels.
+        index: label of each token, -1 for a token whose label is not among the E labels.
+        log_scale: learnable logarithm of t. As in CLIP, t is clamped to at most 100.
+
+    Returns:
+        The loss. If no token has a label, the loss and its gradients are zero.
+    """
+    if not bool((index >= 0).any()):
+        return (visual.sum() + labels.sum() + log_scale) * 0.0
+    x, y = F.normalize(visual.float(), dim=1), F.normalize(labels.float(), dim=1)
+    scores = log_scale.float().exp().clamp(max=100.0) * (x @ y.T)
+    return F.cross_entropy(scores, index, ignore_index=-1)
+
+
 def loss_token_selection(
     video_gate: Float[Tensor, "B T K"],
     language_gate: Float[Tensor, "B T K"],

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from model.labels import TokenLabels
+from model.labels import THRESHOLD, TokenLabels
 from pipeline.cache.folder import CacheInfo
 from pipeline.cache.listing import ClipEntry, list_clips, split_held_out
 from pipeline.cache.manifest import read_manifest
@@ -33,9 +33,6 @@ from pipeline.weights.run_folder import (
     read_card,
     write_card,
 )
-
-#: Smallest score of a predicate that belongs to a token's label.
-THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,25 @@ import pytest
 import torch
 
 from model.criterion import CriterionSettings, LaIARCriterion
-from model.losses import loss_action_multi, loss_similarity, loss_token_selection
+from model.losses import (
+    loss_action_multi,
+    loss_reading,
+    loss_similarity,
+    loss_token_selection,
+)
 from tests.model.batches import random_batch
 from tests.model.test_laiar import drawn_mask, small
 
 LABELS = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
 
 
-def test_terms_equal_eq_11_with_its_weights() -> None:
-    model, batch = small(), random_batch(drawn_mask(0, 2, 3, 4))
+@pytest.mark.parametrize("reading", [True, False])
+def test_terms_equal_eq_11_with_its_weights(reading: bool) -> None:
+    model, batch = small(reading=reading), random_batch(drawn_mask(0, 2, 3, 4))
+    assert batch.predicates is not None
+    if model.reader is not None:  # only a third of the tokens have labels that the reader knows
+        model.reader.objects[::3][:5] = batch.object_labels[::3]
+        model.reader.predicates[::3][:5] = batch.predicates[::3] >= 0.5
     outputs = model(batch)
     criterion = LaIARCriterion(CriterionSettings(similarity=0.3, selection=2.0, cross_modal=0.5))
     terms = criterion(outputs, LABELS, batch, model.log_scale)
@@ -18,8 +28,14 @@ def test_terms_equal_eq_11_with_its_weights() -> None:
     video, language = outputs.video, outputs.language
     torch.testing.assert_close(terms["video"], loss_action_multi(video.logits, LABELS))
     torch.testing.assert_close(terms["language"], loss_action_multi(language.logits, LABELS))
-    pairs = (video.embeddings[batch.mask], language.embeddings[batch.mask])
-    torch.testing.assert_close(terms["similarity"], 0.3 * loss_similarity(*pairs, model.log_scale))
+    visual = video.embeddings[batch.mask]
+    similarity = loss_similarity(visual, language.embeddings[batch.mask], model.log_scale)
+    if model.reader is not None:
+        index = model.reader.index(batch.object_labels, batch.predicates >= 0.5)
+        assert 5 <= int((index >= 0).sum()) < len(index)
+        labels = model.embed_labels(model.reader.objects, model.reader.predicates)
+        similarity = loss_reading(visual, labels, index, model.log_scale)
+    torch.testing.assert_close(terms["similarity"], 0.3 * similarity)
     selection = loss_token_selection(video.keep_gate, language.keep_gate, batch.mask)
     torch.testing.assert_close(terms["selection"], 2.0 * selection)
     p, q = language.logits.sigmoid(), video.mimic_logits.sigmoid()
@@ -28,7 +44,7 @@ def test_terms_equal_eq_11_with_its_weights() -> None:
 
 
 def test_multi_positive_excludes_equal_triplets_from_the_negatives() -> None:
-    model, batch = small(), random_batch(torch.ones(2, 3, 4, dtype=torch.bool))
+    model, batch = small(reading=False), random_batch(torch.ones(2, 3, 4, dtype=torch.bool))
     for value in (batch.object_labels, batch.predicates):
         assert value is not None
         value[:] = value[0]

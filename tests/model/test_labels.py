@@ -29,6 +29,21 @@ def test_labels_are_the_distinct_rows_with_their_counts() -> None:
         TokenLabels(objects, said[:5], objects)
 
 
+def test_index_finds_the_label_of_each_token() -> None:
+    g = torch.Generator().manual_seed(0)
+    objects, said = torch.randint(0, 3, (60,), generator=g), torch.rand(60, 3, generator=g) < 0.4
+    labels = TokenLabels.of_tokens(objects, said, least=3)
+    reader = LabelReader(len(labels), 3)
+    reader.set_labels(labels)
+    known = list(zip(labels.objects.tolist(), labels.predicates.tolist(), strict=True))
+    rows = list(zip(objects.tolist(), said.tolist(), strict=True))
+    expected = [known.index(row) if row in known else -1 for row in rows]
+    assert -1 in expected
+    assert reader.index(objects, said).tolist() == expected
+    assert LabelReader(0, 3).index(objects, said).tolist() == [-1] * 60
+    assert reader.index(objects[:0], said[:0]).tolist() == []
+
+
 def test_reading_equals_plain_loops() -> None:
     g = torch.Generator().manual_seed(1)
     objects = torch.tensor([1, 1, 2, 1])

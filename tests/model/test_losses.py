@@ -10,6 +10,7 @@ from model.losses import (
     loss_action_single,
     loss_cross_modal_bernoulli,
     loss_cross_modal_softmax,
+    loss_reading,
     loss_similarity,
     loss_token_selection,
 )
@@ -51,6 +52,27 @@ def test_action_and_cross_modal_losses_equal_plain_loops(seed: int, reduction: s
     got = float(loss_cross_modal_bernoulli(z, t, reduction))
     assert got == pytest.approx(kl / scale, rel=1e-4, abs=1e-6)
     assert float(loss_cross_modal_softmax(z, t)) == pytest.approx(soft / 3, rel=1e-4, abs=1e-6)
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_reading_loss_equals_plain_loops(seed: int) -> None:
+    v, s, index = normal(seed, 5, 3), normal(seed + 1, 4, 3), [2, -1, 0, 2, 3]
+    total = 0.0
+    for i, e in enumerate(index):
+        scores = [
+            math.exp(1.5) * float(v[i] @ s[j]) / float(v[i].norm() * s[j].norm()) for j in range(4)
+        ]
+        if e >= 0:
+            total -= scores[e] - math.log(sum(map(math.exp, scores)))
+    loss = loss_reading(v, s, torch.tensor(index), torch.tensor(1.5))
+    assert float(loss) == pytest.approx(total / 4, rel=1e-4, abs=1e-6)
+    v.requires_grad_()
+    none = loss_reading(v, s, torch.full((5,), -1), torch.tensor(1.5))
+    none.backward()
+    assert float(none.detach()) == 0
+    assert v.grad is not None
+    assert not bool(v.grad.any())
 
 
 @given(seeds, st.booleans())

@@ -21,9 +21,9 @@ def test_training_overfits_eight_synthetic_videos(
         "train.validation_fraction=0",
         "loss.selection=0.1",
         "loss.similarity=2",
-        "loss.multi_positive=true",
         "train.min_label_tokens=1",
         "train.least_share=1",
+        "train.reversed_share=0",
         f"model.preset={preset}",
     )
     assert train.main(["--config", CONFIG, *data, *SMALL, *words]) == 0
