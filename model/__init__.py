@@ -8,12 +8,16 @@ dt_former          DT-Former with position embeddings, token selectors and trans
 encoder            encoders that map relation features to the joint space
 gpo                generalised pooling operator, which computes the context of the encoders
 label_bank         label bank, which names tokens by their nearest prototypes
+labels             labels of tokens, and reading of visual tokens as labels
 laiar              `LaIAR`, the network with a video branch and a language branch
 leave_one_out      contributions of kept tokens to the action logits
 losses             terms of Eq. 11
+readout            readout of action logits, with votes of the tokens
 relation_features  visual and semantic relation features, Eqs. 1 and 2
-selector           token selectors, Eq. 3
+selector           token selectors, Eq. 3, and random subsets of tokens
 settings           `LaIARSettings`, the sizes, options and presets of the network
-tokens             input and output types `TokenBatch` and `ActionOutput`
+subset_selector    selector that learns which tokens preserve the prediction
+tokens             input and output types `TokenBatch`, `ActionOutput` and `BranchOutputs`
 transformer        transformer with gated attention, Eqs. 4 to 6
+transitions        changes since the previous kept token of a track
 """

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from model.labels import THRESHOLD
-from model.laiar import BranchOutputs
 from model.losses import (
     loss_action_multi,
     loss_action_single,
@@ -17,7 +16,7 @@ from model.losses import (
     loss_token_selection,
     mean_gate,
 )
-from model.tokens import TokenBatch
+from model.tokens import BranchOutputs, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class CriterionSettings:
         multi_label: True if a video can have several actions (Charades), False if it has exactly
             one (CAD-120).
         similarity: weight delta of L_sim.
-        selection: weight zeta of L_tss.
+        selection: weight zeta of L_tss, for selector=gumbel.
         cross_modal: weight eta of L_xm.
         reduction: reduction of the multi-label terms over classes, `mean` or `sum`.
         multi_positive: if True, tokens with the same triplet are not negatives of each other in
@@ -73,22 +72,25 @@ class LaIARCriterion(nn.Module):
 
         Args:
             outputs: outputs of both branches.
-            labels: (B, C) floating-point values 0 and 1 if `multi_label` is True, else (B,) int64
-                class indices.
+            labels: (B, C) floating-point values 0 and 1, or NaN where unknown, if `multi_label` is
+                True, else (B,) int64 class indices.
             batch: batch from which `outputs` were computed.
             log_scale: logarithm of the learnable scale t of Eq. 8.
 
         Returns:
             Scalars `video`, `language`, `similarity`, `selection` and `cross_modal`. Their sum is
             the loss. With one branch, only its own terms are computed: `video`, or `language` and
-            the sparsity in `selection`.
+            `selection`. With selector=subset, `selection` is `BranchOutputs.selection`. Otherwise
+            it is the weighted L_tss, or with one branch the sparsity of its selection.
         """
         s, video, language = self.settings, outputs.video, outputs.language
         if video is None:
             assert language is not None
-            sparsity = mean_gate(language.keep_gate, batch.mask)
+            selection = outputs.selection
+            if selection is None:
+                selection = s.selection * mean_gate(language.keep_gate, batch.mask)
             terms = {"language": self._action(language.logits, labels)}
-            return terms | {"selection": s.selection * sparsity}
+            return terms | {"selection": selection}
         terms = {"video": self._action(video.logits, labels)}
         if language is None:
             return terms
@@ -107,8 +109,11 @@ class LaIARCriterion(nn.Module):
             semantic = language.embeddings[batch.mask]
             similarity = loss_similarity(visual, semantic, log_scale, triplets=triplets)
         terms["similarity"] = s.similarity * similarity
-        terms["selection"] = s.selection * loss_token_selection(
-            video.keep_gate, language.keep_gate, batch.mask
+        gates = (video.keep_gate, language.keep_gate)
+        terms["selection"] = (
+            s.selection * loss_token_selection(*gates, batch.mask)
+            if outputs.selection is None
+            else outputs.selection
         )
         if s.multi_label and not s.softmax_cross_modal:
             distance = loss_cross_modal_bernoulli(video.mimic_logits, language.logits, s.reduction)

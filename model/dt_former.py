@@ -1,6 +1,7 @@
 """DT-Former, which consists of position embeddings, token selectors and a transformer encoder."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from model.encoder import RelationEncoder, left_align
 from model.selector import TokenSelector, frame_means
 from model.settings import LaIARSettings
+from model.subset_selector import SelectionTask, SubsetSelector, selection_loss
 from model.tokens import TokenGrid
 from model.transformer import TransformerEncoder
 from model.transitions import TransitionEncoder
@@ -89,8 +91,12 @@ class DTFormer(nn.Module):
         self.input_norm = nn.LayerNorm(dim) if settings.votes else None
         self.class_token = nn.Parameter(torch.randn(dim) * 0.02)
         keep, temperature = settings.initial_keep, settings.gumbel_temperature
-        self.temporal = TokenSelector(dim, initial_keep=keep, temperature=temperature)
-        self.spatial = TokenSelector(dim, initial_keep=keep, temperature=temperature)
+        self.subset = self.temporal = self.spatial = None
+        if settings.selector == "subset":
+            self.subset = SubsetSelector(dim, by_frame=not settings.spatial_selection)
+        else:
+            self.temporal = TokenSelector(dim, initial_keep=keep, temperature=temperature)
+            self.spatial = TokenSelector(dim, initial_keep=keep, temperature=temperature)
         self.encoder = TransformerEncoder(
             dim,
             settings.heads,
@@ -118,30 +124,75 @@ class DTFormer(nn.Module):
             )
         return tokens + self.position[:T, : K if slots > 1 else 1]
 
-    def select(self, tokens: Float[Tensor, "B T K D"], mask: Bool[Tensor, "B T K"]) -> Selection:
-        """Select frames and tokens with Eq. 3.
+    def select(self, tokens: Float[Tensor, "B T K D"], grid: TokenGrid) -> Selection:
+        """Select frames and tokens.
 
-        The inputs of the temporal selector are the mean tokens of the frames. The inputs of the
-        spatial selector are the tokens. The selection is the product of both gates. A disabled
-        selector keeps all frames or all tokens.
+        With selector=subset, see `SubsetSelector`. With selector=gumbel (Eq. 3), the inputs of the
+        temporal selector are the mean tokens of the frames, and those of the spatial selector are
+        the tokens. The selection is the product of both gates. A disabled selector keeps all frames
+        or all tokens.
 
         Args:
-            tokens: x^(0), tokens with position embeddings.
-            mask: True for real tokens.
+            tokens: tokens without position embeddings and transitions.
+            grid: grid of the tokens.
         """
+        mask, s = grid.mask, self.settings
         real = mask.float()
         temporal = p_temporal = real.new_ones(real.shape[:2])
         spatial = p_spatial = torch.ones_like(real)
-        if self.settings.temporal_selection:
-            temporal, p_temporal = self.temporal(frame_means(tokens, mask), self.class_token)
-        if self.settings.spatial_selection:
-            spatial, p_spatial = self.spatial(tokens, self.class_token)
+        if self.subset is not None and s.selects:
+            z = self.subset(tokens, grid)
+            spatial, p_spatial = (z > 0).float(), z.sigmoid()
+            temporal = (mask & (z > 0)).any(2).float()
+        elif self.subset is None:
+            tokens = self.add_position(tokens, grid)
+            if self.temporal is not None and s.temporal_selection:
+                temporal, p_temporal = self.temporal(frame_means(tokens, mask), self.class_token)
+            if self.spatial is not None and s.spatial_selection:
+                spatial, p_spatial = self.spatial(tokens, self.class_token)
         return Selection(
             temporal,
             spatial,
             temporal[..., None] * spatial * real,
             p_temporal[..., None] * p_spatial * real,
         )
+
+    def selection_loss(
+        self,
+        tokens: Float[Tensor, "B T K D"],
+        grid: TokenGrid,
+        encoder: RelationEncoder,
+        head: Callable[[Tensor, Tensor, Tensor], Tensor],
+        task: SelectionTask,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Compute the loss of the selector, which trains nothing else (`selection_loss`).
+
+        Predictions are made in eval mode, without dropout.
+
+        Args:
+            tokens: local representations of the tokens.
+            grid: places, times and tracks of the tokens.
+            encoder: encoder of this branch, see `forward`.
+            head: readout of the action logits.
+            task: what the selector learns.
+
+        Returns:
+            A tuple of the loss and the mean number of drawn tokens per video.
+        """
+        assert self.subset is not None
+        tokens = tokens.detach()
+
+        def score(keep: Tensor) -> Tensor:
+            n = len(keep)
+            views, places = tokens.repeat(n, 1, 1, 1), grid.repeat(n)
+            encoded = self(views, places, encoder, keep=keep.flatten(0, 1), gather=True)
+            return head(encoded.z, encoded.tokens, encoded.gate).unflatten(0, (n, -1))
+
+        training = self.training
+        self.eval()
+        found = selection_loss(self.subset, self.subset(tokens, grid), grid.mask, score, task)
+        self.train(training)
+        return found
 
     def forward(
         self,
@@ -170,7 +221,7 @@ class DTFormer(nn.Module):
         """
         mask, before = grid.mask, self.settings.context == "all"
         embedded = encoder.with_context(local, mask) if before else local
-        selection = self.select(self.add_position(embedded, grid), mask)
+        selection = self.select(embedded, grid)
         if keep is not None:
             held = (keep & mask).to(local.dtype)
             selection = Selection(selection.temporal, selection.spatial, held, held)

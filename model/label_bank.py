@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from model.labels import TokenLabels
+from model.labels import THRESHOLD, TokenLabels
 from model.tokens import TokenBatch
 
 
@@ -65,9 +65,12 @@ class LabelBank:
     is_single: bool = False
 
     def __post_init__(self) -> None:
+        if self.prototypes.ndim != 2:
+            shape = tuple(self.prototypes.shape)
+            raise ValueError(f"label bank: prototypes: shape (E, D) expected, got {shape}")
         E, R = len(self.prototypes), sum(self.group_sizes)
         for name, shape, dtype in (
-            ("prototypes", (E, *self.prototypes.shape[1:2]), torch.float32),
+            ("prototypes", tuple(self.prototypes.shape), torch.float32),
             ("objects", (E,), torch.int64),
             ("predicates", (E, R), torch.bool),
             ("counts", (E,), torch.int64),
@@ -166,14 +169,14 @@ class LabelBankBuilder:
     def add(self, embeddings: Float[Tensor, "B T K D"], batch: TokenBatch) -> None:
         """Add the real tokens of a batch.
 
-        A token is added to the prototype of each predicate whose score is at least 0.5.
+        A token is added to the prototype of each predicate of its label (`THRESHOLD`).
 
         Args:
             embeddings: language embeddings of the batch.
             batch: batch with predicates.
         """
         assert batch.predicates is not None
-        token, predicate = (batch.predicates >= 0.5).nonzero(as_tuple=True)
+        token, predicate = (batch.predicates >= THRESHOLD).nonzero(as_tuple=True)
         place = (batch.object_labels[token].cpu(), predicate.cpu())
         packed = F.normalize(embeddings[batch.mask].double(), dim=1)
         self._sums.index_put_(place, packed[token].cpu(), accumulate=True)

@@ -4,7 +4,7 @@ Inference requires only the video branch.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -16,22 +16,8 @@ from model.labels import THRESHOLD, LabelReader, LabelTargets
 from model.readout import Readout
 from model.relation_features import SemanticRelation, VisualRelation
 from model.settings import LaIARSettings
-from model.tokens import ActionOutput, TokenBatch, TokenGrid
-
-
-@dataclass(frozen=True)
-class BranchOutputs:
-    """Outputs of both branches.
-
-    Attributes:
-        video: output of the video branch, or None if only the language branch ran.
-        language: output of the language branch, or None if the batch has no predicates.
-        targets: labels of the tokens; None without reading or without predicates.
-    """
-
-    video: ActionOutput | None
-    language: ActionOutput | None
-    targets: LabelTargets | None = None
+from model.subset_selector import SelectionTask
+from model.tokens import ActionOutput, BranchOutputs, TokenBatch, TokenGrid
 
 
 class LaIAR(nn.Module):
@@ -97,13 +83,18 @@ class LaIAR(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(
-        self, batch: TokenBatch, *, keep: Bool[Tensor, "B T K"] | None = None
+        self,
+        batch: TokenBatch,
+        *,
+        keep: Bool[Tensor, "B T K"] | None = None,
+        selection: SelectionTask | None = None,
     ) -> BranchOutputs:
         """Run all branches, for training.
 
         Args:
             batch: tokens of B videos. If it has no predicates, the language branch is not run.
             keep: tokens that both branches keep. If None, the selectors determine them.
+            selection: what the selectors of selector=subset learn. If None, they are not trained.
 
         Returns:
             Outputs of both branches; None for a branch that the network or the batch lacks.
@@ -111,11 +102,29 @@ class LaIAR(nn.Module):
         Raises:
             ValueError: if there are more frames or slots than position embeddings.
         """
-        return BranchOutputs(
-            None if self.visual is None else self.recognize(batch, keep=keep),
-            None if batch.predicates is None else self.read_relations(batch, keep=keep),
-            self._targets(batch),
-        )
+        video = language = None
+        scored: list[tuple[DTFormer, Readout, RelationEncoder, Tensor]] = []
+        if self.visual is not None:
+            seen, embeddings = self.video_tokens(batch)
+            video = self._recognize(batch, seen, embeddings, keep=keep)
+            head = self.video_head or self.language_head
+            scored.append((self.former, head, self._encoder(language=False), seen))
+        if batch.predicates is not None:
+            said = self._language_tokens(batch)
+            language = self._read(batch, said, keep=keep)
+            if not scored or self.language_former is not None:
+                former = self.language_former or self.former
+                scored.append((former, self.language_head, self._encoder(language=True), said))
+        loss, drawn = None, None
+        if self.settings.selector == "subset":
+            loss = batch.times_s.new_zeros(())
+            if selection is not None and self.settings.selects:
+                found = [
+                    former.selection_loss(tokens, batch.grid, encoder, head, selection)
+                    for former, head, encoder, tokens in scored
+                ]
+                loss, drawn = torch.stack([term for term, _ in found]).sum(), float(found[0][1])
+        return BranchOutputs(video, language, self._targets(batch), loss, drawn)
 
     def recognize(
         self,
@@ -134,8 +143,8 @@ class LaIAR(nn.Module):
           rounding errors, including the embeddings of discarded tokens.
         - With discard=mask, context=none or kept, and `keep`, tokens outside `keep` are removed
           before any computation. Their embeddings are zero. The selectors are applied only to the
-          tokens in `keep`. For a batch of one video, the logits are bitwise independent of the
-          removed tokens.
+          tokens in `keep`. For a batch of one video, the logits are independent of the removed
+          tokens: bitwise with context=none, and otherwise up to rounding errors.
         - With discard=mask, context=all and `keep`, tokens outside `keep` are removed only from the
           transformer's sequence, because the context is pooled over all tokens.
         - With discard=zero, `gather` has no effect, because zeroed tokens receive attention and
@@ -191,7 +200,17 @@ class LaIAR(nn.Module):
             torch.Size([1, 2, 2, 16])
         """
         batch = self._drop(batch, keep, gather=gather)
-        tokens, embeddings = self.video_tokens(batch)
+        return self._recognize(batch, *self.video_tokens(batch), keep=keep, gather=gather)
+
+    def _recognize(
+        self,
+        batch: TokenBatch,
+        tokens: Tensor,
+        embeddings: Tensor,
+        *,
+        keep: Tensor | None,
+        gather: bool = False,
+    ) -> ActionOutput:
         # With reading, labels alone train the layers that both branches share. Early in training,
         # tokens are read wrongly, and from wrong labels these layers could only memorise videos.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.reader is None):
@@ -219,10 +238,23 @@ class LaIAR(nn.Module):
                 embeddings.
         """
         batch = self._drop(batch, keep, gather=gather)
-        encoder = self.token_encoder or self.semantic_encoder
+        return self._read(batch, self._language_tokens(batch), keep=keep, gather=gather)
+
+    def _encoder(self, *, language: bool) -> RelationEncoder:
+        """Return the encoder of a branch's tokens."""
+        own = self.semantic_encoder if language else self.visual_encoder
+        encoder = self.token_encoder or own
         assert encoder is not None
-        tokens = scatter_tokens(encoder((self.token_semantic or self.semantic)(batch)), batch.mask)
-        former = self.language_former or self.former
+        return encoder
+
+    def _language_tokens(self, batch: TokenBatch) -> Tensor:
+        encoder = self._encoder(language=True)
+        return scatter_tokens(encoder((self.token_semantic or self.semantic)(batch)), batch.mask)
+
+    def _read(
+        self, batch: TokenBatch, tokens: Tensor, *, keep: Tensor | None, gather: bool = False
+    ) -> ActionOutput:
+        former, encoder = self.language_former or self.former, self._encoder(language=True)
         encoded = former(tokens, batch.grid, encoder, keep=keep, gather=gather)
         output = _output(self.language_head, encoded, batch.mask)
         if self.token_encoder is not None and self.semantic_encoder is not None:
@@ -280,16 +312,19 @@ class LaIAR(nn.Module):
     def parts(self) -> list[list[nn.Parameter]]:
         """Group the parameters into parts that no loss term trains together.
 
-        With reading, L_sim trains the joint space, and all other terms train the other layers.
-        Otherwise, the network is one part.
+        The selectors of selector=subset have a loss of their own. With reading, L_sim trains the
+        joint space, and all other terms train the other layers.
         """
-        if self.reader is None or self.semantic_encoder is None or self.visual is None:
-            return [list(self.parameters())]
-        joint = {*self.visual.parameters(), *self.semantic.parameters(), self.log_scale}
-        for encoder in (self.visual_encoder, self.semantic_encoder):
-            joint |= {*encoder.parameters()} if encoder is not None else set()
-        ordered = list(self.parameters())
-        return [[p for p in ordered if (p in joint) == part] for part in (True, False)]
+        formers = (self.former, self.language_former)
+        subset = [f.subset for f in formers if f is not None and f.subset is not None]
+        parts = [{p for module in subset for p in module.parameters()}, set[nn.Parameter]()]
+        if self.reader is not None and self.visual is not None:
+            modules = (self.visual, self.semantic, self.visual_encoder, self.semantic_encoder)
+            parts[1] = {p for module in modules if module is not None for p in module.parameters()}
+            parts[1].add(self.log_scale)
+        every = list(self.parameters())
+        parts.append({*every} - parts[0] - parts[1])
+        return [[p for p in every if p in part] for part in parts if part]
 
     def score_subsets(
         self, tokens: Float[Tensor, "1 T K D"], grid: TokenGrid, keep: Bool[Tensor, "n T K"]
@@ -303,7 +338,7 @@ class LaIAR(nn.Module):
         """
         n = len(keep)
         views = tokens.expand(n, -1, -1, -1)
-        encoded = self._encode_video(views, grid.expand(n), keep=keep, gather=True)
+        encoded = self._encode_video(views, grid.repeat(n), keep=keep, gather=True)
         head = self.video_head or self.language_head
         return head(encoded.z, encoded.tokens, encoded.gate)
 
@@ -319,13 +354,13 @@ class LaIAR(nn.Module):
     def _encode_video(
         self, tokens: Tensor, grid: TokenGrid, *, keep: Tensor | None, gather: bool
     ) -> Encoded:
-        encoder = self.token_encoder or self.visual_encoder
-        assert encoder is not None
+        encoder = self._encoder(language=False)
         return self.former(tokens, grid, encoder, keep=keep, gather=gather)
 
     def _drop(self, batch: TokenBatch, keep: Tensor | None, *, gather: bool) -> TokenBatch:
-        removes = gather and keep is not None and self.settings.is_strict
-        return batch.only(keep) if removes and keep is not None else batch
+        if gather and keep is not None and self.settings.is_strict:
+            return batch.only(keep)
+        return batch
 
 
 def _label_features(semantic: SemanticRelation, objects: Tensor, predicates: Tensor) -> Tensor:

@@ -162,11 +162,24 @@ def loss_cross_modal_bernoulli(
     Raises:
         ValueError: if `reduction` is unknown.
     """
-    teacher, mimic = teacher_logits.detach().float(), mimic_logits.float()
-    p = teacher.sigmoid()
-    on = p * (F.logsigmoid(teacher) - F.logsigmoid(mimic))
-    off = (1 - p) * (F.logsigmoid(-teacher) - F.logsigmoid(-mimic))
-    return _over_classes(on + off, reduction).mean()
+    values = bernoulli_divergence(teacher_logits.detach(), mimic_logits)
+    return _over_classes(values, reduction).mean()
+
+
+def bernoulli_divergence(
+    logits_p: Float[Tensor, "*N C"], logits_q: Float[Tensor, "*N C"]
+) -> Float[Tensor, "*N C"]:
+    """Compute KL(p || q) of the Bernoulli distributions of each class, in nats.
+
+    Args:
+        logits_p: logits of p.
+        logits_q: logits of q.
+    """
+    x, y = logits_p.float(), logits_q.float()
+    p = x.sigmoid()
+    on = p * (F.logsigmoid(x) - F.logsigmoid(y))
+    off = (1 - p) * (F.logsigmoid(-x) - F.logsigmoid(-y))
+    return on + off
 
 
 def loss_cross_modal_softmax(

@@ -12,8 +12,7 @@ class Readout(nn.Linear):
     h_i is the transformer's output for token i, x_i its input without the position embedding, and
     g_i its gate. The second term is a soft maximum over the kept tokens and a constant 0: one token
     is enough to raise the logit of an action, and it is exactly 0 if no token is kept. With W z
-    alone, an action that one token shows must first be found by the attention of [class]. Without
-    x_i, the network overfits: see "Language branch" in docs/order.md.
+    alone, an action that one token shows must first be found by the attention of [class].
 
     Args:
         dim: width of z, of h and of x, D.

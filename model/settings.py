@@ -29,6 +29,7 @@ class LaIARSettings:
     | transitions | True | False |
     | votes | True | False |
     | reading | True | False |
+    | selector | subset | gumbel |
 
     Attributes:
         preset: `strict` or `paper`.
@@ -44,6 +45,10 @@ class LaIARSettings:
         votes: if True, every kept token votes for the actions (`Readout`).
         reading: if True, the video branch reads visual tokens as labels (`LabelReader`), and both
             branches share the readout of action logits.
+        selector: `gumbel`, the selectors of Eq. 3 (`TokenSelector`), or `subset`, a selector that
+            learns which tokens preserve the prediction (`SubsetSelector`). `subset` requires
+            discard=mask and another context than `all`; with other settings, None selects
+            `gumbel`.
         num_frames: maximum number of frames, T.
         max_pairs: maximum number of slots per frame, K. The network uses it only with
             positions=time-slot.
@@ -59,9 +64,10 @@ class LaIARSettings:
         predicate_pooling: pooling of Eq. 2, see `SemanticRelation`.
         predicate_threshold: threshold of Eq. 2, see `SemanticRelation`.
         temporal_selection: if False, the temporal selector keeps every frame.
-        spatial_selection: if False, the spatial selector keeps every token.
-        initial_keep: initial probability that a selector keeps a token.
-        gumbel_temperature: temperature of the selectors' Gumbel-softmax.
+        spatial_selection: if False, the spatial selector keeps every token, and selector=subset
+            keeps whole frames. If both are False, every token is kept.
+        initial_keep: initial probability that a selector of selector=gumbel keeps a token.
+        gumbel_temperature: temperature of the Gumbel-softmax of selector=gumbel.
         shared_transformer: if True, both branches share one DT-Former. With reading, they always
             do.
 
@@ -77,6 +83,7 @@ class LaIARSettings:
     transitions: bool | None = None
     votes: bool | None = None
     reading: bool | None = None
+    selector: str | None = None
     num_frames: int = 16
     max_pairs: int = 10
     dim: int = 512
@@ -125,7 +132,20 @@ class LaIARSettings:
             name: getattr(self, name) if getattr(self, name) is not None else choices[column]
             for name, choices in _CHOICES.items()
         }
-        return replace(self, **chosen)
+        settings = replace(self, **chosen)
+        if settings.selector == "gumbel" or settings.is_strict:
+            return settings
+        if self.selector is not None:
+            raise ValueError(
+                "selector: gumbel expected with discard=zero or context=all, because discarded "
+                f"tokens then change the logits; got {self.selector!r}"
+            )
+        return replace(settings, selector="gumbel")
+
+    @property
+    def selects(self) -> bool:
+        """Whether the network selects frames or tokens."""
+        return self.temporal_selection or self.spatial_selection
 
     @property
     def is_strict(self) -> bool:
@@ -148,4 +168,5 @@ _CHOICES: dict[str, tuple[str, ...] | tuple[bool, ...]] = {
     "transitions": (True, False),
     "votes": (True, False),
     "reading": (True, False),
+    "selector": ("subset", "gumbel"),
 }

@@ -1,9 +1,11 @@
-"""Input type `TokenBatch` and output type `ActionOutput` of LaIAR."""
+"""Input type `TokenBatch` and output types `ActionOutput` and `BranchOutputs` of LaIAR."""
 
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from model.labels import LabelTargets
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,9 @@ class TokenGrid:
     times_s: Tensor
     tracks: Tensor
 
-    def expand(self, num: int) -> "TokenGrid":
-        """Return `num` views of a grid of one video."""
-        views = (value.expand(num, -1, -1) for value in vars(self).values())
-        return TokenGrid(*views)
+    def repeat(self, num: int) -> "TokenGrid":
+        """Return a grid of `num` B videos, which repeats the B videos `num` times."""
+        return TokenGrid(*(value.repeat(num, 1, 1) for value in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -157,3 +158,24 @@ class ActionOutput:
     def num_kept(self) -> Tensor:
         """Number of kept tokens per video, (B,) int64. Its mean over videos is `Num` of Table 1."""
         return self.keep.sum((1, 2))
+
+
+@dataclass(frozen=True)
+class BranchOutputs:
+    """Outputs of both branches.
+
+    Attributes:
+        video: output of the video branch, or None if only the language branch ran.
+        language: output of the language branch, or None if the batch has no predicates.
+        targets: labels of the tokens; None without reading or without predicates.
+        selection: loss of the selectors, or None with selector=gumbel, for which the criterion
+            computes L_tss. It is 0 without a tolerance.
+        drawn: mean number of tokens per video in the subsets that the selectors drew, or None
+            without a tolerance.
+    """
+
+    video: ActionOutput | None
+    language: ActionOutput | None
+    targets: LabelTargets | None = None
+    selection: Tensor | None = None
+    drawn: float | None = None

@@ -19,17 +19,29 @@ def previous_kept(
         an earlier frame, and whether it exists (False for tokens that are not kept). The position
         is 0 where none exists.
     """
+    return _neighbours(keep, tracks, later=False)
+
+
+def next_kept(
+    keep: Bool[Tensor, "B T K"], tracks: Int64[Tensor, "B T K"]
+) -> tuple[Int64[Tensor, "B S"], Bool[Tensor, "B S"]]:
+    """Find the next kept token of each token's track: `previous_kept` with the time reversed."""
+    return _neighbours(keep, tracks, later=True)
+
+
+def _neighbours(keep: Tensor, tracks: Tensor, *, later: bool) -> tuple[Tensor, Tensor]:
     B, T, K = keep.shape
     kept, track = keep.flatten(1), tracks.flatten(1)
     frame = torch.arange(T, device=keep.device).repeat_interleave(K)  # (S,)
-    earlier = frame[None, :] < frame[:, None]  # (S, S): column before row
-    linked = earlier & kept[:, None, :] & kept[:, :, None]
+    rank = T - frame if later else frame + 1
+    before = rank[None, :] < rank[:, None]  # (S, S): column before row
+    linked = before & kept[:, None, :] & kept[:, :, None]
     linked &= track[:, None, :] == track[:, :, None]
-    order = torch.where(linked, frame + 1, 0)  # 0: not linked
+    order = torch.where(linked, rank, 0)  # 0: not linked
     if order.shape[2] == 0:
         return track.new_zeros(B, 0), kept
-    latest, position = order.max(2)
-    return torch.where(latest > 0, position, 0), latest > 0
+    nearest, position = order.max(2)
+    return torch.where(nearest > 0, position, 0), nearest > 0
 
 
 class TransitionEncoder(nn.Module):
@@ -61,7 +73,7 @@ class TransitionEncoder(nn.Module):
 
         Args:
             tokens: embeddings of the tokens.
-            keep: True for kept tokens; the results for other tokens have no meaning.
+            keep: True for kept tokens; other tokens are returned unchanged.
             tracks: track of each token.
         """
         B, T, K, D = tokens.shape
@@ -69,5 +81,7 @@ class TransitionEncoder(nn.Module):
         place, exists = previous_kept(keep, tracks)
         before = flat.gather(1, place[..., None].expand(-1, -1, D))
         has = exists[..., None].to(flat.dtype)
-        change = self.mlp(torch.cat([flat, (flat - before) * has, has], -1))
+        rows, kept = torch.cat([flat, (flat - before) * has, has], -1), keep.flatten(1)
+        change = torch.zeros_like(flat)
+        change[kept] = self.mlp(rows[kept]).to(flat.dtype)  # discarded tokens change no rounding
         return (flat + change).view(B, T, K, D)

@@ -83,7 +83,10 @@ def main(argv: list[str]) -> int:
             relations = branch == "language"
             data = clip_dataset(card, clips, relations=relations, reversed_share=float(reverse))
             label = f"evaluate {args.split}" + (", reversed" if reverse else "")
-            return score_clips(model, data, device, branch=branch, bar=label, **sizes)
+            multi_label = card.multi_label
+            return score_clips(
+                model, data, device, branch=branch, multi_label=multi_label, bar=label, **sizes
+            )
 
         found = score()
         Failures(out).replace(bad | found.failed, stage="evaluate", logger=LOGGER)
@@ -95,6 +98,8 @@ def main(argv: list[str]) -> int:
             order = score_inverse_pairs(found.scores, again, found.labels, pairs)
             tree["inverse_pairs"] = order.to_dict()
             arrays = {"reversed": again, "pairs": np.array(pairs)}
+        else:
+            LOGGER.info("no inverse pair of %s is among the classes", config.inverse_pairs)
         if branch == "video":
             tree |= _reliability(args.run, card, found, clips)
         tree["weights_sha256"] = file_sha256(args.run / WEIGHTS)

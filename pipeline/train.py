@@ -67,6 +67,7 @@ def main(argv: list[str]) -> int:
             run.counts.done = len(clips)
         if warnings:
             run.extra["warnings"] = warnings
+        run.is_rejected = "DEGENERATE_SELECTION" in warnings
     print(f"train: {run.counts}")
     print(f"evaluate with: python -m pipeline.evaluate --run {args.run} --cache {args.cache}")
     return run.exit_code

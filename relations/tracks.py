@@ -61,7 +61,7 @@ def _match(
     """Match rows with the last rows of tracks; return pairs (row, place in `known`)."""
     if not known or len(rows) == len(known) == 1:
         return [(row, 0) for row in rows[: len(known)]]
-    score = box_iou(boxes[rows], boxes[known])
+    score = box_iou(boxes[rows], boxes[known]).nan_to_num()  # NaN for two empty boxes
     if features.shape[1]:
         ours, theirs = (F.normalize(features[i].float(), dim=1) for i in (rows, known))
         score = score + _APPEARANCE * ours @ theirs.T

@@ -2,8 +2,8 @@
 
 The first table compares two classifiers on videos with exactly one class of an inverse pair. One
 classifier uses the relations of a video, and the other uses the changes of these relations. The
-second part lists statistics of classes, objects, predicates and durations, for comparison with
-Charades and Action Genome.
+second table lists the scores of linear readers of all classes. The last part lists statistics of
+classes, objects, predicates and durations, for comparison with Charades and Action Genome.
 """
 
 from collections import Counter
@@ -132,7 +132,8 @@ def print_readers(rules: Rules, train: list[AnnotatedScript], test: list[Annotat
                 scores[:, :, c] = [model.decision_function(part) for part in (y, reversed_y)]
         order = score_inverse_pairs(scores[0], scores[1], labels[1], pairs)
         value = charades_map(scores[0], labels[1]).map
-        print(f"{name}  {value:.4f}  {order.cases}  {order.accuracy:.4f}  {order.flips:.4f}")
+        measures = ["none" if m is None else f"{m:.4f}" for m in (order.accuracy, order.flips)]
+        print(f"{name}  {value:.4f}  {order.cases}  {'  '.join(measures)}")
 
 
 def _labels(column: dict[str, int], videos: list[AnnotatedScript]) -> np.ndarray:
@@ -151,7 +152,7 @@ def _features(
 
 def _matrix(rows: list[dict[str, float]], names: dict[str, int]) -> csr_matrix:
     found = [(i, names[k], v) for i, row in enumerate(rows) for k, v in row.items() if k in names]
-    row, column, value = zip(*found, strict=True)
+    row, column, value = zip(*found, strict=True) if found else ((), (), ())
     return csr_matrix((value, (row, column)), shape=(len(rows), len(names)))
 
 

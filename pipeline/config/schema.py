@@ -183,17 +183,21 @@ class TrainConfig:
     #: Fraction of the steps, at the beginning, in which the learning rate rises linearly. It then
     #: decays to zero along a cosine.
     warmup: float = ranged(0.05, 0, 1)
-    #: Fraction of the steps, at the beginning, in which every token is kept. If selectors are used
-    #: before the features are trained, they learn to discard all tokens and do not recover.
+    #: Fraction of the steps, at the beginning, in which the selectors are not used. Before the
+    #: features are trained, the selectors learn to discard all tokens and do not recover.
     selection_warmup: float = ranged(0.3, 0, 1)
-    #: Training on random subsets, in steps without selectors: each video keeps all tokens with
-    #: probability 1/3, and otherwise each token with a probability between this share and 1.
+    #: Price of a token in nats, with model.selector=subset: a token is kept if the prediction would
+    #: otherwise diverge by more. The higher the price, the fewer tokens are kept.
+    token_price: float = ranged(0.02, 0)
+    #: Training on random subsets, in steps without selectors of model.selector=gumbel: each video
+    #: keeps all tokens with probability 1/3, and otherwise each token with a probability between
+    #: this share and 1.
     least_share: float = ranged(1.0, 0, 1)
     #: Probability that the frames of a training video are reversed. A reversed video shows the
     #: inverse of each action in `inverse_pairs`. Its labels of all other actions are unknown.
     reversed_share: float = ranged(0.0, 0, 1)
     #: Learning rate of the token selectors as a multiple of `lr`.
-    selector_lr: float = ranged(0.1, 0, 1)
+    selector_lr: float = ranged(0.1, 0, 100)
     #: Largest norm of the gradient; a larger gradient is scaled down.
     clip_norm: float = ranged(1.0, 0, above=True)
     #: Fraction of the training videos that form the validation split, selected by the hash of their

@@ -83,18 +83,25 @@ def read_inverse_pairs(name: str, class_ids: Sequence[str]) -> list[tuple[int, i
         Columns of the pairs of which both classes are in the list.
 
     Raises:
-        UsageError: if the file does not exist or has another format.
+        UsageError: if the file does not exist or has another format, or a class is in two pairs.
     """
-    path = Path(name) if Path(name).is_file() else ROOT / name
-    if not path.is_file():
+    try:
+        path = Path(name) if Path(name).is_file() else ROOT / name
+        is_file = path.is_file()
+    except OSError as error:  # for example, a name that is too long
+        raise UsageError(f"{SETTING}: {error.strerror}: {name[:80]}") from error
+    if not is_file:
         raise UsageError(f"{SETTING}: file not found: {name}")
     try:
         tree: Any = OmegaConf.to_container(OmegaConf.load(path))
         if "inverse_pairs" in tree:
-            pairs = [(str(first), str(second)) for first, second in tree["inverse_pairs"]]
+            pairs = [_pair(row) for row in tree["inverse_pairs"]]
         else:
             rows = [row for row in tree["actions"] if row.get("inverse") is not None]
             pairs = [(str(row["id"]), str(row["inverse"])) for row in rows]
+        named = [class_id for pair in pairs for class_id in pair]
+        if len(set(named)) < len(named):
+            raise ValueError("each class in at most one pair expected")
     except Exception as error:
         raise UsageError(
             f"{SETTING}: {path}: `inverse_pairs` with two class ids each expected, got "
@@ -102,3 +109,9 @@ def read_inverse_pairs(name: str, class_ids: Sequence[str]) -> list[tuple[int, i
         ) from error
     column = {class_id: index for index, class_id in enumerate(class_ids)}
     return [(column[a], column[b]) for a, b in pairs if a in column and b in column]
+
+
+def _pair(row: Any) -> tuple[str, str]:
+    if not isinstance(row, list) or len(row) != 2:
+        raise ValueError(f"two class ids expected, got {str(row)[:40]}")
+    return str(row[0]), str(row[1])

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import expit
 from tqdm import tqdm
 
 from model.laiar import LaIAR
 from pipeline.errors import ItemError
+from pipeline.evaluation.temperature import probabilities
 from pipeline.samples.dataset import ClipDataset, batches
 
 
@@ -23,6 +23,8 @@ class Scores:
         kept: (V,) int, number of kept tokens.
         tokens: (V,) int, number of tokens, without padding.
         failed: mapping from the video id of each unreadable clip to its error.
+        multi_label: whether a video can have several actions.
+        selector: kind of the selector, see `LaIARSettings`; None if the network keeps every token.
     """
 
     video_ids: tuple[str, ...]
@@ -31,19 +33,30 @@ class Scores:
     kept: np.ndarray
     tokens: np.ndarray
     failed: dict[str, ItemError]
+    multi_label: bool = True
+    selector: str | None = None
 
     @property
     def scores(self) -> np.ndarray:
-        """(V, C) float64 probabilities, the sigmoid of the logits."""
-        return np.asarray(expit(self.logits))
+        """(V, C) float64 probabilities: the sigmoid or, without `multi_label`, the softmax."""
+        return probabilities(self.logits, multi_label=self.multi_label)
 
     @property
     def warnings(self) -> list[str]:
-        """`EMPTY_SELECTION` if no token is kept, `WHOLE_SELECTION` if every token is kept."""
+        """Codes of the selection of all videos; none for a network without selectors.
+
+        `EMPTY_SELECTION` if no token is kept, `WHOLE_SELECTION` if every token is kept, and
+        `DEGENERATE_SELECTION` if selector=subset keeps less than 1 % or more than 99 % of them.
+        """
         kept, tokens = int(self.kept.sum()), int(self.tokens.sum())
-        if not tokens or 0 < kept < tokens:
+        if self.selector is None or not tokens:
             return []
-        return ["WHOLE_SELECTION" if kept else "EMPTY_SELECTION"]
+        found = {
+            "EMPTY_SELECTION": kept == 0,
+            "WHOLE_SELECTION": kept == tokens,
+            "DEGENERATE_SELECTION": self.selector == "subset" and not 0.01 <= kept / tokens <= 0.99,
+        }
+        return [code for code, holds in found.items() if holds]
 
 
 def score_clips(
@@ -54,6 +67,7 @@ def score_clips(
     batch_size: int,
     workers: int = 0,
     branch: str = "video",
+    multi_label: bool = True,
     bar: str | None = None,
 ) -> Scores:
     """Score all samples in order with one branch; discarded tokens are dropped.
@@ -64,6 +78,7 @@ def score_clips(
         device: device of the model.
         batch_size: videos per batch; it changes no score by more than 1e-5.
         workers: number of reading processes; 0 reads in the main process.
+        multi_label: whether a video can have several actions.
         branch: `video` or `language`; the language branch reads the predicates of the samples.
         bar: text of the progress bar; None shows no bar.
 
@@ -91,4 +106,5 @@ def score_clips(
             kept, tokens = output.num_kept.cpu().numpy(), batch.tokens.mask.sum((1, 2)).numpy()
             rows.append((logits, batch.labels.numpy() > 0, kept, tokens))
     logits, labels, kept, tokens = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-    return Scores(tuple(ids), logits, labels, kept, tokens, failed)
+    selector = model.settings.selector if model.settings.selects else None
+    return Scores(tuple(ids), logits, labels, kept, tokens, failed, multi_label, selector)

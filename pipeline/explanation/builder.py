@@ -8,7 +8,6 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from model.label_bank import LabelBank, Names
@@ -84,13 +83,14 @@ def explain(
     clip, output = evidence.clip, evidence.output
     tokens = _tokens(evidence, bank, card)
     transitions = find_transitions(tokens, tuple(card.cache.predicate_groups))
-    scores = output.logits[0].double().sigmoid()
-    ranked = scores.argsort(descending=True, stable=True)[:top].tolist()
+    logits = output.logits.double().cpu().numpy()
+    scores = probabilities(logits, multi_label=card.multi_label)[0].tolist()
+    ranked = output.logits[0].double().argsort(descending=True, stable=True)[:top].tolist()
     predictions = [
-        _prediction(evidence, rank, c, tokens, transitions, card) for rank, c in enumerate(ranked)
+        _prediction(evidence, rank, c, scores[c], tokens, transitions, card)
+        for rank, c in enumerate(ranked)
     ]
     temperature = evidence.calibration["scores"]["temperature"]
-    logits = output.logits.double().cpu().numpy()
     calibrated = probabilities(logits, temperature, multi_label=card.multi_label)
     for row, c in zip(predictions, ranked, strict=True):
         row["score_calibrated"] = float(calibrated[0, c])
@@ -262,6 +262,7 @@ def _prediction(
     evidence: Evidence,
     rank: int,
     action: int,
+    score: float,
     tokens: list[dict[str, Any]],
     transitions: list[dict[str, Any]],
     card: ModelCard,
@@ -291,7 +292,6 @@ def _prediction(
         )
     )
     class_id, name = card.cache.classes[action]
-    score = float(torch.tensor(logit, dtype=torch.float64).sigmoid())
     said = [tokens[p["token"]] for p in parts if p["contribution"] > 0]
     changes = [transitions[row["transition"]] for row in carried]
     return {

@@ -11,6 +11,7 @@ from model.laiar import LaIAR
 from model.leave_one_out import leave_one_out
 from pipeline.cache.clip import CachedClip
 from pipeline.config.schema import Config
+from pipeline.evaluation.temperature import probabilities
 from pipeline.explanation.builder import Evidence, explain
 from pipeline.explanation.familiarity import Familiarity, load_familiarity
 from pipeline.runtime.files import file_sha256
@@ -86,7 +87,8 @@ class Explainer:
             threshold=self.config.predict.threshold,
             warnings=(*warnings, *self.familiarity.warnings(clip, tokens.batch)),
         )
-        return tree, output.logits[0].double().sigmoid().tolist()
+        logits = output.logits.double().cpu().numpy()
+        return tree, probabilities(logits, multi_label=self.card.multi_label)[0].tolist()
 
 
 def load_explainer(

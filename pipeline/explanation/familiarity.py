@@ -73,10 +73,10 @@ class Normal:
                 f"{tuple(self.components.shape)}"
             )
         for name, value in vars(self).items():
-            if value.dtype not in (torch.float16, torch.float32, torch.float64) or not bool(
+            if value.dtype not in (torch.float16, torch.float32) or not bool(
                 torch.isfinite(value).all()
             ):
-                raise ValueError(f"{name}: finite floating-point values expected")
+                raise ValueError(f"{name}: finite float16 or float32 values expected")
             if name in ("noise", "threshold") and value.ndim:
                 raise ValueError(f"{name}: a single value expected, got {tuple(value.shape)}")
             if name in ("variances", "noise", "threshold") and not bool((value > 0).all()):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from model.label_bank import LabelBank, LabelBankBuilder, Names, distinct_bank
-from model.labels import TokenLabels
+from model.labels import THRESHOLD, TokenLabels
 from model.laiar import LaIAR
 from pipeline.samples.dataset import ClipDataset, batches
 from pipeline.weights.run_folder import CALIBRATION_SCHEMA
@@ -15,8 +15,6 @@ from pipeline.weights.run_folder import CALIBRATION_SCHEMA
 #: Required accuracy of the names whose margin is at or above the threshold.
 TARGET = 0.9
 _NUM_BINS = 10
-#: Smallest score of a known predicate.
-TRUE = 0.5
 _SIDE = 1.645  # one-sided 95 % quantile of the normal distribution
 
 
@@ -149,11 +147,11 @@ def calibrate(
             everywhere = []
             start = 0
             for g, part in enumerate(parts):
-                right, exact, trials = _trials(own[g], free[g], part >= TRUE, start, video)
+                right, exact, trials = _trials(own[g], free[g], part >= THRESHOLD, start, video)
                 found[g].append(trials)
                 everywhere.append(torch.stack([right, exact], 1))
                 start += part.shape[1]
-            counts = torch.stack([(part >= TRUE).any(1) for part in parts]).all(0)
+            counts = torch.stack([(part >= THRESHOLD).any(1) for part in parts]).all(0)
             whole.append(torch.stack(everywhere).all(0)[counts].cpu())
     rows = torch.cat(whole) if whole else torch.zeros(0, 2)
     every = rows.double().mean(0).tolist() if len(rows) else [None, None]

@@ -70,6 +70,7 @@ class RunRecord:
     Attributes:
         counts: numbers of items found, done, skipped and failed.
         extra: further entries of the record (hashes, metrics, …).
+        is_rejected: whether the result of the run is of no use, so that its exit code is 1.
 
     Raises:
         StageError: on exit, if the record of a successful run cannot be written.
@@ -88,6 +89,7 @@ class RunRecord:
         self.folder, self.name = folder, name
         self.counts = Counts()
         self.extra: dict[str, Any] = {}
+        self.is_rejected = False
         self._tree: dict[str, Any] = {
             "schema": RUN_SCHEMA,
             "stage": stage,
@@ -126,12 +128,13 @@ class RunRecord:
     def exit_code(self) -> int:
         """Exit code of the run.
 
-        The code is 0 without failures, 3 for more than `max_failures` failures, and 1 otherwise.
+        The code is 3 for more than `max_failures` failures, 1 for other failures and for a rejected
+        result, and 0 otherwise.
         """
         budget = self._tree["config"].get("max_failures")
         if budget is not None and self.counts.failed > budget:
             return EXIT_BUDGET
-        return EXIT_FAILURES if self.counts.failed else EXIT_OK
+        return EXIT_FAILURES if self.counts.failed or self.is_rejected else EXIT_OK
 
 
 def versions() -> dict[str, str]:

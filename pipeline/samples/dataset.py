@@ -63,7 +63,8 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
     used.
 
     For clips with detected boxes, only the uniform frames are used. If `relations` is
-    `ground-truth` and such a clip has frames with annotated relations, only these frames are used.
+    `ground-truth`, only the frames of such a clip that have annotated relations are used, because
+    the relations of the other frames are unknown.
 
     Args:
         clips: clips to read.
@@ -136,8 +137,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         rows = sample_rows(reader, self.num_frames, rng)
         if self.relations == "ground-truth" and reader.header.num_uniform is not None:
             known = reader.has_relations(self.relations).nonzero()[:, 0].tolist()
-            if known:
-                rows = [known[i] for i in segment_rows(len(known), self.num_frames, rng)]
+            rows = [known[i] for i in segment_rows(len(known), self.num_frames, rng)]
         clip = reader.read(rows, half=True)
         check_finite(clip)
         return clip

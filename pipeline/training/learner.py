@@ -11,13 +11,13 @@ from torch import Tensor
 from model.criterion import LaIARCriterion
 from model.laiar import LaIAR
 from model.selector import random_subsets
+from model.subset_selector import SelectionTask
 from pipeline.config.schema import Amp, TrainConfig
 from pipeline.errors import StageError
 from pipeline.samples.dataset import SampleBatch
 from pipeline.training.optimizer import build_optimizer, learning_rate_factor
 from pipeline.training.state import read_count, restore_state, save_state
 from pipeline.weights.loading import load_state
-from pipeline.weights.run_folder import read_weights
 
 STATE_SCHEMA = "laiar.state/1"
 #: Differences of the validation mAP up to this value are noise: of epochs within this distance of
@@ -35,7 +35,7 @@ class TrainingProgress:
         best_epoch: latest epoch whose mAP on the validation split is at most `MAP_NOISE` below the
             highest one so far, or 0 before the first epoch.
         best_map: mAP of the best epoch, or None if it is unknown.
-        highest_map: highest mAP of all epochs, or None if it is unknown.
+        highest_map: highest mAP of all epochs in which the selectors are used, or None.
         best: weights of the best epoch, on the CPU. Before the first epoch, the initial weights.
     """
 
@@ -73,7 +73,6 @@ class Learner:
         )
         self.steps_per_epoch, self.total_steps = steps_per_epoch, settings.epochs * steps_per_epoch
         self.progress = TrainingProgress(best=_copy_weights(model))
-        self._selects = model.settings.temporal_selection or model.settings.spatial_selection
         self._autocast = picks_bf16(settings.amp, device)
 
     def step(self, batch: SampleBatch) -> dict[str, Any]:
@@ -81,8 +80,9 @@ class Learner:
 
         Returns:
             Log entry with `lr`, `loss`, `terms` (weighted loss terms), `grad_norm`, `kept` (mean
-            number of kept tokens per video) and `tokens` (mean number of tokens per video, without
-            padding).
+            number of tokens per video that the network was trained on), `selected` (mean number of
+            tokens in the subsets that the selector drew, None if it was not trained) and `tokens`
+            (mean number of tokens per video, without padding).
 
         Raises:
             StageError: if the loss or the gradient is not finite. The message names the videos.
@@ -95,14 +95,19 @@ class Learner:
         tokens, labels = batch.tokens.to(self.device), batch.labels.to(self.device)
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            keep = None
-            if self.progress.step < s.selection_warmup * self.total_steps or not self._selects:
+            settings, keep, task = self.model.settings, None, None
+            learns = self.progress.step >= s.selection_warmup * self.total_steps
+            if not (learns and settings.selects and settings.selector == "gumbel"):
                 keep = random_subsets(tokens.mask, s.least_share)
-            outputs = self.model(tokens, keep=keep)
-            output = outputs.video or outputs.language
-            assert output is not None
-            target = labels if self.criterion.settings.multi_label else labels.argmax(1)
-            terms = self.criterion(outputs, target, tokens, self.model.log_scale)
+            if learns:
+                multi_label = self.criterion.settings.multi_label
+                task = SelectionTask(s.token_price, multi_label)
+            outputs = self.model(tokens, keep=keep, selection=task)
+        output = outputs.video or outputs.language
+        assert output is not None
+        target = labels if self.criterion.settings.multi_label else labels.argmax(1)
+        # Outside autocast: in bfloat16, L_sim cannot tell similar labels apart.
+        terms = self.criterion(outputs, target, tokens, self.model.log_scale)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -123,6 +128,7 @@ class Learner:
             "terms": {name: float(term.detach()) for name, term in terms.items()},
             "grad_norm": length,
             "kept": float(output.num_kept.float().mean()),
+            "selected": outputs.drawn,
             "tokens": float(tokens.mask.sum()) / len(tokens),
         }
 
@@ -132,13 +138,16 @@ class Learner:
         Args:
             validation_map: mAP on the validation split. If None, the weights are always kept.
         """
-        progress = self.progress
+        progress, settings = self.progress, self.model.settings
         progress.epoch += 1
         value, highest = validation_map, progress.highest_map
         if value is None or highest is None or value >= highest - MAP_NOISE:
             progress.best_epoch, progress.best_map = progress.epoch, value
             progress.best = _copy_weights(self.model)
-        if value is not None:
+        # An epoch before selector=subset is trained does not count: any later one replaces it.
+        counts = not (settings.selects and settings.selector == "subset")
+        counts |= progress.step > self.settings.selection_warmup * self.total_steps
+        if value is not None and counts:
             progress.highest_map = value if highest is None else max(value, highest)
 
     def save(self, run: Path, fingerprint: str) -> None:
@@ -157,9 +166,6 @@ class Learner:
         """
 
         def restore(tree: dict[str, Any]) -> None:
-            # Checkpoints of earlier versions contain neither the best epoch nor its weights.
-            tree = {"best_epoch": 0, "best_map": None} | tree
-            tree = {"highest_map": tree["best_map"]} | tree
             epoch = read_count(tree, "epoch", self.settings.epochs)
             step = read_count(tree, "step", self.total_steps)
             if step != epoch * self.steps_per_epoch:
@@ -168,7 +174,7 @@ class Learner:
             for value in maps:
                 if value is not None and not (isinstance(value, float) and 0 <= value <= 1):
                     raise ValueError(f"best_map, highest_map: 0 to 1 expected, got {value!r}")
-            best = tree["best"] if "best" in tree else read_weights(run)
+            best = tree["best"]
             load_state(self.model, best)  # raises for weights of another network
             load_state(self.model, tree["model"])
             self.optimizer.load_state_dict(tree["optimizer"])

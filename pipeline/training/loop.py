@@ -34,8 +34,7 @@ class Training:
     """Training of a network, its label bank and the calibration of its names.
 
     The file `state.pt` in the run folder is the checkpoint after the last epoch. The file
-    `model.safetensors` contains the weights of the epoch with the highest mAP on the validation
-    split, or of the last epoch if there are no validation videos.
+    `model.safetensors` contains the weights of the best epoch, see `TrainingProgress`.
 
     Args:
         job: checked inputs of the training run.
@@ -51,12 +50,11 @@ class Training:
         self.data = job.training_dataset()
         torch.manual_seed(self.settings.seed)
         model = job.card.build()
-        if model.reader is not None:
-            model.reader.set_labels(job.labels)
         model = model.to(device)
         criterion = LaIARCriterion(job.config.loss)
         steps = -(-len(self.data) // self.settings.batch_size)
         self.learner = Learner(model, criterion, self.settings, device, steps)
+        self._set_labels()
 
     def run(self) -> list[str]:
         """Train the remaining epochs and write the label bank and the calibration.
@@ -71,6 +69,7 @@ class Training:
         learner, run, epochs = self.learner, self.run_folder, self.settings.epochs
         if (run / STATE_FILE).is_file():
             learner.load(run, self.job.fingerprint)  # also restores the random state
+            self._set_labels()
             done = learner.progress.epoch
             if done == epochs and all((run / name).is_file() for name in self._final_files):
                 self._use_best()
@@ -136,7 +135,10 @@ class Training:
     def _score(self, clips: list[ClipEntry]) -> Scores:
         branch = self.job.card.scored_branch
         data = self.job.dataset(clips, relations=branch == "language")
-        return score_clips(self.learner.model, data, self.device, branch=branch, **self.sizes)
+        model, multi_label = self.learner.model, self.job.card.multi_label
+        return score_clips(
+            model, data, self.device, branch=branch, multi_label=multi_label, **self.sizes
+        )
 
     def _finish(self) -> list[str]:
         model, cache = self.learner.model, self.job.card.cache
@@ -168,7 +170,13 @@ class Training:
     def _use_best(self) -> None:
         """Load the weights of the best epoch and write them unless the file contains them."""
         load_state(self.learner.model, self.learner.progress.best)
+        self._set_labels()
         save_weights(self.run_folder, self.learner.progress.best)
+
+    def _set_labels(self) -> None:
+        reader = self.learner.model.reader
+        if reader is not None:  # a checkpoint does not replace the labels of the training clips
+            reader.set_labels(self.job.labels)
 
     def _selection_warnings(self) -> list[str]:
         clips = self.job.validation or self.job.training
@@ -184,6 +192,9 @@ SELECTION_WARNINGS = {
     "over classes (loss.reduction=sum)",
     "WHOLE_SELECTION": "WHOLE_SELECTION: the network keeps every token of every video, so the "
     "selection is not informative; raise loss.selection or train.selector_lr",
+    "DEGENERATE_SELECTION": "DEGENERATE_SELECTION: the network keeps almost every token or almost "
+    "none, so no explanation can rest on its selection; change train.token_price (a higher price "
+    "keeps fewer tokens), train.selector_lr or train.selection_warmup, or train for more epochs",
 }
 
 

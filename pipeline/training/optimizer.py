@@ -86,7 +86,7 @@ def build_optimizer(
     kinds = [(False, True), (False, False), (True, True), (True, False)]
     parts: dict[tuple[bool, bool], list[nn.Parameter]] = {kind: [] for kind in kinds}
     for name, value in model.named_parameters():
-        is_selector = ".temporal." in name or ".spatial." in name
+        is_selector = any(f".{part}." in name for part in ("subset", "temporal", "spatial"))
         parts[is_selector, value.ndim > 1 and not name.endswith("position")].append(value)
     groups = []
     for (is_selector, decays), values in parts.items():

@@ -1,7 +1,7 @@
 """Run folder of a trained network.
 
 model.json               card with sizes, classes, vocabulary and properties of the cache
-model.safetensors        weights of the epoch with the best mAP on the validation split
+model.safetensors        weights of the best epoch, see "Saved results" in docs/training.md
 state.pt                 resumable checkpoint of the last finished epoch
 label_bank.safetensors   prototypes, which determine the names of tokens
 calibration.json         accuracy of the names on the validation split; temperature of the scores
@@ -157,10 +157,13 @@ def load_calibration(run: Path, card: ModelCard) -> dict[str, Any]:
                 raise ValueError(f"groups.{name}: finite margins and shares expected")
             if not all(0 <= row["right"] <= 1 for row in group["bins"]):
                 raise ValueError(f"groups.{name}: shares from 0 to 1 expected")
+            margins = [row["margin_from"] for row in group["bins"]]
+            if margins != sorted(margins):
+                raise ValueError(f"groups.{name}: increasing margins expected")
         temperature = calibration["scores"]["temperature"]
         if type(temperature) not in (int, float) or not 0.001 <= temperature <= 1000:
             raise ValueError("scores.temperature: 0.001 to 1000 expected")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UsageError(
             f"{path}: a calibration file expected: {error!r}; finish the training run"
         ) from error

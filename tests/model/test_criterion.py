@@ -8,6 +8,7 @@ from model.losses import (
     loss_similarity,
     loss_token_selection,
 )
+from model.subset_selector import SelectionTask
 from tests.model.batches import random_batch
 from tests.model.test_laiar import drawn_mask, small
 
@@ -16,7 +17,9 @@ LABELS = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
 
 @pytest.mark.parametrize("reading", [True, False])
 def test_terms_equal_eq_11_with_its_weights(reading: bool) -> None:
-    model, batch = small(reading=reading), random_batch(drawn_mask(0, 2, 3, 4))
+    selector = "subset" if reading else "gumbel"
+    model = small(reading=reading, selector=selector)
+    batch = random_batch(drawn_mask(0, 2, 3, 4))
     assert batch.predicates is not None
     if model.reader is not None:  # only a third of the tokens have labels that the reader knows
         model.reader.objects[::3][:5] = batch.object_labels[::3]
@@ -36,8 +39,15 @@ def test_terms_equal_eq_11_with_its_weights(reading: bool) -> None:
         labels = model.embed_labels(model.reader.objects, model.reader.predicates)
         similarity = loss_reading(visual, labels, index, model.log_scale)
     torch.testing.assert_close(terms["similarity"], 0.3 * similarity)
-    selection = loss_token_selection(video.keep_gate, language.keep_gate, batch.mask)
-    torch.testing.assert_close(terms["selection"], 2.0 * selection)
+    if model.settings.selector == "gumbel":
+        selection = loss_token_selection(video.keep_gate, language.keep_gate, batch.mask)
+        torch.testing.assert_close(terms["selection"], 2.0 * selection)
+    else:
+        assert float(terms["selection"]) == 0
+        outputs = model(batch, selection=SelectionTask(0.1))
+        terms = criterion(outputs, LABELS, batch, model.log_scale)
+        assert terms["selection"] is outputs.selection
+        assert bool(terms["selection"].requires_grad)
     p, q = language.logits.sigmoid(), video.mimic_logits.sigmoid()
     divergence = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
     torch.testing.assert_close(terms["cross_modal"], 0.5 * divergence.mean())

@@ -83,6 +83,17 @@ def test_tokens_that_look_alike_are_read_as_their_label() -> None:
     torch.testing.assert_close(embeddings, labels)
 
 
+def test_reading_is_computed_in_float32_under_autocast() -> None:
+    reader = LabelReader(3, 2)
+    visual = torch.tensor([[1.0, 0.003, 0.0]])
+    labels = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.1, 0.0], [1.0, -0.1, 0.0]])
+    inputs = (visual, torch.zeros(1).long(), labels, torch.eye(3), torch.tensor(4.6))
+    plain = reader(*inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(reader(*inputs), plain)
+    assert float(plain[0, 1] / plain[0, 2]) > 1.01  # equal in bfloat16
+
+
 def test_reader_without_labels_returns_zeros_and_rejects_unknown_object_classes() -> None:
     reader = LabelReader(0, 3)
     read = reader(torch.randn(2, 4), torch.tensor([1, 2]), *torch.zeros(2, 0, 4), torch.tensor(0.0))
@@ -99,8 +110,12 @@ def test_reader_without_labels_returns_zeros_and_rejects_unknown_object_classes(
 
 def test_labels_alone_train_the_layers_that_both_branches_share() -> None:
     model, batch = small(decided=False), random_batch(drawn_mask(0, 2, 3, 4))
-    joint, rest = model.parts()
-    assert len({*joint, *rest}) == len(joint) + len(rest) == len(list(model.parameters()))
+    subset, joint, rest = model.parts()
+    assert model.former.subset is not None
+    assert subset == [*model.former.subset.parameters()]
+    assert [*map(id, model.parameters())] == sorted(
+        map(id, subset + joint + rest), key=[*map(id, model.parameters())].index
+    )
 
     def trained(parameters: list[torch.nn.Parameter]) -> bool:
         return any(p.grad is not None and bool(p.grad.any()) for p in parameters)

@@ -1,10 +1,13 @@
 import math
+from dataclasses import replace
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.readout import Readout
+from tests.model.batches import random_batch
+from tests.model.test_laiar import small
 
 
 @given(seed=st.integers(0, 2**31), L=st.integers(0, 4))
@@ -29,6 +32,21 @@ def test_logits_equal_plain_loops(seed: int, L: int) -> None:
                 wanted = float(head.weight[c] @ z[b] + head.bias[c])
                 wanted += math.log(total)
                 torch.testing.assert_close(float(logits[b, c]), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_votes_read_the_inputs_without_positions() -> None:
+    model, batch = small(), random_batch(torch.ones(1, 3, 2, dtype=torch.bool))
+    later = replace(batch, times_s=batch.times_s + 1.0)
+    inputs = []
+    with torch.no_grad():
+        for tokens in (batch, later):
+            local, _ = model.video_tokens(tokens)
+            encoder = model.token_encoder
+            assert encoder is not None
+            inputs.append(model.former(local, tokens.grid, encoder, keep=tokens.mask).tokens)
+    outputs, own = torch.stack(inputs).chunk(2, -1)
+    assert torch.equal(own[0], own[1])
+    assert not torch.allclose(outputs[0], outputs[1], atol=1e-3)
 
 
 def test_large_votes_of_discarded_tokens_have_finite_gradients_and_no_effect() -> None:

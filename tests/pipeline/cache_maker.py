@@ -22,11 +22,12 @@ from tests.pipeline.clips import random_clip
 
 VOCABULARY = load_vocabulary("action_genome")
 NUM_CLASSES = 5
-#: Settings of a network that is small enough for tests.
+#: Settings of a network that is small enough for tests. It keeps every token.
 SMALL = (
     "model.dim=16", "model.heads=2", "model.layers=1", "model.num_frames=4",
     "model.part_width=8", "model.union_width=4", "boxes=ground-truth",
     "relations=ground-truth", "device=cpu", "train.batch_size=4",
+    "model.temporal_selection=false", "model.spatial_selection=false",
 )  # fmt: skip
 
 

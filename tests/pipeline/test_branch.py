@@ -4,10 +4,15 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from pipeline import evaluate, predict, train
+from pipeline.cache.listing import list_clips
 from pipeline.errors import UsageError
+from pipeline.samples.clip_tokens import reverse_tokens
+from pipeline.samples.dataset import Sample, clip_dataset
 from pipeline.weights.run_folder import load_model
 from tools import study_world
 from tools.world.annotated_script import annotate, bag, shuffled
@@ -52,6 +57,15 @@ def test_language_branch_is_trained_and_evaluated_without_pixels(run: Path, cach
     assert tree["inverse_pairs"]["cases"] > 10
     assert 0 <= tree["inverse_pairs"]["accuracy"] <= 1
     model, card = load_model(run, "cpu")
+    saved = np.load(run / "scores.npz")
+    clips = {c.video_id: c for c in list_clips(cache, split="test")[0]}
+    tokens = clip_dataset(card, [clips[str(saved["ids"][0])]], relations=True)[0]
+    assert isinstance(tokens, Sample)
+    for name, batch in (("scores", tokens.tokens), ("reversed", reverse_tokens(tokens.tokens))):
+        with torch.no_grad():
+            scores = model.eval().read_relations(batch).logits.sigmoid()
+        np.testing.assert_allclose(saved[name][0], scores[0], atol=1e-5)
+    assert not np.allclose(saved["scores"], saved["reversed"], atol=1e-4)
     assert card.branch == "language"
     assert model.visual is None
     assert not (run / "label_bank.safetensors").exists()

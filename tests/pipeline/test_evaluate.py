@@ -17,7 +17,7 @@ from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.samples.dataset import ClipDataset
 from pipeline.weights.run_folder import load_model
 from tests.pipeline.cache_maker import cache_info, labelled_clip, put, random_cache
-from tests.pipeline.test_train import fit
+from tests.pipeline.test_train import SELECTION, fit
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_metrics_of_batches_equal_metrics_of_single_videos(
     assert tree["num"] == pytest.approx(np.mean(kept))
     assert tree["num"] <= tree["num_all"]
     assert (tree["videos"], tree["failed"]) == (7, 0)
-    assert tree["warnings"] == ["RANDOM_WEIGHTS", "WHOLE_SELECTION"]
+    assert tree["warnings"] == ["RANDOM_WEIGHTS"]
     table = pd.read_csv(tmp_path / "per_class_ap.csv")
     assert list(table.class_id) == [f"c{i:03d}" for i in range(5)]
     np.testing.assert_allclose(table.ap, expected.ap, atol=1e-6)
@@ -123,7 +123,8 @@ def test_verify_detects_a_changed_byte(run: Path, tmp_path: Path) -> None:
 def test_empty_and_whole_selections_are_reported(cache: Path, tmp_path: Path) -> None:
     for keep, warning in (("1.0e-6", "EMPTY_SELECTION"), ("0.999999", "WHOLE_SELECTION")):
         folder = tmp_path / warning
-        assert fit(cache, folder, "train.epochs=1", f"model.initial_keep={keep}") == 0
+        words = (f"model.initial_keep={keep}", *SELECTION, "model.selector=gumbel")
+        assert fit(cache, folder, "train.epochs=1", *words) == 0
         assert json.loads((folder / "run.json").read_text())["warnings"][-1] == warning
         assert judge(folder, cache) == 0
         assert json.loads((folder / "metrics.json").read_text())["warnings"][-1] == warning

@@ -31,6 +31,13 @@ def test_two_objects_of_a_class_are_linked_by_overlap_and_appearance() -> None:
     assert link([(f, c, x, []) for f, c, x, _ in apart]) == [0, 1, 1, 0]
 
 
+def test_boxes_without_area_are_linked() -> None:
+    boxes = torch.tensor([[5.0, 0.0, 5.0, 10.0], [9.0, 0.0, 9.0, 10.0]] * 2)
+    labels, frames = torch.full((4,), 3), torch.tensor([0, 0, 1, 1])
+    features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    assert link_tracks(boxes, labels, features, frames).tolist() == [0, 1, 1, 0]
+
+
 def test_new_object_begins_a_track_and_a_hidden_one_keeps_its_own() -> None:
     red, blue = [1.0, 0.0], [0.0, 1.0]
     rows = [

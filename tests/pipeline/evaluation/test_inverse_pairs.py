@@ -47,7 +47,20 @@ def test_pairs_of_charades_and_of_the_world_are_read() -> None:
     assert read_inverse_pairs(CHARADES, ["c001", "c002", "c008"]) == [(1, 0)]
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "inverse_pairs: [[c001]]", "actions: 3", "a: [b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        "inverse_pairs: [[c001]]",
+        "inverse_pairs: [ab, cd]",
+        "inverse_pairs: {ab: 1}",
+        "inverse_pairs: [[c001, c001]]",
+        "inverse_pairs: [[c001, c002], [c002, c003]]",
+        "actions: 3",
+        "a: [b",
+    ],
+)
 def test_invalid_files_are_rejected(tmp_path: Path, text: str) -> None:
     path = tmp_path / "pairs.yaml"
     path.write_text(text)
@@ -55,3 +68,5 @@ def test_invalid_files_are_rejected(tmp_path: Path, text: str) -> None:
         read_inverse_pairs(str(path), ALL)
     with pytest.raises(UsageError, match="file not found"):
         read_inverse_pairs(str(tmp_path / "none.yaml"), ALL)
+    with pytest.raises(UsageError, match="too long"):
+        read_inverse_pairs("x" * 5000, ALL)

@@ -1,0 +1,211 @@
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from model.build import build_laiar
+from model.criterion import CriterionSettings, LaIARCriterion
+from model.laiar import LaIAR
+from model.losses import bernoulli_divergence
+from model.selector import random_subsets
+from model.settings import LaIARSettings
+from model.subset_selector import (
+    SelectionTask,
+    SubsetSelector,
+    divergence,
+    draw_subsets,
+    selection_loss,
+)
+from model.tokens import TokenBatch, TokenGrid
+from tests.model.test_laiar import drawn_mask
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def grid(mask: Tensor, seed: int) -> TokenGrid:
+    g = torch.Generator().manual_seed(seed)
+    return TokenGrid(mask, torch.zeros(mask.shape), torch.randint(0, 2, mask.shape, generator=g))
+
+
+@pytest.mark.parametrize("by_frame", [False, True])
+def test_logits_equal_plain_loops(by_frame: bool) -> None:
+    torch.manual_seed(0)
+    selector, mask = SubsetSelector(4, by_frame=by_frame), drawn_mask(1, 2, 4, 3)
+    torch.nn.init.normal_(selector.mlp[-1].get_parameter("weight"))
+    tokens, places = normal(2, 2, 4, 3, 4), grid(mask, 3)
+    with torch.no_grad():
+        found, y = selector(tokens, places), selector.norm(tokens)
+        for b in range(2):
+            z = {}
+            for t, k in mask[b].nonzero().tolist():
+
+                def near(frames: range, b: int = b, t: int = t, k: int = k) -> Tensor | None:
+                    track = places.tracks[b, t, k]
+                    for u in frames:
+                        for j in range(3):
+                            if mask[b, u, j] and places.tracks[b, u, j] == track:
+                                return y[b, u, j]
+                    return None
+
+                own, before, after = y[b, t, k], near(range(t - 1, -1, -1)), near(range(t + 1, 4))
+                z[t, k] = selector.mlp(
+                    torch.cat(
+                        [
+                            own,
+                            own - before if before is not None else torch.zeros(4),
+                            after - own if after is not None else torch.zeros(4),
+                            torch.tensor([float(before is not None), float(after is not None)]),
+                        ]
+                    )
+                )
+            for t, k in z:
+                frame = torch.stack([v for (u, _), v in z.items() if u == t])
+                wanted = frame.mean(0) if by_frame else z[t, k]
+                torch.testing.assert_close(found[b, t, k : k + 1], wanted)
+
+
+@pytest.mark.parametrize("by_frame", [False, True])
+def test_loss_has_the_gradient_of_the_expected_cost(by_frame: bool) -> None:
+    torch.manual_seed(0)
+    selector = SubsetSelector(4, by_frame=by_frame)
+    mask = torch.tensor([[[True, True], [True, False], [False, False]]])
+    value = normal(1, 3, 2)
+    logits = torch.tensor([[[0.4, 0.4], [-0.7, -0.7], [0.0, 0.0]]], requires_grad=True)
+
+    def score(keep: Tensor) -> Tensor:
+        return (keep * value).sum((2, 3))[..., None] * torch.tensor([1.0, -0.5])
+
+    full, expected = score(mask[None])[0], torch.zeros(())
+    frames = [[(0, 0), (0, 1)], [(1, 0)]]
+    units = frames if by_frame else [[cell] for unit in frames for cell in unit]
+    price = 0.2
+    for chosen in itertools.product([False, True], repeat=len(units)):
+        keep, p = torch.zeros_like(mask), torch.ones(())
+        for unit, kept in zip(units, chosen, strict=True):
+            one = logits[0, unit[0][0], unit[0][1]].sigmoid()
+            p = p * (one if kept else 1 - one)
+            for t, k in unit:
+                keep[0, t, k] = kept
+        d = bernoulli_divergence(full, score(keep[None])[0]).sum()
+        expected = expected + p * (d + price * sum(chosen))
+    (wanted,) = torch.autograd.grad(expected, logits)
+    task, rounds = SelectionTask(price), 3000
+    total = torch.zeros_like(logits)
+    for _ in range(rounds):
+        loss, drawn = selection_loss(selector, logits, mask, score, task)
+        total += torch.autograd.grad(loss, logits)[0] / rounds
+        assert 0 <= float(drawn) <= 3
+    torch.testing.assert_close(total.sum(2), wanted.sum(2), atol=0.01, rtol=0.05)
+
+
+def test_subsets_are_drawn_from_the_probabilities_and_nothing_is_lost_for_good() -> None:
+    torch.manual_seed(0)
+    mask = torch.tensor([[[True, True, True, False]]])
+    logits = torch.tensor([[[0.0, 50.0, -50.0, 0.0]]])
+    drawn = draw_subsets(logits, mask, samples=4000, by_frame=False).float().mean(0)[0, 0]
+    torch.testing.assert_close(drawn, torch.tensor([0.5, 0.98, 0.02, 0.0]), atol=0.03, rtol=0)
+    frames = draw_subsets(logits[..., :1].expand_as(logits), mask, samples=50, by_frame=True)
+    assert set(frames.sum((1, 2, 3)).tolist()) == {0, 3}
+
+
+def test_divergence_of_single_labels_is_that_of_softmax() -> None:
+    full, logits = normal(0, 2, 3), normal(1, 4, 2, 3)
+    p, q = full.softmax(1), logits.softmax(2)
+    wanted = (p * (p / q).log()).sum(2)
+    torch.testing.assert_close(divergence(full, logits, multi_label=False), wanted)
+    shifted = divergence(full + 3.0, logits, multi_label=False)
+    torch.testing.assert_close(shifted, wanted, atol=1e-5, rtol=1e-5)
+
+
+OBJECTS, FRAMES, SLOTS = 6, 6, 3
+
+
+def planted(seed: int, videos: int) -> tuple[TokenBatch, Tensor, Tensor]:
+    """Return videos with a planted pair of tokens, their labels and the planted tokens.
+
+    Object 1 has predicate 0 in one frame and predicate 1 in another. The class is the order of the
+    two. All other objects have random predicates in random frames.
+    """
+    g = torch.Generator().manual_seed(seed)
+    mask = torch.rand(videos, FRAMES, SLOTS, generator=g) < 0.5
+    mask[:, :, 0] = False
+    objects = torch.randint(2, OBJECTS, mask.shape, generator=g)
+    objects[:, :, 0] = 1
+    said = torch.randint(0, 4, mask.shape, generator=g)
+    labels = torch.randint(0, 2, (videos,), generator=g)
+    for v in range(videos):
+        first, last = torch.randperm(FRAMES, generator=g)[:2].sort().values.tolist()
+        mask[v, [first, last], 0] = True
+        said[v, first, 0], said[v, last, 0] = labels[v], 1 - labels[v]
+    M = int(mask.sum())
+    none = torch.zeros(M, 1)
+    batch = TokenBatch(
+        mask=mask,
+        human_features=none,
+        object_features=none,
+        union_features=none[..., None, None],
+        spatial_masks=none[..., None, None],
+        human_labels=torch.zeros(M, dtype=torch.int64),
+        object_labels=objects[mask],
+        times_s=torch.arange(FRAMES)[None, :, None].expand(mask.shape)[mask].float(),
+        tracks=objects[mask],
+        predicates=F.one_hot(said[mask], 4).float(),
+    )
+    target = F.one_hot(labels, 2).float()
+    right = mask.clone()
+    right[:, :, 1:] = False
+    return batch, target, right
+
+
+def learn(seed: int) -> LaIAR:
+    torch.manual_seed(seed)
+    settings = LaIARSettings(
+        dim=32,
+        layers=1,
+        heads=2,
+        num_frames=FRAMES,
+        max_pairs=SLOTS,
+        dropout=0.0,
+    )
+    model = build_laiar(
+        num_classes=2,
+        num_objects=OBJECTS,
+        group_sizes={"contacting": 4},
+        box_features=1,
+        union_channels=1,
+        settings=settings,
+        has_video=False,
+    )
+    criterion = LaIARCriterion(CriterionSettings(reduction="sum"))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    data = [planted(1000 * seed + i, 32) for i in range(10)]
+    for step in range(200):
+        for group in optimizer.param_groups:
+            group["lr"] = 3e-3 * min(1.0, (200 - step) / 50)
+        batch, target, _ = data[step % 10]
+        learns = step >= 100
+        keep = random_subsets(batch.mask, 0.5)
+        outputs = model(batch, keep=keep, selection=SelectionTask(0.3) if learns else None)
+        terms = criterion(outputs, target, batch, model.log_scale)
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        for part in model.parts():
+            torch.nn.utils.clip_grad_norm_(part, 1.0)
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_exactly_the_planted_tokens_are_kept(seed: int) -> None:
+    model = learn(seed)
+    batch, target, right = planted(10**6 + seed, 200)
+    with torch.no_grad():
+        output = model.read_relations(batch, gather=True)
+    assert float(((output.logits > 0) == target.bool()).float().mean()) >= 0.95
+    both = float((output.keep & right).sum())
+    assert both / float(output.keep.sum()) >= 0.95
+    assert both / float(right.sum()) >= 0.95
