@@ -16,7 +16,7 @@ from pipeline.config.schema import Branch, Config
 from pipeline.errors import ItemError, UsageError
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs, score_inverse_pairs
 from pipeline.evaluation.metrics import charades_map, none_if_nan, tie_grouped_map
-from pipeline.evaluation.scoring import Scores, score_clips
+from pipeline.evaluation.scoring import KEEPS, Scores, score_clips
 from pipeline.evaluation.temperature import calibration_errors
 from pipeline.explanation.familiarity import load_familiarity, unfamiliar_share
 from pipeline.runtime.command_line import VERIFY_HELP, common_parser, parse_words, run_command
@@ -53,9 +53,18 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--run", type=Path, required=True, help="run folder of pipeline.train")
     parser.add_argument("--cache", type=Path, required=True, help="cache of pipeline.extract")
     parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument(
+        "--keep",
+        choices=KEEPS,
+        default=KEEPS[0],
+        help="tokens of each video: those that the selectors keep, all, as many random ones, or a "
+        "random half; other choices than the first require --out",
+    )
     parser.add_argument("--out", type=Path, help="output folder (default: --run)")
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
     args, words = parse_words(parser, argv)
+    if args.keep != KEEPS[0] and args.out is None:
+        raise UsageError(f"--out: another folder than --run expected with --keep {args.keep}")
     config = run_config(args.run, words)
     device = pick_device(config.device)
     info = read_cache_info(args.cache)
@@ -85,13 +94,21 @@ def main(argv: list[str]) -> int:
             label = f"evaluate {args.split}" + (", reversed" if reverse else "")
             multi_label = card.multi_label
             return score_clips(
-                model, data, device, branch=branch, multi_label=multi_label, bar=label, **sizes
+                model,
+                data,
+                device,
+                branch=branch,
+                multi_label=multi_label,
+                keep=args.keep,
+                bar=label,
+                **sizes,
             )
 
         found = score()
         Failures(out).replace(bad | found.failed, stage="evaluate", logger=LOGGER)
         run.counts.done, run.counts.failed = len(found.video_ids), len(bad) + len(found.failed)
-        tree = metrics_dict(found, card, args.split) | {"branch": branch}
+        tree = metrics_dict(found, card, args.split)
+        tree |= {"branch": branch, "keep": args.keep}
         arrays: dict[str, Any] = {}
         if pairs:
             again = score(reverse=True).scores

@@ -4,12 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from model.laiar import LaIAR
 from pipeline.errors import ItemError
 from pipeline.evaluation.temperature import probabilities
 from pipeline.samples.dataset import ClipDataset, batches
+
+#: Tokens of each video that `score_clips` keeps.
+KEEPS = ("selected", "all", "random", "half")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def score_clips(
     workers: int = 0,
     branch: str = "video",
     multi_label: bool = True,
+    keep: str = "selected",
     bar: str | None = None,
 ) -> Scores:
     """Score all samples in order with one branch; discarded tokens are dropped.
@@ -80,6 +85,8 @@ def score_clips(
         workers: number of reading processes; 0 reads in the main process.
         multi_label: whether a video can have several actions.
         branch: `video` or `language`; the language branch reads the predicates of the samples.
+        keep: tokens of each video to keep, one of `KEEPS`: those that the selectors keep, all, a
+            random subset of the size of the selection, or a random half.
         bar: text of the progress bar; None shows no bar.
 
     Returns:
@@ -87,7 +94,7 @@ def score_clips(
     """
     model.eval()
     run = model.recognize if branch == "video" else model.read_relations
-    C = data.num_classes
+    C, generator = data.num_classes, torch.Generator().manual_seed(0)
     ids: list[str] = []
     failed: dict[str, ItemError] = {}
     rows = [(np.zeros((0, C)), np.zeros((0, C), bool), np.zeros(0, int), np.zeros(0, int))]
@@ -100,11 +107,27 @@ def score_clips(
             failed |= dict(batch.failed)
             if batch.tokens is None:
                 continue
-            output = run(batch.tokens.to(device), gather=True)
+            sample = batch.tokens.to(device)
+            output = run(sample, gather=True)
+            if keep != "selected":
+                chosen = _choose(keep, sample.mask, output.num_kept, generator)
+                output = run(sample, keep=chosen, gather=True)
             ids.extend(batch.video_ids)
             logits = output.logits.double().cpu().numpy()
             kept, tokens = output.num_kept.cpu().numpy(), batch.tokens.mask.sum((1, 2)).numpy()
             rows.append((logits, batch.labels.numpy() > 0, kept, tokens))
     logits, labels, kept, tokens = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-    selector = model.settings.selector if model.settings.selects else None
+    selects = model.settings.selects and keep == "selected"
+    selector = model.settings.selector if selects else None
     return Scores(tuple(ids), logits, labels, kept, tokens, failed, multi_label, selector)
+
+
+def _choose(keep: str, mask: Tensor, size: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the (B, T, K) tokens to keep; `size` is the number of selected tokens per video."""
+    if keep == "all":
+        return mask
+    if keep == "half":
+        size = mask.sum((1, 2)).add(1) // 2
+    order = torch.rand(mask.shape, generator=generator).to(mask.device).masked_fill(~mask, 2.0)
+    rank = order.flatten(1).argsort(1).argsort(1).view(mask.shape)
+    return mask & (rank < size[:, None, None])

@@ -15,7 +15,7 @@ from pipeline.errors import UsageError
 from pipeline.evaluation.metrics import charades_map
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.samples.dataset import ClipDataset
-from pipeline.weights.run_folder import load_model
+from pipeline.weights.run_folder import load_model, save_weights
 from tests.pipeline.cache_maker import cache_info, labelled_clip, put, random_cache
 from tests.pipeline.test_train import SELECTION, fit
 
@@ -190,3 +190,27 @@ def test_split_without_videos_is_rejected(run: Path, tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache", train=2, test=0)
     with pytest.raises(UsageError, match="split 'test'"):
         judge(run, cache)
+
+
+def test_random_tokens_are_as_many_as_the_selected_ones(cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert fit(cache, run, "train.epochs=1", *SELECTION) == 1  # keeps every token
+    weights = load_file(run / "model.safetensors")
+    torch.manual_seed(0)
+    weights["former.subset.mlp.2.weight"].normal_(std=10.0)
+    save_weights(run, weights)
+    found = {}
+    for keep in ("selected", "all", "random", "half"):
+        out = tmp_path / keep
+        assert judge(run, cache, "--out", str(out), "--keep", keep) == 0
+        tree = json.loads((out / "metrics.json").read_text())
+        assert tree["keep"] == keep
+        found[keep] = tree["num"], np.load(out / "scores.npz")["scores"]
+    total = json.loads((tmp_path / "all" / "metrics.json").read_text())["num_all"]
+    assert 0 < found["selected"][0] < total
+    assert found["random"][0] == found["selected"][0]
+    assert found["all"][0] == total
+    assert total / 2 <= found["half"][0] <= total / 2 + 0.5
+    assert not np.allclose(found["selected"][1], found["random"][1])
+    with pytest.raises(UsageError, match="--out: another folder"):
+        judge(run, cache, "--keep", "all")
