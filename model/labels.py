@@ -90,8 +90,9 @@ class LabelReader(nn.Module):
     v_i is the visual embedding of token i, s_e the language embedding of label e in the joint
     space, x_e the token of this label in the language branch, and t the scale of Eq. 8. Only the
     labels of the token's object class are used; if there are none, all labels are used. The
-    appearance of a token reaches the following layers only through these weights. In the network,
-    L_sim alone trains the reading (`loss_reading`), so that the action losses cannot change what
+    appearance of a token reaches the following layers only through these weights. A token says
+    something if the labels with predicates have more than half of the weight. In the network, L_sim
+    alone trains the reading (`loss_reading`), so that the action losses cannot change what
     the labels mean.
 
     Args:
@@ -159,7 +160,7 @@ class LabelReader(nn.Module):
         embeddings: Float[Tensor, "E D"],
         tokens: Float[Tensor, "E D"],
         log_scale: Float[Tensor, ""],
-    ) -> Float[Tensor, "M D"]:
+    ) -> tuple[Float[Tensor, "M D"], Bool[Tensor, "M"]]:
         """Read tokens.
 
         Args:
@@ -168,12 +169,18 @@ class LabelReader(nn.Module):
             embeddings: language embeddings s of the labels.
             tokens: tokens x of the labels in the language branch.
             log_scale: logarithm of t. As in L_sim, t is clamped to at most 100.
+
+        Returns:
+            A tuple of the tokens x, and whether each token says something. Without labels, the
+            tokens are zero, and each says something.
         """
         if not len(embeddings):
-            return torch.zeros_like(visual)
+            return torch.zeros_like(visual), torch.ones_like(object_labels, dtype=torch.bool)
         own = object_labels[:, None] == self.objects[None]
         own |= ~own.any(1, keepdim=True)
         with torch.autocast(visual.device.type, enabled=False):  # t up to 100 needs float32
             x, y = F.normalize(visual.float(), dim=1), F.normalize(embeddings.float(), dim=1)
             scores = log_scale.float().exp().clamp(max=100.0) * (x @ y.T)
-            return scores.masked_fill(~own, float("-inf")).softmax(1) @ tokens.float()
+            weights = scores.masked_fill(~own, float("-inf")).softmax(1)
+            says = weights @ self.predicates.any(1).float() > 0.5
+            return weights @ tokens.float(), says

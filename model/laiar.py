@@ -103,25 +103,26 @@ class LaIAR(nn.Module):
             ValueError: if there are more frames or slots than position embeddings.
         """
         video = language = None
-        scored: list[tuple[DTFormer, Readout, RelationEncoder, Tensor]] = []
+        scored: list[tuple[DTFormer, Readout, RelationEncoder, Tensor, TokenGrid]] = []
         if self.visual is not None:
-            seen, embeddings = self.video_tokens(batch)
-            video = self._recognize(batch, seen, embeddings, keep=keep)
+            seen, embeddings, grid = self.video_tokens(batch)
+            video = self._recognize(batch, seen, embeddings, grid, keep=keep)
             head = self.video_head or self.language_head
-            scored.append((self.former, head, self._encoder(language=False), seen))
+            scored.append((self.former, head, self._encoder(language=False), seen, grid))
         if batch.predicates is not None:
-            said = self._language_tokens(batch)
-            language = self._read(batch, said, keep=keep)
+            said, grid = self._language_tokens(batch)
+            language = self._read(batch, said, grid, keep=keep)
             if not scored or self.language_former is not None:
                 former = self.language_former or self.former
-                scored.append((former, self.language_head, self._encoder(language=True), said))
+                encoder = self._encoder(language=True)
+                scored.append((former, self.language_head, encoder, said, grid))
         loss, drawn = None, None
         if self.settings.selector == "subset":
             loss = batch.times_s.new_zeros(())
             if selection is not None and self.settings.selects:
                 found = [
-                    former.selection_loss(tokens, batch.grid, encoder, head, selection)
-                    for former, head, encoder, tokens in scored
+                    former.selection_loss(tokens, grid, encoder, head, selection)
+                    for former, head, encoder, tokens, grid in scored
                 ]
                 loss, drawn = torch.stack([term for term, _ in found]).sum(), float(found[0][1])
         return BranchOutputs(video, language, self._targets(batch), loss, drawn)
@@ -194,10 +195,6 @@ class LaIAR(nn.Module):
             ...     output = model.recognize(batch, gather=True)
             >>> output.logits.shape
             torch.Size([1, 7])
-            >>> output.keep.shape
-            torch.Size([1, 2, 2])
-            >>> output.embeddings.shape
-            torch.Size([1, 2, 2, 16])
         """
         batch = self._drop(batch, keep, gather=gather)
         return self._recognize(batch, *self.video_tokens(batch), keep=keep, gather=gather)
@@ -207,6 +204,7 @@ class LaIAR(nn.Module):
         batch: TokenBatch,
         tokens: Tensor,
         embeddings: Tensor,
+        grid: TokenGrid,
         *,
         keep: Tensor | None,
         gather: bool = False,
@@ -214,7 +212,7 @@ class LaIAR(nn.Module):
         # With reading, labels alone train the layers that both branches share. Early in training,
         # tokens are read wrongly, and from wrong labels these layers could only memorise videos.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.reader is None):
-            encoded = self._encode_video(tokens, batch.grid, keep=keep, gather=gather)
+            encoded = self._encode_video(tokens, grid, keep=keep, gather=gather)
             output = _output(self.video_head or self.language_head, encoded, batch.mask)
         assert self.mimic_head is not None
         mimic = self.mimic_head(encoded.z, encoded.tokens, encoded.gate)
@@ -238,7 +236,7 @@ class LaIAR(nn.Module):
                 embeddings.
         """
         batch = self._drop(batch, keep, gather=gather)
-        return self._read(batch, self._language_tokens(batch), keep=keep, gather=gather)
+        return self._read(batch, *self._language_tokens(batch), keep=keep, gather=gather)
 
     def _encoder(self, *, language: bool) -> RelationEncoder:
         """Return the encoder of a branch's tokens."""
@@ -247,15 +245,24 @@ class LaIAR(nn.Module):
         assert encoder is not None
         return encoder
 
-    def _language_tokens(self, batch: TokenBatch) -> Tensor:
-        encoder = self._encoder(language=True)
-        return scatter_tokens(encoder((self.token_semantic or self.semantic)(batch)), batch.mask)
+    def _language_tokens(self, batch: TokenBatch) -> tuple[Tensor, TokenGrid]:
+        features = (self.token_semantic or self.semantic)(batch)
+        tokens = scatter_tokens(self._encoder(language=True)(features), batch.mask)
+        if self.token_encoder is None or batch.predicates is None:
+            return tokens, batch.grid
+        return tokens, batch.grid.only((batch.predicates >= THRESHOLD).any(1))
 
     def _read(
-        self, batch: TokenBatch, tokens: Tensor, *, keep: Tensor | None, gather: bool = False
+        self,
+        batch: TokenBatch,
+        tokens: Tensor,
+        grid: TokenGrid,
+        *,
+        keep: Tensor | None,
+        gather: bool = False,
     ) -> ActionOutput:
         former, encoder = self.language_former or self.former, self._encoder(language=True)
-        encoded = former(tokens, batch.grid, encoder, keep=keep, gather=gather)
+        encoded = former(tokens, grid, encoder, keep=keep, gather=gather)
         output = _output(self.language_head, encoded, batch.mask)
         if self.token_encoder is not None and self.semantic_encoder is not None:
             embeddings = scatter_tokens(self.semantic_encoder(self.semantic(batch)), batch.mask)
@@ -264,13 +271,15 @@ class LaIAR(nn.Module):
 
     def video_tokens(
         self, batch: TokenBatch
-    ) -> tuple[Float[Tensor, "B T K D"], Float[Tensor, "B T K D"]]:
+    ) -> tuple[Float[Tensor, "B T K D"], Float[Tensor, "B T K D"], TokenGrid]:
         """Compute the tokens of the video branch, before position embeddings and context.
 
         Returns:
-            A tuple of the tokens and their visual embeddings, both zero for padding. With
-            reading, a token is a mean of tokens of labels (`LabelReader`). Otherwise, both are
-            equal.
+            A tuple of the tokens, their visual embeddings, both zero for padding, and the grid of
+            the tokens. With reading, a token is a mean of tokens of labels (`LabelReader`), and
+            the grid contains only the tokens that say something: a detected object that no action
+            involves is treated as padding, in both branches. Without reading, tokens and
+            embeddings are equal.
 
         Raises:
             ValueError: if the network has only the language branch.
@@ -280,18 +289,18 @@ class LaIAR(nn.Module):
         visual = self.visual_encoder(self.visual(batch))
         embeddings = scatter_tokens(visual, batch.mask)
         if self.reader is None or self.token_encoder is None:
-            return embeddings, embeddings
+            return embeddings, embeddings, batch.grid
         assert self.token_semantic is not None
         labels = (self.reader.objects, self.reader.predicates)
         with torch.no_grad():  # see `recognize`
-            read = self.reader(
+            read, says = self.reader(
                 visual,
                 batch.object_labels,
                 self.embed_labels(*labels),
                 self.token_encoder(_label_features(self.token_semantic, *labels)),
                 self.log_scale,
             )
-        return scatter_tokens(read, batch.mask), embeddings
+        return scatter_tokens(read, batch.mask), embeddings, batch.grid.only(says)
 
     def embed_labels(
         self, objects: Int64[Tensor, "E"], predicates: Bool[Tensor, "E R"]

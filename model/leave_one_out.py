@@ -35,7 +35,7 @@ def leave_one_out(model: LaIAR, batch: TokenBatch, output: ActionOutput) -> Floa
     keep = output.keep[0]
     places = keep.nonzero()
     contributions = output.logits.new_zeros(*keep.shape, output.logits.shape[1])
-    tokens, grid = model.video_tokens(batch)[0], batch.grid
+    tokens, _, grid = model.video_tokens(batch)
     for chunk in places.split(_CHUNK):
         n = len(chunk)
         without = keep.repeat(n, 1, 1)

@@ -122,6 +122,15 @@ class TokenGrid:
     times_s: Tensor
     tracks: Tensor
 
+    def only(self, rows: Tensor) -> "TokenGrid":
+        """Return a grid in which only some tokens are real.
+
+        Args:
+            rows: (M,) bool, True for the tokens to keep, in the row order of `TokenBatch`.
+        """
+        mask = torch.zeros_like(self.mask).masked_scatter(self.mask, rows)
+        return TokenGrid(mask, self.times_s, self.tracks)
+
     def repeat(self, num: int) -> "TokenGrid":
         """Return a grid of `num` B videos, which repeats the B videos `num` times."""
         return TokenGrid(*(value.repeat(num, 1, 1) for value in vars(self).values()))

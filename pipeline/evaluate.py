@@ -1,5 +1,6 @@
 """`python -m pipeline.evaluate`: compute mAP, AP per class and the number of kept tokens."""
 
+import argparse
 import io
 import logging
 from collections.abc import Sequence
@@ -49,6 +50,67 @@ EXAMPLE = "python -m pipeline.evaluate --run runs/oracle --cache cache/oracle"
 
 def main(argv: list[str]) -> int:
     """Run the stage and return its exit code."""
+    args, words = _parse(argv)
+    config = run_config(args.run, words)
+    device = pick_device(config.device)
+    info = read_cache_info(args.cache)
+    model, card = load_model(args.run, device)
+    check_fits(card, info, args.cache)
+    out = args.out or args.run
+    fraction = float(card.training.get("validation_fraction", 0.0))
+    clips, bad = split_clips(args.cache, args.split, fraction, verify=args.verify)
+    if not clips:
+        raise UsageError(
+            f"--cache: {args.cache} contains no labelled videos of the split {args.split!r}"
+        )
+    make_folder(out, "--out")
+    seed = int(card.training.get("seed", 0))
+    record = RunRecord(out, stage="evaluate", config=config_as_dict(config), argv=argv, seed=seed)
+    branch = "language" if config.branch is Branch.language else card.scored_branch
+    options: dict[str, Any] = {
+        "batch_size": config.train.batch_size,
+        "workers": config.train.workers,
+        "branch": branch,
+        "multi_label": card.multi_label,
+        "keep": args.keep,
+    }
+    with record as run:
+        run.extra["threads"] = use_threads(config.train.threads, card.settings.dim, device)
+        run.counts.found = len(clips) + len(bad)
+        pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.cache.classes])
+
+        def score(*, reverse: bool = False) -> Scores:
+            relations = branch == "language"
+            data = clip_dataset(card, clips, relations=relations, reversed_share=float(reverse))
+            label = f"evaluate {args.split}" + (", reversed" if reverse else "")
+            return score_clips(model, data, device, bar=label, **options)
+
+        found = score()
+        Failures(out).replace(bad | found.failed, stage="evaluate", logger=LOGGER)
+        run.counts.done, run.counts.failed = len(found.video_ids), len(bad) + len(found.failed)
+        tree = metrics_dict(found, card, args.split) | {"branch": branch, "keep": args.keep}
+        arrays: dict[str, Any] = {}
+        if pairs:
+            again = score(reverse=True).scores
+            order = score_inverse_pairs(found.scores, again, found.labels, pairs)
+            tree["inverse_pairs"] = order.to_dict()
+            arrays = {"reversed": again, "pairs": np.array(pairs)}
+        else:
+            LOGGER.info("no inverse pair of %s is among the classes", config.inverse_pairs)
+        if branch == "video":
+            tree |= _reliability(args.run, card, found, clips)
+        tree["weights_sha256"] = file_sha256(args.run / WEIGHTS)
+        random = str(card.cache.detector.get("weights")).startswith(RANDOM)
+        if warnings := ["RANDOM_WEIGHTS"] * random + found.warnings:
+            tree["warnings"] = run.extra["warnings"] = warnings
+        write_json(out / "metrics.json", tree)
+        _write_tables(out, found, card.cache.classes, arrays)
+    _report(tree, out)
+    print(f"evaluate: {run.counts}")
+    return run.exit_code
+
+
+def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = common_parser("python -m pipeline.evaluate", __doc__ or "", EXAMPLE)
     parser.add_argument("--run", type=Path, required=True, help="run folder of pipeline.train")
     parser.add_argument("--cache", type=Path, required=True, help="cache of pipeline.extract")
@@ -65,71 +127,7 @@ def main(argv: list[str]) -> int:
     args, words = parse_words(parser, argv)
     if args.keep != KEEPS[0] and args.out is None:
         raise UsageError(f"--out: another folder than --run expected with --keep {args.keep}")
-    config = run_config(args.run, words)
-    device = pick_device(config.device)
-    info = read_cache_info(args.cache)
-    model, card = load_model(args.run, device)
-    check_fits(card, info, args.cache)
-    out = args.out or args.run
-    fraction = float(card.training.get("validation_fraction", 0.0))
-    clips, bad = split_clips(args.cache, args.split, fraction, verify=args.verify)
-    if not clips:
-        raise UsageError(
-            f"--cache: {args.cache} contains no labelled videos of the split {args.split!r}"
-        )
-    make_folder(out, "--out")
-    seed = int(card.training.get("seed", 0))
-    record = RunRecord(out, stage="evaluate", config=config_as_dict(config), argv=argv, seed=seed)
-    with record as run:
-        run.extra["threads"] = use_threads(config.train.threads, card.settings.dim, device)
-        run.counts.found = len(clips) + len(bad)
-        sizes = {"batch_size": config.train.batch_size, "workers": config.train.workers}
-        language = config.branch is Branch.language
-        branch = "language" if language else card.scored_branch
-        pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.cache.classes])
-
-        def score(*, reverse: bool = False) -> Scores:
-            relations = branch == "language"
-            data = clip_dataset(card, clips, relations=relations, reversed_share=float(reverse))
-            label = f"evaluate {args.split}" + (", reversed" if reverse else "")
-            multi_label = card.multi_label
-            return score_clips(
-                model,
-                data,
-                device,
-                branch=branch,
-                multi_label=multi_label,
-                keep=args.keep,
-                bar=label,
-                **sizes,
-            )
-
-        found = score()
-        Failures(out).replace(bad | found.failed, stage="evaluate", logger=LOGGER)
-        run.counts.done, run.counts.failed = len(found.video_ids), len(bad) + len(found.failed)
-        tree = metrics_dict(found, card, args.split)
-        tree |= {"branch": branch, "keep": args.keep}
-        arrays: dict[str, Any] = {}
-        if pairs:
-            again = score(reverse=True).scores
-            order = score_inverse_pairs(found.scores, again, found.labels, pairs)
-            tree["inverse_pairs"] = order.to_dict()
-            arrays = {"reversed": again, "pairs": np.array(pairs)}
-        else:
-            LOGGER.info("no inverse pair of %s is among the classes", config.inverse_pairs)
-        if branch == "video":
-            tree |= _reliability(args.run, card, found, clips)
-        tree["weights_sha256"] = file_sha256(args.run / WEIGHTS)
-        warnings = found.warnings
-        if str(card.cache.detector.get("weights")).startswith(RANDOM):
-            warnings.insert(0, "RANDOM_WEIGHTS")
-        if warnings:
-            tree["warnings"] = run.extra["warnings"] = warnings
-        write_json(out / "metrics.json", tree)
-        _write_tables(out, found, card.cache.classes, arrays)
-    _report(tree, out)
-    print(f"evaluate: {run.counts}")
-    return run.exit_code
+    return args, words
 
 
 def run_config(run: Path, words: Sequence[str]) -> Config:

@@ -48,17 +48,20 @@ def test_reading_equals_plain_loops() -> None:
     g = torch.Generator().manual_seed(1)
     objects = torch.tensor([1, 1, 2, 1])
     said = torch.rand(4, 3, generator=g) < 0.5
+    said[1] = False
     reader = LabelReader(4, 3)
     reader.set_labels(TokenLabels(objects, said, torch.ones(4, dtype=torch.int64)))
     visual, labels = torch.randn(5, 6, generator=g), torch.tensor([1, 2, 1, 4, 1])
     embeddings, tokens = torch.randn(2, 4, 6, generator=g)
-    read = reader(visual, labels, embeddings, tokens, torch.tensor(1.5))
+    read, says = reader(visual, labels, embeddings, tokens, torch.tensor(1.5))
     for i in range(5):
         own = [e for e in range(4) if objects[e] == labels[i]] or list(range(4))
         cosines = [float(F.cosine_similarity(visual[i], embeddings[e], dim=0)) for e in own]
         weights = [math.exp(math.exp(1.5) * c) for c in cosines]
         wanted = sum(w * tokens[e] for w, e in zip(weights, own, strict=True)) / sum(weights)
         torch.testing.assert_close(read[i], wanted, atol=1e-5, rtol=1e-5)
+        weight = sum(w for w, e in zip(weights, own, strict=True) if bool(said[e].any()))
+        assert bool(says[i]) == (weight / sum(weights) > 0.5)
     torch.testing.assert_close(read[1], tokens[2])  # the only label of this object class
 
 
@@ -68,9 +71,10 @@ def test_tokens_that_look_alike_are_read_as_their_label() -> None:
     with torch.no_grad():
         labels = model.embed_labels(model.reader.objects, model.reader.predicates)
         keys = torch.randn_like(labels)
-        read = model.reader(keys * 2, model.reader.objects, keys, labels, torch.tensor(20.0))
+        read, says = model.reader(keys * 2, model.reader.objects, keys, labels, torch.tensor(20.0))
         torch.testing.assert_close(read, labels, atol=0.05, rtol=0.0)
-        tokens, visual = model.video_tokens(batch)
+        assert torch.equal(says, model.reader.predicates.any(1))
+        tokens, visual, _ = model.video_tokens(batch)
     assert not torch.equal(tokens, visual)
     assert not bool(tokens[~batch.mask].any())
     # Prototypes of labels equal the embeddings of tokens with these labels.
@@ -88,16 +92,19 @@ def test_reading_is_computed_in_float32_under_autocast() -> None:
     visual = torch.tensor([[1.0, 0.003, 0.0]])
     labels = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.1, 0.0], [1.0, -0.1, 0.0]])
     inputs = (visual, torch.zeros(1).long(), labels, torch.eye(3), torch.tensor(4.6))
-    plain = reader(*inputs)
+    plain, _ = reader(*inputs)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(reader(*inputs), plain)
+        torch.testing.assert_close(reader(*inputs)[0], plain)
     assert float(plain[0, 1] / plain[0, 2]) > 1.01  # equal in bfloat16
 
 
 def test_reader_without_labels_returns_zeros_and_rejects_unknown_object_classes() -> None:
     reader = LabelReader(0, 3)
-    read = reader(torch.randn(2, 4), torch.tensor([1, 2]), *torch.zeros(2, 0, 4), torch.tensor(0.0))
+    read, says = reader(
+        torch.randn(2, 4), torch.tensor([1, 2]), *torch.zeros(2, 0, 4), torch.tensor(0.0)
+    )
     assert not bool(read.any())
+    assert bool(says.all())
     reader.check(1)
     with pytest.raises(RuntimeError, match="size mismatch"):
         reader.set_labels(TokenLabels.of_tokens(torch.ones(1).long(), torch.ones(1, 3).bool()))
@@ -134,3 +141,22 @@ def test_labels_alone_train_the_layers_that_both_branches_share() -> None:
     outputs = model(batch, keep=batch.mask)
     (outputs.video.embeddings * outputs.language.embeddings).sum().backward()
     assert trained(joint)
+
+
+def test_tokens_without_predicates_are_treated_as_padding() -> None:
+    model, batch = small(decided=False), random_batch(drawn_mask(0, 2, 3, 4))
+    assert model.reader is not None
+    assert batch.predicates is not None
+    model.reader.predicates[::2] = False
+    batch.predicates[::3] = 0.0
+    with torch.no_grad():
+        _, _, grid = model.video_tokens(batch)
+        video, language = model.recognize(batch), model.read_relations(batch)
+        silent = batch.mask & ~grid.mask
+        assert bool(silent.any())
+        assert bool(grid.mask.any())
+        assert not bool((video.keep & silent).any())
+        assert torch.equal(language.keep[batch.mask], batch.predicates.any(1))
+        assert bool(video.embeddings[silent].any())  # they are embedded in the joint space
+        alone = model.recognize(batch, keep=grid.mask, gather=True)
+        torch.testing.assert_close(alone.logits, video.logits, atol=1e-5, rtol=1e-5)

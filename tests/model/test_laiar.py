@@ -70,7 +70,7 @@ def small(preset: str = "strict", *, decided: bool = True, **changes: object) ->
 def decide(model: LaIAR) -> None:
     """Make the output of the selectors depend on the tokens, with the median at the threshold."""
     former, batch = model.former, random_batch(torch.ones(4, 4, 6, dtype=torch.bool), seed=-1)
-    x, _ = model.video_tokens(batch)
+    x, _, _ = model.video_tokens(batch)
     encoder = model.token_encoder or model.visual_encoder
     assert encoder is not None
     if model.settings.context == "all":

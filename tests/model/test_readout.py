@@ -40,7 +40,7 @@ def test_votes_read_the_inputs_without_positions() -> None:
     inputs = []
     with torch.no_grad():
         for tokens in (batch, later):
-            local, _ = model.video_tokens(tokens)
+            local, _, _ = model.video_tokens(tokens)
             encoder = model.token_encoder
             assert encoder is not None
             inputs.append(model.former(local, tokens.grid, encoder, keep=tokens.mask).tokens)

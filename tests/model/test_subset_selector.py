@@ -2,15 +2,9 @@ import itertools
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from model.build import build_laiar
-from model.criterion import CriterionSettings, LaIARCriterion
-from model.laiar import LaIAR
 from model.losses import bernoulli_divergence
-from model.selector import random_subsets
-from model.settings import LaIARSettings
 from model.subset_selector import (
     SelectionTask,
     SubsetSelector,
@@ -18,7 +12,7 @@ from model.subset_selector import (
     draw_subsets,
     selection_loss,
 )
-from model.tokens import TokenBatch, TokenGrid
+from model.tokens import TokenGrid
 from tests.model.test_laiar import drawn_mask
 
 
@@ -119,93 +113,3 @@ def test_divergence_of_single_labels_is_that_of_softmax() -> None:
     torch.testing.assert_close(divergence(full, logits, multi_label=False), wanted)
     shifted = divergence(full + 3.0, logits, multi_label=False)
     torch.testing.assert_close(shifted, wanted, atol=1e-5, rtol=1e-5)
-
-
-OBJECTS, FRAMES, SLOTS = 6, 6, 3
-
-
-def planted(seed: int, videos: int) -> tuple[TokenBatch, Tensor, Tensor]:
-    """Return videos with a planted pair of tokens, their labels and the planted tokens.
-
-    Object 1 has predicate 0 in one frame and predicate 1 in another. The class is the order of the
-    two. All other objects have random predicates in random frames.
-    """
-    g = torch.Generator().manual_seed(seed)
-    mask = torch.rand(videos, FRAMES, SLOTS, generator=g) < 0.5
-    mask[:, :, 0] = False
-    objects = torch.randint(2, OBJECTS, mask.shape, generator=g)
-    objects[:, :, 0] = 1
-    said = torch.randint(0, 4, mask.shape, generator=g)
-    labels = torch.randint(0, 2, (videos,), generator=g)
-    for v in range(videos):
-        first, last = torch.randperm(FRAMES, generator=g)[:2].sort().values.tolist()
-        mask[v, [first, last], 0] = True
-        said[v, first, 0], said[v, last, 0] = labels[v], 1 - labels[v]
-    M = int(mask.sum())
-    none = torch.zeros(M, 1)
-    batch = TokenBatch(
-        mask=mask,
-        human_features=none,
-        object_features=none,
-        union_features=none[..., None, None],
-        spatial_masks=none[..., None, None],
-        human_labels=torch.zeros(M, dtype=torch.int64),
-        object_labels=objects[mask],
-        times_s=torch.arange(FRAMES)[None, :, None].expand(mask.shape)[mask].float(),
-        tracks=objects[mask],
-        predicates=F.one_hot(said[mask], 4).float(),
-    )
-    target = F.one_hot(labels, 2).float()
-    right = mask.clone()
-    right[:, :, 1:] = False
-    return batch, target, right
-
-
-def learn(seed: int) -> LaIAR:
-    torch.manual_seed(seed)
-    settings = LaIARSettings(
-        dim=32,
-        layers=1,
-        heads=2,
-        num_frames=FRAMES,
-        max_pairs=SLOTS,
-        dropout=0.0,
-    )
-    model = build_laiar(
-        num_classes=2,
-        num_objects=OBJECTS,
-        group_sizes={"contacting": 4},
-        box_features=1,
-        union_channels=1,
-        settings=settings,
-        has_video=False,
-    )
-    criterion = LaIARCriterion(CriterionSettings(reduction="sum"))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    data = [planted(1000 * seed + i, 32) for i in range(10)]
-    for step in range(200):
-        for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1.0, (200 - step) / 50)
-        batch, target, _ = data[step % 10]
-        learns = step >= 100
-        keep = random_subsets(batch.mask, 0.5)
-        outputs = model(batch, keep=keep, selection=SelectionTask(0.3) if learns else None)
-        terms = criterion(outputs, target, batch, model.log_scale)
-        optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
-        for part in model.parts():
-            torch.nn.utils.clip_grad_norm_(part, 1.0)
-        optimizer.step()
-    return model.eval()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_exactly_the_planted_tokens_are_kept(seed: int) -> None:
-    model = learn(seed)
-    batch, target, right = planted(10**6 + seed, 200)
-    with torch.no_grad():
-        output = model.read_relations(batch, gather=True)
-    assert float(((output.logits > 0) == target.bool()).float().mean()) >= 0.95
-    both = float((output.keep & right).sum())
-    assert both / float(output.keep.sum()) >= 0.95
-    assert both / float(right.sum()) >= 0.95
