@@ -194,9 +194,20 @@ def loss_cross_modal_softmax(
         mimic_logits: logits of q, the video branch's estimate of the language branch.
         teacher_logits: logits of p, from the language branch. They get no gradient.
     """
-    log_p = teacher_logits.detach().float().log_softmax(1)
-    log_q = mimic_logits.float().log_softmax(1)
-    return (log_p.exp() * (log_p - log_q)).sum(1).mean()
+    return softmax_divergence(teacher_logits.detach(), mimic_logits).mean()
+
+
+def softmax_divergence(
+    logits_p: Float[Tensor, "*N C"], logits_q: Float[Tensor, "*N C"]
+) -> Float[Tensor, "*N"]:
+    """Compute KL(p || q) of the softmax distributions over C classes, in nats.
+
+    Args:
+        logits_p: logits of p.
+        logits_q: logits of q.
+    """
+    log_p, log_q = logits_p.float().log_softmax(-1), logits_q.float().log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 def _over_classes(values: Tensor, reduction: str) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from model.losses import bernoulli_divergence
+from model.losses import bernoulli_divergence, softmax_divergence
 from model.tokens import TokenGrid
 from model.transitions import next_kept, previous_kept
 
@@ -99,8 +99,7 @@ def divergence(
     full = full.expand_as(logits)
     if multi_label:
         return bernoulli_divergence(full, logits).sum(-1)
-    log_p, log_q = full.float().log_softmax(-1), logits.float().log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+    return softmax_divergence(full, logits)
 
 
 def _keep_probability(logits: Tensor) -> Tensor:
