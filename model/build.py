@@ -40,12 +40,7 @@ def build_laiar(
     visual = reader = token_semantic = None
 
     def semantic() -> SemanticRelation:
-        return SemanticRelation(
-            num_objects,
-            group_sizes,
-            pooling=settings.predicate_pooling,
-            threshold=settings.predicate_threshold,
-        )
+        return SemanticRelation(num_objects, group_sizes, pooling=settings.predicate_pooling)
 
     if has_video and settings.reading:
         reader = LabelReader(num_labels, sum(group_sizes.values()))

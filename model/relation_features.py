@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from model.labels import THRESHOLD
 from model.tokens import TokenBatch
 
 #: Width of a class embedding, as in STTran.
@@ -101,10 +102,9 @@ class SemanticRelation(nn.Module):
         group_sizes: maps each predicate group to its number of predicates, in the column order of
             `predicates`.
         width: width of each embedding.
-        pooling: method of averaging. `active` averages the predicates with a score of at least
-            `threshold`. `soft` averages all predicates, weighted by their scores. If the weights
-            of a group sum to zero, its embedding is zero.
-        threshold: minimum score of a predicate with pooling=active.
+        pooling: method of averaging. `active` averages the predicates of the token's label, with a
+            score of at least `THRESHOLD`. `soft` averages all predicates, weighted by their scores.
+            If the weights of a group sum to zero, its embedding is zero.
 
     Attributes:
         width: width of the features, W.
@@ -120,12 +120,11 @@ class SemanticRelation(nn.Module):
         *,
         width: int = CLASS_WIDTH,
         pooling: str = "active",
-        threshold: float = 0.5,
     ) -> None:
         super().__init__()
         if pooling not in ("active", "soft"):
             raise ValueError(f"pooling: active or soft expected, got {pooling!r}")
-        self.pooling, self.threshold = pooling, threshold
+        self.pooling = pooling
         self.group_sizes = list(group_sizes.values())
         self.human = nn.Embedding(num_objects, width)
         self.object = nn.Embedding(num_objects, width)
@@ -159,7 +158,7 @@ class SemanticRelation(nn.Module):
         """
         weights = predicates.to(self.predicate.weight.dtype)
         if self.pooling == "active":
-            weights = (weights >= self.threshold).to(weights)
+            weights = (weights >= THRESHOLD).to(weights)
         groups = []
         start = 0
         for size in self.group_sizes:

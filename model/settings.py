@@ -62,7 +62,6 @@ class LaIARSettings:
         class_embeddings: if True, class embeddings are appended to the features of Eq. 1. None is
             equivalent to False.
         predicate_pooling: pooling of Eq. 2, see `SemanticRelation`.
-        predicate_threshold: threshold of Eq. 2, see `SemanticRelation`.
         temporal_selection: if False, the temporal selector keeps every frame.
         spatial_selection: if False, the spatial selector keeps every token, and selector=subset
             keeps whole frames. If both are False, every token is kept.
@@ -95,7 +94,6 @@ class LaIARSettings:
     union_width: int = 256
     class_embeddings: bool | None = None
     predicate_pooling: str = "active"
-    predicate_threshold: float = 0.5
     temporal_selection: bool = True
     spatial_selection: bool = True
     initial_keep: float = 0.9

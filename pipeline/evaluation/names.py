@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 #: Status of a name, see `pipeline.explanation.naming.status_of`.
@@ -75,7 +76,7 @@ def score_names(named: TokenNames, true: Tensor, group_sizes: dict[str, int]) ->
         exact. `all_names` has the shares of all names of all groups by status.
     """
     groups: dict[str, Any] = {}
-    known = wrong = inexact = torch.zeros(len(true), dtype=torch.bool)
+    columns: list[tuple[Tensor, Tensor, Tensor]] = []
     every: Counter[tuple[str, bool]] = Counter()
     start = 0
     for g, (group, size) in enumerate(group_sizes.items()):
@@ -84,8 +85,7 @@ def score_names(named: TokenNames, true: Tensor, group_sizes: dict[str, int]) ->
         right = theirs.gather(1, (shown - start).clamp(min=0)[:, None])[:, 0] & (shown >= 0)
         exact = (ours == theirs).all(1)
         start += size
-        known, wrong = known | counts, wrong | (counts & ~right)
-        inexact = inexact | (counts & ~exact)
+        columns.append((counts, right, exact))
         total = int(counts.sum())
         occurs = theirs.any(0)
         recall = (ours & theirs).sum(0)[occurs] / theirs.sum(0)[occurs]
@@ -105,12 +105,9 @@ def score_names(named: TokenNames, true: Tensor, group_sizes: dict[str, int]) ->
             "macro_recall": float(recall.double().mean()) if total else None,
             "status": status,
         }
-    total = int(known.sum())
-    both = {
-        "tokens": total,
-        "right": share_of(int((known & ~wrong).sum()), total),
-        "exact": share_of(int((known & ~inexact).sum()), total),
-    }
+    joined = (torch.stack(column, 1) for column in zip(*columns, strict=True))
+    tokens, *shares = all_groups(*joined)
+    both = dict(zip(("tokens", "right", "exact"), (tokens, *shares), strict=True))
     names = {
         name: {
             "share": share_of(every[name, True] + every[name, False], every.total()),
@@ -119,6 +116,25 @@ def score_names(named: TokenNames, true: Tensor, group_sizes: dict[str, int]) ->
         for name in STATUSES
     }
     return {"groups": groups, "all_groups": both, "all_names": names}
+
+
+def all_groups(
+    known: Bool[Tensor, "M G"], right: Bool[Tensor, "M G"], exact: Bool[Tensor, "M G"]
+) -> tuple[int, float | None, float | None]:
+    """Count the tokens whose names are right, and exact, in all groups that count.
+
+    Args:
+        known: whether each of G groups counts for each of M tokens.
+        right: whether each name is right.
+        exact: whether each name is exact.
+
+    Returns:
+        The number of tokens for which a group counts, and the shares of right and exact ones.
+    """
+    counts = known.any(1)
+    total = int(counts.sum())
+    whole = [(counts & (column | ~known).all(1)).sum() for column in (right, exact)]
+    return total, share_of(int(whole[0]), total), share_of(int(whole[1]), total)
 
 
 def share_of(part: int, whole: int) -> float | None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from model.label_bank import LabelBank, LabelBankBuilder, Names, distinct_bank
 from model.labels import THRESHOLD, TokenLabels
 from model.laiar import LaIAR
+from pipeline.evaluation.names import all_groups
 from pipeline.samples.dataset import ClipDataset, batches
 from pipeline.weights.run_folder import CALIBRATION_SCHEMA
 
@@ -126,7 +127,7 @@ def calibrate(
         `threshold` and `bins` (`margin_from`, `tokens`, `right`). The threshold is the smallest
         of 100 quantiles of the margin for which `lower_bound` of the names with this or a larger
         margin is at least `TARGET`, and None if there is none. `all_groups` has the shares of
-        tokens that are right, and exact, in all groups at once.
+        tokens that are right, and exact, in all groups with a known predicate at once.
     """
     found: list[list[Trials]] = [[] for _ in groups]
     whole: list[Tensor] = []
@@ -144,23 +145,23 @@ def calibrate(
             video = tokens.mask.nonzero()[:, 0] + videos
             videos += len(batch.video_ids)
             parts = tokens.predicates.split(bank.group_sizes, 1)
-            everywhere = []
+            columns = []
             start = 0
             for g, part in enumerate(parts):
-                right, exact, trials = _trials(own[g], free[g], part >= THRESHOLD, start, video)
+                said = part >= THRESHOLD
+                right, exact, trials = _trials(own[g], free[g], said, start, video)
                 found[g].append(trials)
-                everywhere.append(torch.stack([right, exact], 1))
+                columns.append(torch.stack([said.any(1), right, exact]))
                 start += part.shape[1]
-            counts = torch.stack([(part >= THRESHOLD).any(1) for part in parts]).all(0)
-            whole.append(torch.stack(everywhere).all(0)[counts].cpu())
-    rows = torch.cat(whole) if whole else torch.zeros(0, 2)
-    every = rows.double().mean(0).tolist() if len(rows) else [None, None]
+            whole.append(torch.stack(columns, 2).cpu())
+    rows = torch.cat(whole, 1) if whole else torch.zeros(3, 0, len(groups), dtype=torch.bool)
+    every = zip(("tokens", "accuracy", "exact"), all_groups(*rows), strict=True)
     return {
         "schema": CALIBRATION_SCHEMA,
         "videos": len(data),
         "target": TARGET,
         "groups": {name: _summary(parts) for name, parts in zip(groups, found, strict=True)},
-        "all_groups": {"tokens": len(rows), "accuracy": every[0], "exact": every[1]},
+        "all_groups": dict(every),
     }
 
 

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from pipeline.evaluation.names import all_groups
 from pipeline.explanation.naming import TARGET, Trials, _summary, lower_bound
 
 
@@ -71,3 +72,14 @@ def test_recall_is_the_mean_over_predicates() -> None:
     rows = _summary([Trials(torch.arange(4), ones, exact, exact, exact, said, known)])
     assert rows["recall"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert rows["exact"] == pytest.approx(0.5)
+
+
+def test_all_groups_ignores_groups_without_a_known_predicate() -> None:
+    g = torch.Generator().manual_seed(3)
+    known, right, exact = (torch.rand(3, 50, 3, generator=g) < 0.7).unbind()
+    rows = [[k for k in range(3) if known[i, k]] for i in range(50)]
+    tokens = [i for i in range(50) if rows[i]]
+    share = [sum(all(c[i, k] for k in rows[i]) for i in tokens) for c in (right, exact)]
+    total = len(tokens)
+    assert all_groups(known, right, exact) == (total, share[0] / total, share[1] / total)
+    assert all_groups(known[:0], right[:0], exact[:0]) == (0, None, None)
