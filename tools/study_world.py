@@ -54,9 +54,17 @@ def main(argv: list[str]) -> int:
         help="shuffle the annotated frames of each video: a control in which no method can "
         "distinguish inverse actions",
     )
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=1.0,
+        help="the linear readers of all classes see this share of the tokens, drawn at random",
+    )
     args, _ = parse_words(parser, argv)
     if min(args.train, args.test) < 1 or args.seed < 0:
         raise UsageError("--train and --test of at least 1, and --seed of at least 0 expected")
+    if not 0 < args.share <= 1:
+        raise UsageError(f"--share: above 0 and at most 1 expected, got {args.share}")
     rules, settings = load_rules(), Settings(seed=args.seed)
     train, test = (
         [annotate(rules, write_script(rules, settings, split, i)) for i in range(num)]
@@ -70,7 +78,7 @@ def main(argv: list[str]) -> int:
     if args.cache is not None:
         write_cache(rules, [*train, *test], args.cache)
     print_order(rules, train, test)
-    print_readers(rules, train, test)
+    print_readers(rules, train, test, share=args.share, seed=args.seed)
     print_distributions(rules, train)
     return EXIT_OK
 
@@ -109,19 +117,42 @@ def print_order(rules: Rules, train: list[AnnotatedScript], test: list[Annotated
         print(f"mean of {len(rows)} pairs  {means[0]:.3f}  {means[1]:.3f}")
 
 
-def print_readers(rules: Rules, train: list[AnnotatedScript], test: list[AnnotatedScript]) -> None:
+def print_readers(
+    rules: Rules,
+    train: list[AnnotatedScript],
+    test: list[AnnotatedScript],
+    *,
+    share: float,
+    seed: int,
+) -> None:
     """Print mAP and inverse-pair scores of linear readers of all classes: a ceiling for networks.
 
     A reader is one logistic regression per class on the relations of a video, on their changes, or
     on both.
+
+    Args:
+        rules: contents of configs/world/.
+        train: training videos.
+        test: test videos.
+        share: probability that a reader sees a token, in training and at test.
+        seed: seed of the tokens that are seen.
     """
     column = {class_id: index for index, class_id in enumerate(rules.action_ids)}
     pairs = [(column[a], column[b]) for a, b in rules.inverse_pairs]
     labels = [_labels(column, part) for part in (train, test)]
+    rng = np.random.default_rng(seed)
+    keeps = [
+        [rng.random((len(v.frames), len(v.objects))) < share for v in part]
+        for part in (train, test)
+    ]
     print("\nlinear reader of all classes  mAP  inverse pairs: cases  accuracy  flips")
     for name, features in (("relations", [bag]), ("changes", [changes]), ("both", [bag, changes])):
-        seen = [[_features(v, features) for v in part] for part in (train, test)]
-        again = [_features(v, features, reverse=True) for v in test]
+        seen = [
+            [_features(v, keep, features) for v, keep in zip(part, kept, strict=True)]
+            for part, kept in zip((train, test), keeps, strict=True)
+        ]
+        videos = zip(test, keeps[1], strict=True)
+        again = [_features(v, keep, features, reverse=True) for v, keep in videos]
         names = {key: i for i, key in enumerate(sorted({k for row in seen[0] for k in row}))}
         x, y, reversed_y = (_matrix(rows, names) for rows in (*seen, again))
         scores = np.full((2, len(test), len(column)), -100.0)  # classes without training videos
@@ -144,9 +175,16 @@ def _labels(column: dict[str, int], videos: list[AnnotatedScript]) -> np.ndarray
 
 
 def _features(
-    video: AnnotatedScript, kinds: list[Callable[..., dict[str, float]]], *, reverse: bool = False
+    video: AnnotatedScript,
+    keep: np.ndarray,
+    kinds: list[Callable[..., dict[str, float]]],
+    *,
+    reverse: bool = False,
 ) -> dict[str, float]:
-    parts = [changes(video, reverse=reverse) if kind is changes else kind(video) for kind in kinds]
+    parts = [
+        changes(video, keep, reverse=reverse) if kind is changes else kind(video, keep)
+        for kind in kinds
+    ]
     return {key: value for part in parts for key, value in part.items()}
 
 

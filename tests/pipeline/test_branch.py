@@ -15,7 +15,7 @@ from pipeline.samples.clip_tokens import reverse_tokens
 from pipeline.samples.dataset import Sample, clip_dataset
 from pipeline.weights.run_folder import load_model
 from tools import study_world
-from tools.world.annotated_script import annotate, bag, shuffled
+from tools.world.annotated_script import annotate, bag, changes, shuffled
 from tools.world.plot import write_script
 from tools.world.rules import load_rules
 from tools.world.script import Settings
@@ -86,6 +86,32 @@ def test_shuffled_videos_have_the_same_frames_in_another_order() -> None:
     assert shuffled(video, [0, 1]) == other
 
 
+def test_changes_between_kept_tokens_equal_plain_loops() -> None:
+    rules = load_rules()
+    video = annotate(rules, write_script(rules, Settings(seed=0), "train", 3))
+    keep = np.random.default_rng(0).random((len(video.frames), len(video.objects))) < 0.5
+    found: Counter[str] = Counter()
+    relations: Counter[str] = Counter()
+    for k, name in enumerate(video.objects):
+        last = None
+        for t, frame in enumerate(video.frames):
+            if not keep[t, k]:
+                continue
+            relations.update(f"{name} {p}" for p in frame[k])
+            if last is not None:
+                gone, come = last - frame[k], frame[k] - last
+                found.update(f"{name} {a} > {b}" for a in gone for b in come)
+                found.update(f"{name} {a} > " for a in gone)
+                found.update(f"{name}  > {b}" for b in come)
+            last = frame[k]
+    assert changes(video, keep) == dict(found)
+    assert found != changes(video)
+    frames = len(video.frames)
+    assert bag(video, keep) == {key: n / frames for key, n in relations.items()}
+    for reader in (bag, changes):
+        assert reader(video, np.ones_like(keep)) == reader(video)
+
+
 def test_finished_run_is_not_repeated_and_predicts_no_videos(
     run: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,3 +122,5 @@ def test_finished_run_is_not_repeated_and_predicts_no_videos(
         predict.main(["--run", str(run), "clip.mp4", "--out", str(tmp_path)])
     with pytest.raises(UsageError, match="a new or empty folder expected"):
         study_world.main(["--train", "1", "--test", "1", "--cache", str(cache)])
+    with pytest.raises(UsageError, match="--share: above 0 and at most 1 expected, got 0"):
+        study_world.main(["--train", "1", "--test", "1", "--share", "0"])

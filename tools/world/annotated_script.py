@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,29 +63,44 @@ def shuffled(video: AnnotatedScript, seed: list[int]) -> AnnotatedScript:
     return replace(video, frames=[video.frames[i] for i in order])
 
 
-def bag(video: AnnotatedScript) -> dict[str, float]:
-    """Return the share of frames in which each (object, predicate) holds, regardless of order."""
-    counts: Counter[str] = Counter()
-    for frame in video.frames:
-        for name, says in zip(video.objects, frame, strict=True):
-            counts.update(f"{name} {predicate}" for predicate in says)
-    return {key: n / len(video.frames) for key, n in counts.items()}
-
-
-def changes(video: AnnotatedScript, *, reverse: bool = False) -> dict[str, float]:
-    """Count how often one predicate of an object replaces another from frame to frame.
+def bag(video: AnnotatedScript, keep: np.ndarray | None = None) -> dict[str, float]:
+    """Return the share of frames in which each (object, predicate) holds, regardless of order.
 
     Args:
         video: annotations of the video.
+        keep: (frames, threads) bool, tokens that are read; if None, all.
+    """
+    counts: Counter[str] = Counter()
+    for name, states in _states(video, keep):
+        counts.update(f"{name} {predicate}" for says in states for predicate in says)
+    return {key: n / len(video.frames) for key, n in counts.items()}
+
+
+def changes(
+    video: AnnotatedScript, keep: np.ndarray | None = None, *, reverse: bool = False
+) -> dict[str, float]:
+    """Count how often one predicate of an object replaces another from token to token.
+
+    Args:
+        video: annotations of the video.
+        keep: (frames, threads) bool, tokens that are read; if None, all.
         reverse: if True, count in the reversed video.
     """
     found: Counter[str] = Counter()
-    frames = video.frames[::-1] if reverse else video.frames
-    for before, after in itertools.pairwise(frames):
-        for name, old, new in zip(video.objects, before, after, strict=True):
+    for name, states in _states(video, keep):
+        for old, new in itertools.pairwise(states[::-1] if reverse else states):
             gone, come = old - new, new - old
             found.update(f"{name} {a} > {b}" for a in (*gone, "") for b in (*come, "") if a or b)
     return {key: float(n) for key, n in found.items()}
+
+
+def _states(
+    video: AnnotatedScript, keep: np.ndarray | None
+) -> Iterator[tuple[str, list[frozenset[str]]]]:
+    """Yield the object and the predicates of each thread in the frames that are kept."""
+    for k, name in enumerate(video.objects):
+        frames = enumerate(video.frames)
+        yield name, [frame[k] for t, frame in frames if keep is None or keep[t, k]]
 
 
 def cache_info(rules: Rules) -> CacheInfo:
