@@ -22,6 +22,11 @@ from tools.proofs.benchmarks.extraction import (
     print_extraction,
 )
 from tools.proofs.benchmarks.relations import RelationPlan, benchmark_relations, print_relations
+from tools.proofs.benchmarks.selection import (
+    SelectionPlan,
+    benchmark_selection,
+    print_selection,
+)
 from tools.proofs.benchmarks.training import TrainingPlan, benchmark_training, print_training
 
 EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
@@ -36,7 +41,10 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--num-frames", type=int, default=10, help="number of frames per video")
     parser.add_argument(
-        "--num-videos", type=int, default=4, help="number of videos, for relations, train and cache"
+        "--num-videos",
+        type=int,
+        default=4,
+        help="number of videos, for relations, train, selection and cache",
     )
     parser.add_argument(
         "--max-pairs",
@@ -49,7 +57,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--depth", type=int, default=101)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument(
-        "--widths", type=int, nargs="+", default=[64, 128, 256], help="network widths, for train"
+        "--widths",
+        type=int,
+        nargs="+",
+        default=[64, 128, 256],
+        help="network widths, for train and selection",
     )
     parser.add_argument(
         "--batch-size",
@@ -80,7 +92,7 @@ def main(argv: list[str]) -> int:
     args.batch_size = args.batch_size or (16 if device.type == "cuda" else 1)
     measure, show = BENCHMARKS[args.name]
     result = measure(args, device)
-    machine = _machine(torch.device("cpu") if args.name == "train" else device)
+    machine = _machine(torch.device("cpu") if args.name in ("train", "selection") else device)
     print(f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
     show(result)
     if args.json:
@@ -98,6 +110,11 @@ def _train(args: Any, _device: torch.device) -> dict[str, Any]:
     return benchmark_training(
         TrainingPlan(tuple(args.widths), args.num_videos, numbers, args.rounds)
     )
+
+
+def _selection(args: Any, _device: torch.device) -> dict[str, Any]:
+    plan = TrainingPlan(tuple(args.widths), args.num_videos, (1,), args.rounds)
+    return benchmark_selection(SelectionPlan(plan))
 
 
 def _extract(args: Any, device: torch.device) -> dict[str, Any]:
@@ -165,6 +182,7 @@ BENCHMARKS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, A
     "detector": (_detector, print_detector),
     "relations": (_relations, print_relations),
     "train": (_train, print_training),
+    "selection": (_selection, print_selection),
     "extract": (_extract, print_extraction),
     "cache": (_cache, print_reading),
 }

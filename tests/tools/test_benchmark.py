@@ -80,6 +80,19 @@ def test_training_table_has_every_width(tmp_path: Path, capsys: pytest.CaptureFi
     assert "width" in capsys.readouterr().out
 
 
+def test_selection_is_measured_on_the_kept_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "b.json"
+    words = ["selection", "--widths", "8", "--num-videos", "2", "--rounds", "1"]
+    assert benchmark.main([*words, "--json", str(path)]) == 0
+    tree = json.loads(path.read_text())
+    assert tree["tokens"]["kept"] == round(0.4 * tree["tokens"]["all"])
+    assert len(tree["ms"]) == 4
+    assert all(value > 0 for value in tree["ms"].values())
+    assert "step with selector" in capsys.readouterr().out
+
+
 def test_extraction_is_compared_with_its_slowest_part(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from model.build import build_laiar
 from model.criterion import CriterionSettings, LaIARCriterion
+from model.labels import TokenLabels
 from model.settings import LaIARSettings
 from model.tokens import TokenBatch
 from pipeline.config.schema import TrainConfig
@@ -17,7 +18,7 @@ from pipeline.training.learner import Learner
 from tools.proofs.benchmarks.timing import time_rounds
 
 GROUPS = {"attention": 3, "spatial": 6, "contacting": 17}
-NUM_OBJECTS, NUM_CLASSES = 36, 157
+NUM_OBJECTS, NUM_CLASSES, NUM_LABELS = 36, 157, 200
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def benchmark_training(plan: TrainingPlan) -> dict[str, Any]:
     """
     before, rows = torch.get_num_threads(), {}
     for width in plan.widths:
-        learner, batch = _learner(plan, width), _batch(plan, 4 * width)
+        learner, batch = random_learner(plan, width), random_batch(plan, 4 * width)
         variants: dict[str, Callable[[], Any]]
         variants = {str(n): partial(_step, learner, batch, n) for n in plan.threads}
         timed = time_rounds(variants, plan.rounds, torch.device("cpu"))
@@ -79,8 +80,11 @@ def _step(learner: Learner, batch: SampleBatch, threads: int) -> None:
     learner.step(batch)
 
 
-def _learner(plan: TrainingPlan, width: int) -> Learner:
+def random_learner(plan: TrainingPlan, width: int) -> Learner:
+    """Build a learner of a network with random weights."""
     torch.manual_seed(plan.seed)
+    objects = torch.arange(NUM_LABELS) % (NUM_OBJECTS - 1) + 1
+    predicates = torch.rand(NUM_LABELS, sum(GROUPS.values())) > 0.8
     model = build_laiar(
         num_classes=NUM_CLASSES,
         num_objects=NUM_OBJECTS,
@@ -88,12 +92,17 @@ def _learner(plan: TrainingPlan, width: int) -> Learner:
         box_features=4 * width,
         union_channels=2 * width,
         settings=LaIARSettings(dim=width, part_width=width, union_width=max(width // 2, 2)),
+        num_labels=NUM_LABELS,
     )
+    if model.reader is not None:
+        ones = torch.ones(NUM_LABELS, dtype=torch.int64)
+        model.reader.set_labels(TokenLabels(objects, predicates, ones))
     criterion = LaIARCriterion(CriterionSettings(reduction="sum"))
     return Learner(model, criterion, TrainConfig(), torch.device("cpu"), steps_per_epoch=100)
 
 
-def _batch(plan: TrainingPlan, features: int) -> SampleBatch:
+def random_batch(plan: TrainingPlan, features: int) -> SampleBatch:
+    """Draw a batch of random tokens with box features of a width."""
     g = torch.Generator().manual_seed(plan.seed)
     mask = torch.rand(plan.num_videos, 16, 8, generator=g) < 0.8
     M = int(mask.sum())
