@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from model.encoder import RelationEncoder, left_align
 from model.selector import TokenSelector, frame_means
 from model.settings import LaIARSettings
-from model.subset_selector import SelectionTask, SubsetSelector, selection_loss
+from model.subset_selector import (
+    SelectionTask,
+    SubsetSelector,
+    keep_probability,
+    selection_loss,
+)
 from model.tokens import TokenGrid
 from model.transformer import TransformerEncoder
 from model.transitions import TransitionEncoder
@@ -142,7 +147,7 @@ class DTFormer(nn.Module):
         spatial = p_spatial = torch.ones_like(real)
         if self.subset is not None and s.selects:
             z = self.subset(tokens, grid)
-            spatial, p_spatial = (z > 0).float(), z.sigmoid()
+            spatial, p_spatial = (z > 0).float(), keep_probability(z)
             temporal = (mask & (z > 0)).any(2).float()
         elif self.subset is None:
             tokens = self.add_position(tokens, grid)

@@ -57,8 +57,7 @@ class LaIAR(nn.Module):
         self.token_semantic = token_semantic
         pools = settings.context != "none"
         # With reading, the tokens of labels have a linear encoder of their own: the change between
-        # two tokens is then a linear function of the predicates that change. In the joint space,
-        # which L_sim shapes, the language branch sees the order of frames less well.
+        # two tokens is then a linear function of the predicates that change (docs/order.md).
         self.token_encoder = None
         if settings.reading:
             self.token_encoder = RelationEncoder(
@@ -213,7 +212,7 @@ class LaIAR(nn.Module):
         # tokens are read wrongly, and from wrong labels these layers could only memorise videos.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.reader is None):
             encoded = self._encode_video(tokens, grid, keep=keep, gather=gather)
-            output = _output(self.video_head or self.language_head, encoded, batch.mask)
+            output = _output(self.video_head or self.language_head, encoded, grid)
         assert self.mimic_head is not None
         mimic = self.mimic_head(encoded.z, encoded.tokens, encoded.gate)
         if self.reader is not None:
@@ -263,7 +262,7 @@ class LaIAR(nn.Module):
     ) -> ActionOutput:
         former, encoder = self.language_former or self.former, self._encoder(language=True)
         encoded = former(tokens, grid, encoder, keep=keep, gather=gather)
-        output = _output(self.language_head, encoded, batch.mask)
+        output = _output(self.language_head, encoded, grid)
         if self.token_encoder is not None and self.semantic_encoder is not None:
             embeddings = scatter_tokens(self.semantic_encoder(self.semantic(batch)), batch.mask)
             output = replace(output, embeddings=embeddings)
@@ -387,12 +386,13 @@ def _encoder(width: int, settings: LaIARSettings, has_context: bool) -> Relation
     )
 
 
-def _output(head: Readout, encoded: Encoded, mask: Tensor) -> ActionOutput:
+def _output(head: Readout, encoded: Encoded, grid: TokenGrid) -> ActionOutput:
     selection = encoded.selection
     return ActionOutput(
         logits=head(encoded.z, encoded.tokens, encoded.gate),
         keep_temporal=selection.temporal.detach() > 0.5,
-        keep_spatial=(selection.spatial.detach() > 0.5) & mask,
+        usable=grid.mask,
+        keep_spatial=(selection.spatial.detach() > 0.5) & grid.mask,
         keep=selection.keep,
         keep_gate=selection.gate,
         keep_probability=selection.probability,

@@ -102,7 +102,12 @@ def divergence(
     return softmax_divergence(full, logits)
 
 
-def _keep_probability(logits: Tensor) -> Tensor:
+def keep_probability(logits: Tensor) -> Tensor:
+    """Return the probability with which a token is drawn in training, see `EXPLORATION`.
+
+    Args:
+        logits: logits of keeping the tokens.
+    """
     return EXPLORATION + (1 - 2 * EXPLORATION) * logits.sigmoid()
 
 
@@ -117,7 +122,7 @@ def draw_subsets(
         samples: number of subsets per video, n.
         by_frame: if True, one draw decides on all tokens of a frame.
     """
-    p = _keep_probability(logits.detach())
+    p = keep_probability(logits.detach())
     size = (samples, *logits.shape[:2], 1) if by_frame else (samples, *logits.shape)
     return (torch.rand(size, device=logits.device) < p) & mask
 
@@ -168,6 +173,6 @@ def selection_loss(
     if by_frame:  # one choice per frame
         logits, real = logits[..., 0], mask.any(2)
         chosen = subsets.any(3)
-    p = _keep_probability(logits)
+    p = keep_probability(logits)
     log_p = torch.where(chosen, p, 1 - p).log().masked_fill(~real, 0.0).flatten(2).sum(2)
     return (advantage * log_p).mean(), size.mean()

@@ -143,12 +143,15 @@ class ActionOutput:
     Attributes:
         logits: (B, C) action logits.
         keep_temporal: (B, T) bool, frames that the temporal selector keeps.
-        keep_spatial: (B, T, K) bool, real tokens that the spatial selector keeps.
-        keep: (B, T, K) bool, kept tokens. These are the real tokens that both selectors keep, or
-            the real tokens in the mask `keep` that was passed to `LaIAR.recognize`.
+        usable: (B, T, K) bool, tokens that the branch can use: real tokens and, with reading, only
+            those that are read as a label with predicates.
+        keep_spatial: (B, T, K) bool, usable tokens that the spatial selector keeps.
+        keep: (B, T, K) bool, kept tokens. These are the usable tokens that both selectors keep, or
+            the usable tokens in the mask `keep` that was passed to `LaIAR.recognize`.
         keep_gate: (B, T, K) floating-point, `keep` with a straight-through gradient.
-        keep_probability: (B, T, K) floating-point, product of both selectors' keep probabilities.
-            If a mask of tokens to keep was provided, this field equals `keep_gate`.
+        keep_probability: (B, T, K) floating-point, probability with which the selectors draw each
+            token in training. If a mask of tokens to keep was provided, this field equals
+            `keep_gate`.
         embeddings: (B, T, K, D) embeddings in the joint space, zero for padding.
         mimic_logits: (B, C) estimate of the language branch's logits by the video branch (P^{v2s}),
             or None in the output of the language branch.
@@ -156,6 +159,7 @@ class ActionOutput:
 
     logits: Tensor
     keep_temporal: Tensor
+    usable: Tensor
     keep_spatial: Tensor
     keep: Tensor
     keep_gate: Tensor
@@ -178,9 +182,9 @@ class BranchOutputs:
         language: output of the language branch, or None if the batch has no predicates.
         targets: labels of the tokens; None without reading or without predicates.
         selection: loss of the selectors, or None with selector=gumbel, for which the criterion
-            computes L_tss. It is 0 without a tolerance.
-        drawn: mean number of tokens per video in the subsets that the selectors drew, or None
-            without a tolerance.
+            computes L_tss. It is 0 if the selectors were not trained.
+        drawn: mean number of tokens per video in the subsets that the selectors drew, or None if
+            they were not trained.
     """
 
     video: ActionOutput | None

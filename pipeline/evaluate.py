@@ -42,7 +42,15 @@ LOGGER = logging.getLogger("evaluate")
 METRICS_SCHEMA = "laiar.metrics/1"
 SPLITS = ("test", "train", "validation")
 #: Metrics that the command prints.
-REPORTED = ("map_official", "map_tie_grouped", "wap_official", "num", "num_all")
+REPORTED = (
+    "map_official",
+    "map_tie_grouped",
+    "wap_official",
+    "num",
+    "num_noise",
+    "num_usable",
+    "num_all",
+)
 #: Settings of `train` that change only the speed of the evaluation.
 _NOT_OF_TRAINING = ("train.batch_size", "train.workers", "train.threads")
 EXAMPLE = "python -m pipeline.evaluate --run runs/oracle --cache cache/oracle"
@@ -232,6 +240,8 @@ def metrics_dict(found: Scores, card: ModelCard, split: str) -> dict[str, Any]:
         "map_tie_grouped": none_if_nan(grouped.map),
         "wap_official": none_if_nan(official.weighted),
         "num": _mean(found.kept),
+        "num_noise": _mean(found.drawn),
+        "num_usable": _mean(found.usable),
         "num_all": _mean(found.tokens),
         "empty_selections": int((found.kept == 0).sum()),
         "preset": card.settings.preset,

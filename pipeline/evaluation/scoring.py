@@ -24,8 +24,10 @@ class Scores:
         video_ids: ids of the V videos.
         logits: (V, C) float64 logits.
         labels: (V, C) bool, True where a video has the action.
-        kept: (V,) int, number of kept tokens.
-        tokens: (V,) int, number of tokens, without padding.
+        kept: (V,) float64, number of kept tokens.
+        drawn: (V,) float64, expected number of tokens with the noise of training.
+        usable: (V,) float64, number of usable tokens, see `ActionOutput`.
+        tokens: (V,) float64, number of tokens, without padding.
         failed: mapping from the video id of each unreadable clip to its error.
         multi_label: whether a video can have several actions.
         selector: kind of the selector, see `LaIARSettings`; None if the network keeps every token.
@@ -35,6 +37,8 @@ class Scores:
     logits: np.ndarray
     labels: np.ndarray
     kept: np.ndarray
+    drawn: np.ndarray
+    usable: np.ndarray
     tokens: np.ndarray
     failed: dict[str, ItemError]
     multi_label: bool = True
@@ -49,16 +53,16 @@ class Scores:
     def warnings(self) -> list[str]:
         """Codes of the selection of all videos; none for a network without selectors.
 
-        `EMPTY_SELECTION` if no token is kept, `WHOLE_SELECTION` if every token is kept, and
+        `EMPTY_SELECTION` if no token is kept, `WHOLE_SELECTION` if every usable token is kept, and
         `DEGENERATE_SELECTION` if selector=subset keeps less than 1 % or more than 99 % of them.
         """
-        kept, tokens = int(self.kept.sum()), int(self.tokens.sum())
-        if self.selector is None or not tokens:
+        kept, usable = self.kept.sum(), self.usable.sum()
+        if self.selector is None or not usable:
             return []
         found = {
             "EMPTY_SELECTION": kept == 0,
-            "WHOLE_SELECTION": kept == tokens,
-            "DEGENERATE_SELECTION": self.selector == "subset" and not 0.01 <= kept / tokens <= 0.99,
+            "WHOLE_SELECTION": kept == usable,
+            "DEGENERATE_SELECTION": self.selector == "subset" and not 0.01 <= kept / usable <= 0.99,
         }
         return [code for code, holds in found.items() if holds]
 
@@ -97,7 +101,8 @@ def score_clips(
     C, generator = data.num_classes, torch.Generator().manual_seed(0)
     ids: list[str] = []
     failed: dict[str, ItemError] = {}
-    rows = [(np.zeros((0, C)), np.zeros((0, C), bool), np.zeros(0, int), np.zeros(0, int))]
+    counts = [torch.zeros(0, 4, dtype=torch.float64)]
+    rows = [(np.zeros((0, C)), np.zeros((0, C), bool))]
     with (
         torch.inference_mode(),
         tqdm(total=len(data), desc=bar, unit="video", disable=None if bar else True) as progress,
@@ -109,17 +114,21 @@ def score_clips(
                 continue
             sample = batch.tokens.to(device)
             output = run(sample, gather=True)
+            usable = output.usable
             if keep != "selected":
-                chosen = _choose(keep, sample.mask, output.num_kept, generator)
+                chosen = _choose(keep, usable, output.num_kept, generator)
                 output = run(sample, keep=chosen, gather=True)
             ids.extend(batch.video_ids)
-            logits = output.logits.double().cpu().numpy()
-            kept, tokens = output.num_kept.cpu().numpy(), batch.tokens.mask.sum((1, 2)).numpy()
-            rows.append((logits, batch.labels.numpy() > 0, kept, tokens))
-    logits, labels, kept, tokens = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+            rows.append((output.logits.double().cpu().numpy(), batch.labels.numpy() > 0))
+            parts = (output.keep, output.keep_probability, usable, sample.mask)
+            counts.append(torch.stack([part.double().sum((1, 2)) for part in parts], 1).cpu())
+    logits, labels = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     selects = model.settings.selects and keep == "selected"
     selector = model.settings.selector if selects else None
-    return Scores(tuple(ids), logits, labels, kept, tokens, failed, multi_label, selector)
+    kept, drawn, real, tokens = torch.cat(counts).numpy().T
+    return Scores(
+        tuple(ids), logits, labels, kept, drawn, real, tokens, failed, multi_label, selector
+    )
 
 
 def _choose(keep: str, mask: Tensor, size: Tensor, generator: torch.Generator) -> Tensor:

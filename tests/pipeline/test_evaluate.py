@@ -42,7 +42,7 @@ def test_metrics_of_batches_equal_metrics_of_single_videos(
     assert judge(run, cache, "--out", str(tmp_path), "train.batch_size=3") == 0
     tree = json.loads((tmp_path / "metrics.json").read_text())
     model, card = load_model(run, "cpu")
-    scores, labels, kept = [], [], []
+    scores, labels, kept, drawn = [], [], [], []
     clips = [c for c in list_clips(cache)[0] if c.header.split == "test"]
     data = ClipDataset(clips, 5, num_frames=4, max_pairs=10)
     for entry in clips:
@@ -52,11 +52,13 @@ def test_metrics_of_batches_equal_metrics_of_single_videos(
         scores.append(output.logits[0].double().sigmoid().numpy())
         labels.append([any(a == c for a, _, _ in entry.header.actions or ()) for c in range(5)])
         kept.append(int(output.num_kept))
+        drawn.append(float(output.keep_probability.sum()))
     expected = charades_map(np.array(scores), np.array(labels))
     assert tree["map_official"] == pytest.approx(expected.map, abs=1e-9)
     assert tree["wap_official"] == pytest.approx(expected.weighted, abs=1e-9)
     assert tree["num"] == pytest.approx(np.mean(kept))
-    assert tree["num"] <= tree["num_all"]
+    assert tree["num_noise"] == pytest.approx(np.mean(drawn))
+    assert tree["num"] <= tree["num_usable"] <= tree["num_all"]
     assert (tree["videos"], tree["failed"]) == (7, 0)
     assert tree["warnings"] == ["RANDOM_WEIGHTS"]
     table = pd.read_csv(tmp_path / "per_class_ap.csv")
