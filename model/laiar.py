@@ -101,16 +101,17 @@ class LaIAR(nn.Module):
         Raises:
             ValueError: if there are more frames or slots than position embeddings.
         """
+        gather = keep is not None  # the gates of such tokens have no gradient
         video = language = None
         scored: list[tuple[DTFormer, Readout, RelationEncoder, Tensor, TokenGrid]] = []
         if self.visual is not None:
             seen, embeddings, grid = self.video_tokens(batch)
-            video = self._recognize(batch, seen, embeddings, grid, keep=keep)
+            video = self._recognize(batch, seen, embeddings, grid, keep=keep, gather=gather)
             head = self.video_head or self.language_head
             scored.append((self.former, head, self._encoder(language=False), seen, grid))
         if batch.predicates is not None:
             said, grid = self._language_tokens(batch)
-            language = self._read(batch, said, grid, keep=keep)
+            language = self._read(batch, said, grid, keep=keep, gather=gather)
             if not scored or self.language_former is not None:
                 former = self.language_former or self.former
                 encoder = self._encoder(language=True)
