@@ -25,7 +25,7 @@ lint: env
 
 test: lint
 	$(BIN)/python -m tools.check_reference tests/reference
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 demo: env
 	$(BIN)/python -m tools.demo
