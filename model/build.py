@@ -17,6 +17,7 @@ def build_laiar(
     settings: LaIARSettings,
     has_video: bool = True,
     num_labels: int = 0,
+    multi_label: bool = True,
 ) -> LaIAR:
     """Build a LaIAR network with random weights.
 
@@ -30,12 +31,13 @@ def build_laiar(
         has_video: if False, the network has only the language branch.
         num_labels: number of labels that the video branch reads tokens as, E; see
             `LabelReader.set_labels`.
+        multi_label: True if a video can have several actions.
 
     Returns:
         The network in training mode.
     """
     settings = settings.resolved()
-    former = DTFormer(settings)
+    former = DTFormer(settings, multi_label=multi_label)
     shared = settings.shared_transformer or settings.reading
     visual = reader = token_semantic = None
 
@@ -56,7 +58,7 @@ def build_laiar(
     return LaIAR(
         visual,
         semantic(),
-        (former, former if shared else DTFormer(settings)),
+        (former, former if shared else DTFormer(settings, multi_label=multi_label)),
         reader=reader,
         token_semantic=token_semantic,
         num_classes=num_classes,

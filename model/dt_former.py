@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -13,15 +14,17 @@ from model.encoder import RelationEncoder, left_align
 from model.selector import TokenSelector, frame_means
 from model.settings import LaIARSettings
 from model.subset_selector import (
-    SelectionTask,
     SubsetSelector,
     keep_probability,
+    preserving_subset,
     selection_loss,
 )
 from model.tokens import TokenGrid
 from model.transformer import TransformerEncoder
 from model.transitions import TransitionEncoder
 
+#: Readout of action logits from z, the tokens and their gates, see `Readout.forward`.
+Head = Callable[[Tensor, Tensor, Tensor], Tensor]
 #: Standard deviation of position embeddings. That of the normalised tokens is about 1.
 POSITION_SCALE = 0.5
 #: Angular frequencies of the code of time, in radians per second: lowest and highest.
@@ -81,11 +84,12 @@ class DTFormer(nn.Module):
 
     Args:
         settings: resolved settings, see `LaIARSettings.resolved`.
+        multi_label: True if a video can have several actions.
     """
 
-    def __init__(self, settings: LaIARSettings) -> None:
+    def __init__(self, settings: LaIARSettings, *, multi_label: bool = True) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.multi_label = settings, multi_label
         dim = settings.dim
         slots = settings.max_pairs if settings.positions == "time-slot" else 1
         self.position: nn.Parameter | None = None
@@ -129,17 +133,23 @@ class DTFormer(nn.Module):
             )
         return tokens + self.position[:T, : K if slots > 1 else 1]
 
-    def select(self, tokens: Float[Tensor, "B T K D"], grid: TokenGrid) -> Selection:
+    def select(
+        self,
+        tokens: Float[Tensor, "B T K D"],
+        grid: TokenGrid,
+        score: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Selection:
         """Select frames and tokens.
 
-        With selector=subset, see `SubsetSelector`. With selector=gumbel (Eq. 3), the inputs of the
-        temporal selector are the mean tokens of the frames, and those of the spatial selector are
-        the tokens. The selection is the product of both gates. A disabled selector keeps all frames
-        or all tokens.
+        With selector=subset, see `preserving_subset`. With selector=gumbel (Eq. 3), the inputs of
+        the temporal selector are the mean tokens of the frames, and those of the spatial selector
+        are the tokens. The selection is the product of both gates. A disabled selector keeps all
+        frames or all tokens.
 
         Args:
             tokens: tokens without position embeddings and transitions.
             grid: grid of the tokens.
+            score: see `preserving_subset`. If None, selector=subset keeps the tokens with z > 0.
         """
         mask, s = grid.mask, self.settings
         real = mask.float()
@@ -147,8 +157,13 @@ class DTFormer(nn.Module):
         spatial = p_spatial = torch.ones_like(real)
         if self.subset is not None and s.selects:
             z = self.subset(tokens, grid)
-            spatial, p_spatial = (z > 0).float(), keep_probability(z)
-            temporal = (mask & (z > 0)).any(2).float()
+            keep = mask & (z > 0)
+            if score is not None:
+                limits: dict[str, Any]
+                limits = {"tolerance": s.tolerance, "multi_label": self.multi_label}
+                keep = preserving_subset(z, mask, score, **limits)
+            spatial, p_spatial = keep.float(), keep_probability(z)
+            temporal = keep.any(2).float()
         elif self.subset is None:
             tokens = self.add_position(tokens, grid)
             if self.temporal is not None and s.temporal_selection:
@@ -167,8 +182,9 @@ class DTFormer(nn.Module):
         tokens: Float[Tensor, "B T K D"],
         grid: TokenGrid,
         encoder: RelationEncoder,
-        head: Callable[[Tensor, Tensor, Tensor], Tensor],
-        task: SelectionTask,
+        head: Head,
+        *,
+        price: float,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Compute the loss of the selector, which trains nothing else (`selection_loss`).
 
@@ -179,7 +195,7 @@ class DTFormer(nn.Module):
             grid: places, times and tracks of the tokens.
             encoder: encoder of this branch, see `forward`.
             head: readout of the action logits.
-            task: what the selector learns.
+            price: price of a token in nats.
 
         Returns:
             A tuple of the loss and the mean number of drawn tokens per video.
@@ -195,7 +211,14 @@ class DTFormer(nn.Module):
 
         training = self.training
         self.eval()
-        found = selection_loss(self.subset, self.subset(tokens, grid), grid.mask, score, task)
+        found = selection_loss(
+            self.subset,
+            self.subset(tokens, grid),
+            grid.mask,
+            score,
+            price=price,
+            multi_label=self.multi_label,
+        )
         self.train(training)
         return found
 
@@ -207,6 +230,7 @@ class DTFormer(nn.Module):
         *,
         keep: Bool[Tensor, "B T K"] | None = None,
         gather: bool = False,
+        head: Head | None = None,
     ) -> Encoded:
         """Select tokens and encode the video.
 
@@ -220,13 +244,24 @@ class DTFormer(nn.Module):
                 sequence. If False, their gates are set to zero. The result is the same up to
                 rounding errors, but the gates of removed tokens get no gradient. This option has
                 no effect with discard=zero.
+            head: readout of the action logits, with which selector=subset checks in eval mode that
+                the selection preserves the prediction. If None, this is not checked.
 
         Raises:
             ValueError: if there are more frames or slots than position embeddings.
         """
         mask, before = grid.mask, self.settings.context == "all"
         embedded = encoder.with_context(local, mask) if before else local
-        selection = self.select(embedded, grid)
+        score = None
+        if head is not None and keep is None and not self.training:
+
+            @torch.no_grad()
+            def score(videos: Tensor, keep: Tensor) -> Tensor:
+                some = grid.videos(videos)
+                encoded = self(local[videos], some, encoder, keep=keep, gather=True)
+                return head(encoded.z, encoded.tokens, encoded.gate)
+
+        selection = self.select(embedded, grid, score)
         if keep is not None:
             held = (keep & mask).to(local.dtype)
             selection = Selection(selection.temporal, selection.spatial, held, held)

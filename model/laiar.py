@@ -16,7 +16,6 @@ from model.labels import THRESHOLD, LabelReader, LabelTargets
 from model.readout import Readout
 from model.relation_features import SemanticRelation, VisualRelation
 from model.settings import LaIARSettings
-from model.subset_selector import SelectionTask
 from model.tokens import ActionOutput, BranchOutputs, TokenBatch, TokenGrid
 
 
@@ -86,14 +85,15 @@ class LaIAR(nn.Module):
         batch: TokenBatch,
         *,
         keep: Bool[Tensor, "B T K"] | None = None,
-        selection: SelectionTask | None = None,
+        price: float | None = None,
     ) -> BranchOutputs:
         """Run all branches, for training.
 
         Args:
             batch: tokens of B videos. If it has no predicates, the language branch is not run.
             keep: tokens that both branches keep. If None, the selectors determine them.
-            selection: what the selectors of selector=subset learn. If None, they are not trained.
+            price: price of a token for the selectors of selector=subset, in nats. If None, they are
+                not trained.
 
         Returns:
             Outputs of both branches; None for a branch that the network or the batch lacks.
@@ -119,9 +119,9 @@ class LaIAR(nn.Module):
         loss, drawn = None, None
         if self.settings.selector == "subset":
             loss = batch.times_s.new_zeros(())
-            if selection is not None and self.settings.selects:
+            if price is not None and self.settings.selects:
                 found = [
-                    former.selection_loss(tokens, grid, encoder, head, selection)
+                    former.selection_loss(tokens, grid, encoder, head, price=price)
                     for former, head, encoder, tokens, grid in scored
                 ]
                 loss, drawn = torch.stack([term for term, _ in found]).sum(), float(found[0][1])
@@ -212,8 +212,10 @@ class LaIAR(nn.Module):
         # With reading, labels alone train the layers that both branches share. Early in training,
         # tokens are read wrongly, and from wrong labels these layers could only memorise videos.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.reader is None):
-            encoded = self._encode_video(tokens, grid, keep=keep, gather=gather)
-            output = _output(self.video_head or self.language_head, encoded, grid)
+            head = self.video_head or self.language_head
+            encoder = self._encoder(language=False)
+            encoded = self.former(tokens, grid, encoder, keep=keep, gather=gather, head=head)
+            output = _output(head, encoded, grid)
         assert self.mimic_head is not None
         mimic = self.mimic_head(encoded.z, encoded.tokens, encoded.gate)
         if self.reader is not None:
@@ -262,8 +264,9 @@ class LaIAR(nn.Module):
         gather: bool = False,
     ) -> ActionOutput:
         former, encoder = self.language_former or self.former, self._encoder(language=True)
-        encoded = former(tokens, grid, encoder, keep=keep, gather=gather)
-        output = _output(self.language_head, encoded, grid)
+        head = self.language_head
+        encoded = former(tokens, grid, encoder, keep=keep, gather=gather, head=head)
+        output = _output(head, encoded, grid)
         if self.token_encoder is not None and self.semantic_encoder is not None:
             embeddings = scatter_tokens(self.semantic_encoder(self.semantic(batch)), batch.mask)
             output = replace(output, embeddings=embeddings)
@@ -347,7 +350,8 @@ class LaIAR(nn.Module):
         """
         n = len(keep)
         views = tokens.expand(n, -1, -1, -1)
-        encoded = self._encode_video(views, grid.repeat(n), keep=keep, gather=True)
+        encoder = self._encoder(language=False)
+        encoded = self.former(views, grid.repeat(n), encoder, keep=keep, gather=True)
         head = self.video_head or self.language_head
         return head(encoded.z, encoded.tokens, encoded.gate)
 
@@ -359,12 +363,6 @@ class LaIAR(nn.Module):
             self.embed_labels(self.reader.objects, self.reader.predicates),
             self.reader.index(batch.object_labels, said),
         )
-
-    def _encode_video(
-        self, tokens: Tensor, grid: TokenGrid, *, keep: Tensor | None, gather: bool
-    ) -> Encoded:
-        encoder = self._encoder(language=False)
-        return self.former(tokens, grid, encoder, keep=keep, gather=gather)
 
     def _drop(self, batch: TokenBatch, keep: Tensor | None, *, gather: bool) -> TokenBatch:
         if gather and keep is not None and self.settings.is_strict:

@@ -62,6 +62,8 @@ class LaIARSettings:
         class_embeddings: if True, class embeddings are appended to the features of Eq. 1. None is
             equivalent to False.
         predicate_pooling: pooling of Eq. 2, see `SemanticRelation`.
+        tolerance: largest divergence in nats between the prediction from the tokens that
+            selector=subset keeps and the prediction from all tokens (`preserving_subset`).
         temporal_selection: if False, the temporal selector keeps every frame.
         spatial_selection: if False, the spatial selector keeps every token, and selector=subset
             keeps whole frames. If both are False, every token is kept.
@@ -94,6 +96,7 @@ class LaIARSettings:
     union_width: int = 256
     class_embeddings: bool | None = None
     predicate_pooling: str = "active"
+    tolerance: float = 0.03
     temporal_selection: bool = True
     spatial_selection: bool = True
     initial_keep: float = 0.9
@@ -117,6 +120,8 @@ class LaIARSettings:
         for name in ("initial_keep", "mlp_ratio", "gumbel_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: above 0 expected, got {getattr(self, name)}")
+        if not self.tolerance >= 0:
+            raise ValueError(f"tolerance: at least 0 expected, got {self.tolerance}")
         for name in ("initial_keep", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}: from 0 to below 1 expected, got {getattr(self, name)}")

@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from model.losses import bernoulli_divergence, softmax_divergence
@@ -20,21 +19,8 @@ EXPLORATION = 0.02
 INITIAL_KEEP = 0.75
 
 
-@dataclass(frozen=True)
-class SelectionTask:
-    """What a selector learns: to keep the tokens that are worth their price.
-
-    Attributes:
-        price: price of a token in nats, see `selection_loss`.
-        multi_label: see `CriterionSettings`.
-    """
-
-    price: float
-    multi_label: bool = True
-
-
 class SubsetSelector(nn.Module):
-    """Keeps a token if the logit z of keeping it is above 0, in training and at test.
+    """Ranks the tokens by the logit z of keeping them, see `preserving_subset`.
 
         z_i = MLP([y_i, y_i - y_p, y_n - y_i, 1_p, 1_n]),    y = LN(x)
 
@@ -127,12 +113,68 @@ def draw_subsets(
     return (torch.rand(size, device=logits.device) < p) & mask
 
 
+def preserving_subset(
+    logits: Float[Tensor, "B T K"],
+    mask: Bool[Tensor, "B T K"],
+    score: Callable[[Tensor, Tensor], Tensor],
+    *,
+    tolerance: float,
+    multi_label: bool,
+) -> Bool[Tensor, "B T K"]:
+    """Select the tokens that preserve the prediction.
+
+        S = {i: z_i > 0}                if d(S) <= tolerance
+        S = {i: z_i >= theta}           otherwise
+
+    d(S) is the divergence of the prediction from S alone from the prediction from all tokens. theta
+    is found for each video by bisection over its logits, so that d(S) is at most the tolerance. All
+    tokens are kept if no smaller set is found.
+
+    Args:
+        logits: logits z of keeping the tokens of B videos.
+        mask: True for real tokens.
+        score: function that returns the action logits (n, C) for the indices (n,) of n videos, and
+            one subset (n, T, K) of each.
+        tolerance: tolerance in nats.
+        multi_label: see `divergence`.
+    """
+    videos = torch.arange(len(mask), device=mask.device)
+    full = score(videos, mask)
+
+    def preserves(videos: Int64[Tensor, "n"], keep: Bool[Tensor, "n T K"]) -> Bool[Tensor, "n"]:
+        logits = score(videos, keep)[None]
+        return divergence(full[videos], logits, multi_label=multi_label)[0] <= tolerance
+
+    keep = mask & (logits > 0)
+    videos = videos[~preserves(videos, keep)]
+    if not len(videos):
+        return keep
+    z, real = logits[videos], mask[videos]
+    ordered = z.masked_fill(~real, float("-inf")).flatten(1).sort(1, descending=True).values
+    low, high = keep[videos].sum((1, 2)), real.sum((1, 2))  # too few tokens, and enough tokens
+
+    def first(num: Int64[Tensor, "n"]) -> Bool[Tensor, "n T K"]:
+        theta = ordered.gather(1, (num - 1).clamp(min=0)[:, None])
+        return real & (z >= theta[..., None])
+
+    while bool((searching := high - low > 1).any()):
+        middle = (low + high) // 2
+        enough = torch.zeros_like(searching)
+        enough[searching] = preserves(videos[searching], first(middle)[searching])
+        high = torch.where(searching & enough, middle, high)
+        low = torch.where(searching & ~enough, middle, low)
+    keep[videos] = first(high)
+    return keep
+
+
 def selection_loss(
     selector: SubsetSelector,
     logits: Float[Tensor, "B T K"],
     mask: Bool[Tensor, "B T K"],
     score: Callable[[Tensor], Tensor],
-    task: SelectionTask,
+    *,
+    price: float,
+    multi_label: bool,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Compute a loss whose gradient trains the selector.
 
@@ -154,7 +196,8 @@ def selection_loss(
         logits: its logits for the tokens of B videos.
         mask: True for real tokens.
         score: function that returns the action logits (n, B, C) for subsets (n, B, T, K).
-        task: what the selector learns.
+        price: price of a token in nats.
+        multi_label: see `divergence`.
 
     Returns:
         A tuple of the loss and the mean number of drawn tokens per video.
@@ -162,12 +205,12 @@ def selection_loss(
     by_frame = selector.by_frame
     subsets = draw_subsets(logits, mask, samples=SAMPLES, by_frame=by_frame)
     with torch.no_grad():
-        loss = divergence(score(mask[None])[0], score(subsets), multi_label=task.multi_label)
+        loss = divergence(score(mask[None])[0], score(subsets), multi_label=multi_label)
         size = subsets.sum((2, 3)).to(loss)
         count = size
         if by_frame:
             count = subsets.any(3).sum(2).to(loss)
-        cost = loss + task.price * count
+        cost = loss + price * count
         advantage = cost - (cost.sum(0, keepdim=True) - cost) / (SAMPLES - 1)
     chosen, real = subsets, mask
     if by_frame:  # one choice per frame

@@ -131,6 +131,10 @@ class TokenGrid:
         mask = torch.zeros_like(self.mask).masked_scatter(self.mask, rows)
         return TokenGrid(mask, self.times_s, self.tracks)
 
+    def videos(self, index: Tensor) -> "TokenGrid":
+        """Return the grid of some videos, given by their indices (n,)."""
+        return TokenGrid(*(value[index] for value in vars(self).values()))
+
     def repeat(self, num: int) -> "TokenGrid":
         """Return a grid of `num` B videos, which repeats the B videos `num` times."""
         return TokenGrid(*(value.repeat(num, 1, 1) for value in vars(self).values()))

@@ -19,7 +19,6 @@ from model.criterion import CriterionSettings, LaIARCriterion
 from model.laiar import LaIAR
 from model.selector import random_subsets
 from model.settings import LaIARSettings
-from model.subset_selector import SelectionTask
 from model.tokens import TokenBatch
 from pipeline.errors import UsageError
 from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
@@ -171,7 +170,7 @@ def learn(seed: int, selector: str, *, price: float, weight: float, steps: int) 
         keep = None
         if not learns or selector == "subset":
             keep = random_subsets(videos.batch.mask, 0.5)
-        outputs = model(videos.batch, keep=keep, selection=SelectionTask(price) if learns else None)
+        outputs = model(videos.batch, keep=keep, price=price if learns else None)
         terms = criterion(outputs, videos.labels, videos.batch, model.log_scale)
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()

@@ -11,7 +11,6 @@ from torch import Tensor
 from model.criterion import LaIARCriterion
 from model.laiar import LaIAR
 from model.selector import random_subsets
-from model.subset_selector import SelectionTask
 from pipeline.config.schema import Amp, TrainConfig
 from pipeline.errors import StageError
 from pipeline.samples.dataset import SampleBatch
@@ -95,14 +94,12 @@ class Learner:
         tokens, labels = batch.tokens.to(self.device), batch.labels.to(self.device)
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            settings, keep, task = self.model.settings, None, None
+            settings, keep = self.model.settings, None
             learns = self.progress.step >= s.selection_warmup * self.total_steps
             if not (learns and settings.selects and settings.selector == "gumbel"):
                 keep = random_subsets(tokens.mask, s.least_share)
-            if learns:
-                multi_label = self.criterion.settings.multi_label
-                task = SelectionTask(s.token_price, multi_label)
-            outputs = self.model(tokens, keep=keep, selection=task)
+            price = s.token_price if learns else None
+            outputs = self.model(tokens, keep=keep, price=price)
         output = outputs.video or outputs.language
         assert output is not None
         target = labels if self.criterion.settings.multi_label else labels.argmax(1)

@@ -74,4 +74,5 @@ class ModelCard(Card):
             settings=self.settings,
             has_video=self.branch == Branch.both.name,
             num_labels=self.num_labels,
+            multi_label=self.multi_label,
         )

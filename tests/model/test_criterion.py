@@ -8,7 +8,6 @@ from model.losses import (
     loss_similarity,
     loss_token_selection,
 )
-from model.subset_selector import SelectionTask
 from tests.model.batches import random_batch
 from tests.model.test_laiar import drawn_mask, small
 
@@ -44,7 +43,7 @@ def test_terms_equal_eq_11_with_its_weights(reading: bool) -> None:
         torch.testing.assert_close(terms["selection"], 2.0 * selection)
     else:
         assert float(terms["selection"]) == 0
-        outputs = model(batch, selection=SelectionTask(0.1))
+        outputs = model(batch, price=0.1)
         terms = criterion(outputs, LABELS, batch, model.log_scale)
         assert terms["selection"] is outputs.selection
         assert bool(terms["selection"].requires_grad)

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from model.losses import bernoulli_divergence
 from model.subset_selector import (
-    SelectionTask,
     SubsetSelector,
     divergence,
     draw_subsets,
+    preserving_subset,
     selection_loss,
 )
 from model.tokens import TokenGrid
@@ -87,10 +87,10 @@ def test_loss_has_the_gradient_of_the_expected_cost(by_frame: bool) -> None:
         d = bernoulli_divergence(full, score(keep[None])[0]).sum()
         expected = expected + p * (d + price * sum(chosen))
     (wanted,) = torch.autograd.grad(expected, logits)
-    task, rounds = SelectionTask(price), 3000
+    rounds = 3000
     total = torch.zeros_like(logits)
     for _ in range(rounds):
-        loss, drawn = selection_loss(selector, logits, mask, score, task)
+        loss, drawn = selection_loss(selector, logits, mask, score, price=price, multi_label=True)
         total += torch.autograd.grad(loss, logits)[0] / rounds
         assert 0 <= float(drawn) <= 3
     torch.testing.assert_close(total.sum(2), wanted.sum(2), atol=0.01, rtol=0.05)
@@ -104,6 +104,40 @@ def test_subsets_are_drawn_from_the_probabilities_and_nothing_is_lost_for_good()
     torch.testing.assert_close(drawn, torch.tensor([0.5, 0.98, 0.02, 0.0]), atol=0.03, rtol=0)
     frames = draw_subsets(logits[..., :1].expand_as(logits), mask, samples=50, by_frame=True)
     assert set(frames.sum((1, 2, 3)).tolist()) == {0, 3}
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_subset_is_the_smallest_prefix_that_preserves_the_prediction(multi_label: bool) -> None:
+    mask, z = drawn_mask(1, 40, 5, 4), 2 * normal(2, 40, 5, 4) - 1
+    value = normal(3, 40, 5, 4).abs()[..., None] * torch.tensor([1.0, -0.5, 0.2])
+
+    def score(videos: Tensor, keep: Tensor) -> Tensor:
+        return (keep[..., None] * value[videos]).sum((1, 2))
+
+    def select(z: Tensor, tolerance: float = 0.1) -> Tensor:
+        return preserving_subset(z, mask, score, tolerance=tolerance, multi_label=multi_label)
+
+    found = select(z)
+    full, lowered = score(torch.arange(40), mask), 0
+    for b in range(40):
+        order = sorted(mask[b].nonzero().tolist(), key=lambda cell: -float(z[b, *cell]))
+        num = sum(float(z[b, t, k]) > 0 for t, k in order)
+        start = num
+        while True:  # the divergence falls with each token, because every value has one sign
+            keep = torch.zeros_like(mask[b])
+            for t, k in order[:num]:
+                keep[t, k] = True
+            logits = score(torch.tensor([b]), keep[None])
+            distance = divergence(full[b : b + 1], logits[None], multi_label=multi_label)
+            if float(distance) <= 0.1:
+                break
+            num += 1
+        lowered += num > start
+        assert torch.equal(found[b], keep)
+    assert 5 < lowered < 38
+    assert torch.equal(select(z, 1e9), mask & (z > 0))
+    whole = select(z.mean(2, keepdim=True).expand_as(z))
+    assert torch.equal(whole, mask & whole.any(2, keepdim=True))  # frames are kept as a whole
 
 
 def test_divergence_of_single_labels_is_that_of_softmax() -> None:
