@@ -79,6 +79,22 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     args, _ = parse_words(parser, argv)
+    _check(args)
+    device = pick_device(args.device)
+    args.batch_size = args.batch_size or (16 if device.type == "cuda" else 1)
+    measure, show = BENCHMARKS[args.name]
+    result = measure(args, device)
+    on_cpu = args.name in ("train", "selection")
+    machine = _machine(torch.device("cpu") if on_cpu else device)
+    print(f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
+    show(result)
+    if args.json:
+        write_json(args.json, result | {"machine": machine})
+    return EXIT_OK
+
+
+def _check(args: Any) -> None:
+    """Raise a UsageError for an argument that is out of range."""
     if args.depth not in STAGES:
         raise UsageError(f"--depth: one of {', '.join(map(str, STAGES))} expected")
     counts = (args.num_videos, args.max_pairs, args.num_frames, args.rounds)
@@ -88,16 +104,6 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--batch-size: at least 1 expected, got {args.batch_size}")
     if args.json and not args.json.resolve().parent.is_dir():
         raise UsageError(f"--json: a file in an existing folder expected, got {args.json}")
-    device = pick_device(args.device)
-    args.batch_size = args.batch_size or (16 if device.type == "cuda" else 1)
-    measure, show = BENCHMARKS[args.name]
-    result = measure(args, device)
-    machine = _machine(torch.device("cpu") if args.name in ("train", "selection") else device)
-    print(f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
-    show(result)
-    if args.json:
-        write_json(args.json, result | {"machine": machine})
-    return EXIT_OK
 
 
 def _relations(args: Any, device: torch.device) -> dict[str, Any]:
