@@ -75,9 +75,13 @@ def print_selection(result: dict[str, Any]) -> None:
 def keep_share(model: LaIAR, tokens: TokenBatch, share: float) -> int:
     """Change the selector of a network, so that it keeps this share of the tokens of a batch.
 
+    The weights are random, so no small subset preserves the prediction. The tolerance is therefore
+    set to a large value.
+
     Returns:
         The number of kept tokens.
     """
+    model.former.settings = replace(model.former.settings, tolerance=1e9)
     selector = model.former.subset
     assert selector is not None
     last = selector.mlp[-1]
