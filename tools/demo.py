@@ -30,6 +30,8 @@ WORLD = (
     "workers=2",
     "classes=[c015,c017,c018,c026,c028,c030,c059,c106,c109,c110,c151,c154]",
 )
+#: An untrained network has no selection yet.
+NO_SELECTION = ("model.temporal_selection=false", "model.spatial_selection=false")
 
 
 def main(argv: list[str]) -> int:
@@ -75,7 +77,7 @@ def commands(out: Path, args: Any, words: list[str]) -> Iterator[list[str]]:
     learn = ["pipeline.train", "--config", CONFIG, "--cache", cache, "train.batch_size=8", *words]
     yield ["tools.synthesize", "--out", world, *numbers, *WORLD]
     yield ["pipeline.extract", "--config", CONFIG, *data, "--cache", cache, *words]
-    yield [*learn, "--run", before, "train.epochs=0"]
+    yield [*learn, "--run", before, "train.epochs=0", *NO_SELECTION]
     yield ["pipeline.evaluate", "--run", before, "--cache", cache]
     yield [*learn, "--run", after]
     yield ["pipeline.evaluate", "--run", after, "--cache", cache]

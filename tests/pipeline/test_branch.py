@@ -30,6 +30,8 @@ WORDS = (
     "model.dim=32",
     "model.layers=1",
     "train.epochs=2",
+    "model.temporal_selection=false",
+    "model.spatial_selection=false",
     "train.lr=0.01",
 )
 

@@ -22,7 +22,8 @@ def test_demo_trains_evaluates_and_explains(out: Path, capfd: pytest.CaptureFixt
     out.mkdir(parents=True, exist_ok=True)
     (out / "stale").write_text("from an earlier call")
     words = ("train.epochs=2", "detection.short_side=64", "device=cpu", "model.dim=16")
-    assert demo.main(["--out", OUT, "--train", "4", "--test", "2", "--seed", "3", *words]) == 0
+    sizes = ["--train", "4", "--test", "2", "--seed", "3"]
+    assert demo.main(["--out", OUT, *sizes, *words, *demo.NO_SELECTION]) == 0
     said = capfd.readouterr().out
     before, after = (
         json.loads((out / run / "metrics.json").read_text())["map_official"]
