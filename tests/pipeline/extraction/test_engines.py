@@ -262,7 +262,7 @@ def test_only_videos_of_crashed_or_hanging_actors_fail(
         shutil.copy(videos / "V0.mp4", many / f"V{i:02}.mp4")
     monkeypatch.setattr(cluster, "_START_S", 20.0)
     steps, tasks = steps_of(many, tmp_path / "cache")
-    engine = RayEngine(steps, actors=2, time_limit_s=5, make=make_crashing)
+    engine = RayEngine(steps, actors=2, time_limit_s=20, make=make_crashing)
     outcomes = {outcome.item: outcome for outcome in engine.run(tasks)}
     assert sorted(outcomes) == [f"V{i:02}" for i in range(12)]
     failed = {k: o.error.reason.value for k, o in outcomes.items() if o.error is not None}
