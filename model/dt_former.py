@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -35,7 +34,7 @@ _RATES = (0.2, 8.0)
 class Selection:
     """Token selection of one branch.
 
-    If the caller provides a mask of tokens to keep, both `gate` and `probability` equal that mask.
+    If the caller provides a mask of tokens to keep, `spatial`, `gate` and `probability` equal it.
 
     Attributes:
         temporal: (B, T) gates of the temporal selector, 0 or 1.
@@ -48,6 +47,12 @@ class Selection:
     spatial: Tensor
     gate: Tensor
     probability: Tensor
+
+    @staticmethod
+    def given(keep: Bool[Tensor, "B T K"], dtype: torch.dtype) -> "Selection":
+        """Return the selection of given tokens, with gates of a dtype."""
+        gate = keep.to(dtype)
+        return Selection(keep.any(2).to(dtype), gate, gate, gate)
 
     @property
     def keep(self) -> Tensor:
@@ -157,11 +162,12 @@ class DTFormer(nn.Module):
         spatial = p_spatial = torch.ones_like(real)
         if self.subset is not None and s.selects:
             z = self.subset(tokens, grid)
-            keep = mask & (z > 0)
-            if score is not None:
-                limits: dict[str, Any]
-                limits = {"tolerance": s.tolerance, "multi_label": self.multi_label}
-                keep = preserving_subset(z, mask, score, **limits)
+            if score is None:
+                keep = mask & (z > 0)
+            else:
+                keep = preserving_subset(
+                    z, mask, score, tolerance=s.tolerance, multi_label=self.multi_label
+                )
             spatial, p_spatial = keep.float(), keep_probability(z)
             temporal = keep.any(2).float()
         elif self.subset is None:
@@ -211,16 +217,11 @@ class DTFormer(nn.Module):
 
         training = self.training
         self.eval()
-        found = selection_loss(
-            self.subset,
-            self.subset(tokens, grid),
-            grid.mask,
-            score,
-            price=price,
-            multi_label=self.multi_label,
-        )
-        self.train(training)
-        return found
+        try:
+            z, words = self.subset(tokens, grid), {"multi_label": self.multi_label}
+            return selection_loss(self.subset, z, grid.mask, score, price=price, **words)
+        finally:
+            self.train(training)
 
     def forward(
         self,
@@ -261,10 +262,10 @@ class DTFormer(nn.Module):
                 encoded = self(local[videos], some, encoder, keep=keep, gather=True)
                 return head(encoded.z, encoded.tokens, encoded.gate)
 
-        selection = self.select(embedded, grid, score)
-        if keep is not None:
-            held = (keep & mask).to(local.dtype)
-            selection = Selection(selection.temporal, selection.spatial, held, held)
+        if keep is None:
+            selection = self.select(embedded, grid, score)
+        else:
+            selection = Selection.given(keep & mask, local.dtype)
         kept, x = selection.keep, embedded
         if self.transitions is not None:
             x = self.transitions(x, kept, grid.tracks)

@@ -136,6 +136,9 @@ class LaIAR(nn.Module):
     ) -> ActionOutput:
         """Run only the video branch.
 
+        In eval mode without `keep`, selector=subset runs the transformer several more times, to
+        select tokens that preserve the prediction (`preserving_subset`).
+
         `gather` is meant for inference. Its effect depends on the settings:
 
         - With discard=mask and without `keep`, the selectors determine which tokens are kept. The
@@ -143,9 +146,8 @@ class LaIAR(nn.Module):
           are computed once, for all real tokens. All outputs equal those without `gather` up to
           rounding errors, including the embeddings of discarded tokens.
         - With discard=mask, context=none or kept, and `keep`, tokens outside `keep` are removed
-          before any computation. Their embeddings are zero. The selectors are applied only to the
-          tokens in `keep`. For a batch of one video, the logits are independent of the removed
-          tokens: bitwise with context=none, and otherwise up to rounding errors.
+          before any computation. Their embeddings are zero. The logits of a single video do not
+          depend on them: bitwise with context=none, and otherwise up to rounding errors.
         - With discard=mask, context=all and `keep`, tokens outside `keep` are removed only from the
           transformer's sequence, because the context is pooled over all tokens.
         - With discard=zero, `gather` has no effect, because zeroed tokens receive attention and
@@ -157,9 +159,8 @@ class LaIAR(nn.Module):
             gather: if True, discarded tokens are removed instead of masked.
 
         Returns:
-            The output of the video branch, which contains its logits, its estimate of the language
-            branch's logits, the selection and the embeddings. With reading, the logits and the
-            gates have no gradient, and the estimate trains only its own readout.
+            The output of the video branch. With reading, its logits and gates have no gradient, and
+            its estimate of the language branch's logits trains only the readout of this estimate.
 
         Raises:
             ValueError: if there are more frames or slots than position embeddings.

@@ -28,8 +28,8 @@ class SubsetSelector(nn.Module):
     of its track, and 1_p and 1_n are 0 if there is none. The differences tell the tokens at which a
     relation changes from those that repeat it.
 
-    `selection_loss` trains the logits by the policy gradient. In training, the choice is binary and
-    has no gradient of its own.
+    `selection_loss` trains the logits by the policy gradient. The choice is binary and has no
+    gradient of its own.
 
     Args:
         dim: width of the tokens, D.
@@ -127,8 +127,8 @@ def preserving_subset(
         S = {i: z_i >= theta}           otherwise
 
     d(S) is the divergence of the prediction from S alone from the prediction from all tokens. theta
-    is found for each video by bisection over its logits, so that d(S) is at most the tolerance. All
-    tokens are kept if no smaller set is found.
+    is found for each video by bisection over its logits, so that d(S) is at most the tolerance, up
+    to rounding. All tokens are kept if no smaller set is found.
 
     Args:
         logits: logits z of keeping the tokens of B videos.
@@ -138,15 +138,16 @@ def preserving_subset(
         tolerance: tolerance in nats.
         multi_label: see `divergence`.
     """
+    logits = logits.masked_fill(logits.isnan(), float("-inf"))
     videos = torch.arange(len(mask), device=mask.device)
-    full = score(videos, mask)
+    full = score(videos, mask).double()
 
     def preserves(videos: Int64[Tensor, "n"], keep: Bool[Tensor, "n T K"]) -> Bool[Tensor, "n"]:
-        logits = score(videos, keep)[None]
+        logits = score(videos, keep).double()[None]
         return divergence(full[videos], logits, multi_label=multi_label)[0] <= tolerance
 
     keep = mask & (logits > 0)
-    videos = videos[~preserves(videos, keep)]
+    videos = videos[~preserves(videos, keep) & mask.flatten(1).any(1)]
     if not len(videos):
         return keep
     z, real = logits[videos], mask[videos]

@@ -146,7 +146,8 @@ class ActionOutput:
 
     Attributes:
         logits: (B, C) action logits.
-        keep_temporal: (B, T) bool, frames that the temporal selector keeps.
+        keep_temporal: (B, T) bool, frames that the temporal selector keeps; with selector=subset
+            and with a given mask, frames with a kept token.
         usable: (B, T, K) bool, tokens that the branch can use: real tokens and, with reading, only
             those that are read as a label with predicates.
         keep_spatial: (B, T, K) bool, usable tokens that the spatial selector keeps.

@@ -244,7 +244,8 @@ def name_tokens(namer: Namer, batch: TokenBatch) -> TokenNames:
     """Name the tokens of a batch with the video branch and the label bank."""
     with torch.inference_mode():
         batch = batch.to(namer.device)
-        embeddings = namer.model.recognize(batch).embeddings[batch.mask]
+        output = namer.model.recognize(batch, keep=batch.mask)  # no selection is needed
+        embeddings = output.embeddings[batch.mask]
         names = namer.bank.name(embeddings, batch.object_labels)
     status = torch.zeros(len(embeddings), len(names), dtype=torch.int64)
     for g, (group, threshold) in enumerate(zip(names, namer.thresholds, strict=True)):

@@ -183,11 +183,13 @@ class TrainConfig:
     #: Fraction of the steps, at the beginning, in which the learning rate rises linearly. It then
     #: decays to zero along a cosine.
     warmup: float = ranged(0.05, 0, 1)
-    #: Fraction of the steps, at the beginning, in which the selectors are not used. Before the
-    #: features are trained, the selectors learn to discard all tokens and do not recover.
+    #: Fraction of the steps, at the beginning, in which the selectors are neither used nor trained.
+    #: Before the features are trained, those of selector=gumbel learn to discard all tokens and do
+    #: not recover.
     selection_warmup: float = ranged(0.3, 0, 1)
-    #: Price of a token in nats, with model.selector=subset: a token is kept if the prediction would
-    #: otherwise diverge by more. The higher the price, the fewer tokens are kept.
+    #: Price of a token in nats, with model.selector=subset: the selector learns to keep a token if
+    #: the prediction would otherwise diverge by more. The higher the price, the fewer tokens are
+    #: kept, within model.tolerance.
     token_price: float = ranged(0.02, 0)
     #: Training on random subsets, in steps without selectors of model.selector=gumbel: each video
     #: keeps all tokens with probability 1/3, and otherwise each token with a probability between

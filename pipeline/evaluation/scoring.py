@@ -8,6 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model.laiar import LaIAR
+from model.subset_selector import EXPLORATION
 from pipeline.errors import ItemError
 from pipeline.evaluation.temperature import probabilities
 from pipeline.samples.dataset import ClipDataset, batches
@@ -25,7 +26,8 @@ class Scores:
         logits: (V, C) float64 logits.
         labels: (V, C) bool, True where a video has the action.
         kept: (V,) float64, number of kept tokens.
-        drawn: (V,) float64, expected number of tokens with the noise of training.
+        drawn: (V,) float64, expected number of tokens in the subsets that the selectors draw in
+            training.
         usable: (V,) float64, number of usable tokens, see `ActionOutput`.
         tokens: (V,) float64, number of tokens, without padding.
         failed: mapping from the video id of each unreadable clip to its error.
@@ -54,15 +56,19 @@ class Scores:
         """Codes of the selection of all videos; none for a network without selectors.
 
         `EMPTY_SELECTION` if no token is kept, `WHOLE_SELECTION` if every usable token is kept, and
-        `DEGENERATE_SELECTION` if selector=subset keeps less than 1 % or more than 99 % of them.
+        `DEGENERATE_SELECTION` if selector=subset keeps less than 1 % or more than 99 % of them, or
+        would do so without a tolerance.
         """
         kept, usable = self.kept.sum(), self.usable.sum()
         if self.selector is None or not usable:
             return []
+        own = (self.drawn.sum() / usable - EXPLORATION) / (1 - 2 * EXPLORATION)
+        shares = (kept / usable, own)
         found = {
             "EMPTY_SELECTION": kept == 0,
             "WHOLE_SELECTION": kept == usable,
-            "DEGENERATE_SELECTION": self.selector == "subset" and not 0.01 <= kept / usable <= 0.99,
+            "DEGENERATE_SELECTION": self.selector == "subset"
+            and not all(0.01 <= share <= 0.99 for share in shares),
         }
         return [code for code, holds in found.items() if holds]
 
@@ -85,7 +91,7 @@ def score_clips(
         model: network on `device`. It is set to eval mode.
         data: samples to score.
         device: device of the model.
-        batch_size: videos per batch; it changes no score by more than 1e-5.
+        batch_size: videos per batch; for a given selection, it changes no score by more than 1e-5.
         workers: number of reading processes; 0 reads in the main process.
         multi_label: whether a video can have several actions.
         branch: `video` or `language`; the language branch reads the predicates of the samples.
@@ -113,9 +119,10 @@ def score_clips(
             if batch.tokens is None:
                 continue
             sample = batch.tokens.to(device)
-            output = run(sample, gather=True)
+            whole = sample.mask if keep in ("all", "half") else None
+            output = run(sample, keep=whole, gather=True)
             usable = output.usable
-            if keep != "selected":
+            if keep in ("random", "half"):
                 chosen = _choose(keep, usable, output.num_kept, generator)
                 output = run(sample, keep=chosen, gather=True)
             ids.extend(batch.video_ids)

@@ -139,7 +139,8 @@ def calibrate(
                 continue
             tokens = batch.tokens.to(device)
             assert tokens.predicates is not None
-            embeddings = model.recognize(tokens).embeddings[tokens.mask]
+            output = model.recognize(tokens, keep=tokens.mask)  # no selection is needed
+            embeddings = output.embeddings[tokens.mask]
             own = bank.name(embeddings, tokens.object_labels)
             free = bank.name(embeddings, tokens.object_labels, constrained=False)
             video = tokens.mask.nonzero()[:, 0] + videos

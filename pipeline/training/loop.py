@@ -191,10 +191,11 @@ SELECTION_WARNINGS = {
     "token alone determines the scores; lower loss.selection, raise train.selection_warmup, or sum "
     "over classes (loss.reduction=sum)",
     "WHOLE_SELECTION": "WHOLE_SELECTION: the network keeps every token of every video, so the "
-    "selection is not informative; raise loss.selection or train.selector_lr",
+    "selection is not informative; with selector=gumbel, raise loss.selection or train.selector_lr",
     "DEGENERATE_SELECTION": "DEGENERATE_SELECTION: the network keeps almost every token or almost "
     "none, so no explanation can rest on its selection; change train.token_price (a higher price "
-    "keeps fewer tokens), train.selector_lr or train.selection_warmup, or train for more epochs",
+    "keeps fewer tokens), model.tolerance (a higher tolerance keeps fewer), train.selector_lr or "
+    "train.selection_warmup, or train for more epochs",
 }
 
 

@@ -34,7 +34,7 @@ class ModelCard(Card):
         UsageError: if the seed or the validation fraction is out of range.
     """
 
-    SCHEMA: ClassVar[str] = "laiar.model/2"
+    SCHEMA: ClassVar[str] = "laiar.model/3"
 
     settings: LaIARSettings
     cache: CacheInfo

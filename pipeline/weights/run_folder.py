@@ -32,7 +32,7 @@ CARD, WEIGHTS, BANK = "model.json", "model.safetensors", "label_bank.safetensors
 CALIBRATION, SETTINGS = "calibration.json", "config.yaml"
 FAMILIARITY = "familiarity.safetensors"
 #: Schema of `calibration.json`.
-CALIBRATION_SCHEMA = "laiar.calibration/2"
+CALIBRATION_SCHEMA = "laiar.calibration/3"
 
 
 def write_card(run: Path, card: ModelCard) -> None:

@@ -208,7 +208,7 @@ def test_random_tokens_are_as_many_as_the_selected_ones(cache: Path, tmp_path: P
         tree = json.loads((out / "metrics.json").read_text())
         assert tree["keep"] == keep
         found[keep] = tree["num"], np.load(out / "scores.npz")["scores"]
-    total = json.loads((tmp_path / "all" / "metrics.json").read_text())["num_all"]
+    total = json.loads((tmp_path / "all" / "metrics.json").read_text())["num_usable"]
     assert 0 < found["selected"][0] < total
     assert found["random"][0] == found["selected"][0]
     assert found["all"][0] == total

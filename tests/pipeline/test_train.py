@@ -219,6 +219,7 @@ def test_error_for_a_non_finite_loss_names_the_videos(
 
 def test_all_tokens_are_kept_during_selection_warmup(cache: Path, tmp_path: Path) -> None:
     words = ("train.epochs=1", "model.initial_keep=1.0e-6", *SELECTION, "model.selector=gumbel")
+    words += ("train.least_share=1",)
     for share, are_kept in ((0, False), (1, True)):
         run = tmp_path / str(share)
         assert fit(cache, run, *words, f"train.selection_warmup={share}") == 0

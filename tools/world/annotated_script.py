@@ -64,7 +64,7 @@ def shuffled(video: AnnotatedScript, seed: list[int]) -> AnnotatedScript:
 
 
 def bag(video: AnnotatedScript, keep: np.ndarray | None = None) -> dict[str, float]:
-    """Return the share of frames in which each (object, predicate) holds, regardless of order.
+    """Return the share of frames in which a token shows each (object, predicate).
 
     Args:
         video: annotations of the video.

@@ -303,7 +303,7 @@ def test_model_card_that_is_not_text_is_rejected(run: Path) -> None:
 def test_invalid_calibration_is_rejected(run: Path, path: tuple[str, ...], value: object) -> None:
     group = {"threshold": 0.1, "bins": [{"margin_from": 0.1, "right": 0.5}]}
     tree: dict[str, Any] = {
-        "schema": "laiar.calibration/2",
+        "schema": "laiar.calibration/3",
         "groups": {name: dict(group) for name in MODEL.cache.predicate_groups},
         "scores": {"temperature": 1.5},
     }
