@@ -23,6 +23,7 @@ SMALL = (
     "detection.weights=random", "detection.preset=action-genome",
     "detection.depth=26", "detection.width=4", "detection.short_side=64", "device=cpu",
     "model.max_pairs=4", "model.class_embeddings=true",
+    "model.temporal_selection=false", "model.spatial_selection=false",
 )  # fmt: skip
 
 
