@@ -218,8 +218,14 @@ class DTFormer(nn.Module):
         training = self.training
         self.eval()
         try:
-            z, words = self.subset(tokens, grid), {"multi_label": self.multi_label}
-            return selection_loss(self.subset, z, grid.mask, score, price=price, **words)
+            return selection_loss(
+                self.subset,
+                self.subset(tokens, grid),
+                grid.mask,
+                score,
+                price=price,
+                multi_label=self.multi_label,
+            )
         finally:
             self.train(training)
 

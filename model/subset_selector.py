@@ -140,10 +140,10 @@ def preserving_subset(
     """
     logits = logits.masked_fill(logits.isnan(), float("-inf"))
     videos = torch.arange(len(mask), device=mask.device)
-    full = score(videos, mask).double()
+    full = score(videos, mask)
 
     def preserves(videos: Int64[Tensor, "n"], keep: Bool[Tensor, "n T K"]) -> Bool[Tensor, "n"]:
-        logits = score(videos, keep).double()[None]
+        logits = score(videos, keep)[None]
         return divergence(full[videos], logits, multi_label=multi_label)[0] <= tolerance
 
     keep = mask & (logits > 0)

@@ -138,6 +138,19 @@ def test_subset_is_the_smallest_prefix_that_preserves_the_prediction(multi_label
     assert torch.equal(select(z, 1e9), mask & (z > 0))
     whole = select(z.mean(2, keepdim=True).expand_as(z))
     assert torch.equal(whole, mask & whole.any(2, keepdim=True))  # frames are kept as a whole
+    assert torch.equal(select(torch.full_like(z, float("nan")), 0.0), mask)
+
+
+def test_videos_without_tokens_keep_none_if_their_scores_are_not_numbers() -> None:
+    none = torch.zeros(2, 3, 0)
+    found = preserving_subset(
+        none,
+        none.bool(),
+        lambda videos, _: torch.full((len(videos), 4), float("nan")),
+        tolerance=0.1,
+        multi_label=True,
+    )
+    assert found.shape == (2, 3, 0)
 
 
 def test_divergence_of_single_labels_is_that_of_softmax() -> None:

@@ -218,11 +218,11 @@ def test_error_for_a_non_finite_loss_names_the_videos(
 
 
 def test_all_tokens_are_kept_during_selection_warmup(cache: Path, tmp_path: Path) -> None:
-    words = ("train.epochs=1", "model.initial_keep=1.0e-6", *SELECTION, "model.selector=gumbel")
-    words += ("train.least_share=1",)
+    words = ("train.epochs=1", "model.initial_keep=1.0e-6", "train.least_share=1", *SELECTION)
     for share, are_kept in ((0, False), (1, True)):
         run = tmp_path / str(share)
-        assert fit(cache, run, *words, f"train.selection_warmup={share}") == 0
+        warmup = f"train.selection_warmup={share}"
+        assert fit(cache, run, *words, warmup, "model.selector=gumbel") == 0
         steps = [row for row in log_rows(run) if row["kind"] == "step"]
         assert all((row["kept"] == row["tokens"]) == are_kept for row in steps)
 
