@@ -7,14 +7,17 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from model.tokens import TokenBatch, TokenGrid
 from pipeline import evaluate
 from pipeline.cache.folder import ExtractionSettings, write_cache_info
 from pipeline.cache.listing import list_clips, split_held_out
 from pipeline.errors import UsageError
 from pipeline.evaluation.metrics import charades_map
+from pipeline.evaluation.scoring import score_clips
 from pipeline.samples.clip_tokens import clip_tokens
-from pipeline.samples.dataset import ClipDataset
+from pipeline.samples.dataset import ClipDataset, clip_dataset
 from pipeline.weights.run_folder import load_model, save_weights
 from tests.pipeline.cache_maker import cache_info, labelled_clip, put, random_cache
 from tests.pipeline.test_train import SELECTION, fit
@@ -216,3 +219,18 @@ def test_random_tokens_are_as_many_as_the_selected_ones(cache: Path, tmp_path: P
     assert not np.allclose(found["selected"][1], found["random"][1])
     with pytest.raises(UsageError, match="--out: another folder"):
         judge(run, cache, "--keep", "all")
+
+
+def test_random_tokens_are_drawn_from_the_usable_ones(cache: Path, run: Path) -> None:
+    model, card = load_model(run, "cpu")
+    read = model.video_tokens
+
+    def read_even_objects(batch: TokenBatch) -> tuple[Tensor, Tensor, TokenGrid]:
+        tokens, embeddings, _ = read(batch)
+        return tokens, embeddings, batch.grid.only(batch.object_labels % 2 == 0)
+
+    model.video_tokens = read_even_objects  # type: ignore[method-assign]
+    data = clip_dataset(card, [c for c in list_clips(cache)[0] if c.header.split == "test"])
+    found = score_clips(model, data, torch.device("cpu"), batch_size=3, keep="half")
+    assert 0 < found.usable.sum() < found.tokens.sum()
+    assert found.kept.tolist() == [(n + 1) // 2 for n in found.usable]
