@@ -93,3 +93,19 @@ def random_subsets(mask: Bool[Tensor, "B T K"], least: float) -> Bool[Tensor, "B
     share = torch.empty(len(mask), 1, 1).uniform_(least, 1.0)
     share[torch.rand(share.shape) < 1 / 3] = 1.0
     return mask & (torch.rand(mask.shape) < share).to(mask.device)
+
+
+def random_excerpts(mask: Bool[Tensor, "B T K"], share: float) -> Bool[Tensor, "B T K"]:
+    """Draw an excerpt of some videos: all tokens of consecutive frames.
+
+    Args:
+        mask: True for real tokens.
+        share: probability that a video is reduced to an excerpt. Otherwise, it keeps all tokens.
+            The first and the last frame of an excerpt are uniformly distributed.
+    """
+    B, T, _ = mask.shape
+    ends = torch.rand(B, T + 1).topk(min(2, T + 1), 1).indices.sort(1).values
+    frame = torch.arange(T)
+    inside = (frame >= ends[:, :1]) & (frame < ends[:, -1:])
+    inside |= torch.rand(B, 1) >= share
+    return mask & inside[..., None].to(mask.device)

@@ -195,6 +195,9 @@ class TrainConfig:
     #: keeps all tokens with probability 1/3, and otherwise each token with a probability between
     #: this share and 1.
     least_share: float = ranged(1.0, 0, 1)
+    #: Probability that a training video is reduced to an excerpt of consecutive frames, in steps in
+    #: which `least_share` applies. The actions of a subset are those that happen in its frames.
+    excerpt_share: float = ranged(0.0, 0, 1)
     #: Probability that the frames of a training video are reversed. A reversed video shows the
     #: inverse of each action in `inverse_pairs`. Its labels of all other actions are unknown.
     reversed_share: float = ranged(0.0, 0, 1)

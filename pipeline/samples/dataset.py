@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -29,12 +30,14 @@ class Sample:
         video_id: id of the video.
         tokens: tokens of the video.
         labels: (C,) float32, 1 for the classes of the video and 0 for all others. In a reversed
-            video, NaN for all classes without an inverse (`reversed_labels`).
+            video, NaN for all classes without an inverse (`reversed_samples`).
+        during: (C, T) bool, frames during an action of each class.
     """
 
     video_id: str
     tokens: TokenBatch
     labels: Tensor
+    during: Tensor
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,14 @@ class SampleBatch:
         video_ids: ids of the videos.
         tokens: tokens of the videos, or None if no video could be read.
         labels: (B, C) float32 labels of the videos, see `Sample`.
+        during: (B, C, T) bool, frames during an action of each class, False for padding.
         failed: pairs (id, error) of the clips that could not be read.
     """
 
     video_ids: tuple[str, ...]
     tokens: TokenBatch | None
     labels: Tensor
+    during: Tensor
     failed: tuple[tuple[str, ItemError], ...]
 
 
@@ -111,10 +116,11 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
             clip = self.read(entry)
             tokens = clip_tokens(clip, self.max_pairs, self.relations).batch
             labels = class_labels(entry.header, self.num_classes)
-            if self._is_reversed(entry):
-                tokens = reverse_tokens(tokens)
-                labels = reversed_labels(labels, self.inverse_pairs)
-            return Sample(entry.video_id, tokens, labels)
+            during = action_frames(entry.header, clip.timestamps_s, self.num_classes)
+            sample = Sample(entry.video_id, tokens, labels, during)
+            return (
+                reversed_sample(sample, self.inverse_pairs) if self._is_reversed(entry) else sample
+            )
         except ItemError as error:
             return entry.video_id, error
 
@@ -231,11 +237,13 @@ def collate_samples(items: Sequence[Sample | tuple[str, ItemError]]) -> SampleBa
     """Join samples into a batch. Unreadable clips are returned in `failed`."""
     samples = [item for item in items if isinstance(item, Sample)]
     failed = tuple(item for item in items if not isinstance(item, Sample))
-    labels = [s.labels for s in samples]
+    T = max((s.during.shape[1] for s in samples), default=0)
+    during = [F.pad(s.during, (0, T - s.during.shape[1])) for s in samples]
     return SampleBatch(
         tuple(s.video_id for s in samples),
         collate_tokens([s.tokens for s in samples]) if samples else None,
-        torch.stack(labels) if labels else torch.zeros(0, 0),
+        torch.stack([s.labels for s in samples]) if samples else torch.zeros(0, 0),
+        torch.stack(during) if samples else torch.zeros(0, 0, 0, dtype=torch.bool),
         failed,
     )
 
@@ -315,20 +323,72 @@ def class_labels(header: ClipHeader, num_classes: int) -> Tensor:
     return labels
 
 
-def reversed_labels(
-    labels: Float[Tensor, "C"], pairs: Sequence[tuple[int, int]]
-) -> Float[Tensor, "C"]:
-    """Return the labels of a video whose frames are reversed.
+def action_frames(
+    header: ClipHeader, times_s: Float[Tensor, "T"], num_classes: int
+) -> Bool[Tensor, "C T"]:
+    """Return the frames during an action of each class, ends included.
 
     Args:
-        labels: labels of the video.
+        header: header of a clip with valid labels, see `class_labels`.
+        times_s: times of the frames in seconds.
+        num_classes: number of action classes C.
+    """
+    during = torch.zeros(num_classes, len(times_s), dtype=torch.bool)
+    for action, start, end in header.actions or ():
+        during[action] |= (times_s >= start) & (times_s <= end)
+    return during
+
+
+def subset_labels(
+    labels: Float[Tensor, "B C"],
+    during: Bool[Tensor, "B C T"],
+    mask: Bool[Tensor, "B T K"],
+    keep: Bool[Tensor, "B T K"],
+) -> Float[Tensor, "B C"]:
+    """Return the labels of subsets of the tokens of videos.
+
+    The network sees only the subset, so its label is that of the actions that the subset shows.
+    Otherwise, the network would learn to guess an action from others that often occur in the same
+    video.
+
+    Args:
+        labels: labels of the videos.
+        during: frames during an action of each class.
+        mask: True for real tokens.
+        keep: tokens of the subset of each video.
+
+    Returns:
+        Labels. Those of a subset with all tokens are unchanged. For another subset, the label of a
+        class of the video is 1 if the subset contains at least half of the tokens during its
+        actions, or only such tokens; 0 if it contains none of them; and NaN otherwise, or if the
+        video has no token during the action.
+    """
+    frames = during.float()
+    kept, real = keep.sum(2).float(), (keep | mask).sum(2).float()  # (B, T)
+    inside = torch.einsum("bct,bt->bc", frames, kept)
+    total = torch.einsum("bct,bt->bc", frames, real)
+    shown = (inside >= total / 2) | (inside == kept.sum(1, keepdim=True))
+    changed = torch.where(shown, 1.0, float("nan")).masked_fill(inside == 0, 0.0)
+    changed = changed.masked_fill(total == 0, float("nan"))
+    changed = torch.where(labels > 0, changed.to(labels.dtype), labels)
+    whole = (keep == mask).flatten(1).all(1, keepdim=True)
+    return torch.where(whole, labels, changed)
+
+
+def reversed_sample(sample: Sample, pairs: Sequence[tuple[int, int]]) -> Sample:
+    """Return a sample with reversed frames.
+
+    Args:
+        sample: the sample.
         pairs: columns of the two classes of each inverse pair.
 
     Returns:
-        For a class of a pair, the label of its inverse. For all other classes NaN, because it is
-        unknown whether they also happen in the reversed video.
+        The reversed sample. A class of a pair has the label and the frames of its inverse. The
+        labels of all other classes are NaN, because it is unknown whether they also happen in the
+        reversed video.
     """
-    changed = torch.full_like(labels, float("nan"))
+    labels, during = torch.full_like(sample.labels, float("nan")), sample.during.clone()
     for first, second in pairs:
-        changed[first], changed[second] = labels[second], labels[first]
-    return changed
+        labels[first], labels[second] = sample.labels[second], sample.labels[first]
+        during[first], during[second] = sample.during[second], sample.during[first]
+    return Sample(sample.video_id, reverse_tokens(sample.tokens), labels, during.flip(1))

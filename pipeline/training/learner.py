@@ -10,10 +10,10 @@ from torch import Tensor
 
 from model.criterion import LaIARCriterion
 from model.laiar import LaIAR
-from model.selector import random_subsets
+from model.selector import random_excerpts, random_subsets
 from pipeline.config.schema import Amp, TrainConfig
 from pipeline.errors import StageError
-from pipeline.samples.dataset import SampleBatch
+from pipeline.samples.dataset import SampleBatch, subset_labels
 from pipeline.training.optimizer import build_optimizer, learning_rate_factor
 from pipeline.training.state import read_count, restore_state, save_state
 from pipeline.weights.loading import load_state
@@ -97,12 +97,17 @@ class Learner:
             settings, keep = self.model.settings, None
             learns = self.progress.step >= s.selection_warmup * self.total_steps
             if not (learns and settings.selects and settings.selector == "gumbel"):
-                keep = random_subsets(tokens.mask, s.least_share)
+                keep = random_excerpts(random_subsets(tokens.mask, s.least_share), s.excerpt_share)
             price = s.token_price if learns else None
             outputs = self.model(tokens, keep=keep, price=price)
         output = outputs.video or outputs.language
         assert output is not None
-        target = labels if self.criterion.settings.multi_label else labels.argmax(1)
+        target = labels.argmax(1)
+        if self.criterion.settings.multi_label:
+            target = labels
+            if keep is not None:
+                during = batch.during.to(self.device)
+                target = subset_labels(labels, during, tokens.mask, keep)
         # Outside autocast: in bfloat16, L_sim cannot tell similar labels apart.
         terms = self.criterion(outputs, target, tokens, self.model.log_scale)
         loss = torch.stack(list(terms.values())).sum()

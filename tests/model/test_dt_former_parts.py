@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.selector import TokenSelector, frame_means, random_subsets
+from model.selector import TokenSelector, frame_means, random_excerpts, random_subsets
 from model.transformer import GatedAttention, TransformerEncoder
 
 
@@ -96,3 +96,22 @@ def test_random_subsets_keep_all_tokens_of_a_third_of_the_videos() -> None:
     # Of the others, the mean probability is (0.4 + 1) / 2.
     assert float(share[share < 1].mean()) == pytest.approx(0.7, abs=0.02)
     assert torch.equal(random_subsets(mask, 1.0), mask)
+
+
+def test_excerpts_have_all_tokens_of_consecutive_frames() -> None:
+    torch.manual_seed(0)
+    mask = torch.rand(4000, 5, 2) < 0.9
+    assert torch.equal(random_excerpts(mask, 0.0), mask)
+    keep = random_excerpts(torch.ones_like(mask), 1.0)
+    frames = keep.any(2)
+    assert torch.equal(keep, frames[..., None].expand_as(keep))
+    ends = frames.int().diff(dim=1).abs().sum(1) + frames[:, 0].int() + frames[:, -1].int()
+    assert set(ends.tolist()) == {2}  # each excerpt is one run of frames
+    # each of the 15 runs of five frames is equally likely
+    assert 4000 / 15 * 0.75 < int(frames.all(1).sum()) < 4000 / 15 * 1.3
+    share = float(
+        (random_excerpts(torch.ones_like(mask), 0.4) == 1).flatten(1).all(1).float().mean()
+    )
+    assert 0.58 < share < 0.68  # the others, and 1 of 15 excerpts
+    assert not (random_excerpts(mask, 1.0) & ~mask).any()
+    assert random_excerpts(mask[:, :0], 1.0).shape == (4000, 0, 2)

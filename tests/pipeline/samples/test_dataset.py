@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from pipeline.cache.clip import CachedClip
@@ -14,10 +16,12 @@ from pipeline.samples.clip_tokens import reverse_tokens
 from pipeline.samples.dataset import (
     ClipDataset,
     Sample,
+    action_frames,
     check_finite,
     class_labels,
     collate_samples,
     sample_rows,
+    subset_labels,
 )
 from tests.pipeline.clips import header, random_clip
 
@@ -64,6 +68,7 @@ def test_reversed_samples_have_reversed_tokens_and_exchanged_labels(tmp_path: Pa
             expected = reverse_tokens(before.tokens)
             assert torch.equal(sample.tokens.human_features, expected.human_features)
             assert sample.labels.nan_to_num(9.0).tolist() == [1.0, 0.0, 0.0, 9.0, 0.0]
+            assert torch.equal(sample.during[:2], before.during[:2].flip(0, 1))
     assert 5 <= len(turned) <= 35
     data.epoch = 1
     again = [s.video_id for s in samples(data) if bool(s.labels.isnan().any())]
@@ -131,3 +136,42 @@ def test_labels_follow_from_actions_and_errors_survive_pickling() -> None:
         class_labels(header(), 3)
     error = pickle.loads(pickle.dumps(ItemError(FailureReason.BAD_CACHE, "why")))
     assert (error.reason, str(error)) == (FailureReason.BAD_CACHE, "why")
+
+
+def test_frames_of_actions_lie_within_their_intervals() -> None:
+    head = replace(header(), actions=((1, 0.5, 1.0), (1, 3.0, 3.5), (2, 9.0, 9.5)))
+    during = action_frames(head, torch.tensor([0.0, 0.5, 1.0, 2.0, 3.2]), 3)
+    assert during.int().tolist() == [[0, 0, 0, 0, 0], [0, 1, 1, 0, 1], [0, 0, 0, 0, 0]]
+
+
+@given(seed=st.integers(0, 10**6))
+def test_labels_of_subsets_equal_plain_loops(seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    mask = torch.rand(3, 4, 2, generator=g) < 0.8
+    keep = mask & (torch.rand(3, 4, 2, generator=g) < 0.6)
+    keep[0] = mask[0]
+    during = torch.rand(3, 5, 4, generator=g) < 0.4
+    labels = (torch.rand(3, 5, generator=g) < 0.5).float()
+    labels[1, 0] = float("nan")
+    found = subset_labels(labels, during, mask, keep)
+    for b in range(3):
+        kept = {(t, k) for t, k in keep[b].nonzero().tolist()}
+        real = {(t, k) for t, k in mask[b].nonzero().tolist()}
+        for c in range(5):
+            inside = {(t, k) for t, k in real if during[b, c, t]}
+            expected = float(labels[b, c])
+            if expected == 1 and kept != real:
+                if not inside:
+                    expected = float("nan")
+                elif not kept & inside:
+                    expected = 0.0
+                elif 2 * len(kept & inside) < len(inside) and not kept <= inside:
+                    expected = float("nan")
+            assert found[b, c].isnan() if expected != expected else found[b, c] == expected
+
+
+def test_a_subset_without_tokens_shows_no_action() -> None:
+    mask = torch.ones(1, 2, 1, dtype=torch.bool)
+    during = torch.tensor([[[True, False]]])
+    found = subset_labels(torch.ones(1, 1), during, mask, torch.zeros_like(mask))
+    assert found.tolist() == [[0.0]]

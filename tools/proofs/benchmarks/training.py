@@ -119,4 +119,5 @@ def random_batch(plan: TrainingPlan, features: int) -> SampleBatch:
         predicates=(torch.rand(M, sum(GROUPS.values()), generator=g) > 0.9).float(),
     )
     labels = (torch.rand(plan.num_videos, NUM_CLASSES, generator=g) > 0.95).float()
-    return SampleBatch(tuple(f"V{i}" for i in range(plan.num_videos)), tokens, labels, ())
+    during = torch.rand(*labels.shape, 16, generator=g) < 0.3
+    return SampleBatch(tuple(f"V{i}" for i in range(plan.num_videos)), tokens, labels, during, ())
