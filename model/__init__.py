@@ -10,13 +10,14 @@ gpo                generalised pooling operator, which computes the context of t
 label_bank         label bank, which names tokens by their nearest prototypes
 labels             labels of tokens, and reading of visual tokens as labels
 laiar              `LaIAR`, the network with a video branch and a language branch
-leave_one_out      contributions of kept tokens to the action logits
 losses             terms of Eq. 11
+minimal_reason     small sets of kept tokens from which an action is predicted as from all
 readout            readout of action logits, with votes of the tokens
 relation_features  visual and semantic relation features, Eqs. 1 and 2
 selector           token selectors, Eq. 3, and random subsets of tokens
 settings           `LaIARSettings`, the sizes, options and presets of the network
 subset_selector    selector that learns which tokens preserve the prediction
+token_scorer       scores from subsets of the tokens of a video, and from edited tokens
 tokens             input and output types `TokenBatch`, `ActionOutput` and `BranchOutputs`
 transformer        transformer with gated attention, Eqs. 4 to 6
 transitions        changes since the previous kept token of a track

@@ -292,19 +292,26 @@ class LaIAR(nn.Module):
             raise ValueError("a network with a video branch expected, got the language branch only")
         visual = self.visual_encoder(self.visual(batch))
         embeddings = scatter_tokens(visual, batch.mask)
-        if self.reader is None or self.token_encoder is None:
+        if self.reader is None:
             return embeddings, embeddings, batch.grid
-        assert self.token_semantic is not None
+        read, says = self.read_tokens(visual, batch.object_labels)
+        return scatter_tokens(read, batch.mask), embeddings, batch.grid.only(says)
+
+    def read_tokens(
+        self, visual: Float[Tensor, "M D"], object_labels: Int64[Tensor, "M"]
+    ) -> tuple[Float[Tensor, "M D"], Bool[Tensor, "M"]]:
+        """Read visual embeddings as tokens (see `LabelReader`); without reading, return them."""
+        if self.reader is None or self.token_encoder is None or self.token_semantic is None:
+            return visual, torch.ones_like(object_labels, dtype=torch.bool)
         labels = (self.reader.objects, self.reader.predicates)
         with torch.no_grad():  # see `recognize`
-            read, says = self.reader(
+            return self.reader(
                 visual,
-                batch.object_labels,
+                object_labels,
                 self.embed_labels(*labels),
                 self.token_encoder(_label_features(self.token_semantic, *labels)),
                 self.log_scale,
             )
-        return scatter_tokens(read, batch.mask), embeddings, batch.grid.only(says)
 
     def embed_labels(
         self, objects: Int64[Tensor, "E"], predicates: Bool[Tensor, "E R"]
@@ -339,20 +346,12 @@ class LaIAR(nn.Module):
         parts.append({*every} - parts[0] - parts[1])
         return [[p for p in every if p in part] for part in parts if part]
 
-    def score_subsets(
-        self, tokens: Float[Tensor, "1 T K D"], grid: TokenGrid, keep: Bool[Tensor, "n T K"]
-    ) -> Float[Tensor, "n C"]:
-        """Compute the logits of the video branch for n subsets of the tokens of one video.
-
-        Args:
-            tokens: tokens of the video, from `video_tokens`.
-            grid: grid of the video.
-            keep: tokens to keep, one subset per row.
-        """
-        n = len(keep)
-        views = tokens.expand(n, -1, -1, -1)
+    def score(
+        self, tokens: Float[Tensor, "B T K D"], grid: TokenGrid, keep: Bool[Tensor, "B T K"]
+    ) -> Float[Tensor, "B C"]:
+        """Compute the logits of the video branch from the tokens in `keep`, see `video_tokens`."""
         encoder = self._encoder(language=False)
-        encoded = self.former(views, grid.repeat(n), encoder, keep=keep, gather=True)
+        encoded = self.former(tokens, grid, encoder, keep=keep, gather=True)
         head = self.video_head or self.language_head
         return head(encoded.z, encoded.tokens, encoded.gate)
 

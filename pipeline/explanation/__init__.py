@@ -4,5 +4,6 @@ explainer    trained network with its label bank and calibration
 builder      construction of explanations as JSON
 naming       construction of the label bank, and calibration of the names
 familiarity  distance of a video's features to those of the training videos
-sentences    sentence that describes the evidence for an action
+reason       reasons of actions: minimal sets of kept tokens, described by their names
+sentences    sentences that state the reasons
 """

@@ -1,25 +1,25 @@
 """Construction of explanations as JSON (`configs/schemas/explanation.schema.json`).
 
-Every field is computed from the kept tokens, the contribution of each token to each action
-(leave-one-out), or the names from the label bank. The sentence is generated from these fields.
+Every field is computed from the kept tokens, the scores of subsets of the tokens, or the names from
+the label bank. The sentence is generated from the fields of the reason.
 """
 
 import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from model.label_bank import LabelBank, Names
+from model.token_scorer import TokenScorer
 from model.tokens import ActionOutput
 from pipeline.cache.clip import CachedClip
 from pipeline.evaluation.temperature import probabilities
 from pipeline.explanation.naming import status_of
+from pipeline.explanation.reason import NamedTokens, changed, find_reasons
 from pipeline.explanation.sentences import sentence_of
 from pipeline.samples.clip_tokens import ClipTokens
 from pipeline.weights.model_card import ModelCard
 
-SCHEMA = "laiar.explanation/2"
+SCHEMA = "laiar.explanation/3"
 WARNINGS = {
     "RANDOM_WEIGHTS": "the detector is untrained; its boxes and features are meaningless",
     "DECODE_DEGRADED": "the file is damaged or truncated; only its decodable frames are used",
@@ -43,14 +43,14 @@ class Evidence:
         clip: sampled frames of the video.
         tokens: tokens of the clip.
         output: output of the network for these tokens, a batch of one video.
-        contributions: (T, K, C) contributions from `leave_one_out`.
+        scorer: scorer of the tokens with the same network.
         calibration: content of `calibration.json`.
     """
 
     clip: CachedClip
     tokens: ClipTokens
     output: ActionOutput
-    contributions: Tensor
+    scorer: TokenScorer
     calibration: dict[str, Any]
 
 
@@ -86,9 +86,18 @@ def explain(
     logits = output.logits.double().cpu().numpy()
     scores = probabilities(logits, multi_label=card.multi_label)[0].tolist()
     ranked = output.logits[0].double().argsort(descending=True, stable=True)[:top].tolist()
+    keep = output.keep[0][evidence.tokens.batch.mask[0].to(output.keep.device)]
+    contributions = evidence.scorer.leave_one_out(keep)
+    named = NamedTokens(tokens, card.cache.predicate_groups, evidence.tokens.batch.object_labels)
+    reasons = find_reasons(evidence.scorer, named, bank, ranked)
     predictions = [
-        _prediction(evidence, rank, c, scores[c], tokens, transitions, card)
-        for rank, c in enumerate(ranked)
+        _prediction(rank, c, scores[c], float(output.logits[0, c]), card)
+        | _support(tokens, transitions, contributions[:, c].tolist(), card)
+        | {
+            "reason": reason,
+            "sentence": sentence_of(card.cache.classes[c][1], scores[c], reason, tokens),
+        }
+        for rank, (c, reason) in enumerate(zip(ranked, reasons, strict=True))
     ]
     temperature = evidence.calibration["scores"]["temperature"]
     calibrated = probabilities(logits, temperature, multi_label=card.multi_label)
@@ -137,10 +146,8 @@ def find_tracks(tokens: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def find_transitions(tokens: list[dict[str, Any]], groups: tuple[str, ...]) -> list[dict[str, Any]]:
     """Find changes of the named relation between consecutive kept tokens of one track.
 
-    The time of a change is the interval between the two sampled frames. `from` is a predicate that
-    only the first token has, and `to` one that only the second token has. If there is none, it is
-    the predicate that the token's name shows. Tokens without a name in a group are skipped in that
-    group.
+    The time of a change is the interval between the two sampled frames. See `changed` for `from`
+    and `to`. Tokens without a name in a group are skipped in that group.
 
     Args:
         tokens: `tokens` of the explanation.
@@ -158,29 +165,21 @@ def find_transitions(tokens: list[dict[str, Any]], groups: tuple[str, ...]) -> l
         for g, group in enumerate(groups):
             named = [t for t in track if t["names"][g]["predicate"] is not None]
             for before, after in itertools.pairwise(named):
-                first, second = (t["names"][g] for t in (before, after))
-                if set(first["predicates"]) != set(second["predicates"]):
+                ends = changed(before["names"][g], after["names"][g])
+                if ends is not None:
                     found.append(
                         {
                             "track": number,
                             "object": before["object"]["class"],
                             "group": group,
-                            "from": _only(first, second),
-                            "to": _only(second, first),
+                            "from": ends[0],
+                            "to": ends[1],
                             "between_s": [before["time_s"], after["time_s"]],
                             "tokens": [before["id"], after["id"]],
                         }
                     )
     found.sort(key=lambda row: (row["between_s"], row["track"], row["group"]))
     return [{"id": i} | row for i, row in enumerate(found)]
-
-
-def _only(name: dict[str, Any], other: dict[str, Any]) -> str:
-    """Return a predicate of a name that another name does not have, else the shown predicate."""
-    shown = str(name["predicate"])
-    if shown not in other["predicates"]:
-        return shown
-    return next((p for p in name["predicates"] if p not in other["predicates"]), shown)
 
 
 def _tokens(evidence: Evidence, bank: LabelBank, card: ModelCard) -> list[dict[str, Any]]:
@@ -259,25 +258,27 @@ def _right(margin: float, bins: list[dict[str, Any]]) -> float | None:
 
 
 def _prediction(
-    evidence: Evidence,
-    rank: int,
-    action: int,
-    score: float,
+    rank: int, action: int, score: float, logit: float, card: ModelCard
+) -> dict[str, Any]:
+    class_id, name = card.cache.classes[action]
+    return {"rank": rank + 1, "class_id": class_id, "name": name, "score": score, "logit": logit}
+
+
+def _support(
     tokens: list[dict[str, Any]],
     transitions: list[dict[str, Any]],
+    contributions: list[float],
     card: ModelCard,
 ) -> dict[str, Any]:
-    logit = float(evidence.output.logits[0, action])
-    share = evidence.contributions[:, :, action]
+    """Return the contributions of kept tokens and of transitions to an action."""
     parts = [
-        {"token": token["id"], "contribution": float(share[token["t"], token["k"]])}
+        {"token": token["id"], "contribution": contributions[token["id"]]}
         for token in tokens
         if token["keep"]
     ]
     parts.sort(key=lambda part: (-part["contribution"], part["token"]))
-    weight = {part["token"]: part["contribution"] for part in parts}
     carried = [
-        {"transition": row["id"], "contribution": sum(weight[i] for i in row["tokens"])}
+        {"transition": row["id"], "contribution": sum(contributions[i] for i in row["tokens"])}
         for row in transitions
     ]
     carried = [row for row in carried if row["contribution"] > 0]
@@ -291,19 +292,7 @@ def _prediction(
             row["transition"],
         )
     )
-    class_id, name = card.cache.classes[action]
-    said = [tokens[p["token"]] for p in parts if p["contribution"] > 0]
-    changes = [transitions[row["transition"]] for row in carried]
-    return {
-        "rank": rank + 1,
-        "class_id": class_id,
-        "name": name,
-        "score": score,
-        "logit": logit,
-        "evidence": parts,
-        "transitions": carried,
-        "sentence": sentence_of(name, score, said, changes, tokens, is_empty=not parts),
-    }
+    return {"evidence": parts, "transitions": carried}
 
 
 def _observed(evidence: Evidence, tokens: list[dict[str, Any]], card: ModelCard) -> list[str]:

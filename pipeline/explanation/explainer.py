@@ -8,7 +8,7 @@ import torch
 
 from model.label_bank import LabelBank
 from model.laiar import LaIAR
-from model.leave_one_out import leave_one_out
+from model.token_scorer import TokenScorer
 from pipeline.cache.clip import CachedClip
 from pipeline.config.schema import Config
 from pipeline.evaluation.temperature import probabilities
@@ -75,8 +75,8 @@ class Explainer:
         batch = tokens.batch.to(self.device)
         with torch.inference_mode():
             output = self.model.recognize(batch, gather=True)
-            contributions = leave_one_out(self.model, batch, output).cpu()
-        evidence = Evidence(clip, tokens, output, contributions, self.calibration)
+            scorer = TokenScorer(self.model, batch)
+        evidence = Evidence(clip, tokens, output, scorer, self.calibration)
         tree = explain(
             evidence,
             self.bank,

@@ -1,65 +1,127 @@
-"""Sentence that describes the evidence for an action."""
+"""Sentences that state the reasons of predicted actions."""
 
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
+
+from omegaconf import OmegaConf
+
+WORDING = Path(__file__).resolve().parents[2] / "configs" / "wording"
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Words for object classes and predicates, from the files in `configs/wording/`.
+
+    Attributes:
+        objects: `name` and `plural` of object classes.
+        predicates: `is`, `then` and `had` of predicates.
+    """
+
+    objects: dict[str, dict[str, Any]]
+    predicates: dict[str, dict[str, str]]
+
+    def object(self, name: str) -> str:
+        """Return an object class with an article, such as "the cup"."""
+        return f"the {self.objects.get(name, {}).get('name', name)}"
+
+    def pronoun(self, name: str) -> str:
+        """Return the pronoun of an object class."""
+        return "them" if self.objects.get(name, {}).get("plural") else "it"
+
+    def clause(self, predicate: str, form: str, it: str) -> str:
+        """Return a clause, such as "is holding the cup".
+
+        Args:
+            predicate: the predicate.
+            form: `is`, `then` or `had`.
+            it: the object.
+        """
+        words = self.predicates.get(predicate)
+        if words is None:
+            name = predicate.replace("_", " ")
+            clause = (
+                "had the relation to {it} still been {name}"
+                if form == "had"
+                else ("has the relation {name} to {it}")
+            )
+            return clause.format(it=it, name=f"“{name}”")
+        return words.get(form, words["is"]).format(it=it)
+
+
+@cache
+def load_wording() -> Wording:
+    """Load all files in `configs/wording/`."""
+    tree: Any = OmegaConf.to_container(
+        OmegaConf.merge(*map(OmegaConf.load, WORDING.glob("*.yaml")))
+    )
+    return Wording(tree["objects"], tree["predicates"])
 
 
 def sentence_of(
-    name: str,
-    score: float,
-    tokens: list[dict[str, Any]],
-    transitions: list[dict[str, Any]],
-    all_tokens: list[dict[str, Any]],
-    *,
-    is_empty: bool,
+    name: str, score: float, reason: dict[str, Any], tokens: list[dict[str, Any]]
 ) -> str:
-    """Describe the evidence for an action in one sentence.
-
-    The sentence names the transition with the largest contribution. Without transitions, it names
-    the two tokens with the largest contributions.
+    """State the reason of an action in words.
 
     Args:
         name: name of the action.
-        score: probability of the action.
-        tokens: tokens with a positive contribution, largest first.
-        transitions: transitions with a positive contribution, largest first.
-        all_tokens: all tokens of the video, to which transitions refer by index.
-        is_empty: whether no token is kept.
+        score: score of the action.
+        reason: `predictions[].reason` of the explanation.
+        tokens: `tokens` of the explanation.
 
     Returns:
-        The sentence. Every name that is not confident is followed by a question mark.
+        One or two sentences. A question mark follows what a name states that is not confident.
     """
-    head = f"{name} ({score:.2f})"
-    if is_empty:
-        return f"{head}: no evidence selected, the class token alone determines the score."
-    if transitions:
-        return f"{head}: {_change(transitions[0], all_tokens)}."
-    if tokens:
-        return f"{head}: {'; '.join(_relation(token) for token in tokens[:2])}."
-    return f"{head}: no kept relation supports it."
+    words = load_wording()
+    head = f"{name} ({score:.2f}): "
+    if reason["kind"] == "none":
+        return f"{head}no relation is needed, the score without any is {reason['score_only']:.2f}."
+    parts = [reason, *reason["also"]]
+    said = f"the person {_join([_part(words, part, tokens) for part in parts])}."
+    thing = words.object(reason["object"])
+    if reason["kind"] == "change":
+        had = words.clause(reason["from"], "had", thing)
+        end = f" {had[0].upper()}{had[1:]}, the score would be {reason['score_if_unchanged']:.2f}."
+    else:
+        end = f" Without {thing}, the score would be {reason['score_without_track']:.2f}."
+    return head + said + end
 
 
-def _change(transition: dict[str, Any], tokens: list[dict[str, Any]]) -> str:
-    first, last = (tokens[i] for i in transition["tokens"])
-    said = [
-        _words(transition[end], _name(token, transition["group"]))
-        for end, token in (("from", first), ("to", last))
+def _part(words: Wording, part: dict[str, Any], tokens: list[dict[str, Any]]) -> str:
+    """Describe one track of a reason, without the subject."""
+    thing, (start, end) = words.object(part["object"]), part["between_s"]
+    first, last = times(start, end)
+    marks = {time: _mark(part, tokens, time) for time in (start, end)}
+    if part["kind"] == "change":
+        before = words.clause(part["from"], "is", thing) + marks[start]
+        after = words.clause(part["to"], "then", words.pronoun(part["object"])) + marks[end]
+        return f"{before} at {first} s and {after} at {last} s"
+    if part["to"] is None:
+        said = f"is with {thing} (?)"
+    else:
+        said = words.clause(part["to"], "is", thing) + (marks[start] or marks[end])
+    return f"{said} at {first} s" if first == last else f"{said} between {first} s and {last} s"
+
+
+def times(start: float, end: float) -> tuple[str, str]:
+    """Format two times in seconds, with a second decimal only if they are equal without it."""
+    short = f"{start:.1f}", f"{end:.1f}"
+    return (f"{start:.2f}", f"{end:.2f}") if short[0] == short[1] and start != end else short
+
+
+def _mark(part: dict[str, Any], tokens: list[dict[str, Any]], time: float) -> str:
+    """Return a question mark if the name of the part's token at this time is not confident."""
+    names = [
+        name
+        for token in tokens
+        if token["track"] == part["track"] and token["time_s"] == time
+        for name in token["names"]
+        if name["group"] == part["group"]
     ]
-    return (
-        f"person {said[0]} {transition['object']} at {first['time_s']:.1f} s, "
-        f"{said[1]} {transition['object']} at {last['time_s']:.1f} s"
-    )
+    return "" if all(name["status"] == "confident" for name in names) else " (?)"
 
 
-def _relation(token: dict[str, Any]) -> str:
-    known = [name for name in token["names"] if name["predicate"] is not None]
-    said = _words(known[-1]["predicate"], known[-1]) if known else "with"
-    return f"person {said} {token['object']['class']} at {token['time_s']:.1f} s"
-
-
-def _name(token: dict[str, Any], group: str) -> dict[str, Any]:
-    return next(name for name in token["names"] if name["group"] == group)
-
-
-def _words(predicate: str, name: dict[str, Any]) -> str:
-    mark = "" if name["status"] == "confident" else " (?)"
-    return f"{predicate.replace('_', ' ')}{mark}"
+def _join(parts: list[str]) -> str:
+    """Join clauses with commas and a final "and"."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

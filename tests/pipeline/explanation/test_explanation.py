@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from model.label_bank import LabelBankBuilder
 from model.labels import TokenLabels
-from model.leave_one_out import leave_one_out
 from model.settings import LaIARSettings
+from model.token_scorer import TokenScorer
 from pipeline.explanation.builder import WARNINGS, Evidence, explain, find_tracks, find_transitions
 from pipeline.explanation.naming import label_bank
-from pipeline.explanation.sentences import sentence_of
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.weights.model_card import ModelCard
 from tests.pipeline.cache_maker import cache_info, labelled_clip
@@ -52,13 +51,13 @@ def explained(counts: list[int], seed: int = 0, **changes: object) -> dict:
         if model.reader is not None:
             model.reader.set_labels(labels)
         output = model.recognize(tokens.batch)
-        contributions = leave_one_out(model, tokens.batch, output)
+        scorer = TokenScorer(model, tokens.batch)
         language = model(tokens.batch).language
         assert language is not None
         builder.add(language.embeddings, tokens.batch)
     bank = builder.build() if settings.context == "all" else label_bank(model, labels)
     return explain(
-        Evidence(clip, tokens, output, contributions, CALIBRATION),
+        Evidence(clip, tokens, output, scorer, CALIBRATION),
         bank,
         card,
         fingerprint="f" * 64,
@@ -87,8 +86,19 @@ def test_explanations_conform_to_the_schema(
     assert ("SHORT_CLIP" in codes) == (len(counts) < 6)
     kept = [token for token in tree["tokens"] if token["keep"]]
     assert ("EMPTY_SELECTION" in codes) == (not kept)
+    ids = {token["id"] for token in kept}
     for prediction in tree["predictions"]:
-        assert ("no evidence selected" in prediction["sentence"]) == (not kept)
+        reason = prediction["reason"]
+        assert {*reason["tokens"]} <= ids
+        assert (reason["kind"] == "none") == (not reason["tokens"])
+        assert reason["score_only"] >= prediction["score"] - 0.05 - 1e-6
+        said = [reason, *reason["also"]] if reason["tokens"] else []
+        tracks = [tree["tokens"][i]["track"] for i in reason["tokens"]]
+        assert sorted(part["track"] for part in said) == sorted({*tracks})
+        for part in said:
+            assert (part["from"] is None) == (part["kind"] == "lasting")
+            assert part["from"] is None or part["from"] != part["to"]
+            assert part["between_s"] == sorted(part["between_s"])
 
 
 def test_schema_lists_every_warning_code() -> None:
@@ -159,23 +169,6 @@ def test_ends_of_a_transition_are_predicates_that_only_one_token_has() -> None:
     ]
     same = [token(0, 0, "touching", "holding"), token(1, 1, "holding", "touching")]
     assert find_transitions(same, ("contacting",)) == []
-
-
-def test_sentences_are_generated_from_the_explanation_fields() -> None:
-    tokens = [token(0, 1, "holding"), token(1, 4, "not_contacting")]
-    tokens[1]["names"][0]["status"] = "uncertain"
-    change = find_transitions(tokens, ("contacting",))
-    assert sentence_of("Put", 0.876, tokens, change, tokens, is_empty=False) == (
-        "Put (0.88): person holding box at 0.5 s, not contacting (?) box at 2.0 s."
-    )
-    assert sentence_of("Put", 0.5, tokens[:1], [], tokens, is_empty=False) == (
-        "Put (0.50): person holding box at 0.5 s."
-    )
-    assert "no kept relation" in sentence_of("Put", 0.1, [], [], tokens, is_empty=False)
-    assert "class token alone" in sentence_of("Put", 0.1, [], [], [], is_empty=True)
-    nameless = [token(0, 1)]
-    said = sentence_of("Put", 0.1, nameless, [], nameless, is_empty=False)
-    assert said == "Put (0.10): person with box at 0.5 s."
 
 
 def test_selected_clip_contains_the_selected_frames() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from model.laiar import LaIAR
-from model.leave_one_out import leave_one_out
+from model.token_scorer import TokenScorer
 from model.tokens import TokenBatch
 from pipeline.samples.dataset import SampleBatch
 from pipeline.training.learner import Learner
@@ -103,4 +103,5 @@ def _step(learner: Learner, batch: SampleBatch, warmup: float) -> None:
 
 def _explain(model: LaIAR, batch: TokenBatch) -> None:
     with torch.inference_mode():
-        leave_one_out(model, batch, model.recognize(batch, gather=True))
+        output = model.recognize(batch, gather=True)
+        TokenScorer(model, batch).leave_one_out(output.keep[0][batch.mask[0]])

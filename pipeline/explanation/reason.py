@@ -1,0 +1,333 @@
+"""Reasons of predicted actions: minimal sets of kept tokens, described by their names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.label_bank import LabelBank
+from model.minimal_reason import MinimalReason, minimal_reasons
+from model.token_scorer import TokenEdit, TokenScorer
+
+#: Largest distance in sampled frames of two tokens that are tried as a change, if they are not
+#: consecutive kept tokens of their track.
+REACH = 2
+
+
+@dataclass(frozen=True)
+class NamedTokens:
+    """Tokens of a video with their names.
+
+    Attributes:
+        rows: `tokens` of the explanation.
+        groups: names of the predicates of each group, in index order.
+        object_labels: (M,) int64 object class of each token.
+    """
+
+    rows: list[dict[str, Any]]
+    groups: dict[str, tuple[str, ...]]
+    object_labels: Tensor
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Names of all predicates, in index order."""
+        return tuple(word for names in self.groups.values() for word in names)
+
+    @property
+    def kept(self) -> list[int]:
+        """Kept tokens, in order of time."""
+        return [row["id"] for row in self.rows if row["keep"]]
+
+    def tracks(self, tokens: Sequence[int]) -> dict[int, list[int]]:
+        """Group tokens by their track."""
+        found: dict[int, list[int]] = {}
+        for token in tokens:
+            found.setdefault(self.rows[token]["track"], []).append(token)
+        return found
+
+    def name(self, token: int, group: str) -> dict[str, Any]:
+        """Return the name of a token in a group."""
+        found: dict[str, Any] = next(
+            name for name in self.rows[token]["names"] if name["group"] == group
+        )
+        return found
+
+    def label(self, token: int) -> set[str]:
+        """Return the predicates of all groups by which a token is named."""
+        return {word for name in self.rows[token]["names"] for word in name["predicates"]}
+
+    def certainty(self, token: int) -> float:
+        """Return the smallest margin of the names of a token."""
+        return min((float(name["margin"]) for name in self.rows[token]["names"]), default=0.0)
+
+    def edit(self, tokens: Sequence[int], labels: Sequence[set[str]]) -> TokenEdit:
+        """Return the edit that replaces the labels of tokens."""
+        old = [[word in self.label(token) for word in self.words] for token in tokens]
+        new = [[word in label for word in self.words] for label in labels]
+        return TokenEdit(torch.tensor(tokens), torch.tensor(old), torch.tensor(new))
+
+    def undo(self, tokens: Sequence[int], first: int, group: str) -> TokenEdit:
+        """Return the edit that gives tokens the predicates of another token in a group."""
+        before, inside = set(self.name(first, group)["predicates"]), set(self.groups[group])
+        return self.edit(tokens, [self.label(token) - inside | before for token in tokens])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What the tokens of one track say in a reason.
+
+    `rank` orders what a reason can state: the score if the change is undone, or the effect of the
+    lasting predicate with a negative sign.
+    """
+
+    kind: str
+    track: int
+    group: str | None
+    before: str | None
+    after: str | None
+    tokens: tuple[int, ...]
+    rank: float
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Candidate for what a track says, with the views of the video that decide about it.
+
+    `part.rank` is not known yet. A change has a view of the reason in which it is undone in all
+    groups, and a view of all kept tokens in which it is undone in its group. A lasting predicate
+    has one view for each known label with the predicate, and one for each known label without it.
+    """
+
+    part: _Part
+    views: tuple[list[int], list[int]]
+
+
+class _Views:
+    """Subsets of the tokens of a video with edits, which are scored together."""
+
+    def __init__(self, scorer: TokenScorer) -> None:
+        self._scorer = scorer
+        self._views: list[tuple[Sequence[int], TokenEdit | None]] = []
+        self._scores: list[list[float]] = []
+
+    def add(self, tokens: Sequence[int], edit: TokenEdit | None = None) -> int:
+        """Add a view and return its number."""
+        self._views.append((tokens, edit))
+        return len(self._views) - 1
+
+    def score(self, view: int, action: int) -> float:
+        """Return the score of an action in a view. All views are scored in the first call."""
+        if not self._scores:
+            subsets = self._scorer.subsets([tokens for tokens, _ in self._views])
+            self._scores = self._scorer.scores(subsets, [edit for _, edit in self._views]).tolist()
+        return self._scores[view][action]
+
+
+def find_reasons(
+    scorer: TokenScorer, tokens: NamedTokens, bank: LabelBank, actions: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Find the reason of each action.
+
+    The tokens of a reason are those of its minimal reason R (`minimal_reasons`). Its kind is
+
+    - `none`, if R is empty;
+    - `change`, if R contains two tokens of one track whose names differ, and R no longer suffices
+      if the later token gets the label of the earlier one in the joint space. Of all such changes
+      and groups, the reason states the one whose undoing lowers the score most: among all kept
+      tokens, those of the track that are named as the later token are named as the earlier one in
+      this group;
+    - `lasting` otherwise. The reason states the predicate with the largest effect, which is the
+      mean score from R over the known labels of the object class that contain the predicate, less
+      the largest score over those without it. All tokens of the track in R get these labels.
+
+    If R has tokens of several tracks, the same rules decide what each of them says, changes first.
+
+    Args:
+        scorer: scorer of the video.
+        tokens: tokens of the video with their names.
+        bank: label bank, which contains the known labels of each object class.
+        actions: columns of the actions.
+
+    Returns:
+        `predictions[].reason` of the explanation for each action.
+    """
+    found = _minimal(scorer, tokens, actions)
+    views = _Views(scorer)
+    candidates = [_candidates(views, tokens, bank, reason) for reason in found]
+    parts = [_parts(views, *pair) for pair in zip(found, candidates, strict=True)]
+    views = _Views(scorer)
+    without = [_without(views, tokens, part[0].track) if part else None for part in parts]
+    reasons = []
+    for reason, said, view in zip(found, parts, without, strict=True):
+        main = said[0] if said else None
+        tree = _NOTHING if main is None else _described(tokens, main, reason.tokens)
+        reasons.append(
+            tree
+            | {
+                "tokens": list(reason.tokens),
+                "score_only": reason.score_only,
+                "score_without": reason.score_without,
+                "score_without_track": None if view is None else views.score(view, reason.action),
+                "score_if_unchanged": main.rank if main and main.kind == "change" else None,
+                "also": [_described(tokens, part, part.tokens) for part in said[1:]],
+            }
+        )
+    return reasons
+
+
+_NOTHING: dict[str, Any] = {
+    "kind": "none",
+    "object": None,
+    "track": None,
+    "group": None,
+    "from": None,
+    "to": None,
+    "between_s": None,
+}
+
+
+def _minimal(
+    scorer: TokenScorer, tokens: NamedTokens, actions: Sequence[int]
+) -> list[MinimalReason]:
+    kept = tokens.kept
+    time = [row["t"] for row in tokens.rows]
+    pairs = [
+        (first, second)
+        for track in tokens.tracks(kept).values()
+        for place, first in enumerate(track)
+        for later, second in enumerate(track[place + 1 :])
+        if later == 0 or time[second] - time[first] <= REACH
+    ]
+    return minimal_reasons(
+        lambda sets: scorer.scores(scorer.subsets(sets)),
+        kept,
+        actions,
+        pairs,
+        {token: tokens.certainty(token) for token in kept},
+    )
+
+
+def _candidates(
+    views: _Views, tokens: NamedTokens, bank: LabelBank, reason: MinimalReason
+) -> list[_Candidate]:
+    found = []
+    for track, row in tokens.tracks(reason.tokens).items():
+        for first, second in combinations(row, 2):
+            if tokens.label(first) == tokens.label(second):
+                continue
+            whole = views.add(reason.tokens, tokens.edit([second], [tokens.label(first)]))
+            for group in tokens.groups:
+                ends = changed(*(tokens.name(token, group) for token in (first, second)))
+                if ends is not None:
+                    undone = _undo_everywhere(views, tokens, first, group, ends[1])
+                    part = _Part("change", track, group, *ends, (first, second), 0.0)
+                    found.append(_Candidate(part, ([whole], [undone])))
+        known = [
+            (label, views.add(reason.tokens, tokens.edit(row, [label] * len(row))))
+            for label in _known_labels(tokens, bank, row[0])
+        ]
+        for group in tokens.groups:
+            names = [tokens.name(token, group)["predicates"] for token in row]
+            for word in sorted({word for said in names for word in said}):
+                part = _Part("lasting", track, group, None, word, tuple(row), 0.0)
+                ours = [view for label, view in known if word in label]
+                others = [view for label, view in known if word not in label]
+                found.append(_Candidate(part, (ours, others)))
+    return found
+
+
+def changed(first: dict[str, Any], second: dict[str, Any]) -> tuple[str, str] | None:
+    """Return what changes between the names of two tokens in a group.
+
+    Args:
+        first: name of the earlier token.
+        second: name of the later token.
+
+    Returns:
+        A predicate that only the first name has, and one that only the second name has. If a name
+        has no such predicate, it is the one that the name shows. None if the predicates are equal
+        or a token has no name.
+    """
+    names = [name["predicates"] for name in (first, second)]
+    if not all(names) or set(names[0]) == set(names[1]):
+        return None
+    return _only(first, names[1]), _only(second, names[0])
+
+
+def _only(name: dict[str, Any], others: list[str]) -> str:
+    words = [str(name["predicate"]), *name["predicates"]]
+    return next((word for word in words if word not in others), words[0])
+
+
+def _known_labels(tokens: NamedTokens, bank: LabelBank, token: int) -> list[set[str]]:
+    """Return the known labels of a token's object class.
+
+    A bank with single predicates does not know which predicates occur together. There, the label of
+    the token with another predicate in one of the groups counts as known.
+    """
+    own = bank.predicates[bank.objects == int(tokens.object_labels[token])]
+    labels = [{tokens.words[i] for i in row.nonzero()[:, 0].tolist()} for row in own]
+    if not bank.is_single:
+        return labels
+    groups = [set(names) for names in tokens.groups.values()]
+    return [
+        tokens.label(token) - group | label
+        for label in labels
+        for group in groups
+        if label <= group
+    ]
+
+
+def _parts(views: _Views, reason: MinimalReason, candidates: list[_Candidate]) -> list[_Part]:
+    """Return what each track of a reason says, the main track first."""
+    best: dict[int, _Part] = {}
+    for candidate in reversed(candidates):  # ties: the last group, contacting, says most
+        part = candidate.part
+        ours, others = ([views.score(v, reason.action) for v in side] for side in candidate.views)
+        if part.kind == "change":
+            if ours[0] >= reason.target:
+                continue
+            rank = others[0]
+        else:
+            rank = max(others) - sum(ours) / len(ours) if ours and others else 0.0
+        there = best.get(part.track)
+        if there is None or _order(replace(part, rank=rank)) < _order(there):
+            best[part.track] = replace(part, rank=rank)
+    return sorted(best.values(), key=lambda part: (*_order(part), part.track))
+
+
+def _order(part: _Part) -> tuple[bool, float]:
+    return part.kind != "change", part.rank
+
+
+def _undo_everywhere(views: _Views, tokens: NamedTokens, first: int, group: str, after: str) -> int:
+    """Add the view of all kept tokens in which a change is undone.
+
+    Every token of the track that is named by the predicate `after` gets the predicates of the first
+    token of the change in this group, so that the change happens nowhere on this track.
+    """
+    kept = tokens.kept
+    track = tokens.tracks(kept)[tokens.rows[first]["track"]]
+    said = [token for token in track if after in tokens.name(token, group)["predicates"]]
+    return views.add(kept, tokens.undo(said, first, group))
+
+
+def _without(views: _Views, tokens: NamedTokens, track: int) -> int:
+    """Add the view of the kept tokens of all other tracks."""
+    return views.add([token for token in tokens.kept if tokens.rows[token]["track"] != track])
+
+
+def _described(tokens: NamedTokens, part: _Part, span: Sequence[int]) -> dict[str, Any]:
+    ends = part.tokens if part.kind == "change" else (span[0], span[-1])
+    return {
+        "kind": part.kind,
+        "object": tokens.rows[part.tokens[0]]["object"]["class"],
+        "track": part.track,
+        "group": part.group,
+        "from": part.before,
+        "to": part.after,
+        "between_s": [tokens.rows[token]["time_s"] for token in ends],
+    }

@@ -1,0 +1,97 @@
+import pytest
+
+from pipeline.datasets.vocabulary import load_vocabulary
+from pipeline.explanation.sentences import load_wording, sentence_of, times
+
+HOLDING = {
+    "kind": "change",
+    "object": "cup/glass/bottle",
+    "track": 0,
+    "group": "contacting",
+    "from": "holding",
+    "to": "not_contacting",
+    "between_s": [4.1, 4.5],
+    "score_only": 0.83,
+    "score_without": 0.4,
+    "score_without_track": 0.03,
+    "score_if_unchanged": 0.12,
+    "also": [],
+}
+
+
+def token(time_s: float, track: int = 0, status: str = "confident") -> dict:
+    return {
+        "track": track,
+        "time_s": time_s,
+        "names": [{"group": "contacting", "status": status}],
+    }
+
+
+def test_sentence_of_a_change_states_what_would_be_without_it() -> None:
+    assert sentence_of("Putting a cup somewhere", 0.841, HOLDING, [token(4.1), token(4.5)]) == (
+        "Putting a cup somewhere (0.84): the person is holding the cup at 4.1 s and no longer "
+        "touches it at 4.5 s. Had the cup still been held, the score would be 0.12."
+    )
+
+
+def test_names_that_are_not_confident_have_a_question_mark() -> None:
+    said = sentence_of("Put", 0.8, HOLDING, [token(4.1), token(4.5, status="uncertain")])
+    assert "is holding the cup at 4.1 s and no longer touches it (?) at 4.5 s" in said
+    said = sentence_of("Put", 0.8, HOLDING, [token(4.1, 1, "uncertain"), token(4.1), token(4.5)])
+    assert "(?)" not in said
+
+
+def test_sentence_of_a_lasting_relation_names_its_objects() -> None:
+    table = {
+        "kind": "lasting",
+        "object": "table",
+        "track": 1,
+        "group": "contacting",
+        "from": None,
+        "to": "leaning_on",
+        "between_s": [2.0, 2.0],
+    }
+    clothes = HOLDING | {
+        "kind": "lasting",
+        "object": "clothes",
+        "from": None,
+        "to": "holding",
+        "between_s": [1.0, 3.0],
+        "also": [table],
+    }
+    assert sentence_of("Work", 0.9, clothes, []) == (
+        "Work (0.90): the person is holding the clothes between 1.0 s and 3.0 s and is leaning on "
+        "the table at 2.0 s. Without the clothes, the score would be 0.03."
+    )
+    unnamed = clothes | {"also": [], "to": None}
+    assert "the person is with the clothes (?) between 1.0 s" in sentence_of("W", 0.9, unnamed, [])
+
+
+def test_sentence_without_a_reason_says_so() -> None:
+    none = {"kind": "none", "score_only": 0.58, "also": []}
+    assert sentence_of("Hold", 0.6, none, []) == (
+        "Hold (0.60): no relation is needed, the score without any is 0.58."
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [(1.0, 1.0, ("1.0", "1.0")), (1.01, 1.04, ("1.01", "1.04")), (1.0, 1.26, ("1.0", "1.3"))],
+)
+def test_times_have_a_second_decimal_only_if_needed(
+    start: float, end: float, expected: tuple[str, str]
+) -> None:
+    assert times(start, end) == expected
+
+
+def test_all_predicates_have_words_and_all_words_are_known() -> None:
+    words, vocabulary = load_wording(), load_vocabulary("action_genome")
+    assert {*words.predicates} == {*vocabulary.predicates}
+    assert {*words.objects} <= {*vocabulary.objects}
+    for forms in words.predicates.values():
+        assert {"is", "had"} <= {*forms} <= {"is", "then", "had"}
+        for name, form in forms.items():
+            assert form.startswith("had ") == (name == "had")
+            assert form.format(it="the box").count("the box") == 1
+    assert words.clause("reaching", "is", "the box") == "has the relation “reaching” to the box"
+    assert "still been “moving”" in words.clause("moving", "had", "the box")
