@@ -81,7 +81,7 @@ def explain(
         JSON that conforms to the schema and contains no NaN.
     """
     clip, output = evidence.clip, evidence.output
-    tokens = _tokens(evidence, bank, card)
+    tokens = token_rows(evidence, bank, card)
     transitions = find_transitions(tokens, tuple(card.cache.predicate_groups))
     logits = output.logits.double().cpu().numpy()
     scores = probabilities(logits, multi_label=card.multi_label)[0].tolist()
@@ -92,7 +92,7 @@ def explain(
     reasons = find_reasons(evidence.scorer, named, bank, ranked)
     predictions = [
         _prediction(rank, c, scores[c], float(output.logits[0, c]), card)
-        | _support(tokens, transitions, contributions[:, c].tolist(), card)
+        | support_of(tokens, transitions, contributions[:, c].tolist(), card)
         | {
             "reason": reason,
             "sentence": sentence_of(card.cache.classes[c][1], scores[c], reason, tokens),
@@ -182,7 +182,14 @@ def find_transitions(tokens: list[dict[str, Any]], groups: tuple[str, ...]) -> l
     return [{"id": i} | row for i, row in enumerate(found)]
 
 
-def _tokens(evidence: Evidence, bank: LabelBank, card: ModelCard) -> list[dict[str, Any]]:
+def token_rows(evidence: Evidence, bank: LabelBank, card: ModelCard) -> list[dict[str, Any]]:
+    """Return `tokens` of the explanation.
+
+    Args:
+        evidence: output of the network for the video.
+        bank: label bank that names the tokens.
+        card: card of the network.
+    """
     clip, output, batch = evidence.clip, evidence.output, evidence.tokens.batch
     embeddings = output.embeddings[batch.mask.to(output.embeddings.device)].cpu()
     own = bank.name(embeddings, batch.object_labels)
@@ -264,13 +271,20 @@ def _prediction(
     return {"rank": rank + 1, "class_id": class_id, "name": name, "score": score, "logit": logit}
 
 
-def _support(
+def support_of(
     tokens: list[dict[str, Any]],
     transitions: list[dict[str, Any]],
     contributions: list[float],
     card: ModelCard,
 ) -> dict[str, Any]:
-    """Return the contributions of kept tokens and of transitions to an action."""
+    """Return `evidence` and `transitions` of a prediction: contributions to its action.
+
+    Args:
+        tokens: `tokens` of the explanation.
+        transitions: `transitions` of the explanation.
+        contributions: contribution of each token to the action.
+        card: card of the network.
+    """
     parts = [
         {"token": token["id"], "contribution": contributions[token["id"]]}
         for token in tokens

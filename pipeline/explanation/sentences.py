@@ -78,7 +78,7 @@ def sentence_of(
     if reason["kind"] == "none":
         return f"{head}no relation is needed, the score without any is {reason['score_only']:.2f}."
     parts = [reason, *reason["also"]]
-    said = f"the person {_join([_part(words, part, tokens) for part in parts])}."
+    said = f"the person {', and '.join(_part(words, part, tokens) for part in parts)}."
     thing = words.object(reason["object"])
     if reason["kind"] == "change":
         had = words.clause(reason["from"], "had", thing)
@@ -120,8 +120,3 @@ def _mark(part: dict[str, Any], tokens: list[dict[str, Any]], time: float) -> st
         if name["group"] == part["group"]
     ]
     return "" if all(name["status"] == "confident" for name in names) else " (?)"
-
-
-def _join(parts: list[str]) -> str:
-    """Join clauses with commas and a final "and"."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -359,15 +359,18 @@ def subset_labels(
 
     Returns:
         Labels. Those of a subset with all tokens are unchanged. For another subset, the label of a
-        class of the video is 1 if the subset contains at least half of the tokens during its
-        actions, or only such tokens; 0 if it contains none of them; and NaN otherwise, or if the
+        class of the video is 0 if the subset contains no token during its actions. It is 1 if the
+        subset contains only such tokens, or at least half of them with some of their first and of
+        their last frame: the ends of an action show what changes. It is NaN otherwise, or if the
         video has no token during the action.
     """
-    frames = during.float()
-    kept, real = keep.sum(2).float(), (keep | mask).sum(2).float()  # (B, T)
-    inside = torch.einsum("bct,bt->bc", frames, kept)
-    total = torch.einsum("bct,bt->bc", frames, real)
-    shown = (inside >= total / 2) | (inside == kept.sum(1, keepdim=True))
+    kept, real = keep.sum(2)[:, None], (keep | mask).sum(2)[:, None]  # (B, 1, T)
+    during = during & (real > 0)
+    inside, total = (during * kept).sum(2), (during * real).sum(2)  # (B, C)
+    first = during & (during.cumsum(2) == 1)
+    last = during & (during.flip(2).cumsum(2).flip(2) == 1)
+    has_ends = ~((first | last) & (kept == 0)).any(2)
+    shown = (has_ends & (2 * inside >= total)) | (inside == kept.sum(2))
     changed = torch.where(shown, 1.0, float("nan")).masked_fill(inside == 0, 0.0)
     changed = changed.masked_fill(total == 0, float("nan"))
     changed = torch.where(labels > 0, changed.to(labels.dtype), labels)

@@ -60,7 +60,7 @@ def test_sentence_of_a_lasting_relation_names_its_objects() -> None:
         "also": [table],
     }
     assert sentence_of("Work", 0.9, clothes, []) == (
-        "Work (0.90): the person is holding the clothes between 1.0 s and 3.0 s and is leaning on "
+        "Work (0.90): the person is holding the clothes between 1.0 s and 3.0 s, and is leaning on "
         "the table at 2.0 s. Without the clothes, the score would be 0.03."
     )
     unnamed = clothes | {"also": [], "to": None}

@@ -165,8 +165,13 @@ def test_labels_of_subsets_equal_plain_loops(seed: int) -> None:
                     expected = float("nan")
                 elif not kept & inside:
                     expected = 0.0
-                elif 2 * len(kept & inside) < len(inside) and not kept <= inside:
+                elif kept <= inside:
+                    expected = 1.0
+                elif 2 * len(kept & inside) < len(inside):
                     expected = float("nan")
+                else:
+                    ends = {min(t for t, _ in inside), max(t for t, _ in inside)}
+                    expected = 1.0 if ends <= {t for t, _ in kept} else float("nan")
             assert found[b, c].isnan() if expected != expected else found[b, c] == expected
 
 

@@ -1,0 +1,144 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import train
+from pipeline.errors import UsageError
+from tests.conftest import CONFIG, SMALL, World
+from tools.faithfulness import as_markdown, main
+from tools.proofs.faithfulness.causes import Cause, SampledTimes, best_faults, faults_of
+from tools.proofs.faithfulness.summary import mean_with_interval
+
+TIMES = SampledTimes((0.0, 1.0, 2.0, 3.0, 4.0), (0.1, 1.1, 2.1, 3.1, 4.1))
+PUT = Cause(
+    "c001",
+    1.0,
+    2.5,
+    1.8,
+    {
+        "kind": "change",
+        "of": "cup",
+        "with": {"table": ["in_front_of"]},
+        "before": ["holding"],
+        "after": ["in_front_of", "not_contacting"],
+        "while": [],
+    },
+)
+HOLD = Cause(
+    "c000",
+    1.0,
+    2.5,
+    None,
+    {"kind": "lasting", "of": "cup", "with": {}, "before": [], "after": [], "while": ["holding"]},
+)
+
+
+def change(**changes: object) -> dict:
+    given: dict = {
+        "kind": "change",
+        "object": "cup",
+        "from": "holding",
+        "to": "not_contacting",
+        "between_s": [1.0, 2.0],
+    }
+    return given | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ()),
+        ({"kind": "none"}, ("none",)),
+        ({"kind": "lasting"}, ("kind",)),
+        ({"object": "box"}, ("object",)),
+        ({"object": "table", "from": "in_front_of", "to": "in_front_of"}, ()),
+        ({"object": "table"}, ("from", "to")),
+        ({"from": "touching"}, ("from",)),
+        ({"to": "holding"}, ("to",)),
+        ({"between_s": [2.0, 3.0]}, ("moment",)),
+        ({"between_s": [0.0, 2.0]}, ()),
+        ({"between_s": [0.0, 3.0]}, ("long",)),
+        ({"from": "touching", "between_s": [2.0, 3.0]}, ("from", "moment")),
+    ],
+)
+def test_reason_of_a_change_is_true_if_all_its_parts_are(
+    changes: dict, expected: tuple[str, ...]
+) -> None:
+    assert faults_of(change(**changes), PUT, TIMES) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ()),
+        ({"to": "touching"}, ("to",)),
+        ({"between_s": [0.0, 0.0]}, ("time",)),
+        ({"between_s": [1.0, 1.0]}, ()),
+        ({"between_s": [1.0, 3.0]}, ()),  # 1.4 s of 2 s lie within the action
+        ({"between_s": [1.0, 4.0]}, ("time",)),  # 1.4 s of 3 s
+        ({"kind": "change"}, ("kind",)),
+    ],
+)
+def test_reason_of_a_lasting_relation_is_true_during_the_action(
+    changes: dict, expected: tuple[str, ...]
+) -> None:
+    reason = change(kind="lasting", to="holding", **{"from": None}) | {"between_s": [1.0, 2.0]}
+    assert faults_of(reason | changes, HOLD, TIMES) == expected
+
+
+def test_the_best_cause_of_a_class_decides() -> None:
+    later = Cause("c001", 3.0, 4.0, 3.5, PUT.rule)
+    assert best_faults(change(between_s=[3.0, 4.0]), [PUT, later], TIMES) == ()
+    assert best_faults(change(between_s=[2.0, 3.0]), [PUT, later], TIMES) == ("moment",)
+
+
+def test_means_weigh_values_and_resample_videos() -> None:
+    found = mean_with_interval({"A": [1.0, 1.0, 1.0], "B": [0.0], "C": []})
+    assert (found["mean"], found["count"], found["videos"]) == (0.75, 4, 2)
+    assert (found["low"], found["high"]) == (0.0, 1.0)
+    assert mean_with_interval({})["mean"] is None
+    g = np.random.default_rng(0)
+    values = {str(i): [float(g.normal(0.5, 1))] for i in range(400)}
+    found = mean_with_interval(values)
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 / 20, rel=0.15)
+
+
+def test_report_lists_faults_and_sentences() -> None:
+    tree = {
+        "videos": 2,
+        "videos_without_kept_tokens": 0,
+        "reasons": {"change": 1},
+        "metrics": {"covered": mean_with_interval({})},
+        "faults": {"change: moment": 1},
+        "sentences": [{"video": "A", "sentence": "Said.", "faults": ["moment"], "cause": {}}],
+    }
+    text = as_markdown(tree)
+    assert "| covered | none | none | 0 | 0 |" in text
+    assert "| A | Said. | wrong: moment |" in text
+
+
+def test_command_measures_a_run(world: World, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    data = ["--cache", str(world.cache), "--run", str(run)]
+    # The scores of a network after one epoch are low. The low threshold explains them all the same.
+    settings = [*SMALL, "train.epochs=1", "predict.threshold=0.005", "train.reversed_share=0"]
+    assert train.main(["--config", CONFIG, *data, *settings]) == 0
+    words = [*data, "--out", str(out), "--device", "cpu"]
+    assert main([*words, "--annotations", str(world.annotations)]) == 0
+    tree = json.loads((out / "faithfulness.json").read_text())
+    assert (tree["schema"], tree["videos"]) == ("laiar.faithfulness/1", 3)
+    metrics = tree["metrics"]
+    assert metrics["discard invariance"]["mean"] == 0.0
+    assert metrics["sufficiency"]["mean"] <= 0.05 + 1e-6
+    assert sum(tree["reasons"].values()) >= metrics["sentence truth"]["count"] >= 1
+    assert metrics["sentence truth, rules on true relations"]["mean"] >= 0.8
+    assert (out / "faithfulness.md").read_text().startswith("3 videos")
+    assert main([*words, "--limit", "1"]) == 0
+    tree = json.loads((out / "faithfulness.json").read_text())
+    assert "sentence truth" not in tree["metrics"]
+    with pytest.raises(UsageError, match=r"world\.json not found"):
+        main([*words, "--annotations", str(tmp_path)])
+    with pytest.raises(UsageError, match="--limit of at least 1"):
+        main([*words, "--limit", "0"])

@@ -1,0 +1,95 @@
+"""Reasons of other rules, with which the reasons of the network are compared."""
+
+import random
+from itertools import pairwise
+from typing import Any
+
+from tools.proofs.faithfulness.clips import ExplainedClip
+from tools.world.rules import Condition, Rules
+from tools.world.true_relations import Truth
+
+NONE: dict[str, Any] = {"kind": "none"}
+
+
+def random_transition(clip: ExplainedClip, seed: str) -> dict[str, Any]:
+    """Return a random transition of the video as a reason."""
+    if not clip.transitions:
+        return NONE
+    return _as_change(random.Random(seed).choice(clip.transitions))
+
+
+def best_contribution(clip: ExplainedClip, action: int) -> dict[str, Any]:
+    """Return the transition, or else the token, with the largest leave-one-out contribution.
+
+    The sentences of earlier versions stated this as the reason.
+    """
+    support = clip.support[action]
+    if support["transitions"]:
+        return _as_change(clip.transitions[support["transitions"][0]["transition"]])
+    tokens = [part["token"] for part in support["evidence"] if part["contribution"] > 0]
+    if not tokens:
+        return NONE
+    row = clip.tokens.rows[tokens[0]]
+    said = [name["predicate"] for name in row["names"] if name["predicate"] is not None]
+    return _lasting(row, said[-1] if said else None)
+
+
+def annotation_reader(
+    clip: ExplainedClip, truth: Truth, rules: Rules, class_id: str
+) -> dict[str, Any]:
+    """Return the first reason that the rules of a class find in the true relations of the tokens.
+
+    This is the ceiling for reasons from the sampled frames: it knows the rules and the relations.
+    """
+    rule = next(rule for rule in rules.actions if rule.id == class_id)
+    words = [{w for w, true in zip(clip.tokens.words, row, strict=True) if true}
+             for row in truth.predicates.tolist()]  # fmt: skip
+    threads: dict[int, list[int]] = {}
+    for token, thread in enumerate(truth.threads.tolist()):
+        if thread >= 0:
+            threads.setdefault(thread, []).append(token)
+    for condition in rule.when:
+        for tokens in threads.values():
+            name = clip.tokens.rows[tokens[0]]["object"]["class"]
+            if not condition.of or name in condition.of:
+                found = _read(condition, clip, tokens, words)
+                if found is not None:
+                    return found
+    return NONE
+
+
+def _read(
+    condition: Condition, clip: ExplainedClip, tokens: list[int], words: list[set[str]]
+) -> dict[str, Any] | None:
+    rows = clip.tokens.rows
+    if not condition.is_change():
+        held = [token for token in tokens if condition.during <= words[token]]
+        return _lasting(rows[held[0]], min(condition.during)) if held else None
+    for first, second in pairwise(tokens):
+        if condition.before <= words[first] and condition.after <= words[second]:
+            for group in reversed(clip.tokens.groups.values()):
+                before, after = condition.before & {*group}, condition.after & {*group}
+                if before and after:
+                    return {
+                        "kind": "change",
+                        "object": rows[first]["object"]["class"],
+                        "from": min(before, key=lambda word: (word in after, word)),
+                        "to": min(after, key=lambda word: (word in before, word)),
+                        "between_s": [rows[first]["time_s"], rows[second]["time_s"]],
+                    }
+    return None
+
+
+def _as_change(transition: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "change"} | transition
+
+
+def _lasting(row: dict[str, Any], predicate: str | None) -> dict[str, Any]:
+    time = row["time_s"]
+    return {
+        "kind": "lasting",
+        "object": row["object"]["class"],
+        "from": None,
+        "to": predicate,
+        "between_s": [time, time],
+    }
