@@ -19,13 +19,13 @@ class TokenEdit:
 
     Attributes:
         tokens: (E,) int64 tokens, as rows of the batch.
-        old: (E, R) bool, predicates by which the tokens are named.
-        new: (E, R) bool, predicates to replace them.
+        new: (E, R) bool, their new predicates.
+        old: (E, R) bool, predicates by which the tokens are named. None replaces the embeddings.
     """
 
     tokens: Tensor
-    old: Tensor
     new: Tensor
+    old: Tensor | None
 
 
 class TokenScorer:
@@ -36,9 +36,9 @@ class TokenScorer:
         v + s(new) - s(old),
 
     with s(new) and s(old) the language embeddings of the token's object class with the new and the
-    old predicates. With discard=mask, the transformer's sequence consists of [class] and the kept
-    tokens. Transitions are computed from kept tokens, after the edits. With context=kept, the
-    context is pooled over the kept tokens.
+    old predicates. Without old predicates, it replaces v by s(new). With discard=mask, the
+    transformer's sequence consists of [class] and the kept tokens. Transitions are computed from
+    kept tokens, after the edits. With context=kept, the context is pooled over the kept tokens.
 
     Args:
         model: network in eval mode with a video branch.
@@ -119,15 +119,16 @@ class TokenScorer:
         made = [(view, edit) for view, edit in enumerate(edits) if edit is not None]
         if not made:
             return tokens
-        rows = torch.cat([edit.tokens for _, edit in made]).to(self._mask.device)
-        old, new = (
-            torch.cat([getattr(edit, name) for _, edit in made]).to(self._mask.device)
-            for name in ("old", "new")
-        )
+        device = self._mask.device
+        rows = torch.cat([edit.tokens for _, edit in made]).to(device)
+        new = torch.cat([edit.new for _, edit in made]).to(device)
+        old = torch.cat([edit.new if edit.old is None else edit.old for _, edit in made]).to(device)
+        stays = torch.tensor([edit.old is not None for _, edit in made for _ in edit.tokens])
         views = torch.tensor([view for view, edit in made for _ in edit.tokens])
         objects = self._object_labels[rows]
-        shift = self._model.embed_labels(objects, new) - self._model.embed_labels(objects, old)
-        read, _ = self._model.read_tokens(self._visual[rows] + shift, objects)
+        rest = self._visual[rows] - self._model.embed_labels(objects, old)
+        visual = self._model.embed_labels(objects, new) + stays.to(device)[:, None] * rest
+        read, _ = self._model.read_tokens(visual, objects)
         t, k = self._mask.nonzero()[rows].unbind(1)
         tokens[views.to(t.device), t, k] = read.to(tokens.dtype)
         return tokens

@@ -33,7 +33,13 @@ from pipeline.samples.dataset import clip_dataset
 from pipeline.weights.run_folder import load_bank, load_calibration, load_model
 from tools.proofs.faithfulness.causes import Cause, SampledTimes, best_faults, find_causes
 from tools.proofs.faithfulness.clips import ExplainedClip, Network, explain_clip
-from tools.proofs.faithfulness.interventions import discard_change, order_scores, reason_scores
+from tools.proofs.faithfulness.interventions import (
+    discard_change,
+    edit_scores,
+    name_scores,
+    order_scores,
+    reason_scores,
+)
 from tools.proofs.faithfulness.readers import (
     annotation_reader,
     best_contribution,
@@ -143,8 +149,12 @@ class Study:
             if reason["tokens"]:
                 self._note(video_id, "tokens of a reason", len(reason["tokens"]))
                 scores = reason_scores(found, action, rng) | order_scores(found, action, rng)
+                scores |= edit_scores(found, action, rng)
                 for name, value in scores.items():
                     self._note(video_id, name.replace("_", ", "), value)
+        for name, changes in name_scores(self.network.bank, found, rng).items():
+            for value in changes:
+                self._note(video_id, name.replace("_", ", "), value)
         if script is not None:
             self._compare(found, script)
 

@@ -67,12 +67,27 @@ class NamedTokens:
         """Return the edit that replaces the labels of tokens."""
         old = [[word in self.label(token) for word in self.words] for token in tokens]
         new = [[word in label for word in self.words] for label in labels]
-        return TokenEdit(torch.tensor(tokens), torch.tensor(old), torch.tensor(new))
+        return TokenEdit(torch.tensor(tokens), torch.tensor(new), torch.tensor(old))
 
     def undo(self, tokens: Sequence[int], first: int, group: str) -> TokenEdit:
         """Return the edit that gives tokens the predicates of another token in a group."""
         before, inside = set(self.name(first, group)["predicates"]), set(self.groups[group])
         return self.edit(tokens, [self.label(token) - inside | before for token in tokens])
+
+    def undone(self, first: int, group: str, after: str) -> TokenEdit:
+        """Return the edit that undoes a change, so that it happens nowhere on its track.
+
+        Every kept token of the track that is named by a predicate gets the predicates of the first
+        token of the change in this group.
+
+        Args:
+            first: first token of the change.
+            group: group of the change.
+            after: predicate after the change.
+        """
+        track = self.tracks(self.kept)[self.rows[first]["track"]]
+        said = [token for token in track if after in self.name(token, group)["predicates"]]
+        return self.undo(said, first, group)
 
 
 @dataclass(frozen=True)
@@ -222,7 +237,7 @@ def _candidates(
             for group in tokens.groups:
                 ends = changed(*(tokens.name(token, group) for token in (first, second)))
                 if ends is not None:
-                    undone = _undo_everywhere(views, tokens, first, group, ends[1])
+                    undone = views.add(tokens.kept, tokens.undone(first, group, ends[1]))
                     part = _Part("change", track, group, *ends, (first, second), 0.0)
                     found.append(_Candidate(part, ([whole], [undone])))
         known = [
@@ -301,18 +316,6 @@ def _parts(views: _Views, reason: MinimalReason, candidates: list[_Candidate]) -
 
 def _order(part: _Part) -> tuple[bool, float]:
     return part.kind != "change", part.rank
-
-
-def _undo_everywhere(views: _Views, tokens: NamedTokens, first: int, group: str, after: str) -> int:
-    """Add the view of all kept tokens in which a change is undone.
-
-    Every token of the track that is named by the predicate `after` gets the predicates of the first
-    token of the change in this group, so that the change happens nowhere on this track.
-    """
-    kept = tokens.kept
-    track = tokens.tracks(kept)[tokens.rows[first]["track"]]
-    said = [token for token in track if after in tokens.name(token, group)["predicates"]]
-    return views.add(kept, tokens.undo(said, first, group))
 
 
 def _without(views: _Views, tokens: NamedTokens, track: int) -> int:

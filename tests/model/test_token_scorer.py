@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -65,7 +67,7 @@ def test_an_edit_changes_what_a_token_says_and_no_other_view() -> None:
     keep = scorer.subsets([range(scorer.num_tokens)] * 3)
     old = batch.predicates[:2] >= 0.5
     same = TokenEdit(torch.tensor([0, 1]), old, old)
-    other = TokenEdit(torch.tensor([0, 1]), old, ~old)
+    other = TokenEdit(torch.tensor([0, 1]), ~old, old)
     plain = scorer.logits(keep)
     edited = scorer.logits(keep, [same, other, None])
     torch.testing.assert_close(edited[0], plain[0])
@@ -80,7 +82,12 @@ def test_an_edit_changes_what_a_token_says_and_no_other_view() -> None:
         tokens = tokens.clone()
         tokens[0, t, k] += shift
         expected = model.score(tokens, grid, batch.mask)
-    torch.testing.assert_close(edited[1:2], expected)
+        torch.testing.assert_close(edited[1:2], expected)
+        # Without old predicates, it is s(new).
+        tokens[0, t, k] = model.embed_labels(objects, ~old)
+        expected = model.score(tokens, grid, batch.mask)
+        replaced = scorer.logits(keep[:1], [replace(other, old=None)])
+        torch.testing.assert_close(replaced, expected)
 
 
 def test_several_videos_are_rejected_and_a_video_may_have_no_tokens() -> None:

@@ -30,8 +30,10 @@ class PlantedScorer(TokenScorer):
             said = {row["id"]: self.tokens.label(row["id"]) for row in self.tokens.rows}
             edit = edits[view] if edits else None
             if edit is not None:
-                for token, old, new in zip(edit.tokens.tolist(), edit.old, edit.new, strict=True):
-                    assert {w for w, o in zip(WORDS, old, strict=True) if o} == said[token]
+                old = edit.new if edit.old is None else edit.old
+                for token, before, new in zip(edit.tokens.tolist(), old, edit.new, strict=True):
+                    words = {w for w, o in zip(WORDS, before, strict=True) if o}
+                    assert edit.old is None or words == said[token]
                     said[token] = {w for w, o in zip(WORDS, new, strict=True) if o}
             rows = [self.tokens.rows[i] for i in subset.nonzero()[:, 0].tolist()]
             found.append(self.rule([(r["t"], r["track"], said[r["id"]]) for r in rows]))

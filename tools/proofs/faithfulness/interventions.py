@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from model.label_bank import LabelBank
+from model.token_scorer import TokenEdit
 from model.tokens import TokenBatch
 from tools.proofs.faithfulness.clips import ExplainedClip, Network
 
@@ -82,6 +84,56 @@ def order_scores(clip: ExplainedClip, action: int, rng: np.random.Generator) -> 
         "deletion_random": float(deleted[1:].mean()),
         "insertion": float(inserted[0]),
         "insertion_random": float(inserted[1:].mean()),
+    }
+
+
+def edit_scores(clip: ExplainedClip, action: int, rng: np.random.Generator) -> dict[str, float]:
+    """Return how much of the score is lost when a change is undone.
+
+    `undone` is the loss if the change that the reason states is undone, and `undone, random` the
+    loss if a random other transition of the video is undone instead. Empty if the reason states no
+    change, or there is no other transition.
+    """
+    reason = clip.reasons[action]
+    stated = tuple(reason[key] for key in ("track", "group", "from", "to"))
+    others = [row for row in clip.transitions
+              if tuple(row[key] for key in ("track", "group", "from", "to")) != stated]  # fmt: skip
+    if reason["kind"] != "change" or not others:
+        return {}
+    drawn = others[int(rng.integers(len(others)))]
+    p = clip.scorer.scores(clip.scorer.subsets([clip.tokens.kept] * 2), [
+        clip.tokens.undone(drawn["tokens"][0], drawn["group"], drawn["to"]), None,
+    ])[:, action].tolist()  # fmt: skip
+    return {"undone": p[1] - reason["score_if_unchanged"], "undone_random": p[1] - p[0]}
+
+
+def name_scores(
+    bank: LabelBank, clip: ExplainedClip, rng: np.random.Generator
+) -> dict[str, list[float]]:
+    """Return how much scores change when the names replace the tokens.
+
+    The visual embedding of each kept token is replaced by the language embedding of its name. As a
+    control, each kept token gets the name of a random label of its object class.
+
+    Returns:
+        For each explained action, the absolute change of its score.
+    """
+    kept = clip.tokens.kept
+    said = torch.tensor(
+        [[word in clip.tokens.label(i) for word in clip.tokens.words] for i in kept]
+    )
+    drawn = []
+    for token, own in zip(kept, said, strict=True):
+        known = (bank.objects == int(clip.tokens.object_labels[token])).nonzero()[:, 0].tolist()
+        drawn.append(bank.predicates[int(rng.choice(known))] if known else own)
+    if not kept:
+        return {"names": [], "names_random": []}
+    rows = torch.tensor(kept)
+    edits = [TokenEdit(rows, said, None), TokenEdit(rows, torch.stack(drawn), None), None]
+    p = clip.scorer.scores(clip.scorer.subsets([kept] * 3), edits).cpu()[:, list(clip.reasons)]
+    return {
+        "names": (p[0] - p[2]).abs().tolist(),
+        "names_random": (p[1] - p[2]).abs().tolist(),
     }
 
 
