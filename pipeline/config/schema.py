@@ -275,9 +275,10 @@ class Config:
         """Raise UsageError if settings contradict each other."""
         self.decode.check()
         self.detection.check()
-        if self.train.reversed_share and not self.loss.multi_label:
-            raise UsageError(
-                "train.reversed_share=0 expected with loss.multi_label=false, got "
-                f"{self.train.reversed_share}; the action of a reversed video is unknown unless it "
-                "has an inverse"
-            )
+        for name in ("excerpt_share", "reversed_share"):
+            share = getattr(self.train, name)
+            if share and not self.loss.multi_label:
+                raise UsageError(
+                    f"train.{name}=0 expected with loss.multi_label=false, got {share}; it is "
+                    "unknown which action an excerpt or a reversed video shows"
+                )

@@ -169,6 +169,7 @@ def test_damaged_clip_is_listed_and_training_uses_the_other_clips(tmp_path: Path
         ("train.validation_fraction=1", "leaves no video"),
         ("loss.multi_label=false", "one action per video"),
         ("loss.multi_label=false train.reversed_share=0.5", "reversed_share=0 expected with loss"),
+        ("loss.multi_label=false train.excerpt_share=0.5", "excerpt_share=0 expected with loss"),
         ("--resume", "state.pt not found in"),
     ],
 )
