@@ -101,11 +101,15 @@ def random_excerpts(mask: Bool[Tensor, "B T K"], share: float) -> Bool[Tensor, "
     Args:
         mask: True for real tokens.
         share: probability that a video is reduced to an excerpt. Otherwise, it keeps all tokens.
-            The first and the last frame of an excerpt are uniformly distributed.
+            All excerpts of at least one frame up to the last frame with a token are equally likely.
     """
     B, T, _ = mask.shape
-    ends = torch.rand(B, T + 1).topk(min(2, T + 1), 1).indices.sort(1).values
-    frame = torch.arange(T)
-    inside = (frame >= ends[:, :1]) & (frame < ends[:, -1:])
+    if not T:
+        return mask
+    edge, frame = torch.arange(T + 1), torch.arange(T)
+    last = (mask.any(2).cpu() * (frame + 1)).amax(1, keepdim=True).clamp(min=1)
+    draws = torch.rand(B, T + 1).masked_fill(edge > last, -1.0)
+    ends = draws.topk(2, 1).indices.sort(1).values
+    inside = (frame >= ends[:, :1]) & (frame < ends[:, 1:])
     inside |= torch.rand(B, 1) >= share
     return mask & inside[..., None].to(mask.device)

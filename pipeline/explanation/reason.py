@@ -1,5 +1,6 @@
 """Reasons of predicted actions: minimal sets of kept tokens, described by their names."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -74,19 +75,20 @@ class NamedTokens:
         before, inside = set(self.name(first, group)["predicates"]), set(self.groups[group])
         return self.edit(tokens, [self.label(token) - inside | before for token in tokens])
 
-    def undone(self, first: int, group: str, after: str) -> TokenEdit:
+    def undone(self, first: int, second: int, group: str) -> TokenEdit:
         """Return the edit that undoes a change, so that it happens nowhere on its track.
 
-        Every kept token of the track that is named by a predicate gets the predicates of the first
-        token of the change in this group.
+        Every kept token of the track that has the predicates of the second token in the group gets
+        those of the first token.
 
         Args:
             first: first token of the change.
+            second: second token of the change.
             group: group of the change.
-            after: predicate after the change.
         """
+        after = set(self.name(second, group)["predicates"])
         track = self.tracks(self.kept)[self.rows[first]["track"]]
-        said = [token for token in track if after in self.name(token, group)["predicates"]]
+        said = [token for token in track if set(self.name(token, group)["predicates"]) == after]
         return self.undo(said, first, group)
 
 
@@ -152,8 +154,8 @@ def find_reasons(
     - `change`, if R contains two tokens of one track whose names differ, and R no longer suffices
       if the later token gets the label of the earlier one in the joint space. Of all such changes
       and groups, the reason states the one whose undoing lowers the score most: among all kept
-      tokens, those of the track that are named as the later token are named as the earlier one in
-      this group;
+      tokens, those of the track that have the name of the later token in this group get that of the
+      earlier one;
     - `lasting` otherwise. The reason states the predicate with the largest effect, which is the
       mean score from R over the known labels of the object class that contain the predicate, less
       the largest score over those without it. All tokens of the track in R get these labels.
@@ -178,7 +180,7 @@ def find_reasons(
     reasons = []
     for reason, said, view in zip(found, parts, without, strict=True):
         main = said[0] if said else None
-        tree = _NOTHING if main is None else _described(tokens, main, reason.tokens)
+        tree = _NOTHING if main is None else _described(tokens, main)
         reasons.append(
             tree
             | {
@@ -187,7 +189,7 @@ def find_reasons(
                 "score_without": reason.score_without,
                 "score_without_track": None if view is None else views.score(view, reason.action),
                 "score_if_unchanged": main.rank if main and main.kind == "change" else None,
-                "also": [_described(tokens, part, part.tokens) for part in said[1:]],
+                "also": [_described(tokens, part) for part in said[1:]],
             }
         )
     return reasons
@@ -237,9 +239,11 @@ def _candidates(
             for group in tokens.groups:
                 ends = changed(*(tokens.name(token, group) for token in (first, second)))
                 if ends is not None:
-                    undone = views.add(tokens.kept, tokens.undone(first, group, ends[1]))
+                    undone = views.add(tokens.kept, tokens.undone(first, second, group))
                     part = _Part("change", track, group, *ends, (first, second), 0.0)
                     found.append(_Candidate(part, ([whole], [undone])))
+        unnamed = _Part("lasting", track, None, None, None, tuple(row), float("inf"))
+        found.append(_Candidate(unnamed, ([], [])))
         known = [
             (label, views.add(reason.tokens, tokens.edit(row, [label] * len(row))))
             for label in _known_labels(tokens, bank, row[0])
@@ -307,10 +311,10 @@ def _parts(views: _Views, reason: MinimalReason, candidates: list[_Candidate]) -
                 continue
             rank = others[0]
         else:
-            rank = max(others) - sum(ours) / len(ours) if ours and others else 0.0
-        there = best.get(part.track)
-        if there is None or _order(replace(part, rank=rank)) < _order(there):
-            best[part.track] = replace(part, rank=rank)
+            rank = max(others) - sum(ours) / len(ours) if ours and others else math.inf
+        part, there = replace(part, rank=rank), best.get(part.track)
+        if there is None or there.group is None or _order(part) < _order(there):
+            best[part.track] = part
     return sorted(best.values(), key=lambda part: (*_order(part), part.track))
 
 
@@ -323,8 +327,14 @@ def _without(views: _Views, tokens: NamedTokens, track: int) -> int:
     return views.add([token for token in tokens.kept if tokens.rows[token]["track"] != track])
 
 
-def _described(tokens: NamedTokens, part: _Part, span: Sequence[int]) -> dict[str, Any]:
-    ends = part.tokens if part.kind == "change" else (span[0], span[-1])
+def _described(tokens: NamedTokens, part: _Part) -> dict[str, Any]:
+    said: Sequence[int] = part.tokens
+    if part.kind == "lasting" and part.group is not None:
+        said = [
+            token
+            for token in part.tokens
+            if part.after in tokens.name(token, part.group)["predicates"]
+        ]
     return {
         "kind": part.kind,
         "object": tokens.rows[part.tokens[0]]["object"]["class"],
@@ -332,5 +342,5 @@ def _described(tokens: NamedTokens, part: _Part, span: Sequence[int]) -> dict[st
         "group": part.group,
         "from": part.before,
         "to": part.after,
-        "between_s": [tokens.rows[token]["time_s"] for token in ends],
+        "between_s": [tokens.rows[token]["time_s"] for token in (said[0], said[-1])],
     }

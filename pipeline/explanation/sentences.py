@@ -82,6 +82,8 @@ def sentence_of(
     thing = words.object(reason["object"])
     if reason["kind"] == "change":
         had = words.clause(reason["from"], "had", thing)
+        if reason["from"] in _said(reason, tokens, reason["between_s"][1]):
+            had = "without this change"
         end = f" {had[0].upper()}{had[1:]}, the score would be {reason['score_if_unchanged']:.2f}."
     else:
         end = f" Without {thing}, the score would be {reason['score_without_track']:.2f}."
@@ -112,11 +114,20 @@ def times(start: float, end: float) -> tuple[str, str]:
 
 def _mark(part: dict[str, Any], tokens: list[dict[str, Any]], time: float) -> str:
     """Return a question mark if the name of the part's token at this time is not confident."""
-    names = [
+    names = _names(part, tokens, time)
+    return "" if all(name["status"] == "confident" for name in names) else " (?)"
+
+
+def _said(part: dict[str, Any], tokens: list[dict[str, Any]], time: float) -> list[str]:
+    """Return the predicates by which the part's token at this time is named in its group."""
+    return [word for name in _names(part, tokens, time) for word in name["predicates"]]
+
+
+def _names(part: dict[str, Any], tokens: list[dict[str, Any]], time: float) -> list[dict[str, Any]]:
+    return [
         name
         for token in tokens
         if token["track"] == part["track"] and token["time_s"] == time
         for name in token["names"]
         if name["group"] == part["group"]
     ]
-    return "" if all(name["status"] == "confident" for name in names) else " (?)"

@@ -115,3 +115,6 @@ def test_excerpts_have_all_tokens_of_consecutive_frames() -> None:
     assert 0.58 < share < 0.68  # the others, and 1 of 15 excerpts
     assert not (random_excerpts(mask, 1.0) & ~mask).any()
     assert random_excerpts(mask[:, :0], 1.0).shape == (4000, 0, 2)
+    short = torch.ones(500, 5, 1, dtype=torch.bool)
+    short[:, 2:] = False  # padding
+    assert random_excerpts(short, 1.0).any(2).any(1).all()

@@ -167,8 +167,8 @@ def test_damaged_clip_is_listed_and_training_uses_the_other_clips(tmp_path: Path
         ("boxes=detected", "this cache has boxes=ground-truth"),
         ("detection.weights=random detection.seed=4", "the detector of this cache"),
         ("train.validation_fraction=1", "leaves no video"),
-        ("loss.multi_label=false", "one action per video"),
-        ("loss.multi_label=false train.reversed_share=0.5", "reversed_share=0 expected with loss"),
+        ("loss.multi_label=false train.excerpt_share=0", "one action per video"),
+        ("loss.multi_label=false train.excerpt_share=0 train.reversed_share=1", "reversed_share=0"),
         ("loss.multi_label=false train.excerpt_share=0.5", "excerpt_share=0 expected with loss"),
         ("--resume", "state.pt not found in"),
     ],
@@ -222,8 +222,8 @@ def test_all_tokens_are_kept_during_selection_warmup(cache: Path, tmp_path: Path
     words = ("train.epochs=1", "model.initial_keep=1.0e-6", "train.least_share=1", *SELECTION)
     for share, are_kept in ((0, False), (1, True)):
         run = tmp_path / str(share)
-        warmup = f"train.selection_warmup={share}"
-        assert fit(cache, run, *words, warmup, "model.selector=gumbel") == 0
+        gumbel = ("model.selector=gumbel", f"train.selection_warmup={share}")
+        assert fit(cache, run, *words, *gumbel, "train.excerpt_share=0") == 0
         steps = [row for row in log_rows(run) if row["kind"] == "step"]
         assert all((row["kept"] == row["tokens"]) == are_kept for row in steps)
 
@@ -236,13 +236,13 @@ def test_damaged_clip_of_the_test_split_is_not_a_failure(tmp_path: Path) -> None
     assert counts == {"found": 10, "done": 10, "skipped": 0, "failed": 0}
 
 
-def test_training_without_selectors_uses_random_subsets(cache: Path, tmp_path: Path) -> None:
-    words = ("train.epochs=4", "model.temporal_selection=false", "model.spatial_selection=false")
-    for least, keeps_all in ((0.3, False), (1.0, True)):
-        run = tmp_path / str(least)
-        assert fit(cache, run, *words, f"train.least_share={least}") == 0
+def test_training_without_selectors_uses_subsets_and_excerpts(cache: Path, tmp_path: Path) -> None:
+    for least, excerpts in ((0.3, 0.0), (1.0, 1.0), (1.0, 0.0)):
+        run = tmp_path / f"{least} {excerpts}"
+        shares = (f"train.least_share={least}", f"train.excerpt_share={excerpts}")
+        assert fit(cache, run, "train.epochs=4", *shares) == 0
         steps = [row for row in log_rows(run) if row["kind"] == "step"]
-        assert all(row["kept"] == row["tokens"] for row in steps) == keeps_all
+        assert all(row["kept"] == row["tokens"] for row in steps) == (least - excerpts == 1)
 
 
 def test_training_on_reversed_videos(cache: Path, tmp_path: Path) -> None:

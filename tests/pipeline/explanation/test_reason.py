@@ -162,6 +162,38 @@ def test_discarded_tokens_are_in_no_reason_and_no_token_may_be_needed() -> None:
     assert (nothing["kind"], nothing["score_without_track"]) == ("none", None)
 
 
+def test_tokens_without_a_name_are_still_part_of_the_reason() -> None:
+    tokens = named((0, 0, "looking", "holding"), (1, 1, "away", "free"))
+    for name in tokens.rows[0]["names"]:
+        name.update(predicate=None, predicates=[], margin=0.0)
+    alone = reason_of(tokens, lambda view: 0.9 if any(track == 0 for _, track, _ in view) else 0.1)
+    assert (alone["kind"], alone["tokens"], alone["to"], alone["group"]) == (
+        "lasting", [0], None, None,
+    )  # fmt: skip
+    both = reason_of(tokens, lambda view: 0.9 if len(view) == 2 else 0.1)
+    assert sorted([both["track"], *(part["track"] for part in both["also"])]) == [0, 1]
+
+
+def test_a_lasting_relation_is_stated_only_where_it_is_named() -> None:
+    def both(view: View) -> float:
+        mine = [label for _, track, label in view if track == 0]
+        return 0.9 if len(mine) == 2 and any("holding" in label for label in mine) else 0.1
+
+    tokens = named((0, 0, "looking", "holding"), (4, 0, "looking", "free"), (6, 1, "away", "free"))
+    reason = reason_of(tokens, both)
+    assert (reason["kind"], reason["to"], reason["between_s"]) == ("lasting", "holding", [0.0, 0.0])
+
+
+def test_undoing_a_change_edits_the_tokens_with_the_later_name() -> None:
+    tokens = named(
+        (0, 0, "looking", "free"), (1, 0, "looking", "wiping"), (2, 0, "looking", "free")
+    )
+    tokens.rows[1]["names"][1]["predicates"] = ["wiping", "free"]
+    edit = tokens.undone(1, 2, "contacting")
+    assert edit.tokens.tolist() == [0, 2]
+    assert tokens.undone(0, 1, "contacting").tokens.tolist() == [1]
+
+
 def test_ends_of_a_change_are_predicates_that_only_one_token_has() -> None:
     def name(*predicates: str) -> dict:
         return {"predicate": predicates[0] if predicates else None, "predicates": [*predicates]}

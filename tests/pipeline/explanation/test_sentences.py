@@ -19,12 +19,11 @@ HOLDING = {
 }
 
 
-def token(time_s: float, track: int = 0, status: str = "confident") -> dict:
-    return {
-        "track": track,
-        "time_s": time_s,
-        "names": [{"group": "contacting", "status": status}],
-    }
+def token(
+    time_s: float, track: int = 0, status: str = "confident", predicates: tuple[str, ...] = ()
+) -> dict:
+    name = {"group": "contacting", "status": status, "predicates": [*predicates]}
+    return {"track": track, "time_s": time_s, "names": [name]}
 
 
 def test_sentence_of_a_change_states_what_would_be_without_it() -> None:
@@ -39,6 +38,15 @@ def test_names_that_are_not_confident_have_a_question_mark() -> None:
     assert "is holding the cup at 4.1 s and no longer touches it (?) at 4.5 s" in said
     said = sentence_of("Put", 0.8, HOLDING, [token(4.1, 1, "uncertain"), token(4.1), token(4.5)])
     assert "(?)" not in said
+
+
+def test_a_relation_that_still_holds_is_not_said_to_have_ended() -> None:
+    wiping = HOLDING | {"to": "wiping"}
+    later = token(4.5, predicates=("wiping", "holding"))
+    assert sentence_of("Wash", 0.8, wiping, [token(4.1), later]).endswith(
+        "is holding the cup at 4.1 s and is wiping it at 4.5 s. Without this change, the score "
+        "would be 0.12."
+    )
 
 
 def test_sentence_of_a_lasting_relation_names_its_objects() -> None:

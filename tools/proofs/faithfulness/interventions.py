@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from model.label_bank import LabelBank
 from model.token_scorer import TokenEdit
@@ -91,18 +92,16 @@ def edit_scores(clip: ExplainedClip, action: int, rng: np.random.Generator) -> d
     """Return how much of the score is lost when a change is undone.
 
     `undone` is the loss if the change that the reason states is undone, and `undone, random` the
-    loss if a random other transition of the video is undone instead. Empty if the reason states no
-    change, or there is no other transition.
+    loss if a random transition of another track is undone instead. Empty if the reason states no
+    change, or there is no such transition.
     """
     reason = clip.reasons[action]
-    stated = tuple(reason[key] for key in ("track", "group", "from", "to"))
-    others = [row for row in clip.transitions
-              if tuple(row[key] for key in ("track", "group", "from", "to")) != stated]  # fmt: skip
+    others = [row for row in clip.transitions if row["track"] != reason["track"]]
     if reason["kind"] != "change" or not others:
         return {}
     drawn = others[int(rng.integers(len(others)))]
     p = clip.scorer.scores(clip.scorer.subsets([clip.tokens.kept] * 2), [
-        clip.tokens.undone(drawn["tokens"][0], drawn["group"], drawn["to"]), None,
+        clip.tokens.undone(drawn["tokens"][0], drawn["tokens"][1], drawn["group"]), None,
     ])[:, action].tolist()  # fmt: skip
     return {"undone": p[1] - reason["score_if_unchanged"], "undone_random": p[1] - p[0]}
 
@@ -124,8 +123,8 @@ def name_scores(
     )
     drawn = []
     for token, own in zip(kept, said, strict=True):
-        known = (bank.objects == int(clip.tokens.object_labels[token])).nonzero()[:, 0].tolist()
-        drawn.append(bank.predicates[int(rng.choice(known))] if known else own)
+        known = bank.predicates[bank.objects == int(clip.tokens.object_labels[token])]
+        drawn.append(_random_label(bank, known, rng) if len(known) else own)
     if not kept:
         return {"names": [], "names_random": []}
     rows = torch.tensor(kept)
@@ -135,6 +134,18 @@ def name_scores(
         "names": (p[0] - p[2]).abs().tolist(),
         "names_random": (p[1] - p[2]).abs().tolist(),
     }
+
+
+def _random_label(bank: LabelBank, known: Tensor, rng: np.random.Generator) -> Tensor:
+    """Draw a known label; from a bank with single predicates, one predicate of each group."""
+    if not bank.is_single:
+        return known[int(rng.integers(len(known)))]
+    label = torch.zeros_like(known[0])
+    for columns in torch.arange(len(label)).split(list(bank.group_sizes)):
+        words = columns[known[:, columns].any(0)].tolist()
+        if words:
+            label[int(rng.choice(words))] = True
+    return label
 
 
 def _less(tokens: Sequence[int], others: Sequence[int]) -> list[int]:

@@ -39,7 +39,8 @@ def annotation_reader(
 ) -> dict[str, Any]:
     """Return the first reason that the rules of a class find in the true relations of the tokens.
 
-    This is the ceiling for reasons from the sampled frames: it knows the rules and the relations.
+    It knows the rules, except for second objects, and the relations. It thus shows what the sampled
+    frames contain.
     """
     rule = next(rule for rule in rules.actions if rule.id == class_id)
     words = [{w for w, true in zip(clip.tokens.words, row, strict=True) if true}
