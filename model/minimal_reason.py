@@ -21,7 +21,6 @@ class MinimalReason:
         action: column of the action.
         tokens: tokens of R, in ascending order. R is empty if no token is needed.
         score: score p(S) from all kept tokens S.
-        score_none: score p({}) without any token.
         score_only: score p(R) from the tokens of R alone.
         score_without: score p(S - R) from all other kept tokens.
     """
@@ -29,7 +28,6 @@ class MinimalReason:
     action: int
     tokens: tuple[int, ...]
     score: float
-    score_none: float
     score_only: float
     score_without: float
 
@@ -111,7 +109,6 @@ def minimal_reasons(
             s.action,
             tuple(sorted(s.found)),
             table[1][s.action],
-            table[0][s.action],
             s.score,
             float(row[s.action]),
         )

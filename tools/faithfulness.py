@@ -36,6 +36,7 @@ from tools.proofs.faithfulness.clips import ExplainedClip, Network, explain_clip
 from tools.proofs.faithfulness.interventions import (
     discard_change,
     edit_scores,
+    extra_tokens,
     name_scores,
     order_scores,
     reason_scores,
@@ -52,6 +53,8 @@ from tools.world.true_relations import frame_times, read_scripts, true_relations
 
 LOGGER = logging.getLogger("faithfulness")
 SCHEMA = "laiar.faithfulness/1"
+#: Number of videos, and largest number of their kept tokens, for which all small sets are searched.
+SAMPLE, MOST_TOKENS = 30, 24
 EXAMPLE = (
     "python -m tools.faithfulness --run runs/world --cache cache/world "
     "--annotations world/annotations --out faithfulness"
@@ -152,6 +155,9 @@ class Study:
                 scores |= edit_scores(found, action, rng)
                 for name, value in scores.items():
                     self._note(video_id, name.replace("_", ", "), value)
+        if self.videos <= SAMPLE and len(found.tokens.kept) <= MOST_TOKENS:
+            for extra in extra_tokens(found):
+                self._note(video_id, "tokens more than the smallest set", extra)
         for name, changes in name_scores(self.network.bank, found, rng).items():
             for value in changes:
                 self._note(video_id, name.replace("_", ", "), value)

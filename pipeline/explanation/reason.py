@@ -242,7 +242,7 @@ def _candidates(
                     undone = views.add(tokens.kept, tokens.undone(first, second, group))
                     part = _Part("change", track, group, *ends, (first, second), 0.0)
                     found.append(_Candidate(part, ([whole], [undone])))
-        unnamed = _Part("lasting", track, None, None, None, tuple(row), float("inf"))
+        unnamed = _Part("lasting", track, None, None, None, tuple(row), math.inf)
         found.append(_Candidate(unnamed, ([], [])))
         known = [
             (label, views.add(reason.tokens, tokens.edit(row, [label] * len(row))))
@@ -313,7 +313,7 @@ def _parts(views: _Views, reason: MinimalReason, candidates: list[_Candidate]) -
         else:
             rank = max(others) - sum(ours) / len(ours) if ours and others else math.inf
         part, there = replace(part, rank=rank), best.get(part.track)
-        if there is None or there.group is None or _order(part) < _order(there):
+        if there is None or _order(part) < _order(there):
             best[part.track] = part
     return sorted(best.values(), key=lambda part: (*_order(part), part.track))
 

@@ -1,6 +1,7 @@
 """The measurements of tools.faithfulness on scorers for which the right answers are known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from tests.pipeline.explanation.test_reason import (
 from tools.proofs.faithfulness.clips import ExplainedClip
 from tools.proofs.faithfulness.interventions import (
     edit_scores,
+    extra_tokens,
     name_scores,
     order_scores,
     reason_scores,
@@ -75,6 +77,9 @@ def test_a_network_that_rests_on_its_reason_is_measured_as_such() -> None:
     clip = explained(puts, [0.8, 0.0, 0.8, 0.0, 0.0, 0.0])
     found = measure(clip)
     assert clip.reasons[0]["tokens"] == [0, 2]
+    assert extra_tokens(clip) == [0]
+    wrong = dict(clip.reasons[0], tokens=[0, 1, 2])
+    assert extra_tokens(replace(clip, reasons={0: wrong})) == [1]
     assert found["sufficiency"] == pytest.approx(0.0)
     assert found["necessity"] == pytest.approx(0.8)
     assert found["empty"] == pytest.approx(0.8)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from model.label_bank import LabelBank
+from model.minimal_reason import smallest_reasons
 from model.token_scorer import TokenEdit
 from model.tokens import TokenBatch
 from tools.proofs.faithfulness.clips import ExplainedClip, Network
@@ -65,6 +66,22 @@ def reason_scores(clip: ExplainedClip, action: int, rng: np.random.Generator) ->
         "necessity_random": float(p[1] - p[4 + DRAWS :].mean()),
         "empty": float(p[1] - p[0]),
     }
+
+
+def extra_tokens(clip: ExplainedClip) -> list[int]:
+    """Return how many tokens each reason has more than the smallest set that suffices.
+
+    Sets of at most three tokens are searched exhaustively. Actions without such a set are left out.
+    """
+    actions = list(clip.reasons)
+    sizes = smallest_reasons(
+        lambda sets: clip.scorer.scores(clip.scorer.subsets(sets)), clip.tokens.kept, actions
+    )
+    return [
+        len(clip.reasons[action]["tokens"]) - size
+        for action, size in zip(actions, sizes, strict=True)
+        if size is not None
+    ]
 
 
 def order_scores(clip: ExplainedClip, action: int, rng: np.random.Generator) -> dict[str, float]:
