@@ -29,6 +29,8 @@ class CriterionSettings:
         similarity: weight delta of L_sim.
         selection: weight zeta of L_tss, for selector=gumbel.
         cross_modal: weight eta of L_xm.
+        excerpts: weight of the loss of the language branch on excerpts of the videos, for
+            `multi_label`. The paper has no such term.
         reduction: reduction of the multi-label terms over classes, `mean` or `sum`.
         multi_positive: if True, tokens with the same triplet are not negatives of each other in
             L_sim. It has no effect with reading, where L_sim compares tokens with labels.
@@ -42,6 +44,7 @@ class CriterionSettings:
     similarity: float = 0.1
     selection: float = 1.0
     cross_modal: float = 0.1
+    excerpts: float = 0.0
     reduction: str = "mean"
     multi_positive: bool = False
     softmax_cross_modal: bool = False
@@ -49,7 +52,7 @@ class CriterionSettings:
     def __post_init__(self) -> None:
         if self.reduction not in ("mean", "sum"):
             raise ValueError(f"reduction: mean or sum expected, got {self.reduction!r}")
-        for name in ("similarity", "selection", "cross_modal"):
+        for name in ("similarity", "selection", "cross_modal", "excerpts"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: a weight >= 0 expected, got {getattr(self, name)}")
 
@@ -121,6 +124,16 @@ class LaIARCriterion(nn.Module):
             distance = loss_cross_modal_softmax(video.mimic_logits, language.logits)
         terms["cross_modal"] = s.cross_modal * distance
         return terms
+
+    def excerpt_loss(self, logits: list[Tensor], labels: list[Tensor]) -> Tensor:
+        """Compute the weighted loss of the language branch on excerpts of the videos.
+
+        Args:
+            logits: (B, C) logits of the language branch, for each of n excerpts per video.
+            labels: (B, C) labels of these excerpts, 0, 1, or NaN where unknown.
+        """
+        terms = [self._action(*pair) for pair in zip(logits, labels, strict=True)]
+        return self.settings.excerpts * torch.stack(terms).mean()
 
     def _action(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.settings.multi_label:

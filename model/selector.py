@@ -95,13 +95,14 @@ def random_subsets(mask: Bool[Tensor, "B T K"], least: float) -> Bool[Tensor, "B
     return mask & (torch.rand(mask.shape) < share).to(mask.device)
 
 
-def random_excerpts(mask: Bool[Tensor, "B T K"], share: float) -> Bool[Tensor, "B T K"]:
-    """Draw an excerpt of some videos: all tokens of consecutive frames.
+def random_excerpts(mask: Bool[Tensor, "B T K"], least: float) -> Bool[Tensor, "B T K"]:
+    """Draw an excerpt of each video: a random subset of the tokens of consecutive frames.
+
+    All runs of at least one frame up to the last frame with a token are equally likely.
 
     Args:
         mask: True for real tokens.
-        share: probability that a video is reduced to an excerpt. Otherwise, it keeps all tokens.
-            All excerpts of at least one frame up to the last frame with a token are equally likely.
+        least: smallest probability of keeping a token, see `random_subsets`.
     """
     B, T, _ = mask.shape
     if not T:
@@ -111,5 +112,4 @@ def random_excerpts(mask: Bool[Tensor, "B T K"], share: float) -> Bool[Tensor, "
     draws = torch.rand(B, T + 1).masked_fill(edge > last, -1.0)
     ends = draws.topk(2, 1).indices.sort(1).values
     inside = (frame >= ends[:, :1]) & (frame < ends[:, 1:])
-    inside |= torch.rand(B, 1) >= share
-    return mask & inside[..., None].to(mask.device)
+    return random_subsets(mask & inside[..., None].to(mask.device), least)

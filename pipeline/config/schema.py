@@ -195,9 +195,9 @@ class TrainConfig:
     #: keeps all tokens with probability 1/3, and otherwise each token with a probability between
     #: this share and 1.
     least_share: float = ranged(1.0, 0, 1)
-    #: Probability that a training video is reduced to an excerpt of consecutive frames, in steps in
-    #: which `least_share` applies. The actions of a subset are those that happen in its frames.
-    excerpt_share: float = ranged(0.0, 0, 1)
+    #: Number of excerpts of each training video per step, if loss.excerpts is not 0. An excerpt is
+    #: a random subset of the tokens of consecutive frames. Its actions are those that it shows.
+    num_excerpts: int = ranged(3, 1, 100)
     #: Probability that the frames of a training video are reversed. A reversed video shows the
     #: inverse of each action in `inverse_pairs`. Its labels of all other actions are unknown.
     reversed_share: float = ranged(0.0, 0, 1)
@@ -275,10 +275,13 @@ class Config:
         """Raise UsageError if settings contradict each other."""
         self.decode.check()
         self.detection.check()
-        for name in ("excerpt_share", "reversed_share"):
-            share = getattr(self.train, name)
-            if share and not self.loss.multi_label:
+        given = {
+            "loss.excerpts": self.loss.excerpts,
+            "train.reversed_share": self.train.reversed_share,
+        }
+        for name, value in given.items():
+            if value and not self.loss.multi_label:
                 raise UsageError(
-                    f"train.{name}=0 expected with loss.multi_label=false, got {share}; it is "
-                    "unknown which action an excerpt or a reversed video shows"
+                    f"{name}=0 expected with loss.multi_label=false, got {value}; it is unknown "
+                    "which action an excerpt or a reversed video shows"
                 )

@@ -11,6 +11,7 @@ from torch import Tensor
 from model.criterion import LaIARCriterion
 from model.laiar import LaIAR
 from model.selector import random_excerpts, random_subsets
+from model.tokens import TokenBatch
 from pipeline.config.schema import Amp, TrainConfig
 from pipeline.errors import StageError
 from pipeline.samples.dataset import SampleBatch, subset_labels
@@ -19,6 +20,8 @@ from pipeline.training.state import read_count, restore_state, save_state
 from pipeline.weights.loading import load_state
 
 STATE_SCHEMA = "laiar.state/1"
+#: Smallest probability of keeping a token of an excerpt.
+EXCERPT_SHARE = 0.1
 #: Differences of the validation mAP up to this value are noise: of epochs within this distance of
 #: the highest mAP, the latest is the best.
 MAP_NOISE = 0.01
@@ -97,7 +100,7 @@ class Learner:
             settings, keep = self.model.settings, None
             learns = self.progress.step >= s.selection_warmup * self.total_steps
             if not (learns and settings.selects and settings.selector == "gumbel"):
-                keep = random_excerpts(random_subsets(tokens.mask, s.least_share), s.excerpt_share)
+                keep = random_subsets(tokens.mask, s.least_share)
             price = s.token_price if learns else None
             outputs = self.model(tokens, keep=keep, price=price)
         output = outputs.video or outputs.language
@@ -110,6 +113,8 @@ class Learner:
                 target = subset_labels(labels, during, tokens.mask, keep)
         # Outside autocast: in bfloat16, L_sim cannot tell similar labels apart.
         terms = self.criterion(outputs, target, tokens, self.model.log_scale)
+        if self.criterion.settings.excerpts:
+            terms["excerpts"] = self._excerpt_loss(batch, tokens, labels)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -133,6 +138,15 @@ class Learner:
             "selected": outputs.drawn,
             "tokens": float(tokens.mask.sum()) / len(tokens),
         }
+
+    def _excerpt_loss(self, batch: SampleBatch, tokens: TokenBatch, labels: Tensor) -> Tensor:
+        during, logits, targets = batch.during.to(self.device), [], []
+        for _ in range(self.settings.num_excerpts):
+            keep = random_excerpts(tokens.mask, EXCERPT_SHARE)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+                logits.append(self.model.read_relations(tokens, keep=keep, gather=True).logits)
+            targets.append(subset_labels(labels, during, tokens.mask, keep))
+        return self.criterion.excerpt_loss(logits, targets)
 
     def end_epoch(self, validation_map: float | None) -> None:
         """Finish an epoch and keep its weights if it is the best so far (`TrainingProgress`).

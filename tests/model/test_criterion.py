@@ -77,7 +77,21 @@ def test_single_action_loss_is_cross_entropy_and_the_language_branch_is_optional
     assert list(terms) == ["video"]
 
 
-@pytest.mark.parametrize("changes", [{"reduction": "max"}, {"similarity": -1.0}])
+def test_excerpt_loss_is_the_mean_over_excerpts_of_known_labels() -> None:
+    torch.manual_seed(0)
+    unknown = float("nan")
+    labels = [torch.tensor([[1.0, unknown]]), torch.tensor([[0.0, 1.0]])]
+    logits = [torch.randn(1, 2) for _ in labels]
+    criterion = LaIARCriterion(CriterionSettings(excerpts=0.5, reduction="sum"))
+    p = [row[0].sigmoid() for row in logits]
+    first, second = -p[0][0].log(), -(1 - p[1][0]).log() - p[1][1].log()
+    expected = 0.5 * (first + second) / 2
+    torch.testing.assert_close(criterion.excerpt_loss(logits, labels), expected)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"reduction": "max"}, {"similarity": -1.0}, {"excerpts": -1.0}]
+)
 def test_invalid_settings_are_rejected(changes: dict) -> None:
     with pytest.raises(ValueError, match="expected"):
         CriterionSettings(**changes)

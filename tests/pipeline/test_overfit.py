@@ -23,7 +23,7 @@ def test_training_overfits_eight_synthetic_videos(
         "loss.similarity=2",
         "train.min_label_tokens=1",
         "train.least_share=1",
-        "train.excerpt_share=0",
+        "loss.excerpts=0",
         "train.reversed_share=0",
         f"model.preset={preset}",
     )

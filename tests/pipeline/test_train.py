@@ -26,7 +26,7 @@ from pipeline.weights.run_folder import load_bank, load_model, read_card
 from tests.pipeline.cache_maker import SMALL, forge, labelled_clip, put, random_cache
 
 SELECTION = ("model.temporal_selection=true", "model.spatial_selection=true")
-TERMS = {"video", "language", "similarity", "selection", "cross_modal"}
+TERMS = {"video", "language", "similarity", "selection", "cross_modal", "excerpts"}
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +167,9 @@ def test_damaged_clip_is_listed_and_training_uses_the_other_clips(tmp_path: Path
         ("boxes=detected", "this cache has boxes=ground-truth"),
         ("detection.weights=random detection.seed=4", "the detector of this cache"),
         ("train.validation_fraction=1", "leaves no video"),
-        ("loss.multi_label=false train.excerpt_share=0", "one action per video"),
-        ("loss.multi_label=false train.excerpt_share=0 train.reversed_share=1", "reversed_share=0"),
-        ("loss.multi_label=false train.excerpt_share=0.5", "excerpt_share=0 expected with loss"),
+        ("loss.multi_label=false loss.excerpts=0", "one action per video"),
+        ("loss.multi_label=false loss.excerpts=0 train.reversed_share=1", "reversed_share=0"),
+        ("loss.multi_label=false loss.excerpts=0.5", "loss.excerpts=0 expected with loss"),
         ("--resume", "state.pt not found in"),
     ],
 )
@@ -223,7 +223,7 @@ def test_all_tokens_are_kept_during_selection_warmup(cache: Path, tmp_path: Path
     for share, are_kept in ((0, False), (1, True)):
         run = tmp_path / str(share)
         gumbel = ("model.selector=gumbel", f"train.selection_warmup={share}")
-        assert fit(cache, run, *words, *gumbel, "train.excerpt_share=0") == 0
+        assert fit(cache, run, *words, *gumbel) == 0
         steps = [row for row in log_rows(run) if row["kind"] == "step"]
         assert all((row["kept"] == row["tokens"]) == are_kept for row in steps)
 
@@ -234,29 +234,6 @@ def test_damaged_clip_of_the_test_split_is_not_a_failure(tmp_path: Path) -> None
     assert fit(cache, run, "train.epochs=1") == 0
     counts = json.loads((run / "run.json").read_text())["counts"]
     assert counts == {"found": 10, "done": 10, "skipped": 0, "failed": 0}
-
-
-def test_training_without_selectors_uses_subsets_and_excerpts(cache: Path, tmp_path: Path) -> None:
-    for least, excerpts in ((0.3, 0.0), (1.0, 1.0), (1.0, 0.0)):
-        run = tmp_path / f"{least} {excerpts}"
-        shares = (f"train.least_share={least}", f"train.excerpt_share={excerpts}")
-        assert fit(cache, run, "train.epochs=4", *shares) == 0
-        steps = [row for row in log_rows(run) if row["kind"] == "step"]
-        assert all(row["kept"] == row["tokens"] for row in steps) == (least - excerpts == 1)
-
-
-def test_training_on_reversed_videos(cache: Path, tmp_path: Path) -> None:
-    run, path = tmp_path / "run", tmp_path / "pairs.yaml"
-    path.write_text("inverse_pairs: [[none, other]]")
-    with pytest.raises(UsageError, match="inverse pairs among the classes of the cache expected"):
-        fit(cache, run, "train.reversed_share=0.5", f"inverse_pairs={path}")
-    losses = []
-    for share in (0, 1):
-        run = tmp_path / str(share)
-        assert fit(cache, run, "train.epochs=1", f"train.reversed_share={share}") == 0
-        losses.append(log_rows(run)[0]["terms"])
-    # Of the 5 classes, 2 are a pair of inverses; the loss of a reversed video has only these terms.
-    assert 0 < losses[1]["video"] < 0.5 * losses[0]["video"]
 
 
 def test_saved_weights_are_those_of_the_best_epoch(

@@ -42,7 +42,7 @@ RANGES: dict[type, list[tuple[str, str, str, str]]] = {
         ("train.warmup", "0 to 1", "0 1", "-0.001 1.001"),
         ("train.selection_warmup", "0 to 1", "0 1", "-0.001 1.001"),
         ("train.least_share", "0 to 1", "0 1", "-0.001 1.001"),
-        ("train.excerpt_share", "0 to 1", "0 1", "-0.001 1.001"),
+        ("train.num_excerpts", "1 to 100", "1 100", "0 101"),
         ("train.reversed_share", "0 to 1", "0 1", "-0.001 1.001"),
         ("train.token_price", "at least 0", "0 100", "-0.001"),
         ("train.selector_lr", "0 to 100", "0 100", "-0.001 100.001"),
