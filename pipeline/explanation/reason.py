@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -151,11 +151,11 @@ def find_reasons(
     The tokens of a reason are those of its minimal reason R (`minimal_reasons`). Its kind is
 
     - `none`, if R is empty;
-    - `change`, if R contains two tokens of one track whose names differ, and R no longer suffices
-      if the later token gets the label of the earlier one in the joint space. Of all such changes
-      and groups, the reason states the one whose undoing lowers the score most: among all kept
-      tokens, those of the track that have the name of the later token in this group get that of the
-      earlier one;
+    - `change`, if R contains two consecutive tokens of one track whose names differ, and R no
+      longer suffices if the later token gets the label of the earlier one in the joint space. Of
+      all such changes and groups, the reason states the one whose undoing lowers the score most:
+      among all kept tokens, those of the track that have the name of the later token in this group
+      get that of the earlier one;
     - `lasting` otherwise. The reason states the predicate with the largest effect, which is the
       mean score from R over the known labels of the object class that contain the predicate, less
       the largest score over those without it. All tokens of the track in R get these labels.
@@ -232,7 +232,7 @@ def _candidates(
 ) -> list[_Candidate]:
     found = []
     for track, row in tokens.tracks(reason.tokens).items():
-        for first, second in combinations(row, 2):
+        for first, second in pairwise(row):
             if tokens.label(first) == tokens.label(second):
                 continue
             whole = views.add(reason.tokens, tokens.edit([second], [tokens.label(first)]))

@@ -114,6 +114,16 @@ def test_reason_of_a_change_is_the_change_that_the_score_rests_on() -> None:
     }
 
 
+def test_a_change_is_between_consecutive_tokens_of_a_reason() -> None:
+    def puts_for_good(view: View) -> float:
+        return 0.9 if puts(view) > 0.5 and sum("free" in label for _, _, label in view) > 1 else 0.1
+
+    tokens = named((0, 0, "away", "holding"), (1, 0, "away", "free"), (8, 0, "away", "free"))
+    reason = reason_of(tokens, puts_for_good)
+    assert reason["tokens"] == [0, 1, 2]
+    assert (reason["from"], reason["to"], reason["between_s"]) == ("holding", "free", [0.0, 0.5])
+
+
 def test_a_pair_whose_change_does_not_matter_is_a_lasting_relation() -> None:
     def holds_twice(view: View) -> float:
         return 0.9 if sum("holding" in label for _, _, label in view) >= 2 else 0.1
