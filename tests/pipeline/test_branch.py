@@ -73,7 +73,7 @@ def test_language_branch_is_trained_and_evaluated_without_pixels(run: Path, cach
     assert not (run / "label_bank.safetensors").exists()
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     steps = [row for row in rows if row["kind"] == "step"]
-    assert all(set(row["terms"]) == {"language", "selection"} for row in steps)
+    assert all(set(row["terms"]) == {"language", "selection", "excerpts"} for row in steps)
     assert steps[-1]["loss"] < steps[0]["loss"]
 
 
