@@ -6,6 +6,9 @@ The options cover choices that the paper leaves open.
 from dataclasses import dataclass, replace
 from typing import Any
 
+#: Largest tolerance in nats, at which the divergence of no prediction is too large.
+MAX_TOLERANCE = 1000.0
+
 
 @dataclass(frozen=True)
 class LaIARSettings:
@@ -120,8 +123,8 @@ class LaIARSettings:
         for name in ("initial_keep", "mlp_ratio", "gumbel_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: above 0 expected, got {getattr(self, name)}")
-        if not self.tolerance >= 0:
-            raise ValueError(f"tolerance: at least 0 expected, got {self.tolerance}")
+        if not 0 <= self.tolerance <= MAX_TOLERANCE:
+            raise ValueError(f"tolerance: 0 to {MAX_TOLERANCE:g} expected, got {self.tolerance}")
         for name in ("initial_keep", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}: from 0 to below 1 expected, got {getattr(self, name)}")

@@ -51,8 +51,13 @@ REPORTED = (
     "num_usable",
     "num_all",
 )
-#: Settings of `train` that change only the speed of the evaluation.
-_NOT_OF_TRAINING = ("train.batch_size", "train.workers", "train.threads")
+#: Settings of `model` and `train` that can be changed after the training.
+_CHANGEABLE = (
+    "model.tolerance",
+    "train.batch_size",
+    "train.workers",
+    "train.threads",
+)
 EXAMPLE = "python -m pipeline.evaluate --run runs/oracle --cache cache/oracle"
 
 
@@ -62,7 +67,7 @@ def main(argv: list[str]) -> int:
     config = run_config(args.run, words)
     device = pick_device(config.device)
     info = read_cache_info(args.cache)
-    model, card = load_model(args.run, device)
+    model, card = load_model(args.run, device, tolerance=config.model.tolerance)
     check_fits(card, info, args.cache)
     out = args.out or args.run
     fraction = float(card.training.get("validation_fraction", 0.0))
@@ -158,9 +163,8 @@ def run_config(run: Path, words: Sequence[str]) -> Config:
     read_card(run)  # raises a clear error for runs of earlier versions
     for word in words:
         key = word.partition("=")[0]
-        if key.startswith(("model.", "loss.", "vocabulary")) or (
-            key.startswith("train.") and key not in _NOT_OF_TRAINING
-        ):
+        fixed = key.startswith(("model.", "loss.", "train.", "vocabulary"))
+        if fixed and key not in _CHANGEABLE:
             raise UsageError(
                 f"{word!r}: this setting is fixed by the network in {run}; train another network"
             )

@@ -208,7 +208,7 @@ class Prediction:
         extractor, explainer = self._extractor(boxes), self.explainer
         config, settings = explainer.config, extractor.settings
         inner = clip_fingerprint(sha256, settings, explainer.detector, annotation)
-        limits = [config.predict.top, config.predict.threshold]
+        limits = [config.predict.top, config.predict.threshold, config.model.tolerance]
         fingerprint = json_sha256([inner, explainer.generator, *limits])
         name = f"{video.video_id}/explanation.json"
         row = self.rows.get(video.video_id, {})

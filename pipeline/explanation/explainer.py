@@ -99,7 +99,7 @@ def load_explainer(
     Raises:
         UsageError: if a file is missing or damaged.
     """
-    model, card = load_model(run, device)
+    model, card = load_model(run, device, tolerance=config.model.tolerance)
     bank = load_bank(run, card)
     calibration, familiarity = load_calibration(run, card), load_familiarity(run, card)
     generator = {

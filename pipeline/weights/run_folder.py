@@ -12,6 +12,7 @@ log.jsonl                one line per step and per epoch
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +84,23 @@ def read_weights(run: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path}: {error}") from error
 
 
-def load_model(run: Path, device: torch.device | str) -> tuple[LaIAR, ModelCard]:
+def load_model(
+    run: Path, device: torch.device | str, *, tolerance: float | None = None
+) -> tuple[LaIAR, ModelCard]:
     """Load a trained network in eval mode, and its card.
 
     Args:
         run: run folder.
         device: device of the parameters.
+        tolerance: value of `model.tolerance`, or None for the value of the card.
 
     Raises:
         UsageError: if the card or the weights are missing or invalid, or the weights do not fit the
             card or are not finite.
     """
     card = read_card(run)
+    if tolerance is not None:
+        card = replace(card, settings=replace(card.settings, tolerance=tolerance))
     state = read_weights(run)
     try:
         model = build_with_weights(card.build, state)

@@ -146,7 +146,7 @@ def keep_nothing(model: LaIAR) -> None:
     for selector in (model.former.subset, model.former.spatial):
         if selector is not None:
             selector.mlp[-1].get_parameter("bias")[0] = -1e4
-    model.former.settings = replace(model.former.settings, tolerance=1e9)
+    model.former.settings = replace(model.former.settings, tolerance=1000.0)
 
 
 @pytest.mark.parametrize("discard", ["mask", "zero"])

@@ -135,6 +135,17 @@ def test_empty_and_whole_selections_are_reported(cache: Path, tmp_path: Path) ->
         assert json.loads((folder / "metrics.json").read_text())["warnings"][-1] == warning
 
 
+def test_a_higher_tolerance_keeps_fewer_tokens(cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fit(cache, run, "train.epochs=1", *SELECTION)  # it ends with DEGENERATE_SELECTION
+    found = []
+    for tolerance in (0, 1000):
+        out = tmp_path / str(tolerance)
+        assert judge(run, cache, "--out", str(out), f"model.tolerance={tolerance}") == 0
+        found.append(json.loads((out / "metrics.json").read_text())["num"])
+    assert found[0] > found[1]
+
+
 @pytest.mark.parametrize(
     "word", ["train.validation_fraction=0.9", "train.seed=3", "loss.selection=1"]
 )
