@@ -1,16 +1,53 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline import train
+from pipeline.cache.manifest import read_manifest, write_manifest
 from pipeline.errors import UsageError
 from tests.conftest import CONFIG, SMALL, World
 from tools.faithfulness import as_markdown, main
 from tools.proofs.faithfulness.causes import Cause, SampledTimes, best_faults, faults_of
+from tools.proofs.faithfulness.rationales import MAPPING, OBJECTS
 from tools.proofs.faithfulness.summary import mean_with_interval
 
+#: Rows of the report of a small world.
+ROWS = (
+    "no token kept",
+    "all tokens kept",
+    "rationale precision",
+    "rationale precision, chance",
+    "rationale recall",
+    "rationale recall, chance",
+    "pointing",
+    "pointing, chance",
+    "pointing in time",
+    "pointing in time, chance",
+    "randomised parameters",
+    "randomised parameters, random",
+    "randomised parameters, no token",
+    "name is true, contacting",
+    "name is true, contacting, most frequent of class",
+    "name is true, contacting, most frequent",
+    "stability, explained",
+    "stability, statement",
+    "stability, statement, random",
+    "stability, time",
+    "stability, mean change",
+    "stability, largest change",
+    "stability, largest change, random",
+    "inverse pairs, accuracy",
+    "inverse pairs, flips",
+    "mAP",
+    "mAP, random",
+    "mAP, difference",
+    "mask probe",
+    "mask probe, random",
+    "mask probe, difference",
+)
 TIMES = SampledTimes((0.0, 1.0, 2.0, 3.0, 4.0), (0.1, 1.1, 2.1, 3.1, 4.1))
 PUT = Cause(
     "c001",
@@ -111,11 +148,13 @@ def test_report_lists_faults_and_sentences() -> None:
         "videos_without_kept_tokens": 0,
         "reasons": {"change": 1},
         "metrics": {"covered": mean_with_interval({})},
+        "left_out": {"rationales: action without an object": 2},
         "faults": {"change: moment": 1},
         "sentences": [{"video": "A", "sentence": "Said.", "faults": ["moment"], "cause": {}}],
     }
     text = as_markdown(tree)
     assert "| covered | none | none | 0 | 0 |" in text
+    assert "| rationales: action without an object | 2 |" in text
     assert "| A | Said. | wrong: moment |" in text
 
 
@@ -126,7 +165,7 @@ def test_command_measures_a_run(world: World, tmp_path: Path) -> None:
     settings = [*SMALL, "train.epochs=1", "predict.threshold=0.005", "train.reversed_share=0"]
     assert train.main(["--config", CONFIG, *data, *settings]) == 0
     words = [*data, "--out", str(out), "--device", "cpu"]
-    assert main([*words, "--annotations", str(world.annotations)]) == 0
+    assert main([*words, "--annotations", str(world.annotations), "--other", str(world.cache)]) == 0
     tree = json.loads((out / "faithfulness.json").read_text())
     assert (tree["schema"], tree["videos"]) == ("laiar.faithfulness/1", 3)
     metrics = tree["metrics"]
@@ -134,11 +173,34 @@ def test_command_measures_a_run(world: World, tmp_path: Path) -> None:
     assert metrics["sufficiency"]["mean"] <= 0.05 + 1e-6
     assert sum(tree["reasons"].values()) >= metrics["sentence truth"]["count"] >= 1
     assert metrics["sentence truth, rules on true relations"]["mean"] >= 0.8
-    assert (out / "faithfulness.md").read_text().startswith("3 videos")
+    assert {*ROWS} <= {*metrics}
+    for name in ("explained", "statement", "time"):
+        assert metrics[f"stability, {name}"]["mean"] == 1.0  # both caches are the same
+    assert metrics["stability, largest change"]["mean"] == 0.0
+    assert metrics["mAP"]["mean"] is not None
+    assert metrics["mask probe"]["mean"] is None  # less than 20 videos
+    text = (out / "faithfulness.md").read_text()
+    assert text.startswith("3 videos")
+    assert all(f"| {name} |" in text for name in ROWS)
     assert main([*words, "--limit", "1"]) == 0
     tree = json.loads((out / "faithfulness.json").read_text())
+    assert not {"sentence truth", "rationale precision", "stability, time"} & {*tree["metrics"]}
+    charades, other = tmp_path / "charades", tmp_path / "other"
+    charades.mkdir()
+    for name in (MAPPING, OBJECTS):
+        shutil.copy(world.annotations / name, charades)
+    shutil.copytree(world.cache, other)
+    rows = read_manifest(other)
+    video_id = world.test_clips[0].stem
+    del rows[video_id]
+    write_manifest(other, rows)
+    (other / f"{video_id}.safetensors").unlink()
+    assert main([*words, "--annotations", str(charades), "--other", str(other)]) == 0
+    tree = json.loads((out / "faithfulness.json").read_text())
     assert "sentence truth" not in tree["metrics"]
-    with pytest.raises(UsageError, match=r"world\.json not found"):
+    assert tree["metrics"]["rationale precision"]["count"] >= 1
+    assert tree["left_out"]["stability: video not in --other"] == 1
+    with pytest.raises(UsageError, match=r"or world\.json expected in .*, found neither"):
         main([*words, "--annotations", str(tmp_path)])
     with pytest.raises(UsageError, match="--limit of at least 1"):
         main([*words, "--limit", "0"])

@@ -1,5 +1,6 @@
 """Explained clips."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ class ExplainedClip:
         labels: columns of the actions of the video.
         scores: score of each action.
         tokens: tokens with their names.
+        usable: tokens that the network can keep, see `ActionOutput`.
         transitions: `transitions` of the explanation.
         scorer: scorer of the tokens.
         support: `evidence` and `transitions` of each explained action, by column.
@@ -57,19 +59,27 @@ class ExplainedClip:
     labels: frozenset[int]
     scores: list[float]
     tokens: NamedTokens
+    usable: list[int]
     transitions: list[dict[str, Any]]
     scorer: TokenScorer
     support: dict[int, dict[str, Any]]
     reasons: dict[int, dict[str, Any]]
 
 
-def explain_clip(network: Network, clip: CachedClip, threshold: float) -> ExplainedClip:
+def explain_clip(
+    network: Network,
+    clip: CachedClip,
+    threshold: float = 0.0,
+    *,
+    actions: Sequence[int] | None = None,
+) -> ExplainedClip:
     """Find the reasons of all actions whose score is at least a threshold.
 
     Args:
         network: the network.
         clip: sampled frames of a clip with labels.
         threshold: smallest score of an explained action.
+        actions: columns of the explained actions. If not None, the threshold is not used.
     """
     card = network.card
     tokens = clip_tokens(clip, card.settings.max_pairs)
@@ -84,7 +94,8 @@ def explain_clip(network: Network, clip: CachedClip, threshold: float) -> Explai
     named = NamedTokens(rows, groups, tokens.batch.object_labels)
     logits = output.logits.double().cpu().numpy()
     scores = probabilities(logits, multi_label=card.multi_label)[0].tolist()
-    actions = [column for column, score in enumerate(scores) if score >= threshold]
+    if actions is None:
+        actions = [column for column, score in enumerate(scores) if score >= threshold]
     transitions = find_transitions(rows, tuple(groups))
     contributions: Tensor = scorer.leave_one_out(output.keep[0][batch.mask[0]]).cpu()
     return ExplainedClip(
@@ -93,6 +104,7 @@ def explain_clip(network: Network, clip: CachedClip, threshold: float) -> Explai
         frozenset(column for column, _, _ in clip.header.actions or ()),
         scores,
         named,
+        output.usable[0][batch.mask[0]].nonzero()[:, 0].tolist(),
         transitions,
         scorer,
         {c: support_of(rows, transitions, contributions[:, c].tolist(), card) for c in actions},
