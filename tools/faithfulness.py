@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
             f"--run: {args.run} was trained with branch=language; reasons require the video branch"
         )
     bank, calibration = load_bank(args.run, card), load_calibration(args.run, card)
-    network = Network(model, card, bank, calibration, device)
+    network = Network(model, card, bank, calibration, device, keeps_all=args.keep == "all")
     fraction = float(card.training.get("validation_fraction", 0.0))
     clips, failed = split_clips(args.cache, args.split, fraction, verify=args.verify)
     clips = clips[: args.limit]
@@ -83,8 +83,13 @@ def main(argv: list[str]) -> int:
         if args.other and other is None and entry.video_id not in unusable:
             study.left_out[WITHOUT_OTHER] += 1
         study.add(clip, None if other is None else _read(data, other, failed))
-    tree = {"schema": SCHEMA, "split": args.split, "seed": args.seed, "failed": len(failed)}
-    tree |= study.result()
+    tree = {
+        "schema": SCHEMA,
+        "split": args.split,
+        "seed": args.seed,
+        "keep": args.keep,
+        "failed": len(failed),
+    } | study.result()
     args.out.mkdir(parents=True, exist_ok=True)
     write_json(args.out / "faithfulness.json", tree)
     text = as_markdown(tree)
@@ -111,6 +116,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         type=Path,
         help="second cache of the same videos, for example of re-encoded videos or of other "
         "frames (optional)",
+    )
+    parser.add_argument(
+        "--keep",
+        choices=("selected", "all"),
+        default="selected",
+        help="tokens of each video: those that the selectors keep (default), or all",
     )
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--out", type=Path, required=True, help="output folder")

@@ -182,8 +182,9 @@ def test_command_measures_a_run(world: World, tmp_path: Path) -> None:
     text = (out / "faithfulness.md").read_text()
     assert text.startswith("3 videos")
     assert all(f"| {name} |" in text for name in ROWS)
-    assert main([*words, "--limit", "1"]) == 0
+    assert main([*words, "--limit", "1", "--keep", "all"]) == 0
     tree = json.loads((out / "faithfulness.json").read_text())
+    assert (tree["keep"], tree["metrics"]["all tokens kept"]["mean"]) == ("all", 1.0)
     assert not {"sentence truth", "rationale precision", "stability, time"} & {*tree["metrics"]}
     charades, other = tmp_path / "charades", tmp_path / "other"
     charades.mkdir()

@@ -1,7 +1,6 @@
 """Measurements of the selection of tokens on videos for which the right answers are known."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from model.tokens import TokenBatch
+from model.tokens import ActionOutput, TokenBatch
 from pipeline.samples.clip_tokens import clip_tokens
 from tests.pipeline.clips import random_clip
 from tests.pipeline.explanation.test_reason import named, puts
@@ -152,12 +151,12 @@ def test_network_that_reads_the_order_flips_and_one_that_ignores_it_does_not(
     def order_of(weights: torch.Tensor, labels: set[int]) -> dict[str, list[float]]:
         """Measure a network whose class 0 adds weighted features of the tokens in their order."""
 
-        def recognize(batch: TokenBatch, *, gather: bool) -> Any:
+        def recognize(batch: TokenBatch, **options: Any) -> Any:
             lead = (batch.object_features[:, 0].double() * weights).sum()
-            return SimpleNamespace(logits=torch.stack([lead, -lead, lead * 0])[None])
+            return ActionOutput(torch.stack([lead, -lead, lead * 0])[None], *[batch.mask] * 7)
 
         monkeypatch.setattr(trained.model, "recognize", recognize)
-        logits = recognize(clip.clip_tokens.batch, gather=True).logits[0]
+        logits = recognize(clip.clip_tokens.batch).logits[0]
         scored = replace(clip, scores=logits.sigmoid().tolist(), labels=frozenset(labels))
         return order_values(trained, scored, [(0, 1)])
 

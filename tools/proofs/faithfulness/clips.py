@@ -10,6 +10,7 @@ from torch import Tensor
 from model.label_bank import LabelBank
 from model.laiar import LaIAR
 from model.token_scorer import TokenScorer
+from model.tokens import ActionOutput, TokenBatch
 from pipeline.cache.clip import CachedClip
 from pipeline.evaluation.temperature import probabilities
 from pipeline.explanation.builder import Evidence, find_transitions, support_of, token_rows
@@ -28,6 +29,7 @@ class Network:
         bank: label bank that names the tokens.
         calibration: content of `calibration.json`.
         device: device of the network.
+        keeps_all: whether all tokens are kept, instead of those that the selectors keep.
     """
 
     model: LaIAR
@@ -35,6 +37,14 @@ class Network:
     bank: LabelBank
     calibration: dict[str, Any]
     device: torch.device
+    keeps_all: bool = False
+
+    def recognize(self, batch: TokenBatch) -> ActionOutput:
+        """Predict the actions of one video from its kept tokens."""
+        batch = batch.to(self.device)
+        with torch.inference_mode():
+            keep = batch.mask if self.keeps_all else None
+            return self.model.recognize(batch, keep=keep, gather=True)
 
 
 @dataclass(frozen=True)
@@ -84,8 +94,8 @@ def explain_clip(
     card = network.card
     tokens = clip_tokens(clip, card.settings.max_pairs)
     batch = tokens.batch.to(network.device)
+    output = network.recognize(batch)
     with torch.inference_mode():
-        output = network.model.recognize(batch, gather=True)
         scorer = TokenScorer(network.model, batch)
     rows = token_rows(
         Evidence(clip, tokens, output, scorer, network.calibration), network.bank, card

@@ -9,7 +9,6 @@ import torch
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 
-from model.tokens import TokenBatch
 from pipeline.evaluation.inverse_pairs import score_inverse_pairs
 from pipeline.evaluation.metrics import charades_map
 from pipeline.evaluation.temperature import probabilities
@@ -82,9 +81,8 @@ def order_values(
     of all videos is the accuracy, and the share of flips. By chance, the accuracy is 0.5. A network
     that ignores the order of the frames has no flips.
     """
-    batch: TokenBatch = reverse_tokens(clip.clip_tokens.batch).to(network.device)
-    with torch.inference_mode():
-        logits = network.model.recognize(batch, gather=True).logits.double().cpu().numpy()
+    output = network.recognize(reverse_tokens(clip.clip_tokens.batch))
+    logits = output.logits.double().cpu().numpy()
     again = probabilities(logits, multi_label=network.card.multi_label)
     labels = np.isin(np.arange(len(clip.scores)), [*clip.labels])[None]
     found = score_inverse_pairs(np.array([clip.scores]), again, labels, pairs)
