@@ -6,7 +6,7 @@ The options cover choices that the paper leaves open.
 from dataclasses import dataclass, replace
 from typing import Any
 
-#: Largest tolerance in nats, at which the divergence of no prediction is too large.
+#: Largest accepted value of `tolerance`, in nats.
 MAX_TOLERANCE = 1000.0
 
 

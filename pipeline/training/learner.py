@@ -143,8 +143,9 @@ class Learner:
         during, logits, targets = batch.during.to(self.device), [], []
         for _ in range(self.settings.num_excerpts):
             keep = random_excerpts(tokens.mask, EXCERPT_SHARE)
+            excerpt = tokens.only(keep)  # with context=all, the context is that of the excerpt too
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-                logits.append(self.model.read_relations(tokens, keep=keep, gather=True).logits)
+                logits.append(self.model.read_relations(excerpt, keep=keep, gather=True).logits)
             targets.append(subset_labels(labels, during, tokens.mask, keep))
         return self.criterion.excerpt_loss(logits, targets)
 
