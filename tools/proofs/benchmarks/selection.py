@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from model.laiar import LaIAR
+from model.settings import MAX_TOLERANCE
 from model.token_scorer import TokenScorer
 from model.tokens import TokenBatch
 from pipeline.samples.dataset import SampleBatch
@@ -76,12 +77,12 @@ def keep_share(model: LaIAR, tokens: TokenBatch, share: float) -> int:
     """Change the selector of a network, so that it keeps this share of the tokens of a batch.
 
     The weights are random, so no small subset preserves the prediction. The tolerance is therefore
-    set to a large value.
+    set to the largest value.
 
     Returns:
         The number of kept tokens.
     """
-    model.former.settings = replace(model.former.settings, tolerance=1e9)
+    model.former.settings = replace(model.former.settings, tolerance=MAX_TOLERANCE)
     selector = model.former.subset
     assert selector is not None
     last = selector.mlp[-1]
