@@ -8,6 +8,7 @@ loss               training losses of the relation predictor
 measure            sizes of a relation predictor, inferred from its weights
 object_classifier  object classifier of STTran
 pair_batch         `PairBatch`, the input of the relation predictor
+people             numbering of the people of a video
 pairs              human-object pairs of a frame
 recall             R@K of scene graphs
 scene_objects      objects of a scene graph, selected as in STTran at test time

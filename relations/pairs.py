@@ -8,15 +8,17 @@ PERSON = 0
 
 
 def human_object_pairs(
-    labels: Int64[Tensor, "N"], scores: Float[Tensor, "N"]
+    labels: Int64[Tensor, "N"], scores: Float[Tensor, "N"], human: int | None = None
 ) -> Int64[Tensor, "P 2"]:
-    """Pair the human with the highest score with every non-human box.
+    """Pair one human with every non-human box.
 
     All other humans are ignored.
 
     Args:
         labels: object classes of the boxes. Class 0 is the person.
-        scores: scores of the boxes. If several humans have the highest score, the first is used.
+        scores: scores of the boxes.
+        human: row of the human. If None, it is the human with the highest score, and of several
+            such humans the first one.
 
     Returns:
         Rows (human, object) of the pairs, in the order of the object rows. The shape is (0, 2) if
@@ -26,5 +28,6 @@ def human_object_pairs(
     objects = (~is_human).nonzero()[:, 0]
     if not bool(is_human.any()):
         return labels.new_zeros(0, 2)
-    human = scores.masked_fill(~is_human, float("-inf")).argmax()
-    return torch.stack([human.expand(len(objects)), objects], 1)
+    if human is None:
+        human = int(scores.masked_fill(~is_human, float("-inf")).argmax())
+    return torch.stack([torch.full_like(objects, human), objects], 1)

@@ -45,7 +45,7 @@ def link_tracks(
         for label in labels[here].unique().tolist():
             rows = here[labels[here] == label].tolist()
             known = last.setdefault(label, [])
-            for row, place in _match(boxes, features, rows, known):
+            for row, place in match_rows(boxes, features, rows, known):
                 tracks[row] = tracks[known[place]]
                 known[place] = row
             for row in rows:
@@ -55,10 +55,20 @@ def link_tracks(
     return tracks
 
 
-def _match(
+def match_rows(
     boxes: Tensor, features: Tensor, rows: list[int], known: list[int]
 ) -> list[tuple[int, int]]:
-    """Match rows with the last rows of tracks; return pairs (row, place in `known`)."""
+    """Match boxes one to one with the last boxes of tracks, see `link_tracks`.
+
+    Args:
+        boxes: (N, 4) xyxy, pixels.
+        features: (N, F) box features.
+        rows: rows of the boxes.
+        known: last row of each track.
+
+    Returns:
+        Pairs of a row and a place in `known`.
+    """
     if not known or len(rows) == len(known) == 1:
         return [(row, 0) for row in rows[: len(known)]]
     score = box_iou(boxes[rows], boxes[known]).nan_to_num()  # NaN for two empty boxes

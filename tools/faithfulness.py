@@ -21,6 +21,7 @@ from pipeline.cache.listing import ClipEntry
 from pipeline.errors import ItemError, UsageError
 from pipeline.evaluate import SPLITS, check_fits, run_config, split_clips
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs
+from pipeline.explanation.explained_clip import Network
 from pipeline.runtime.command_line import (
     EXIT_FAILURES,
     EXIT_OK,
@@ -36,7 +37,6 @@ from pipeline.samples.dataset import ClipDataset, clip_dataset
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import load_bank, load_calibration, load_model
 from tools.proofs.faithfulness.annotations import read_annotations
-from tools.proofs.faithfulness.clips import Network
 from tools.proofs.faithfulness.study import Study
 
 LOGGER = logging.getLogger("faithfulness")

@@ -233,6 +233,9 @@ class PredictConfig:
     top: int = ranged(5, 1)
     #: Smallest score of an action that is reported as present.
     threshold: float = ranged(0.5, 0, 1)
+    #: A longer video is explained in overlapping windows of at most this length in seconds.
+    #: Default: the length of the longest training video. 0 sets no limit.
+    window_s: float | None = ranged(None, 0.1, zero=True)
 
 
 @dataclass

@@ -21,7 +21,7 @@ class TypedJson:
 
     Tuples are stored as lists, enums as their names, and dataclasses and `dict[str, Any]` as
     objects. Other dicts are stored as lists of [key, value] to keep their order, because the keys
-    of objects are sorted in files.
+    of objects are sorted in files. A field such as `from_` is stored as `from`.
 
     Attributes:
         SCHEMA: name and version of the format, stored as `schema`, or None if the format
@@ -33,7 +33,9 @@ class TypedJson:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON."""
         schema = {} if self.SCHEMA is None else {"schema": self.SCHEMA}
-        return schema | {f.name: _to_json(f.type, getattr(self, f.name)) for f in fields(self)}
+        return schema | {
+            f.name.rstrip("_"): _to_json(f.type, getattr(self, f.name)) for f in fields(self)
+        }
 
     @classmethod
     def from_dict(cls: type[TypedT], tree: Any) -> TypedT:
@@ -68,9 +70,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _to_json(kind: Any, value: Any) -> Any:
-    if isinstance(value, TypedJson):
-        return value.to_dict()
-    if is_dataclass(kind):
+    if is_dataclass(kind) and not isinstance(value, TypedJson):
         return dict(vars(value))
     if isinstance(value, Enum):
         return value.name
@@ -80,6 +80,8 @@ def _to_json(kind: Any, value: Any) -> Any:
 
 
 def _as_lists(value: Any) -> Any:
+    if isinstance(value, TypedJson):
+        return value.to_dict()
     return [_as_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -124,9 +126,12 @@ def _object_from_json(kind: Any, tree: Any, name: str) -> Any:
     hints, required = _field_types(kind)
     if unknown := given.keys() - hints.keys():
         raise ValueError(f"{prefix}{min(unknown)}: no such field")
-    values = {key: _from_json(hints[key], value, f"{prefix}{key}") for key, value in given.items()}
     if missing := required - given.keys():
         raise ValueError(f"{prefix}{min(missing)}: missing")
+    values = {
+        hints[key][0]: _from_json(hints[key][1], value, f"{prefix}{key}")
+        for key, value in given.items()
+    }
     try:
         return kind(**values)
     except (TypeError, ValueError, UsageError) as error:
@@ -134,8 +139,8 @@ def _object_from_json(kind: Any, tree: Any, name: str) -> Any:
 
 
 @functools.cache
-def _field_types(kind: Any) -> tuple[dict[str, Any], set[str]]:
-    """Return the type of each field, and the names of the fields without a default."""
-    hints = get_type_hints(kind)
-    required = {f.name for f in fields(kind) if f.default is f.default_factory is MISSING}
-    return {f.name: hints[f.name] for f in fields(kind)}, required
+def _field_types(kind: Any) -> tuple[dict[str, tuple[str, Any]], set[str]]:
+    """Return name and type of each field by stored name, and the fields without a default."""
+    hints, stored = get_type_hints(kind), {f.name: f.name.rstrip("_") for f in fields(kind)}
+    required = {stored[f.name] for f in fields(kind) if f.default is f.default_factory is MISSING}
+    return {key: (name, hints[name]) for name, key in stored.items()}, required

@@ -4,6 +4,7 @@ reader         `open_video` and the `VideoReader` that it returns
 options        decoder options
 frame_folder   reader of a folder of dumped frames
 request        request for frames of a video, and the resulting stream of frames
+array_stream   stream of frames that are already in memory
 sampling       selection of frames from a video or a clip
 pool           pool of decode processes with bounded buffers
 child          program of a decode process

@@ -9,13 +9,29 @@ from pipeline.decoding.frame_folder import FrameFolder
 from pipeline.decoding.images import DecodedImages
 from pipeline.decoding.options import DecodeOptions, Numbering
 from pipeline.decoding.reader import VideoReader, open_video
-from pipeline.decoding.sampling import choose_frames
+from pipeline.decoding.sampling import choose_frames, segment_rows, window_segments
 from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
 from pipeline.runtime.files import file_state
 
 if TYPE_CHECKING:
     from pipeline.decoding.video_frames import VideoFrames
+
+
+@runtime_checkable
+class FrameCount(Protocol):
+    """Video whose frames can be selected.
+
+    Attributes:
+        num_frames: number of frames.
+        source: properties of the video.
+    """
+
+    @property
+    def num_frames(self) -> int: ...  # noqa: D102
+
+    @property
+    def source(self) -> VideoSource: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,10 @@ class FrameRequest:
             decoded.
         num_uniform: number of uniform frames, which are the centre frames of equal segments of the
             video. If None, only the annotated frames are decoded.
+        num_sampled: number of these frames that are decoded, the centres of equal segments of them.
+            If `num_uniform` is not None, annotated frames are then not decoded. None decodes all.
+        window_s: a longer video is decoded in `window_segments` frames, `num_sampled` per window.
+            None sets no limit.
         batch_size: number of frames per batch.
         length_s: length of the video in its dataset, in seconds; see `FrameFolder`.
     """
@@ -43,6 +63,8 @@ class FrameRequest:
     numbering: Numbering = "presentation"
     annotated: tuple[int, ...] = ()
     num_uniform: int | None = 32
+    num_sampled: int | None = None
+    window_s: float | None = None
     batch_size: int = 1
     length_s: float | None = None
 
@@ -69,7 +91,7 @@ class FrameRequest:
             return FrameFolder(self.path, self.options, sha256=self.sha256, length_s=self.length_s)
         return open_video(self.path, self.options, numbering=self.numbering, sha256=self.sha256)
 
-    def pick(self, reader: VideoReader | FrameFolder) -> list[int]:
+    def pick(self, reader: "FrameCount") -> list[int]:
         """Return the 0-based indices of the frames to decode, increasing.
 
         Raises:
@@ -84,9 +106,30 @@ class FrameRequest:
                 f"of frame {beyond[0] + 1}; use the release of the video that was annotated",
             )
         annotated = [index for index in self.annotated if index < reader.num_frames]
+        if self.num_uniform is not None and self.num_sampled is None:
+            return choose_frames(reader.num_frames, self.num_uniform, annotated)
         if self.num_uniform is None:
-            return annotated
-        return choose_frames(reader.num_frames, self.num_uniform, annotated)
+            rows = annotated
+        else:
+            rows = segment_rows(reader.num_frames, self.num_segments(reader.source))
+            if self.has_windows(reader.source):
+                return rows
+        num = len(rows) if self.num_sampled is None else self.num_sampled
+        return [rows[i] for i in segment_rows(len(rows), num)]
+
+    def has_windows(self, source: VideoSource) -> bool:
+        """Return whether a video is decoded in windows."""
+        limits = self.num_uniform, self.num_sampled, self.window_s
+        return None not in limits and source.duration_s > float(self.window_s or 0)
+
+    def num_segments(self, source: VideoSource) -> int:
+        """Return the number of segments of a video, whose centres are the uniform frames."""
+        assert self.num_uniform is not None
+        if not self.has_windows(source):
+            return self.num_uniform
+        assert self.num_sampled is not None
+        assert self.window_s is not None
+        return window_segments(source.duration_s, self.window_s, self.num_sampled)
 
 
 @runtime_checkable
@@ -98,7 +141,8 @@ class FrameStream(Protocol):
             after the last batch.
     """
 
-    source: VideoSource | None
+    @property
+    def source(self) -> VideoSource | None: ...  # noqa: D102
 
     def __iter__(self) -> Iterator["VideoFrames"]:
         """Yield batches of frames in order.

@@ -1,6 +1,7 @@
 """Selection of frames from a video or a clip."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,3 +62,27 @@ def choose_frames(num_frames: int, num: int, annotated: Sequence[int] = ()) -> l
         0-based frame indices without duplicates, increasing.
     """
     return sorted({*segment_rows(num_frames, num), *annotated})
+
+
+def window_segments(duration_s: float, window_s: float, size: int) -> int:
+    """Return the number of equal segments of a video that is explained in windows.
+
+    A window consists of `size` consecutive segments and is at most `window_s` long. Each window
+    begins `window_hop(size)` segments after the previous one, and the last one ends with the video.
+
+    Args:
+        duration_s: length of the video in seconds.
+        window_s: longest length of a window.
+        size: number of sampled frames of a window, one per segment.
+
+    Returns:
+        `size` if the video is at most `window_s` long.
+    """
+    hop = window_hop(size)
+    needed = duration_s / window_s * size - size
+    return size + hop * max(math.ceil(needed / hop - 1e-9), 0)
+
+
+def window_hop(size: int) -> int:
+    """Return the number of segments by which consecutive windows of `size` segments differ."""
+    return max(size // 2, 1)

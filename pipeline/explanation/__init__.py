@@ -1,9 +1,14 @@
 """Explanations of predicted actions.
 
-explainer    trained network with its label bank and calibration
-builder      construction of explanations as JSON
-naming       construction of the label bank, and calibration of the names
-familiarity  distance of a video's features to those of the training videos
-reason       reasons of actions: minimal sets of kept tokens, described by their names
-sentences    sentences that state the reasons
+explanation     `Explanation`, with its predictions and reasons as frozen types
+observations    types of what a network observes in a video: frames, people, tokens, names
+explainer       trained network with its settings and detector
+explained_clip  names of the tokens of a clip, and the reasons of its actions
+thumbnails      small JPEG images of the frames of a video
+windows         choice of the windows of a long video that are explained
+builder         construction of explanations
+naming          construction of the label bank, and calibration of the names
+familiarity     distance of a video's features to those of the training videos
+reason          reasons of actions: minimal sets of kept tokens, described by their names
+sentences       sentences that state the reasons
 """

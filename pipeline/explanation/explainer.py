@@ -1,19 +1,23 @@
 """Explanation of extracted clips by a trained network."""
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from model.label_bank import LabelBank
-from model.laiar import LaIAR
-from model.token_scorer import TokenScorer
 from pipeline.cache.clip import CachedClip
 from pipeline.config.schema import Config
 from pipeline.evaluation.temperature import probabilities
-from pipeline.explanation.builder import Evidence, explain
+from pipeline.explanation.builder import build_explanation
+from pipeline.explanation.explained_clip import Network, explain_clip
+from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.familiarity import Familiarity, load_familiarity
+from pipeline.explanation.thumbnails import Thumbnails
+from pipeline.explanation.windows import WindowChoice
+from pipeline.extraction.person_choice import PersonChoice
 from pipeline.runtime.files import file_sha256
 from pipeline.runtime.run_record import versions
 from pipeline.samples.clip_tokens import clip_tokens
@@ -33,62 +37,80 @@ from pipeline.weights.run_folder import (
 
 @dataclass(frozen=True)
 class Explainer:
-    """Trained network with its label bank, calibration, settings and detector.
+    """Trained network with its settings and detector.
 
     Attributes:
-        model: network in eval mode on `device`.
-        card: card of the network.
-        bank: label bank that names the tokens.
-        calibration: content of `calibration.json`.
+        network: network with its label bank and calibration.
         familiarity: distributions of the features of the training videos.
         generator: hashes and versions that are stored in every explanation.
         config: settings of the prediction.
         detector: detector that extracts the clips.
-        device: device of the network.
     """
 
-    model: LaIAR
-    card: ModelCard
-    bank: LabelBank
-    calibration: dict[str, Any]
+    network: Network
     familiarity: Familiarity
     generator: dict[str, Any]
     config: Config
     detector: ResolvedDetector
-    device: torch.device
+
+    @property
+    def card(self) -> ModelCard:
+        """Card of the network."""
+        return self.network.card
 
     def explain(
-        self, clip: CachedClip, fingerprint: str, warnings: tuple[str, ...]
-    ) -> tuple[dict[str, Any], list[float]]:
-        """Explain an extracted clip.
+        self,
+        windows: Iterable[CachedClip],
+        fingerprint: str,
+        *,
+        people: PersonChoice,
+        images: Thumbnails,
+        labels: Sequence[str] | None = None,
+        warnings: Sequence[str] = (),
+    ) -> tuple[Explanation, list[float]]:
+        """Explain an extracted video.
 
         Args:
-            clip: extracted clip. This method samples its frames.
+            windows: extracted windows of the video in order of time. This method samples their
+                frames.
             fingerprint: SHA-256 over everything that determines the result.
-            warnings: codes of `pipeline.explanation.builder.WARNINGS` from earlier stages.
+            people: the people of the video, counted during the extraction.
+            images: images of the decoded frames.
+            labels: ids of the annotated actions, or None.
+            warnings: codes of `pipeline.explanation.explanation.WARNINGS` from earlier stages.
 
         Returns:
-            The explanation as JSON, and the scores of all C classes.
+            The explanation, and the highest score of each of the C classes in a window.
         """
-        clip = clip.rounded().select(sample_rows(clip, self.card.settings.num_frames))
-        tokens = clip_tokens(clip, self.card.settings.max_pairs)
-        batch = tokens.batch.to(self.device)
-        with torch.inference_mode():
-            output = self.model.recognize(batch, gather=True)
-            scorer = TokenScorer(self.model, batch)
-        evidence = Evidence(clip, tokens, output, scorer, self.calibration)
-        tree = explain(
-            evidence,
-            self.bank,
-            self.card,
+        network, settings = self.network, self.card.settings
+        choice = WindowChoice(self.config.predict.top)
+        for clip in windows:
+            clip = clip.rounded().select(sample_rows(clip, settings.num_frames))
+            output = network.recognize(clip_tokens(clip, settings.max_pairs).batch)
+            logits = output.logits.double().cpu().numpy()
+            scores = probabilities(logits, multi_label=self.card.multi_label)[0]
+            choice.add(clip, torch.from_numpy(scores))
+            images.keep(choice.frames(), since=int(clip.frame_index[0]))
+        explained, unfamiliar = {}, False
+        for number, clip in choice.clips.items():
+            mine = [c for c in choice.actions() if choice.window_of(c) == number]
+            found = explain_clip(network, clip, actions=mine)
+            unfamiliar |= bool(self.familiarity.warnings(clip, found.clip_tokens.batch))
+            explained[number] = found
+        codes = {"UNFAMILIAR": unfamiliar, "SEVERAL_PEOPLE": people.has_several()}
+        explanation = build_explanation(
+            network,
+            choice,
+            explained,
             fingerprint=fingerprint,
             generator=self.generator,
-            top=self.config.predict.top,
             threshold=self.config.predict.threshold,
-            warnings=(*warnings, *self.familiarity.warnings(clip, tokens.batch)),
+            people=people.to_dict(),
+            labels=labels,
+            warnings=(*warnings, *(code for code, holds in codes.items() if holds)),
         )
-        logits = output.logits.double().cpu().numpy()
-        return tree, probabilities(logits, multi_label=self.card.multi_label)[0].tolist()
+        images.keep(choice.frames(), since=sys.maxsize)
+        return replace(explanation, images=images.images), choice.best().tolist()
 
 
 def load_explainer(
@@ -112,6 +134,5 @@ def load_explainer(
         "relations_in_training": card.relations,
         "versions": versions(),
     }
-    return Explainer(
-        model, card, bank, calibration, familiarity, generator, config, detector, device
-    )
+    network = Network(model, card, bank, calibration, device)
+    return Explainer(network, familiarity, generator, config, detector)

@@ -1,7 +1,8 @@
 """Extraction of a `CachedClip` from the decoded frames of one video."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,9 +15,11 @@ from pipeline.cache.folder import ExtractionSettings
 from pipeline.config.schema import Config, DecodeConfig
 from pipeline.datasets import ClipAnnotation, FrameAnnotation
 from pipeline.decoding import DecodeOptions, FrameRequest, FrameStream
+from pipeline.decoding.sampling import window_hop
 from pipeline.decoding.video_frames import VideoFrames
 from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
+from pipeline.extraction.person_choice import PersonChoice
 from pipeline.runtime.files import json_sha256
 from pipeline.weights.detectors import ResolvedDetector
 from relations.boxes import union_boxes
@@ -130,6 +133,17 @@ def frame_request(
 
 
 @dataclass(frozen=True)
+class _Described:
+    """Boxes and pairs of one frame."""
+
+    frame_index: int
+    time_s: float
+    source: VideoSource
+    detections: Detections
+    graph: RelationGraph
+
+
+@dataclass(frozen=True)
 class ClipExtractor:
     """Extractor that runs a detector over the frames of a video.
 
@@ -175,24 +189,82 @@ class ClipExtractor:
         Raises:
             ItemError: if the video cannot be extracted.
         """
+        parts = [*self._described(frames, video_id, annotation, None)]
+        assert frames.source is not None
+        return self._clip(parts, self._header(frames.source, video_id, fingerprint, annotation))
+
+    def windows(
+        self,
+        frames: FrameStream,
+        video_id: str,
+        size: int,
+        *,
+        fingerprint: str,
+        annotation: ClipAnnotation | None,
+        people: PersonChoice,
+        num_segments: Callable[[VideoSource], int],
+    ) -> Iterator[CachedClip]:
+        """Extract overlapping windows of one video.
+
+        Each window begins `window_hop(size)` frames after the previous one, and the last one ends
+        with the last frame. At most `size` frames are in memory.
+
+        Args:
+            frames: decoded frames requested by `frame_request`.
+            video_id: id of the clips.
+            size: largest number of frames of a window.
+            fingerprint: fingerprint of the clips (`clip_fingerprint`).
+            annotation: labels and annotated frames of the video, or None.
+            people: counter of the people, and the person whose pairs are extracted.
+            num_segments: number of segments of the video, see `FrameRequest.num_segments`.
+
+        Raises:
+            ItemError: if the video cannot be extracted.
+        """
+        parts: deque[_Described] = deque(maxlen=size)
+
+        def window() -> CachedClip:
+            source = frames.source or parts[-1].source
+            header = self._header(source, video_id, fingerprint, annotation)
+            if header.num_uniform is not None:
+                header = replace(header, num_uniform=num_segments(source))
+            return self._clip([*parts], header)
+
+        described = self._described(frames, video_id, annotation, people)
+        for count, part in enumerate(described):
+            if count >= size and (count - size) % window_hop(size) == 0:
+                yield window()
+            parts.append(part)
+        yield window()
+
+    def _described(
+        self,
+        frames: FrameStream,
+        video_id: str,
+        annotation: ClipAnnotation | None,
+        people: PersonChoice | None,
+    ) -> Iterator["_Described"]:
+        """Yield the boxes and pairs of each frame."""
         by_frame = {frame.frame_index: frame for frame in annotation.frames} if annotation else {}
         widths = (frame.predicates.shape[1] for frame in by_frame.values())
         num_predicates = next(widths, None)
-        parts: list[tuple[Detections, RelationGraph]] = []
-        index, times = [], []
         with torch.inference_mode():
             for batch in frames:
-                annotated = [by_frame.get(i) for i in batch.frame_index.tolist()]
-                parts.extend(self._describe(batch, annotated, video_id, num_predicates))
-                index.append(batch.frame_index)
-                times.append(batch.timestamps_s)
-        assert frames.source is not None
+                index = batch.frame_index.tolist()
+                annotated = [by_frame.get(i) for i in index]
+                found = self._describe(batch, annotated, video_id, num_predicates, people)
+                times = batch.timestamps_s.tolist()
+                for i, time_s, parts in zip(index, times, found, strict=True):
+                    yield _Described(i, time_s, batch.source, *parts)
+
+    @staticmethod
+    def _clip(parts: Sequence["_Described"], header: ClipHeader) -> CachedClip:
         return CachedClip.of_frames(
-            self._header(frames.source, video_id, fingerprint, annotation),
-            torch.cat(index),
-            torch.cat(times),
-            [detections for detections, _ in parts],
-            [graph for _, graph in parts],
+            header,
+            torch.tensor([part.frame_index for part in parts], dtype=torch.int64),
+            torch.tensor([part.time_s for part in parts], dtype=torch.float64),
+            [part.detections for part in parts],
+            [part.graph for part in parts],
         )
 
     def _describe(
@@ -201,6 +273,7 @@ class ClipExtractor:
         annotated: list[FrameAnnotation | None],
         video_id: str,
         num_predicates: int | None,
+        people: PersonChoice | None,
     ) -> list[tuple[Detections, RelationGraph]]:
         images = frames.frames.to(self.device)
         height, width = images.shape[-2:]
@@ -212,7 +285,9 @@ class ClipExtractor:
             found, maps = self.network.describe(images, boxes, labels)
         else:
             found, maps = self.network.detect(images)
-        pairs = [human_object_pairs(d.labels, d.scores) for d in found]
+        pairs = [
+            people.pairs(d) if people else human_object_pairs(d.labels, d.scores) for d in found
+        ]
         unions = [
             union_boxes(d.boxes[p[:, 0]], d.boxes[p[:, 1]])
             for d, p in zip(found, pairs, strict=True)

@@ -257,6 +257,7 @@ def prepare_training(
         num_labels=len(labels) if reads else 0,
         multi_label=config.loss.multi_label,
         branch=config.branch.name,
+        longest_s=max(float(clip.header.source.get("duration_s") or 0) for clip in clips),
         training=chosen | known,
     )
     manifest = read_manifest(cache)

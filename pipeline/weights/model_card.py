@@ -27,6 +27,7 @@ class ModelCard(Card):
         union_channels: number of channels Cu of the union features.
         num_labels: number of labels that the video branch reads tokens as; 0 without reading.
         multi_label: True if a video can have several actions.
+        longest_s: length of the longest training video in seconds, or 0 if it is unknown.
         training: seed, epochs, number of videos and package versions of the training run.
 
     Raises:
@@ -44,6 +45,7 @@ class ModelCard(Card):
     num_labels: int = ranged(0, 0)
     multi_label: bool = True
     branch: str = one_of("both", Branch.__members__)
+    longest_s: float = ranged(0.0, 0)
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

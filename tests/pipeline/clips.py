@@ -11,7 +11,17 @@ def header(video_id: str = "CLIP1") -> ClipHeader:
     return ClipHeader(
         video_id=video_id,
         fingerprint="f" * 64,
-        source={"sha256": "0" * 64, "fps": 25.0, "num_frames": 100, "width": 64, "height": 48},
+        source={
+            "sha256": "0" * 64,
+            "fps": 25.0,
+            "num_frames": 100,
+            "width": 64,
+            "height": 48,
+            "duration_s": 4.0,
+            "rotation": 0,
+            "edit_lists": "applied",
+            "is_degraded": False,
+        },
         detector={"weights": "random:0", "preset": "action-genome"},
         boxes="ground-truth",
         feature_source="box",

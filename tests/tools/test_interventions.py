@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
-from pipeline.explanation.builder import find_transitions
+from pipeline.explanation.explained_clip import ExplainedClip, find_transitions
 from pipeline.explanation.reason import find_reasons
 from pipeline.samples.clip_tokens import clip_tokens
 from tests.pipeline.clips import random_clip
@@ -20,7 +21,6 @@ from tests.pipeline.explanation.test_reason import (
     named,
     puts,
 )
-from tools.proofs.faithfulness.clips import ExplainedClip
 from tools.proofs.faithfulness.interventions import (
     edit_scores,
     extra_tokens,
@@ -54,6 +54,7 @@ def explained(rule: Callable[[View], float], contributions: list[float]) -> Expl
         clip=CLIP,
         clip_tokens=clip_tokens(CLIP, 4),
         labels=frozenset({0}),
+        logits=torch.zeros(0),
         scores=scorer.scores(scorer.subsets([TOKENS.kept]))[0].tolist(),
         tokens=TOKENS,
         usable=[*range(6)],
@@ -142,6 +143,7 @@ def test_clips_without_kept_tokens_have_defined_results() -> None:
         clip=CLIP,
         clip_tokens=clip_tokens(CLIP, 4),
         labels=frozenset(),
+        logits=torch.zeros(0),
         scores=[0.7],
         tokens=empty,
         usable=[0],

@@ -10,9 +10,9 @@ import torch
 
 from model.label_bank import LabelBank
 from pipeline.errors import UsageError
+from pipeline.explanation.explained_clip import ExplainedClip
 from tests.pipeline.explanation.test_reason import WORDS, View, bank, named, puts
 from tests.tools.test_interventions import TOKENS, explained
-from tools.proofs.faithfulness.clips import ExplainedClip
 from tools.proofs.faithfulness.names import most_frequent, name_truth
 from tools.proofs.faithfulness.rationales import (
     MAPPING,

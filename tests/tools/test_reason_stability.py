@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.labels import TokenLabels
+from pipeline.explanation.explained_clip import ExplainedClip, Network, explain_clip
 from pipeline.explanation.naming import label_bank
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.weights.model_card import ModelCard
@@ -16,7 +17,6 @@ from tests.pipeline.clips import random_clip
 from tests.pipeline.explanation.test_explanation import CALIBRATION, SETTINGS
 from tests.pipeline.explanation.test_reason import puts
 from tests.tools.test_interventions import explained
-from tools.proofs.faithfulness.clips import ExplainedClip, Network, explain_clip
 from tools.proofs.faithfulness.randomised import (
     READING,
     jaccard,

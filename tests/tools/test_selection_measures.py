@@ -9,12 +9,12 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from model.tokens import ActionOutput, TokenBatch
+from pipeline.explanation.explained_clip import ExplainedClip
 from pipeline.samples.clip_tokens import clip_tokens
 from tests.pipeline.clips import random_clip
 from tests.pipeline.explanation.test_reason import named, puts
 from tests.tools.test_interventions import explained
 from tests.tools.test_reason_stability import network
-from tools.proofs.faithfulness.clips import ExplainedClip
 from tools.proofs.faithfulness.videos import (
     VideoSelection,
     degeneration,

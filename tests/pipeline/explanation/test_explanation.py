@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from model.label_bank import LabelBankBuilder
 from model.labels import TokenLabels
 from model.settings import LaIARSettings
-from model.token_scorer import TokenScorer
-from pipeline.explanation.builder import WARNINGS, Evidence, explain, find_tracks, find_transitions
+from pipeline.cache.clip import CachedClip
+from pipeline.explanation.builder import build_explanation, find_tracks
+from pipeline.explanation.explained_clip import Network, explain_clip, find_transitions
+from pipeline.explanation.explanation import WARNINGS, Explanation
 from pipeline.explanation.naming import label_bank
+from pipeline.explanation.windows import WindowChoice
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.weights.model_card import ModelCard
 from tests.pipeline.cache_maker import cache_info, labelled_clip
@@ -36,11 +39,9 @@ GENERATOR = {
 CALIBRATION = {"videos": 0, "groups": {}, "scores": {"temperature": 2.0}}
 
 
-def explained(counts: list[int], seed: int = 0, **changes: object) -> dict:
-    """Explain a random clip with a random network."""
-    torch.manual_seed(seed)
+def network_of(clip: CachedClip, **changes: object) -> Network:
+    """Return a random network whose label bank has the labels of a clip."""
     settings = replace(SETTINGS, **changes).resolved()  # type: ignore[arg-type]
-    clip = random_clip(counts, seed, predicates=26)
     tokens = clip_tokens(clip, settings.max_pairs, "ground-truth")
     assert tokens.batch.predicates is not None
     labels = TokenLabels.of_tokens(tokens.batch.object_labels, tokens.batch.predicates >= 0.5)
@@ -50,21 +51,41 @@ def explained(counts: list[int], seed: int = 0, **changes: object) -> dict:
     with torch.no_grad():
         if model.reader is not None:
             model.reader.set_labels(labels)
-        output = model.recognize(tokens.batch)
-        scorer = TokenScorer(model, tokens.batch)
         language = model(tokens.batch).language
         assert language is not None
         builder.add(language.embeddings, tokens.batch)
     bank = builder.build() if settings.context == "all" else label_bank(model, labels)
-    return explain(
-        Evidence(clip, tokens, output, scorer, CALIBRATION),
-        bank,
-        card,
+    return Network(model, card, bank, CALIBRATION, torch.device("cpu"))
+
+
+def explained(counts: list[int], seed: int = 0, size: int = 99, **changes: object) -> dict:
+    """Explain a random clip with a random network, in windows of `size` frames."""
+    torch.manual_seed(seed)
+    clip = random_clip(counts, seed, predicates=26)
+    network = network_of(clip, **changes)
+    choice = WindowChoice(3)
+    starts = range(0, max(clip.num_frames - size, 0) + 1, max(size // 2, 1))
+    for start in starts:
+        part = clip.select([*range(start, min(start + size, clip.num_frames))])
+        output = network.recognize(clip_tokens(part, SETTINGS.max_pairs).batch)
+        choice.add(part, output.logits[0].double().sigmoid())
+    found = {
+        number: explain_clip(
+            network, part, actions=[c for c in choice.actions() if choice.window_of(c) == number]
+        )
+        for number, part in choice.clips.items()
+    }
+    explanation = build_explanation(
+        network,
+        choice,
+        found,
         fingerprint="f" * 64,
         generator=GENERATOR,
-        top=3,
         threshold=0.5,
+        people={"chosen": None, "people": [{"id": 1, "frames": 1, "read": 1}]},
     )
+    assert Explanation.from_dict(explanation.to_dict()) == explanation
+    return explanation.to_dict()
 
 
 @given(
@@ -99,6 +120,35 @@ def test_explanations_conform_to_the_schema(
             assert (part["from"] is None) == (part["kind"] == "lasting")
             assert part["from"] is None or part["from"] != part["to"]
             assert part["between_s"] == sorted(part["between_s"])
+
+
+def test_predictions_of_a_long_video_refer_to_the_window_with_the_highest_score() -> None:
+    tree = explained([3] * 12, seed=3, size=4)
+    jsonschema.validate(json.loads(json.dumps(tree, allow_nan=False)), SCHEMA)
+    assert len(tree["windows"]) == 5
+    assert len({row["window"] for row in tree["predictions"]}) > 1
+    frames, tokens = tree["sampling"]["frames"], tree["tokens"]
+    assert [row["t"] for row in frames] == [*range(len(frames))]
+    for name in ("tokens", "tracks", "transitions"):
+        assert [row["id"] for row in tree[name]] == [*range(len(tree[name]))]
+    for rank, prediction in enumerate(tree["predictions"]):
+        window = prediction["window"]
+        scores = [row["scores"][rank] for row in tree["windows"]]
+        assert prediction["score"] == scores[window] == max(scores)
+        mine = {t["id"] for t in tokens if frames[t["t"]]["window"] == window}
+        assert {part["token"] for part in prediction["evidence"]} <= mine
+        assert {*prediction["reason"]["tokens"]} <= mine
+        first, last = tree["windows"][window]["between_s"]
+        assert all(first <= tokens[i]["time_s"] <= last for i in mine)
+        for track in tree["tracks"]:
+            assert {tokens[i]["track"] for i in track["tokens"]} == {track["id"]}
+
+
+def test_windows_of_no_chosen_action_are_forgotten() -> None:
+    clip, choice = random_clip([1, 1]), WindowChoice(1)
+    for scores in ([0.1, 0.5], [0.6, 0.2], [0.3, 0.7], [0.2, 0.7]):
+        choice.add(clip, torch.tensor(scores, dtype=torch.float64))
+    assert (choice.actions(), choice.best().tolist(), [*choice.clips]) == ([1], [0.6, 0.7], [2])
 
 
 def test_schema_lists_every_warning_code() -> None:

@@ -11,7 +11,7 @@ from model.label_bank import LabelBank
 from model.minimal_reason import smallest_reasons
 from model.token_scorer import TokenEdit
 from model.tokens import TokenBatch
-from tools.proofs.faithfulness.clips import ExplainedClip, Network
+from pipeline.explanation.explained_clip import ExplainedClip, Network
 
 #: Random subsets and orders per action.
 DRAWS = 5

@@ -3,7 +3,7 @@
 import torch
 
 from model.label_bank import LabelBank
-from tools.proofs.faithfulness.clips import ExplainedClip
+from pipeline.explanation.explained_clip import ExplainedClip
 from tools.world.true_relations import Truth
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from model.laiar import LaIAR
-from tools.proofs.faithfulness.clips import ExplainedClip, Network, explain_clip
+from pipeline.explanation.explained_clip import ExplainedClip, Network, explain_clip
 from tools.proofs.faithfulness.interventions import DRAWS
 
 #: Modules of the network that read tokens. Their parameters stay the same.

@@ -7,8 +7,8 @@ import torch
 
 from pipeline.datasets.vocabulary import normalize_name
 from pipeline.errors import UsageError
+from pipeline.explanation.explained_clip import ExplainedClip
 from pipeline.samples.dataset import action_frames
-from tools.proofs.faithfulness.clips import ExplainedClip
 
 #: Files of Charades: verb and object of each action class, and names of the objects.
 MAPPING, OBJECTS = "Charades_v1_mapping.txt", "Charades_v1_objectclasses.txt"

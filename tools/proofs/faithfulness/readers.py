@@ -4,7 +4,7 @@ import random
 from itertools import pairwise
 from typing import Any
 
-from tools.proofs.faithfulness.clips import ExplainedClip
+from pipeline.explanation.explained_clip import ExplainedClip
 from tools.world.rules import Condition, Rules
 from tools.world.true_relations import Truth
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.proofs.faithfulness.clips import ExplainedClip
+from pipeline.explanation.explained_clip import ExplainedClip
 
 #: Fields of a reason that make its statement.
 STATEMENT = ("kind", "object", "from", "to")

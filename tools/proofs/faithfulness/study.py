@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.cache.clip import CachedClip
+from pipeline.explanation.explained_clip import ExplainedClip, Network, explain_clip
 from pipeline.explanation.sentences import sentence_of
 from tools.proofs.faithfulness.annotations import Annotations
 from tools.proofs.faithfulness.causes import Cause, SampledTimes, best_faults, find_causes
-from tools.proofs.faithfulness.clips import ExplainedClip, Network, explain_clip
 from tools.proofs.faithfulness.interventions import (
     discard_change,
     edit_scores,

@@ -12,9 +12,9 @@ from sklearn.linear_model import RidgeCV
 from pipeline.evaluation.inverse_pairs import score_inverse_pairs
 from pipeline.evaluation.metrics import charades_map
 from pipeline.evaluation.temperature import probabilities
+from pipeline.explanation.explained_clip import ExplainedClip, Network
 from pipeline.samples.clip_tokens import reverse_tokens
 from tools.compare_scores import interval
-from tools.proofs.faithfulness.clips import ExplainedClip, Network
 
 #: Smallest number of videos of the probe, and of positive videos of a class in each half of them.
 LEAST_VIDEOS, LEAST_POSITIVES = 20, 5

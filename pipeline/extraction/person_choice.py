@@ -1,0 +1,58 @@
+"""Choice of the person whose pairs are extracted."""
+
+from collections import Counter
+from typing import Any
+
+from torch import Tensor
+
+from detection.detections import Detections
+from relations.pairs import human_object_pairs
+from relations.people import PeopleCounter
+
+
+class PersonChoice:
+    """Choice of the person whose pairs are extracted.
+
+    Args:
+        person: number of the person (`PeopleCounter`), or None for the person with the highest
+            score in each frame.
+
+    Attributes:
+        counter: counter of the people.
+        read: number of frames in which the pairs of each person are extracted.
+        num_frames: number of frames.
+    """
+
+    def __init__(self, person: int | None = None) -> None:
+        self.person, self.counter = person, PeopleCounter()
+        self.read: Counter[int] = Counter()
+        self.num_frames = 0
+
+    def pairs(self, found: Detections) -> Tensor:
+        """Return the (P, 2) pairs of the chosen person in the next frame."""
+        self.num_frames += 1
+        rows = self.counter.number(
+            found.boxes.cpu(), found.labels.cpu(), found.scores.cpu(), found.features.cpu()
+        )
+        if self.person is None:
+            pairs = human_object_pairs(found.labels, found.scores)
+            humans = {*pairs[:, 0].tolist()}
+            self.read.update(person for person, row in rows.items() if row in humans)
+            return pairs
+        if self.person not in rows:
+            return found.labels.new_zeros(0, 2)
+        self.read[self.person] += 1
+        return human_object_pairs(found.labels, found.scores, rows[self.person])
+
+    def has_several(self) -> bool:
+        """Return whether a second person is visible in at least a quarter of the frames."""
+        counts = sorted(self.counter.frames.values(), reverse=True)
+        return len(counts) > 1 and 4 * counts[1] >= self.num_frames
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the chosen person and the numbers of frames of each person as JSON."""
+        people = [
+            {"id": person, "frames": frames, "read": self.read[person]}
+            for person, frames in sorted(self.counter.frames.items())
+        ]
+        return {"chosen": self.person, "people": people}
