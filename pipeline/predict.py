@@ -15,7 +15,7 @@ from pipeline.datasets.video_files import VideoFile, in_order, list_videos, sort
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.errors import FailureReason, ItemError
 from pipeline.explanation.explanation import Explanation
-from pipeline.predictor import LaIARPredictor
+from pipeline.predictor import WORLD, LaIARPredictor
 from pipeline.runtime.command_line import common_parser, parse_words, run_command
 from pipeline.runtime.failures import Failures, log_failure
 from pipeline.runtime.files import make_folder, read_rows, write_atomically
@@ -33,9 +33,15 @@ def main(argv: list[str]) -> int:
     """Run the stage and return its exit code."""
     parser = common_parser("python -m pipeline.predict", __doc__ or "", EXAMPLE)
     add = parser.add_argument
-    add("--run", type=Path, required=True, help="run folder of pipeline.train")
+    add(
+        "--run",
+        type=Path,
+        default=WORLD,
+        help="run folder of pipeline.train (default: the included network for videos of the "
+        "synthetic world)",
+    )
     add("videos", type=Path, nargs="+", help="video files, or folders of video files")
-    add("--out", type=Path, required=True, help="output folder")
+    add("--out", type=Path, default=Path("explained"), help="output folder (default: explained)")
     add("--config", type=Path, help="YAML file that sets detection.weights")
     add(
         "--annotations",

@@ -16,15 +16,6 @@ SCHEMA = json.loads(Path("configs/schemas/explanation.schema.json").read_text())
 jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-@pytest.fixture(scope="module")
-def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("predict") / "run"
-    words = ("train.epochs=6", "train.validation_fraction=0.3", "loss.selection=0.1")
-    data = ["--cache", str(world.cache), "--run", str(folder)]
-    assert train.main(["--config", CONFIG, *data, *SMALL, *words]) == 0
-    return folder
-
-
 def clips_of(world: World) -> list[str]:
     return [str(path) for path in sorted(world.test_clips)]
 

@@ -1,8 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decoding.sampling import choose_frames, segment_rows, uniform_rows
+from pipeline.decoding import FrameRequest
+from pipeline.decoding.sampling import (
+    choose_frames,
+    segment_rows,
+    uniform_rows,
+    window_hop,
+    window_segments,
+)
+from pipeline.decoding.video_source import VideoSource
 
 
 def test_chosen_frames_are_segment_centres_and_annotated_frames() -> None:
@@ -34,3 +44,44 @@ def test_every_row_of_a_segment_can_be_selected() -> None:
 def test_uniform_rows_exclude_annotated_frames() -> None:
     frames = choose_frames(100, 4, [13, 14, 87])
     assert [frames[row] for row in uniform_rows(frames, 100, 4)] == [12, 37, 62, 87]
+
+
+@given(st.floats(0.1, 5000), st.floats(0.1, 60), st.integers(1, 32))
+def test_windows_cover_the_video_and_are_short_enough(
+    duration_s: float, window_s: float, size: int
+) -> None:
+    num, hop = window_segments(duration_s, window_s, size), window_hop(size)
+    assert (num - size) % hop == 0
+    assert size * duration_s / num <= window_s * (1 + 1e-6) or num == size
+    assert (num == size) == (duration_s <= window_s * (1 + 1e-6))
+    if num > size:  # one window less would be too few
+        assert (num - hop) * window_s < duration_s * size * (1 + 1e-6)
+
+
+class Video:
+    """Video of 100 frames."""
+
+    num_frames = 100
+
+    def __init__(self, duration_s: float) -> None:
+        self.source = VideoSource(
+            Path("a.mp4"), "0" * 64, 10.0, 100, 64, 48, duration_s, 0, "applied"
+        )
+
+
+def test_frames_that_the_network_reads_are_centres_of_the_uniform_frames() -> None:
+    request = FrameRequest(Path("a.mp4"), "0" * 64, num_uniform=20, num_sampled=4)
+    uniform = segment_rows(100, 20)
+    assert request.pick(Video(10.0)) == [uniform[i] for i in (2, 7, 12, 17)]
+    annotated = FrameRequest(
+        Path("a.mp4"), "0" * 64, annotated=(3, 5, 8, 9), num_uniform=None, num_sampled=2
+    )
+    assert annotated.pick(Video(10.0)) == [5, 9]
+
+
+def test_long_video_is_sampled_in_windows() -> None:
+    request = FrameRequest(Path("a.mp4"), "0" * 64, num_uniform=20, num_sampled=4, window_s=5.0)
+    assert not request.has_windows(Video(5.0).source)
+    assert len(request.pick(Video(5.0))) == 4
+    assert request.num_segments(Video(10.0).source) == 8
+    assert request.pick(Video(10.0)) == segment_rows(100, 8)
