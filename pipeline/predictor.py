@@ -72,12 +72,12 @@ class LaIARPredictor:
         person: number of the person whose relations are used, or None for the person with the
             highest score in each frame.
 
-    Example:
-        >>> from pipeline import LaIARPredictor
-        >>> predictor = LaIARPredictor.from_run("configs/runs/world")
-        >>> explanation = predictor.predict("clip.mp4")
-        >>> print(explanation.predictions[0].sentence)
-        >>> explanation.save("out/")
+    Example::
+
+        predictor = LaIARPredictor.from_run("configs/runs/world")
+        explanation = predictor.predict("clip.mp4")
+        print(explanation.predictions[0].sentence)
+        explanation.save("out/")
     """
 
     def __init__(

@@ -6,7 +6,9 @@ import pkgutil
 import subprocess
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Public entry points whose docstrings must contain an example.
@@ -45,3 +47,11 @@ def test_examples_print_the_documented_output(name: str) -> None:
 @pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_entry_points_have_an_example(name: str) -> None:
     assert ">>> " in (pkgutil.resolve_name(name).__doc__ or "")
+
+
+def test_quickstart_notebook_runs() -> None:
+    notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
+    place = {"metadata": {"path": str(ROOT)}}
+    NotebookClient(notebook, timeout=900, kernel_name="python3", resources=place).execute()
+    said = notebook.cells[3].outputs[0].text
+    assert "the score would be" in said

@@ -1,4 +1,4 @@
-"""Tests that run every command of the README in order on small synthetic data."""
+"""Tests that run the commands of the README and of pages in docs/ on small synthetic data."""
 
 import re
 import shlex
@@ -12,7 +12,20 @@ import pytest
 from tests.conftest import World
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = re.findall(r"^    (python -m .+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+PAGES = (
+    "README.md",
+    *(
+        f"docs/{name}.md"
+        for name in ("extraction", "training", "prediction", "world", "reliability")
+    ),
+)
+COMMANDS = tuple(
+    dict.fromkeys(
+        command
+        for page in PAGES
+        for command in re.findall(r"^    (python -m .+)$", (ROOT / page).read_text(), re.MULTILINE)
+    )
+)
 DETECTOR = (
     "detection.depth=26",
     "detection.width=4",
@@ -59,6 +72,7 @@ ELSEWHERE = (
     "tools.train_detector",
     "tools.benchmark",
     "tools.faults",
+    "tools.evaluate_names",
 )
 
 
@@ -89,6 +103,7 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "cache/oracle",
         "runs/oracle",
         "explained",
+        "second",
         "runs/relations",
         "WORLD",
         "SHEETS",
@@ -109,15 +124,18 @@ def _placed(word: str, places: dict[str, Path]) -> str:
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not any(e in c for e in ELSEWHERE)])
 def test_readme_command_runs(places: dict[str, Path], command: str) -> None:
     module = shlex.split(command)[2]
-    # The repository contains the detector and relation predictor of the world. Other networks are
-    # random.
+    # The repository contains the detector, the relation predictor and a network of the world. Other
+    # networks are random.
     ships = module == "pipeline.extract" and "configs/world.yaml" in command
+    ships |= module == "pipeline.predict" and "--run" not in command
     words = [_placed(word, places) for word in shlex.split(command)[1:]]
     words = [w for w in words if not w.startswith("detection.weights")]
     if module == "tools.synthesize":
         words = ["1" if w.isdigit() else w for w in words]
     if module == "tools.study_world":
         words = ["60" if w.isdigit() else w for w in words]
+    if module == "pipeline.predict" and "--out" not in words:
+        words += ["--out", str(places["explained"])]
     done = subprocess.run(
         [sys.executable, *words, *(("device=cpu",) if ships else EXTRA[module])],
         cwd=ROOT,
