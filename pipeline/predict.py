@@ -15,6 +15,7 @@ from pipeline.datasets.video_files import VideoFile, in_order, list_videos, sort
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.errors import FailureReason, ItemError
 from pipeline.explanation.explanation import Explanation
+from pipeline.explanation.report.files import write_gallery
 from pipeline.predictor import WORLD, LaIARPredictor
 from pipeline.runtime.command_line import common_parser, parse_words, run_command
 from pipeline.runtime.failures import Failures, log_failure
@@ -76,7 +77,9 @@ def main(argv: list[str]) -> int:
         workers = min(num_workers(decode.workers), 1)
         with DecodePool(workers, int(decode.memory_gb * 1e9)) as pool:
             Prediction(predictor, args.out, run, pool).run(videos)
+        gallery = write_gallery(args.out)
     print(f"predict: {run.counts}")
+    print(f"open: {gallery}")
     if run.counts.failed:
         print(f"failures: {args.out / 'failures.jsonl'}")
     return run.exit_code
@@ -157,7 +160,9 @@ class Prediction:
         examined = self.predictor.examine(video)
         name = f"{video.video_id}/explanation.json"
         row = self.rows.get(video.video_id, {})
-        if row.get("fingerprint") == examined.fingerprint and (self.out / name).is_file():
+        folder = self.out / video.video_id
+        done = all((folder / file).is_file() for file in ("explanation.json", "report.html"))
+        if row.get("fingerprint") == examined.fingerprint and done:
             return "skipped"
         with closing(self._pool.start(examined.request)) as frames:
             explanation, scores = self.predictor.explain(examined, frames)

@@ -12,6 +12,7 @@ from pipeline.cache.union_features import reduce_union
 from pipeline.config.loading import load_config
 from pipeline.config.schema import Branch, Config, UnionKind
 from pipeline.datasets import Annotations, ClipAnnotation, read_dataset
+from pipeline.datasets.ids import is_safe_id
 from pipeline.datasets.video_files import VideoFile, video_id_of, video_sha256
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.decoding import DirectStream, FrameRequest, FrameStream
@@ -152,14 +153,15 @@ class LaIARPredictor:
             video: path of a video file; a list of paths; or the frames of a video as a
                 (T, H, W, 3) uint8 array of RGB images.
             fps: frames per second of an array of frames.
-            video_id: id of an array of frames.
+            video_id: id of an array of frames, which names its output folder.
 
         Returns:
             The explanation, or a list of explanations for a list of paths.
 
         Raises:
             ItemError: if a video cannot be decoded.
-            ValueError: if an array has another shape or dtype, or no frame rate is given for it.
+            ValueError: if an array has another shape or dtype, no frame rate is given for it, or
+                its id is not safe as a file name.
         """
         if isinstance(video, np.ndarray):
             return self._predict_array(video, fps, video_id)
@@ -176,6 +178,10 @@ class LaIARPredictor:
             )
         if fps is None or not 0 < fps < 1e6:
             raise ValueError(f"fps: the frame rate of the array expected, got {fps}")
+        if not is_safe_id(video_id):
+            raise ValueError(
+                f"video_id: a name of letters, digits, . _ and - expected, got {video_id!r}"
+            )
         sha256 = hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()
         examined = self.examine(VideoFile(Path(video_id), video_id), sha256)
         return self.explain(examined, ArrayStream(frames, fps, examined.request))[0]

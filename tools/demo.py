@@ -113,9 +113,10 @@ def report(out: Path, seconds: float) -> None:
         ("trained/metrics.json", "the metrics"),
         ("trained/per_class_ap.csv", "average precision by action"),
         ("trained/log.jsonl", "every loss term of the training run"),
-        ("explained", "one folder per explained video, with explanation.json"),
+        ("explained", "one folder per explained video, with explanation.json and report.html"),
     ):
         print(f"  {out / name}  {what}")
+    print(f"\nopen: {out / 'explained' / 'gallery.html'}")
 
 
 def _metrics(run: Path) -> dict[str, Any]:

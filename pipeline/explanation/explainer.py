@@ -110,7 +110,7 @@ class Explainer:
             warnings=(*warnings, *(code for code, holds in codes.items() if holds)),
         )
         images.keep(choice.frames(), since=sys.maxsize)
-        return replace(explanation, images=images.images), choice.best().tolist()
+        return replace(explanation, images=images.images), choice.best.tolist()
 
 
 def load_explainer(

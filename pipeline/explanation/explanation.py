@@ -220,11 +220,14 @@ class Explanation(TypedJson):
         return tree
 
     def save(self, out: str | Path) -> None:
-        """Write `ID/explanation.json` to a folder.
+        """Write `ID/explanation.json`, `ID/report.html` and `ID/entry.json` to a folder.
 
         Args:
             out: output folder, which is created if it does not exist.
         """
+        from pipeline.explanation.report.files import write_report  # it imports this module
+
         folder = Path(out) / self.video.id
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "explanation.json", self.to_dict())
+        write_report(self, Path(out))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.config.typed_json import TypedJson
+from pipeline.datasets.ids import is_safe_id
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class Video(TypedJson):
         edit_lists: treatment of the edit lists of the file.
         is_degraded: whether damage was found and tolerated.
         labels: ids of the annotated actions, or None if the video is not annotated.
+
+    Raises:
+        ValueError: if the id is not safe as a file name (`is_safe_id`).
     """
 
     id: str
@@ -34,6 +38,10 @@ class Video(TypedJson):
     edit_lists: str
     is_degraded: bool
     labels: tuple[str, ...] | None
+
+    def __post_init__(self) -> None:
+        if not is_safe_id(self.id):
+            raise ValueError(f"id: a name of letters, digits, . _ and - expected, got {self.id!r}")
 
 
 @dataclass(frozen=True)

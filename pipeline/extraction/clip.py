@@ -248,14 +248,13 @@ class ClipExtractor:
         by_frame = {frame.frame_index: frame for frame in annotation.frames} if annotation else {}
         widths = (frame.predicates.shape[1] for frame in by_frame.values())
         num_predicates = next(widths, None)
-        with torch.inference_mode():
-            for batch in frames:
-                index = batch.frame_index.tolist()
-                annotated = [by_frame.get(i) for i in index]
+        for batch in frames:
+            index, times = batch.frame_index.tolist(), batch.timestamps_s.tolist()
+            annotated = [by_frame.get(i) for i in index]
+            with torch.inference_mode():  # not around the yield, which runs code of the caller
                 found = self._describe(batch, annotated, video_id, num_predicates, people)
-                times = batch.timestamps_s.tolist()
-                for i, time_s, parts in zip(index, times, found, strict=True):
-                    yield _Described(i, time_s, batch.source, *parts)
+            for i, time_s, parts in zip(index, times, found, strict=True):
+                yield _Described(i, time_s, batch.source, *parts)
 
     @staticmethod
     def _clip(parts: Sequence["_Described"], header: ClipHeader) -> CachedClip:

@@ -101,6 +101,9 @@ def test_video_without_annotation_has_detected_boxes_and_a_warning(
     (tree,) = explanations(tmp_path / "out")
     assert tree["boxes"] == "detected"
     assert {"RANDOM_WEIGHTS", "DETECTED_BOXES"} <= codes(tree)
+    link = f"{tree['video']['id']}/report.html"
+    assert (tmp_path / "out" / link).is_file()
+    assert f'href="{link}"' in (tmp_path / "out" / "gallery.html").read_text()
     assert json.loads((tmp_path / "out" / "run.json").read_text())["warnings"] == ["RANDOM_WEIGHTS"]
 
 

@@ -35,6 +35,10 @@ def test_predictor_and_command_write_the_same_explanation(
         ours, theirs = ((tmp_path / who / name).read_bytes() for who in ("ours", "theirs"))
         assert ours == theirs
         assert Explanation.from_dict(json.loads(ours)) == explanation
+        hostile = json.loads(ours)
+        hostile["video"]["id"] = "../../elsewhere"
+        with pytest.raises(ValueError, match=r"video: id: a name"):
+            Explanation.from_dict(hostile)
         frames = {frame.frame_index for frame in explanation.sampling.frames}
         assert explanation.images.keys() == frames
         assert all(image.startswith(b"\xff\xd8") for image in explanation.images.values())
@@ -54,6 +58,8 @@ def test_frames_in_memory_are_explained_like_their_video(
     assert [p.score for p in found.predictions] == [p.score for p in expected.predictions]
     with pytest.raises(ValueError, match="fps"):
         predictor.predict(frames)  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="video_id"):
+        predictor.predict(frames, fps=25.0, video_id="../mine")
     with pytest.raises(ValueError, match="uint8"):
         predictor.predict(frames.astype(np.float32), fps=25.0)
 

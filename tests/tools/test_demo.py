@@ -32,6 +32,8 @@ def test_demo_trains_evaluates_and_explains(out: Path, capfd: pytest.CaptureFixt
     assert f"before training {before:.4f}, after {after:.4f}" in said
     assert "explanation.json" in said
     assert "explanation of " in said
+    assert (demo.ROOT / OUT / "explained" / "gallery.html").is_file()
+    assert said.rstrip().endswith(f"open: {OUT}/explained/gallery.html")
     assert len(list(out.glob("explained/*/explanation.json"))) == 2
     assert not (out / "stale").exists()
 

@@ -148,7 +148,7 @@ def test_windows_of_no_chosen_action_are_forgotten() -> None:
     clip, choice = random_clip([1, 1]), WindowChoice(1)
     for scores in ([0.1, 0.5], [0.6, 0.2], [0.3, 0.7], [0.2, 0.7]):
         choice.add(clip, torch.tensor(scores, dtype=torch.float64))
-    assert (choice.actions(), choice.best().tolist(), [*choice.clips]) == ([1], [0.6, 0.7], [2])
+    assert (choice.actions(), choice.best.tolist(), [*choice.clips]) == ([1], [0.6, 0.7], [2])
 
 
 def test_schema_lists_every_warning_code() -> None:

@@ -1,0 +1,132 @@
+"""Gallery page, which lists the explained videos of a folder."""
+
+import base64
+import io
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+from PIL import Image
+
+from pipeline.config.typed_json import TypedJson, parse_json
+from pipeline.explanation.explanation import Explanation
+from pipeline.explanation.report.rendering import render
+
+LOGGER = logging.getLogger("report")
+#: Most actions of an entry; longest side in pixels and most bytes of a thumbnail in base64.
+MAX_ACTIONS, SIDE, MAX_BYTES = 5, 200, 6000
+
+
+@dataclass(frozen=True)
+class GalleryAction(TypedJson):
+    """Predicted action of an entry.
+
+    Attributes:
+        class_id: id of the action class.
+        name: name of the action class.
+        score: calibrated score.
+        sentence: the reason in words.
+        is_present: whether the score is at least `predict.threshold`.
+    """
+
+    class_id: str
+    name: str
+    score: float
+    sentence: str
+    is_present: bool
+
+
+@dataclass(frozen=True)
+class GalleryEntry(TypedJson):
+    """Video of a gallery, stored as `OUT/ID/entry.json`.
+
+    Attributes:
+        id: id of the video.
+        link: path of its report page, relative to the gallery page.
+        actions: the actions with the highest scores, in descending order.
+        warnings: codes of its warnings.
+        labels: ids of the annotated actions, or None if the video is not annotated.
+        thumbnail: small JPEG image in base64, or None.
+    """
+
+    SCHEMA: ClassVar[str] = "laiar.gallery-entry/1"
+
+    id: str
+    link: str
+    actions: tuple[GalleryAction, ...]
+    warnings: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    thumbnail: str | None
+
+    def outcome(self, action: GalleryAction) -> str:
+        """Return whether an action is a label: `right`, `wrong`, or `unknown` without labels."""
+        if self.labels is None:
+            return "unknown"
+        return "right" if action.class_id in self.labels else "wrong"
+
+
+def entry_of(explanation: Explanation) -> GalleryEntry:
+    """Return the gallery entry of an explanation.
+
+    Its thumbnail shows the first frame of the first reason, or the middle frame without a reason.
+
+    Args:
+        explanation: the explanation, possibly without images.
+    """
+    return GalleryEntry(
+        id=explanation.video.id,
+        link=f"{quote(explanation.video.id, safe='', errors='replace')}/report.html",
+        actions=tuple(
+            GalleryAction(
+                row.class_id, row.name, row.score_calibrated, row.sentence, row.is_present
+            )
+            for row in explanation.predictions[:MAX_ACTIONS]
+        ),
+        warnings=tuple(warning.code for warning in explanation.warnings),
+        labels=explanation.video.labels,
+        thumbnail=_thumbnail(explanation),
+    )
+
+
+def read_entries(paths: Iterable[Path]) -> Iterator[GalleryEntry]:
+    """Read gallery entries one by one. Invalid files are skipped with a warning.
+
+    Args:
+        paths: paths of `entry.json` files.
+    """
+    for path in paths:
+        try:
+            yield GalleryEntry.from_dict(parse_json(path.read_bytes()))
+        except (OSError, ValueError) as error:
+            LOGGER.warning("%s is left out of the gallery: %s", path, error)
+
+
+def gallery_page(entries: Iterable[GalleryEntry]) -> Iterator[str]:
+    """Yield the gallery page as HTML in parts. Only one entry is in memory at a time.
+
+    Args:
+        entries: the entries.
+    """
+    return render("gallery", entries=entries)
+
+
+def _thumbnail(explanation: Explanation) -> str | None:
+    images, tokens = explanation.images, {token.id: token for token in explanation.tokens}
+    reasons = (row.reason.tokens for row in explanation.predictions[:1])
+    frames = [tokens[token].frame_index for reason in reasons for token in reason[:1]]
+    frames = [index for index in frames if index in images] or sorted(images)
+    if not frames:
+        return None
+    with Image.open(io.BytesIO(images[frames[len(frames) // 2]])) as opened:
+        image = opened.convert("RGB")
+    for side, quality in ((SIDE, 70), (SIDE, 45), (SIDE // 2, 45), (SIDE // 4, 30)):
+        image.thumbnail((side, side))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality, optimize=True)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        if len(data) <= MAX_BYTES:
+            return data
+    return None
