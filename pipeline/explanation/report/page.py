@@ -62,6 +62,7 @@ def report_page(explanation: Explanation) -> str:
     """
     labels = explanation.video.labels
     chosen = explanation.predictions[:MAX_ACTIONS]
+    names = {row.class_id: row.name for row in explanation.predictions}
     reasons = {token for prediction in chosen for token in prediction.reason.tokens}
     windows = [row.window for row in chosen] or [row.window for row in explanation.sampling.frames]
     lanes = timelines(explanation, {*windows[:MAX_ACTIONS]}, reasons)
@@ -85,6 +86,7 @@ def report_page(explanation: Explanation) -> str:
         render(
             "report",
             explanation=explanation,
+            annotated=None if labels is None else [names.get(label, label) for label in labels],
             canvas=canvas(explanation),
             images=_images(explanation),
             actions=actions,
