@@ -13,17 +13,20 @@ from pipeline.config.loading import config_as_dict
 from pipeline.config.schema import Backend
 from pipeline.datasets.video_files import VideoFile, in_order, list_videos, sort_videos
 from pipeline.decoding import DecodePool, num_workers
-from pipeline.errors import FailureReason, ItemError
+from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.report.files import write_gallery
-from pipeline.predictor import WORLD, LaIARPredictor
+from pipeline.predictor import WORLD, Examined, LaIARPredictor
 from pipeline.runtime.command_line import common_parser, parse_words, run_command
 from pipeline.runtime.failures import Failures, log_failure
-from pipeline.runtime.files import make_folder, read_rows, write_atomically
+from pipeline.runtime.files import append_line, make_folder, read_rows, write_atomically
 from pipeline.runtime.item_errors import as_item_error
 from pipeline.runtime.run_record import RunRecord
+from pipeline.runtime.writers import folder_lock
 
 LOGGER = logging.getLogger("predict")
+#: Files that `Explanation.save` writes for each video.
+FILES = ("explanation.json", "report.html", "entry.json")
 EXAMPLE = (
     "python -m pipeline.predict --run runs/oracle clip.mp4 --out explained "
     "detection.weights=detector.safetensors"
@@ -75,9 +78,14 @@ def main(argv: list[str]) -> int:
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]
         run.counts.found = len(videos)
         workers = min(num_workers(decode.workers), 1)
-        with DecodePool(workers, int(decode.memory_gb * 1e9)) as pool:
-            Prediction(predictor, args.out, run, pool).run(videos)
-        gallery = write_gallery(args.out)
+        try:
+            with DecodePool(workers, int(decode.memory_gb * 1e9)) as pool:
+                Prediction(predictor, args.out, run, pool).run(videos)
+            gallery = write_gallery(args.out)
+        except OSError as error:
+            raise UsageError(
+                f"--out: a writable folder expected, got {args.out}: {error}"
+            ) from error
     print(f"predict: {run.counts}")
     print(f"open: {gallery}")
     if run.counts.failed:
@@ -86,7 +94,7 @@ def main(argv: list[str]) -> int:
 
 
 def find_videos(paths: Sequence[Path], *, dumped: bool) -> list[VideoFile]:
-    """List videos, sorted by id.
+    """List videos, sorted by id. A path that is given twice is listed once.
 
     Args:
         paths: video files, or folders that are searched for videos.
@@ -98,17 +106,18 @@ def find_videos(paths: Sequence[Path], *, dumped: bool) -> list[VideoFile]:
     files: list[VideoFile] = []
     for path in paths:
         if path.is_dir():
-            files += list_videos(path, dumped=dumped)
+            files += list_videos(path, dumped=dumped, flag="videos")
         else:
             files += sort_videos([path])
-    return in_order(files)
+    return in_order({file.path.absolute(): file for file in files}.values())
 
 
 class Prediction:
     """Prediction of several videos.
 
     A video is skipped if its explanation exists and has the same fingerprint. A video that fails
-    is recorded in `failures.jsonl`.
+    is recorded in `failures.jsonl`, and its earlier explanation is removed. Several commands may
+    write to one folder.
 
     Args:
         predictor: trained network.
@@ -123,7 +132,8 @@ class Prediction:
         self.predictor, self.out = predictor, out
         self.run_record, self._pool = run, pool
         self.failures = Failures(out)
-        self.rows = read_rows(out / "predictions.jsonl")
+        self._path = out / "predictions.jsonl"
+        self._rows = read_rows(self._path)
 
     def run(self, videos: list[VideoFile]) -> None:
         """Predict the videos.
@@ -147,37 +157,52 @@ class Prediction:
             except ItemError as error:
                 log_failure(LOGGER, item, error)
                 self.failures.add(item, error, stage="predict")
-                self.rows[item] = {"id": item, "status": "failed", "reason": error.reason.value}
+                if item == video.video_id:
+                    for name in FILES:
+                        (self.out / item / name).unlink(missing_ok=True)
+                self._add({"id": item, "status": "failed", "reason": error.reason.value})
                 outcome = "failed"
-            self._write_rows()
             setattr(counts, outcome, getattr(counts, outcome) + 1)
             budget = self.predictor.explainer.config.max_failures
             if budget is not None and counts.failed > budget:
                 LOGGER.error("stopped: %d failures, at most %d allowed", counts.failed, budget)
                 break
+        with folder_lock(self.out):
+            rows = read_rows(self._path).values()
+            lines = [json.dumps(row) + "\n" for row in rows]
+            write_atomically(self._path, "".join(lines).encode())
 
     def _one(self, video: VideoFile) -> str:
         examined = self.predictor.examine(video)
-        name = f"{video.video_id}/explanation.json"
-        row = self.rows.get(video.video_id, {})
-        folder = self.out / video.video_id
-        done = all((folder / file).is_file() for file in ("explanation.json", "report.html"))
-        if row.get("fingerprint") == examined.fingerprint and done:
+        row = self._rows.get(video.video_id, {})
+        if row.get("fingerprint") == examined.fingerprint and self._is_done(examined):
             return "skipped"
         with closing(self._pool.start(examined.request)) as frames:
             explanation, scores = self.predictor.explain(examined, frames)
         explanation.save(self.out)
-        self.rows[video.video_id] = _row(explanation, scores, name)
+        self._add(_row(explanation, scores))
         if explanation.predictions:
             LOGGER.info("%s: %s", video.video_id, explanation.predictions[0].sentence)
         return "done"
 
-    def _write_rows(self) -> None:
-        lines = [json.dumps(row, allow_nan=False) + "\n" for row in self.rows.values()]
-        write_atomically(self.out / "predictions.jsonl", "".join(lines).encode())
+    def _is_done(self, video: Examined) -> bool:
+        """Return whether the files of a video exist and have its fingerprint."""
+        folder = self.out / video.video_id
+        try:
+            tree = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
+            same = bool(tree["fingerprint"] == video.fingerprint)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return same and all((folder / name).is_file() for name in FILES)
+
+    def _add(self, row: dict[str, Any]) -> None:
+        """Append a line to `predictions.jsonl`. The last line of an id is valid."""
+        self._rows[row["id"]] = row
+        with folder_lock(self.out):
+            append_line(self._path, json.dumps(row, allow_nan=False))
 
 
-def _row(explanation: Explanation, scores: list[float], name: str) -> dict[str, Any]:
+def _row(explanation: Explanation, scores: list[float]) -> dict[str, Any]:
     return {
         "id": explanation.video.id,
         "status": "done",
@@ -189,7 +214,7 @@ def _row(explanation: Explanation, scores: list[float], name: str) -> dict[str, 
         "kept": sum(token.keep for token in explanation.tokens),
         "tokens": len(explanation.tokens),
         "warnings": [warning.code for warning in explanation.warnings],
-        "explanation": name,
+        "explanation": f"{explanation.video.id}/{FILES[0]}",
         "fingerprint": explanation.fingerprint,
     }
 

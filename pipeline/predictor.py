@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import SupportsFloat, overload
 
 import numpy as np
 
 from pipeline.cache.union_features import reduce_union
 from pipeline.config.loading import load_config
-from pipeline.config.schema import Branch, Config, UnionKind
+from pipeline.config.schema import Backend, Branch, Config, UnionKind
 from pipeline.datasets import Annotations, ClipAnnotation, read_dataset
 from pipeline.datasets.ids import is_safe_id
 from pipeline.datasets.video_files import VideoFile, video_id_of, video_sha256
@@ -31,6 +31,7 @@ from pipeline.extraction.clip import (
 from pipeline.extraction.person_choice import PersonChoice
 from pipeline.runtime.devices import pick_device
 from pipeline.runtime.files import json_sha256
+from pipeline.runtime.item_errors import as_item_error
 from pipeline.weights.detectors import find_described_detector
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import read_card
@@ -46,8 +47,8 @@ class Examined:
     Attributes:
         video_id: id of the video.
         boxes: source of the boxes, `detected` or `ground-truth`.
-        annotation: annotation with the boxes, or None for detected boxes.
-        labels: ids of the annotated actions, or None.
+        annotation: annotation of the video, or None.
+        labels: id and name of each annotated action, or None.
         request: request for the frames that the network reads.
         clip_fingerprint: fingerprint of the extracted clip.
         fingerprint: SHA-256 over everything that determines the explanation.
@@ -56,7 +57,7 @@ class Examined:
     video_id: str
     boxes: str
     annotation: ClipAnnotation | None
-    labels: tuple[str, ...] | None
+    labels: tuple[tuple[str, str], ...] | None
     request: FrameRequest
     clip_fingerprint: str
     fingerprint: str
@@ -88,7 +89,7 @@ class LaIARPredictor:
         person: int | None = None,
     ) -> None:
         self.explainer, self.annotations, self.person = explainer, annotations, person
-        if person is not None and person < 1:
+        if person is not None and not (type(person) is int and person >= 1):
             raise UsageError(f"--person: a number of at least 1 expected, got {person}")
         self._extractors: dict[str, ClipExtractor] = {}
 
@@ -97,8 +98,8 @@ class LaIARPredictor:
         cls,
         run: str | Path = WORLD,
         *settings: str,
-        config: Path | None = None,
-        annotations: Sequence[Path] = (),
+        config: str | Path | None = None,
+        annotations: Sequence[str | Path] = (),
         person: int | None = None,
     ) -> "LaIARPredictor":
         """Load a trained network and its detector.
@@ -122,20 +123,22 @@ class LaIARPredictor:
                 f"--run: a network with a video branch expected, {run} was trained with "
                 f"branch={card.branch}; train one with branch=both"
             )
-        made = predict_config(Path(run), card, config, settings)
+        made = predict_config(Path(run), card, None if config is None else Path(config), settings)
         device = pick_device(made.device)
         detector = find_described_detector(card.cache.detector, made.detection)
         read = None
         if annotations:
             vocabulary = load_vocabulary(made.vocabulary)
-            read = read_dataset(made.dataset.value, annotations, vocabulary)
+            read = read_dataset(made.dataset.value, [*map(Path, annotations)], vocabulary)
         return cls(load_explainer(Path(run), made, detector, device), read, person)
 
     @overload
     def predict(self, video: str | Path) -> Explanation: ...
 
     @overload
-    def predict(self, video: np.ndarray, *, fps: float, video_id: str = ...) -> Explanation: ...
+    def predict(
+        self, video: np.ndarray, *, fps: SupportsFloat, video_id: str = ...
+    ) -> Explanation: ...
 
     @overload
     def predict(self, video: list[str] | list[Path]) -> list[Explanation]: ...
@@ -144,7 +147,7 @@ class LaIARPredictor:
         self,
         video: str | Path | np.ndarray | list[str] | list[Path],
         *,
-        fps: float | None = None,
+        fps: SupportsFloat | None = None,
         video_id: str = "frames",
     ) -> Explanation | list[Explanation]:
         """Predict and explain the actions of one or several videos.
@@ -161,30 +164,38 @@ class LaIARPredictor:
         Raises:
             ItemError: if a video cannot be decoded.
             ValueError: if an array has another shape or dtype, no frame rate is given for it, or
-                its id is not safe as a file name.
+                its id is not safe as a file name; or if a frame rate is given for a path.
         """
         if isinstance(video, np.ndarray):
             return self._predict_array(video, fps, video_id)
-        if isinstance(video, str | Path):
-            path = Path(video)
-            examined = self.examine(VideoFile(path, video_id_of(path)))
+        if fps is not None:
+            raise ValueError("fps: supported only for an array of frames; leave it out")
+        if not isinstance(video, str | Path):
+            return [self.predict(each) for each in video]
+        dumped = self.explainer.config.decode.backend is Backend.frames
+        file = VideoFile(Path(video), video_id_of(Path(video), dumped=dumped))
+        with as_item_error(str(video)):
+            examined = self.examine(file)
             return self.explain(examined, DirectStream(examined.request))[0]
-        return [self.predict(each) for each in video]
 
-    def _predict_array(self, frames: np.ndarray, fps: float | None, video_id: str) -> Explanation:
+    def _predict_array(
+        self, frames: np.ndarray, fps: SupportsFloat | None, video_id: str
+    ) -> Explanation:
         if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not frames.size:
             raise ValueError(
                 f"video: a (T, H, W, 3) uint8 array expected, got {frames.shape} {frames.dtype}"
             )
-        if fps is None or not 0 < fps < 1e6:
+        rate = 0.0 if fps is None else float(fps)
+        if not 1e-3 <= rate <= 1e6:
             raise ValueError(f"fps: the frame rate of the array expected, got {fps}")
         if not is_safe_id(video_id):
             raise ValueError(
                 f"video_id: a name of letters, digits, . _ and - expected, got {video_id!r}"
             )
-        sha256 = hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()
-        examined = self.examine(VideoFile(Path(video_id), video_id), sha256)
-        return self.explain(examined, ArrayStream(frames, fps, examined.request))[0]
+        digest = hashlib.sha256(f"{frames.shape} {rate}".encode())
+        digest.update(np.ascontiguousarray(frames).data)
+        examined = self.examine(VideoFile(Path(video_id), video_id), digest.hexdigest())
+        return self.explain(examined, ArrayStream(frames, rate, examined.request))[0]
 
     def examine(self, video: VideoFile, sha256: str | None = None) -> Examined:
         """Prepare the explanation of a video without decoding it.
@@ -202,28 +213,28 @@ class LaIARPredictor:
         labels = None
         if self.annotations and known is not None and known.actions is not None:
             classes = self.annotations.classes
-            labels = tuple(sorted({classes[c][0] for c, _, _ in known.actions}))
+            labels = tuple(sorted({classes[c] for c, _, _ in known.actions}))
         given = card.cache.settings.boxes == "ground-truth" and known is not None and known.frames
-        annotation, boxes = (known, "ground-truth") if given else (None, "detected")
+        boxes = "ground-truth" if given else "detected"
         config, settings = explainer.config, self._extractor(boxes).settings
         request = frame_request(
             video.path,
             sha256,
-            annotation,
+            known,
             settings,
             options=decode_options(config.decode),
             batch_size=config.detection.batch_size,
         )
-        window_s = config.predict.window_s
-        window_s = card.longest_s if window_s is None else window_s
-        request = replace(request, num_sampled=card.settings.num_frames, window_s=window_s or None)
-        inner = clip_fingerprint(sha256, settings, explainer.detector, annotation)
+        limit = config.predict.window_s
+        window_s = None if given else (card.longest_s if limit is None else limit) or None
+        request = replace(request, num_sampled=card.settings.num_frames, window_s=window_s)
+        inner = clip_fingerprint(sha256, settings, explainer.detector, known)
         limits = [
-            config.predict.top, config.predict.threshold, config.model.tolerance, window_s,
-            self.person, labels,
+            Explanation.SCHEMA, config.predict.top, config.predict.threshold,
+            config.model.tolerance, window_s, self.person, labels,
         ]  # fmt: skip
         fingerprint = json_sha256([inner, explainer.generator, *limits])
-        return Examined(video.video_id, boxes, annotation, labels, request, inner, fingerprint)
+        return Examined(video.video_id, boxes, known, labels, request, inner, fingerprint)
 
     def explain(self, video: Examined, frames: FrameStream) -> tuple[Explanation, list[float]]:
         """Explain a video.
@@ -244,11 +255,10 @@ class LaIARPredictor:
         windows = extractor.windows(
             images,
             video.video_id,
-            explainer.card.settings.num_frames,
+            video.request,
             fingerprint=video.clip_fingerprint,
             annotation=video.annotation,
             people=people,
-            num_segments=video.request.num_segments,
         )
         return explainer.explain(
             (reduce_union(clip, extractor.settings.union) for clip in windows),

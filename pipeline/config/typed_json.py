@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
 from types import UnionType
@@ -106,12 +107,21 @@ def _from_json(kind: Any, tree: Any, name: str) -> Any:
     stored: Any = _STORED.get(origin, origin)
     if not isinstance(tree, stored) or (isinstance(tree, bool) and origin is not bool):
         raise ValueError(f"{name}: {origin.__name__} expected, got {type(tree).__name__}")
+    if origin is float and not _is_finite(tree):
+        raise ValueError(f"{name}: a finite number expected, got {str(tree)[:20]}")
     if origin is tuple:
         kinds = args[:1] * len(tree) if args[-1] is ... else args
         if len(kinds) != len(tree):
             raise ValueError(f"{name}: {len(kinds)} items expected, got {len(tree)}")
         return tuple(_from_json(k, item, name) for k, item in zip(kinds, tree, strict=True))
     return tree
+
+
+def _is_finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that is too large for a float
+        return False
 
 
 def _object_from_json(kind: Any, tree: Any, name: str) -> Any:

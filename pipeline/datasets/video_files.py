@@ -26,12 +26,16 @@ class VideoFile:
     video_id: str
 
 
-def video_id_of(path: Path) -> str:
+def video_id_of(path: Path, *, dumped: bool = False) -> str:
     """Return the id of a video, which is its file name without the suffix.
+
+    A dot in the name of a frame folder (`dumped`) begins a suffix only if it is that of a video.
 
     If this name is not a safe id (`is_safe_id`), the id consists of the safe characters of the name
     and eight digits of its hash. Different names therefore have different ids.
     """
+    if dumped and path.suffix.lower() not in SUFFIXES:
+        path = Path(f"{path}.frames")
     if is_safe_id(path.stem):
         return path.stem
     digest = hashlib.sha256(path.stem.encode("utf-8", "surrogateescape")).hexdigest()[:8]
@@ -39,7 +43,7 @@ def video_id_of(path: Path) -> str:
     return f"{kept or 'video'}-{digest}"
 
 
-def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
+def list_videos(folder: Path, *, dumped: bool = False, flag: str = "--videos") -> list[VideoFile]:
     """List the videos of a folder and its subfolders, sorted by id.
 
     Symbolic links are followed. Files and folders whose names begin with a dot are skipped.
@@ -48,6 +52,7 @@ def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
         folder: folder to search.
         dumped: whether to list folders of dumped frames (`ID.mp4/000001.png` or `ID/000001.png`)
             instead of video files.
+        flag: command-line flag of the folder, used in error messages.
 
     Returns:
         One entry per file. All files with the same id are listed; the caller must reject them.
@@ -56,9 +61,9 @@ def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
         UsageError: if a folder does not exist or cannot be read, or no video is found.
     """
     if not folder.is_dir():
-        raise UsageError(f"--videos: folder not found: {folder}")
+        raise UsageError(f"{flag}: folder not found: {folder}")
     if dumped:
-        return _list_dumped(folder)
+        return _list_dumped(folder, flag)
     paths = [
         root / name
         for root, names in _walk(folder)
@@ -70,7 +75,7 @@ def list_videos(folder: Path, *, dumped: bool = False) -> list[VideoFile]:
     paths = [path for path in paths if path.is_file() or not path.exists()]
     if not paths:
         raise UsageError(
-            f"--videos: no video found in {folder} (suffixes: {', '.join(sorted(SUFFIXES))}); for "
+            f"{flag}: no video found in {folder} (suffixes: {', '.join(sorted(SUFFIXES))}); for "
             "dumped frames set decode.backend=frames"
         )
     return sort_videos(paths)
@@ -90,20 +95,17 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _unreadable(error: OSError) -> None:
-    raise UsageError(
-        f"--videos: cannot read the folder {error.filename}: {error.strerror}"
-    ) from error
+    raise UsageError(f"cannot read the folder {error.filename}: {error.strerror}") from error
 
 
-def _list_dumped(folder: Path) -> list[VideoFile]:
+def _list_dumped(folder: Path, flag: str) -> list[VideoFile]:
     found = []
     for path, names in _walk(folder):
         if any(is_numbered(name) for name in names):
-            name = path if path.suffix.lower() in SUFFIXES else Path(f"{path}.frames")
-            found.append(VideoFile(path, video_id_of(name)))
+            found.append(VideoFile(path, video_id_of(path, dumped=True)))
     if not found:
         raise UsageError(
-            f"--videos: no folder of frames such as ID.mp4/000001.png found in {folder}; for "
+            f"{flag}: no folder of frames such as ID.mp4/000001.png found in {folder}; for "
             "video files set decode.backend=pyav"
         )
     return in_order(found)

@@ -51,8 +51,8 @@ class FrameRequest:
             video. If None, only the annotated frames are decoded.
         num_sampled: number of these frames that are decoded, the centres of equal segments of them.
             If `num_uniform` is not None, annotated frames are then not decoded. None decodes all.
-        window_s: a longer video is decoded in `window_segments` frames, `num_sampled` per window.
-            None sets no limit.
+        window_s: a longer video is decoded in windows of at most `num_sampled` frames, see
+            `window_segments`. None sets no limit.
         batch_size: number of frames per batch.
         length_s: length of the video in its dataset, in seconds; see `FrameFolder`.
     """
@@ -127,9 +127,19 @@ class FrameRequest:
         assert self.num_uniform is not None
         if not self.has_windows(source):
             return self.num_uniform
-        assert self.num_sampled is not None
         assert self.window_s is not None
-        return window_segments(source.duration_s, self.window_s, self.num_sampled)
+        return window_segments(source.duration_s, self.window_s, self.window_size(source))
+
+    def window_size(self, source: VideoSource) -> int:
+        """Return the largest number of decoded frames of a window.
+
+        It is less than `num_sampled` if the video has fewer frames in `window_s`.
+        """
+        assert self.num_sampled is not None
+        if not self.has_windows(source) or self.window_s is None:
+            return self.num_sampled
+        there = int(self.window_s / source.duration_s * source.num_frames)
+        return min(self.num_sampled, max(there, 1))
 
 
 @runtime_checkable

@@ -7,11 +7,13 @@ the label bank. The sentence is generated from the fields of the reason.
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.decoding.video_source import VideoSource
 from pipeline.evaluation.temperature import probabilities
 from pipeline.explanation.explained_clip import ExplainedClip, Network
 from pipeline.explanation.explanation import WARNINGS, Explanation
 from pipeline.explanation.sentences import sentence_of
 from pipeline.explanation.windows import WindowChoice
+from pipeline.extraction.person_choice import PersonChoice
 
 
 def build_explanation(
@@ -22,8 +24,9 @@ def build_explanation(
     fingerprint: str,
     generator: dict[str, Any],
     threshold: float,
-    people: dict[str, Any],
-    labels: Sequence[str] | None = None,
+    source: VideoSource,
+    people: PersonChoice,
+    labels: Sequence[tuple[str, str]] | None = None,
     warnings: Sequence[str] = (),
 ) -> Explanation:
     """Build the explanation of one video.
@@ -35,8 +38,9 @@ def build_explanation(
         fingerprint: SHA-256 over everything that determines the result.
         generator: `generator` of the explanation.
         threshold: smallest score of an action that is reported as present.
-        people: `people` of the explanation.
-        labels: ids of the annotated actions, or None.
+        source: properties of the video.
+        people: the people of the video.
+        labels: id and name of each annotated action, or None.
         warnings: codes of `WARNINGS` from earlier stages.
     """
     actions = windows.actions()
@@ -57,16 +61,22 @@ def build_explanation(
     for row in predictions.values():
         row["is_present"] = row["score"] >= threshold
     first = next(iter(explained.values())).clip
-    observed = [code for found in explained.values() for code in _observed(network, found)]
-    codes = dict.fromkeys((*first.header.warnings, *warnings, *observed))
+    observed = [code for found in explained.values() for code in _observed(network, found, people)]
+    late = ("DECODE_DEGRADED",) if source.is_degraded else ()  # found after the first window
+    codes = dict.fromkeys((*first.header.warnings, *late, *warnings, *observed))
     tree = {
         "schema": Explanation.SCHEMA,
         "fingerprint": fingerprint,
         "generator": generator,
-        "video": first.header.source
-        | {"id": first.video_id, "labels": None if labels is None else [*labels]},
+        "video": source.to_dict()
+        | {
+            "id": first.video_id,
+            "labels": None
+            if labels is None
+            else [{"class_id": class_id, "name": name} for class_id, name in labels],
+        },
         "boxes": first.header.boxes,
-        "people": people,
+        "people": people.to_dict(),
         "sampling": {"policy": "segment-centres", "frames": rows.pop("frames")},
         "windows": [
             {
@@ -177,7 +187,7 @@ def _prediction(
     }
 
 
-def _observed(network: Network, found: ExplainedClip) -> list[str]:
+def _observed(network: Network, found: ExplainedClip, people: PersonChoice) -> list[str]:
     """Return the warning codes that are determined from the result."""
     clip, settings = found.clip, network.card.settings
     kept = [token for token in found.tokens.rows if token["keep"]]
@@ -185,7 +195,8 @@ def _observed(network: Network, found: ExplainedClip) -> list[str]:
     has_person = bool((clip.labels == 0).any())
     codes = {
         "NO_PERSON": not has_person,
-        "NO_OBJECT": has_person and not found.tokens.rows,
+        "ABSENT_PERSON": people.is_absent(),
+        "NO_OBJECT": has_person and not found.tokens.rows and not people.is_absent(),
         "EMPTY_SELECTION": not kept,
         "LOW_MARGIN": any(name["status"] != "confident" for name in names),
         "UNCALIBRATED": not network.calibration.get("videos"),

@@ -65,7 +65,7 @@ class Explainer:
         *,
         people: PersonChoice,
         images: Thumbnails,
-        labels: Sequence[str] | None = None,
+        labels: Sequence[tuple[str, str]] | None = None,
         warnings: Sequence[str] = (),
     ) -> tuple[Explanation, list[float]]:
         """Explain an extracted video.
@@ -76,7 +76,7 @@ class Explainer:
             fingerprint: SHA-256 over everything that determines the result.
             people: the people of the video, counted during the extraction.
             images: images of the decoded frames.
-            labels: ids of the annotated actions, or None.
+            labels: id and name of each annotated action, or None.
             warnings: codes of `pipeline.explanation.explanation.WARNINGS` from earlier stages.
 
         Returns:
@@ -97,6 +97,7 @@ class Explainer:
             found = explain_clip(network, clip, actions=mine)
             unfamiliar |= bool(self.familiarity.warnings(clip, found.clip_tokens.batch))
             explained[number] = found
+        assert images.source is not None  # all frames are decoded
         codes = {"UNFAMILIAR": unfamiliar, "SEVERAL_PEOPLE": people.has_several()}
         explanation = build_explanation(
             network,
@@ -105,7 +106,8 @@ class Explainer:
             fingerprint=fingerprint,
             generator=self.generator,
             threshold=self.config.predict.threshold,
-            people=people.to_dict(),
+            source=images.source,
+            people=people,
             labels=labels,
             warnings=(*warnings, *(code for code, holds in codes.items() if holds)),
         )

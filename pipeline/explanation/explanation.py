@@ -22,6 +22,7 @@ WARNINGS = {
     "DETECTED_BOXES": "the network was trained on annotated boxes; this video has detected boxes",
     "NO_PERSON": "no sampled frame shows a person",
     "NO_OBJECT": "no sampled frame shows a person with an object",
+    "ABSENT_PERSON": "no sampled frame shows the chosen person; see the numbers of the people",
     "EMPTY_SELECTION": "no token is kept; the [class] token alone determines the scores",
     "LOW_MARGIN": "some names of kept tokens are uncertain or unknown",
     "UNCALIBRATED": "the run has no validation videos; the accuracy of names is unknown",
@@ -195,6 +196,9 @@ class Explanation(TypedJson):
         predictions: the actions with the highest scores, in descending order.
         warnings: warnings.
         images: JPEG data of sampled frames by frame index. Not part of the JSON.
+
+    Raises:
+        ValueError: if an id of a token, transition or window does not exist.
     """
 
     SCHEMA: ClassVar[str] = "laiar.explanation/4"
@@ -212,6 +216,23 @@ class Explanation(TypedJson):
     predictions: tuple[Prediction, ...]
     warnings: tuple[Warned, ...]
     images: dict[int, bytes] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("windows", "tokens", "transitions"):
+            ids = [row.id for row in getattr(self, name)]
+            if ids != [*range(len(ids))]:
+                raise ValueError(f"{name}: ids from 0 in ascending order expected")
+        num, changes = range(len(self.tokens)), range(len(self.transitions))
+        for row in self.predictions:
+            mine = [*row.reason.tokens, *(part.token for part in row.evidence)]
+            known = all(token in num for token in mine)
+            known = known and all(part.transition in changes for part in row.transitions)
+            if not known or row.window not in range(len(self.windows)):
+                raise ValueError(f"predictions: {row.class_id} refers to an unknown id")
+        used = [token for track in self.tracks for token in track.tokens]
+        used += [token for row in self.transitions for token in row.tokens]
+        if not all(token in num for token in used):
+            raise ValueError("tracks, transitions: a row refers to an unknown token")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the explanation as JSON, without the images."""

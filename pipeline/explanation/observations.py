@@ -7,12 +7,25 @@ from pipeline.datasets.ids import is_safe_id
 
 
 @dataclass(frozen=True)
+class Label(TypedJson):
+    """Annotated action.
+
+    Attributes:
+        class_id: id of the action class.
+        name: name of the action class.
+    """
+
+    class_id: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Video(TypedJson):
     """Explained video.
 
     Attributes:
         id: file name without suffix. Unsafe names are replaced by safe names.
-        sha256: SHA-256 of the file.
+        sha256: SHA-256 of the file, the frame folder or the frames.
         fps: nominal frames per second.
         num_frames: number of frames.
         width: width of an upright frame in pixels.
@@ -21,7 +34,7 @@ class Video(TypedJson):
         rotation: rotation that made the frames upright, counter-clockwise in degrees.
         edit_lists: treatment of the edit lists of the file.
         is_degraded: whether damage was found and tolerated.
-        labels: ids of the annotated actions, or None if the video is not annotated.
+        labels: the annotated actions, or None if the video is not annotated.
 
     Raises:
         ValueError: if the id is not safe as a file name (`is_safe_id`).
@@ -37,7 +50,7 @@ class Video(TypedJson):
     rotation: int
     edit_lists: str
     is_degraded: bool
-    labels: tuple[str, ...] | None
+    labels: tuple[Label, ...] | None
 
     def __post_init__(self) -> None:
         if not is_safe_id(self.id):

@@ -1,7 +1,7 @@
 """Extraction of a `CachedClip` from the decoded frames of one video."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -197,44 +197,46 @@ class ClipExtractor:
         self,
         frames: FrameStream,
         video_id: str,
-        size: int,
+        request: FrameRequest,
         *,
         fingerprint: str,
         annotation: ClipAnnotation | None,
         people: PersonChoice,
-        num_segments: Callable[[VideoSource], int],
     ) -> Iterator[CachedClip]:
         """Extract overlapping windows of one video.
 
-        Each window begins `window_hop(size)` frames after the previous one, and the last one ends
-        with the last frame. At most `size` frames are in memory.
+        A window of `size` frames begins `window_hop(size)` frames after the previous one, and the
+        last one ends with the last frame (`FrameRequest.window_size`). At most `size` frames are
+        in memory.
 
         Args:
-            frames: decoded frames requested by `frame_request`.
+            frames: decoded frames.
             video_id: id of the clips.
-            size: largest number of frames of a window.
+            request: request of the frames, with the limits of the windows.
             fingerprint: fingerprint of the clips (`clip_fingerprint`).
             annotation: labels and annotated frames of the video, or None.
             people: counter of the people, and the person whose pairs are extracted.
-            num_segments: number of segments of the video, see `FrameRequest.num_segments`.
 
         Raises:
             ItemError: if the video cannot be extracted.
         """
-        parts: deque[_Described] = deque(maxlen=size)
+        parts: deque[_Described] = deque()
 
         def window() -> CachedClip:
-            source = frames.source or parts[-1].source
+            source = parts[-1].source
             header = self._header(source, video_id, fingerprint, annotation)
             if header.num_uniform is not None:
-                header = replace(header, num_uniform=num_segments(source))
+                header = replace(header, num_uniform=request.num_segments(source))
             return self._clip([*parts], header)
 
         described = self._described(frames, video_id, annotation, people)
         for count, part in enumerate(described):
+            size = request.window_size(part.source)
             if count >= size and (count - size) % window_hop(size) == 0:
                 yield window()
             parts.append(part)
+            if len(parts) > size:
+                parts.popleft()
         yield window()
 
     def _described(

@@ -44,6 +44,10 @@ class PersonChoice:
         self.read[self.person] += 1
         return human_object_pairs(found.labels, found.scores, rows[self.person])
 
+    def is_absent(self) -> bool:
+        """Return whether a person was chosen who is in no frame."""
+        return self.person is not None and not self.read[self.person]
+
     def has_several(self) -> bool:
         """Return whether a second person is visible in at least a quarter of the frames."""
         counts = sorted(self.counter.frames.values(), reverse=True)

@@ -128,9 +128,13 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-                row = json.loads(line)
+                row = json.loads(line, parse_constant=_reject)
                 rows[str(row["id"])] = row
     return rows
+
+
+def _reject(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def file_state(path: Path) -> tuple[int, int, int] | None:

@@ -7,7 +7,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from pipeline import evaluate, extract, predict, train
+from pipeline import LaIARPredictor, evaluate, extract, predict, train
 from pipeline.errors import UsageError
 from pipeline.weights.run_folder import read_card
 from tests.conftest import CONFIG, SMALL, World
@@ -105,6 +105,30 @@ def test_video_without_annotation_has_detected_boxes_and_a_warning(
     assert (tmp_path / "out" / link).is_file()
     assert f'href="{link}"' in (tmp_path / "out" / "gallery.html").read_text()
     assert json.loads((tmp_path / "out" / "run.json").read_text())["warnings"] == ["RANDOM_WEIGHTS"]
+
+
+def test_results_of_other_settings_and_stale_results_are_replaced(
+    world: World, run: Path, tmp_path: Path
+) -> None:
+    out, clip = tmp_path / "out", tmp_path / "A1.mp4"
+    shutil.copy(clips_of(world)[0], clip)
+    assert say(run, out, str(clip), str(clip)) == 0  # one path, given twice
+    before = json.loads((out / "A1" / "explanation.json").read_text())
+    LaIARPredictor.from_run(run, person=2).predict(clip).save(out)
+    with (out / "predictions.jsonl").open("a") as file:
+        file.write('{"id": "z", "scores": [NaN]}\n')
+    assert say(run, out, str(clip)) == 0
+    assert json.loads((out / "run.json").read_text())["counts"]["done"] == 1
+    assert json.loads((out / "A1" / "explanation.json").read_text()) == before
+    assert len((out / "predictions.jsonl").read_text().splitlines()) == 1
+    clip.write_bytes(b"damaged")
+    assert say(run, out, str(clip)) == 1
+    assert not list((out / "A1").iterdir())
+    assert "A1" not in (out / "gallery.html").read_text()
+    (out / "gallery.html").unlink()
+    (out / "gallery.html").mkdir()
+    with pytest.raises(UsageError, match="--out: a writable folder expected"):
+        say(run, out, str(clip))
 
 
 def test_second_run_skips_done_videos_and_broken_videos_fail(

@@ -55,6 +55,8 @@ def test_frames_in_memory_are_explained_like_their_video(
     found = predictor.predict(frames, fps=expected.video.fps, video_id="mine")
     assert found.video.id == "mine"
     assert found.tokens == expected.tokens
+    again = predictor.predict(frames, fps=np.float32(5), video_id="mine")
+    assert again.fingerprint != found.fingerprint
     assert [p.score for p in found.predictions] == [p.score for p in expected.predictions]
     with pytest.raises(ValueError, match="fps"):
         predictor.predict(frames)  # type: ignore[call-overload]
@@ -83,6 +85,21 @@ def test_long_video_is_explained_in_overlapping_windows(world: World, run: Path)
     assert found.images.keys() == {frame.frame_index for frame in found.sampling.frames}
 
 
+def test_damage_after_the_first_windows_is_reported(
+    world: World, run: Path, tmp_path: Path
+) -> None:
+    data = bytearray(sorted(world.test_clips)[0].read_bytes())
+    start = data.index(b"mdat")
+    place = start + (len(data) - start) * 8 // 10
+    data[place : place + 400] = bytes(400)
+    (tmp_path / "late.mp4").write_bytes(data)
+    settings = ("device=cpu", "decode.tolerant=true", "predict.window_s=2")
+    explanation = LaIARPredictor.from_run(run, *settings).predict(tmp_path / "late.mp4")
+    assert len(explanation.windows) > 1
+    assert explanation.video.is_degraded
+    assert "DECODE_DEGRADED" in {warning.code for warning in explanation.warnings}
+
+
 def people(*scores: float) -> Detections:
     """Return people with these scores from left to right, and one cup."""
     N = len(scores) + 1
@@ -102,6 +119,7 @@ def test_another_person_can_be_chosen() -> None:
     assert [best.pairs(frame).tolist() for frame in frames] == [[[0, 2]], [[1, 2]], [[0, 1]]]
     assert [second.pairs(frame).tolist() for frame in frames] == [[[1, 2]], [[1, 2]], []]
     assert [len(absent.pairs(frame)) for frame in frames] == [0, 0, 0]
+    assert (best.is_absent(), second.is_absent(), absent.is_absent()) == (False, False, True)
     assert best.to_dict() == {
         "chosen": None,
         "people": [{"id": 1, "frames": 3, "read": 2}, {"id": 2, "frames": 2, "read": 1}],
@@ -115,6 +133,8 @@ def test_errors_name_what_is_wrong(run: Path, predictor: LaIARPredictor, tmp_pat
         predictor.predict(tmp_path / "absent.mp4")
     with pytest.raises(UsageError, match="--person: a number of at least 1 expected, got 0"):
         LaIARPredictor.from_run(run, person=0)
+    with pytest.raises(ValueError, match="only for an array"):
+        predictor.predict("a.mp4", fps=25.0)  # type: ignore[call-overload]
     with pytest.raises(UsageError, match=r"pipeline\.train expected"):
         LaIARPredictor.from_run(tmp_path)
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import quote
 
 from PIL import Image
 
 from pipeline.config.typed_json import TypedJson, parse_json
+from pipeline.datasets.ids import is_safe_id
 from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.report.rendering import render
 
@@ -45,7 +45,6 @@ class GalleryEntry(TypedJson):
 
     Attributes:
         id: id of the video.
-        link: path of its report page, relative to the gallery page.
         actions: the actions with the highest scores, in descending order.
         warnings: codes of its warnings.
         labels: ids of the annotated actions, or None if the video is not annotated.
@@ -55,11 +54,19 @@ class GalleryEntry(TypedJson):
     SCHEMA: ClassVar[str] = "laiar.gallery-entry/1"
 
     id: str
-    link: str
     actions: tuple[GalleryAction, ...]
     warnings: tuple[str, ...]
     labels: tuple[str, ...] | None
     thumbnail: str | None
+
+    def __post_init__(self) -> None:
+        if not is_safe_id(self.id):
+            raise ValueError(f"id: a name of letters, digits, . _ and - expected, got {self.id!r}")
+
+    @property
+    def link(self) -> str:
+        """Path of the report page, relative to the gallery page."""
+        return f"{self.id}/report.html"
 
     def outcome(self, action: GalleryAction) -> str:
         """Return whether an action is a label: `right`, `wrong`, or `unknown` without labels."""
@@ -76,9 +83,9 @@ def entry_of(explanation: Explanation) -> GalleryEntry:
     Args:
         explanation: the explanation, possibly without images.
     """
+    labels = explanation.video.labels
     return GalleryEntry(
         id=explanation.video.id,
-        link=f"{quote(explanation.video.id, safe='', errors='replace')}/report.html",
         actions=tuple(
             GalleryAction(
                 row.class_id, row.name, row.score_calibrated, row.sentence, row.is_present
@@ -86,7 +93,7 @@ def entry_of(explanation: Explanation) -> GalleryEntry:
             for row in explanation.predictions[:MAX_ACTIONS]
         ),
         warnings=tuple(warning.code for warning in explanation.warnings),
-        labels=explanation.video.labels,
+        labels=None if labels is None else tuple(label.class_id for label in labels),
         thumbnail=_thumbnail(explanation),
     )
 

@@ -62,7 +62,7 @@ def report_page(explanation: Explanation) -> str:
     """
     labels = explanation.video.labels
     chosen = explanation.predictions[:MAX_ACTIONS]
-    names = {row.class_id: row.name for row in explanation.predictions}
+    annotated = None if labels is None else {label.class_id for label in labels}
     reasons = {token for prediction in chosen for token in prediction.reason.tokens}
     windows = [row.window for row in chosen] or [row.window for row in explanation.sampling.frames]
     lanes = timelines(explanation, {*windows[:MAX_ACTIONS]}, reasons)
@@ -72,7 +72,7 @@ def report_page(explanation: Explanation) -> str:
     actions = [
         Action(
             prediction,
-            None if labels is None else prediction.class_id in labels,
+            None if annotated is None else prediction.class_id in annotated,
             tuple(_strips(explanation, prediction)),
             tuple(_scores(prediction)),
             _curve(explanation, rank, prediction),
@@ -86,7 +86,6 @@ def report_page(explanation: Explanation) -> str:
         render(
             "report",
             explanation=explanation,
-            annotated=None if labels is None else [names.get(label, label) for label in labels],
             canvas=canvas(explanation),
             images=_images(explanation),
             actions=actions,

@@ -54,6 +54,7 @@ RANGES: dict[type, list[tuple[str, str, str, str]]] = {
         ("train.threads", "1 to 1024", "1 1024 null", "0 1025"),
         ("predict.top", "at least 1", "1", "0"),
         ("predict.threshold", "0 to 1", "0 1", "-0.001 1.001"),
+        ("predict.window_s", "0 or at least 0.1", "0.1 12 0 null", "0.09 -1 inf"),
     ],
     DetectorTraining: [
         ("training.epochs", "at least 1", "1", "0"),

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,4 +85,16 @@ def test_long_video_is_sampled_in_windows() -> None:
     assert not request.has_windows(Video(5.0).source)
     assert len(request.pick(Video(5.0))) == 4
     assert request.num_segments(Video(10.0).source) == 8
+    assert request.window_size(Video(10.0).source) == 4
     assert request.pick(Video(10.0)) == segment_rows(100, 8)
+
+
+@pytest.mark.parametrize("duration_s", [100.0, 250.0, 700.0, 10_000.0])
+def test_windows_of_a_video_with_few_frames_have_fewer_frames(duration_s: float) -> None:
+    request = FrameRequest(Path("a.mp4"), "0" * 64, num_uniform=20, num_sampled=4, window_s=5.0)
+    video = Video(duration_s)
+    size, rows = request.window_size(video.source), request.pick(video)
+    assert size == min(max(int(5.0 / duration_s * 100), 1), 4)
+    step_s = duration_s / 100
+    for start in range(len(rows) - size + 1):
+        assert (rows[start + size - 1] - rows[start]) * step_s <= 5.0

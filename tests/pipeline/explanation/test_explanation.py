@@ -12,11 +12,13 @@ from model.label_bank import LabelBankBuilder
 from model.labels import TokenLabels
 from model.settings import LaIARSettings
 from pipeline.cache.clip import CachedClip
+from pipeline.decoding.video_source import VideoSource
 from pipeline.explanation.builder import build_explanation, find_tracks
 from pipeline.explanation.explained_clip import Network, explain_clip, find_transitions
 from pipeline.explanation.explanation import WARNINGS, Explanation
 from pipeline.explanation.naming import label_bank
 from pipeline.explanation.windows import WindowChoice
+from pipeline.extraction.person_choice import PersonChoice
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.weights.model_card import ModelCard
 from tests.pipeline.cache_maker import cache_info, labelled_clip
@@ -82,7 +84,8 @@ def explained(counts: list[int], seed: int = 0, size: int = 99, **changes: objec
         fingerprint="f" * 64,
         generator=GENERATOR,
         threshold=0.5,
-        people={"chosen": None, "people": [{"id": 1, "frames": 1, "read": 1}]},
+        source=VideoSource(path=Path("a.mp4"), **clip.header.source),
+        people=PersonChoice(),
     )
     assert Explanation.from_dict(explanation.to_dict()) == explanation
     return explanation.to_dict()
@@ -142,6 +145,29 @@ def test_predictions_of_a_long_video_refer_to_the_window_with_the_highest_score(
         assert all(first <= tokens[i]["time_s"] <= last for i in mine)
         for track in tree["tracks"]:
             assert {tokens[i]["track"] for i in track["tokens"]} == {track["id"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (("predictions", 0, "reason", "tokens"), [9999], "unknown id"),
+        (("predictions", 0, "window"), 7, "unknown id"),
+        (("predictions", 0, "score"), float("nan"), "finite"),
+        (("predictions", 0, "score"), 10**400, "finite"),
+        (("predictions", 0, "score"), "0.5", "float expected"),
+        (("tokens",), [], "refers to an unknown"),
+        (("tokens", 0, "id"), 3, "ids from 0"),
+        (("video", "id"), "../x", "a name of letters"),
+        (("fingerprint",), None, "str expected"),
+    ],
+)
+def test_invalid_explanations_are_rejected(path: tuple, value: object, says: str) -> None:
+    tree = place = explained([3, 2, 4], seed=1)
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(ValueError, match=says):
+        Explanation.from_dict(tree)
 
 
 def test_windows_of_no_chosen_action_are_forgotten() -> None:

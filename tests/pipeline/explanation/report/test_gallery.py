@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,8 +17,8 @@ HOSTILE = "<script>alert(1)</script>\"onload='x"
 
 
 def test_entry_contains_the_top_actions_and_a_small_thumbnail() -> None:
-    entry = entry_of(make_explanation(actions=9, name="a b#1"))
-    assert (entry.id, entry.link) == ("a b#1", "a%20b%231/report.html")
+    entry = entry_of(make_explanation(actions=9, name="A1"))
+    assert (entry.id, entry.link) == ("A1", "A1/report.html")
     assert len(entry.actions) == 5
     assert [entry.outcome(action) for action in entry.actions[1:3]] == ["right", "wrong"]
     assert entry.thumbnail is not None
@@ -34,19 +35,35 @@ def test_entry_without_images_labels_and_actions() -> None:
 def test_gallery_links_to_the_reports_of_a_folder(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for number, name in enumerate(("B", "A", "ünï")):
+    for number, name in enumerate(("B", "A", "C.v2")):
         explanation = make_explanation(number, name=name, objects=(HOSTILE, "cup"))
         assert write_report(explanation, tmp_path) == tmp_path / name / "report.html"
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "entry.json").write_text("{")
+    entry = (tmp_path / "A" / "entry.json").read_text()
+    broken = {
+        "broken": "{",
+        "hostile": entry.replace('"id": "A"', '"id": "../../x"'),
+        "huge": re.sub(r'"score": [^,}]+', '"score": 1' + "0" * 400, entry),
+    }
+    for name, text in broken.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "entry.json").write_text(text)
     with caplog.at_level(logging.WARNING):
         path = write_gallery(tmp_path)
-    assert "broken" in caplog.text
+    assert all(name in caplog.text for name in broken)
+    assert len(caplog.records) == 3
     reader = read_page(path.read_text(encoding="utf-8"), links=True)
     links = [row["href"] for row in reader.of("a")]
-    assert links == ["A/report.html", "B/report.html", "%C3%BCn%C3%AF/report.html"]
+    assert links == ["A/report.html", "B/report.html", "C.v2/report.html"]
     assert len(reader.of("img")) == 3
-    assert {p.name for p in tmp_path.iterdir()} == {"A", "B", "ünï", "broken", "gallery.html"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "A",
+        "B",
+        "C.v2",
+        "broken",
+        "hostile",
+        "huge",
+        "gallery.html",
+    }
     assert {p.name for p in (tmp_path / "A").iterdir()} == {"report.html", "entry.json"}
 
 
