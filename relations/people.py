@@ -9,10 +9,15 @@ from torch import Tensor
 from relations.pairs import PERSON
 from relations.tracks import match_rows
 
+#: Boxes with a smaller score are often parts of a person. The best box of a frame is always used.
+LEAST_SCORE = 0.5
+
 
 class PeopleCounter:
     """Numbers the human boxes of successive frames by person.
 
+    The boxes are the one with the highest score in each frame, and all others with a score of at
+    least `LEAST_SCORE`.
     In each frame, the boxes are matched with the last boxes of the known people, as in
     `link_tracks`. Boxes that remain are new people. People are numbered from 1 by first appearance,
     and in one frame by descending score.
@@ -46,6 +51,7 @@ class PeopleCounter:
         """
         rows = (labels == PERSON).nonzero()[:, 0].tolist()
         rows.sort(key=lambda row: -float(scores[row]))
+        rows = rows[:1] + [row for row in rows[1:] if float(scores[row]) >= LEAST_SCORE]
         num, found = len(self._boxes), {}
         if rows and num:
             matches = match_rows(

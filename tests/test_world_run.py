@@ -36,7 +36,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_run_is_small_and_complete() -> None:
     assert {path.name for path in WORLD.iterdir()} == {*FILES, "README.md"}
-    assert sum(path.stat().st_size for path in WORLD.iterdir()) < 4e6
+    assert sum(path.stat().st_size for path in WORLD.iterdir()) < 4 * 2**20
     card = read_card(WORLD)
     assert card.cache.settings.boxes == "detected"
     assert card.longest_s > 0

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         explanation.save(folder)
         page = Path(folder) / explanation.video.id / "report.html"
-        screenshot(page, args.out / "report.webp", args.browser)
+        screenshot(page, args.out / "report.webp", args.browser, args.rank)
     for name in ("clip.webp", "report.webp"):
         print(f"{args.out / name}: {(args.out / name).stat().st_size / 1e3:.0f} kB")
     return EXIT_OK
@@ -48,7 +48,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add = parser.add_argument
     add("video", type=Path, help="video file")
     add("--run", type=Path, default=WORLD, help="run folder (default: %(default)s)")
-    add("--rank", type=int, default=1, help="rank of the action in the animation")
+    add("--rank", type=int, default=1, help="rank of the shown action")
     add("--out", type=Path, default=Path("docs/images"), help="output folder")
     add("--browser", default="/usr/bin/chromium", help="program of a Chromium browser")
     return parse_words(parser, argv)
@@ -117,13 +117,14 @@ def _picture(
     return picture
 
 
-def screenshot(page: Path, path: Path, browser: str) -> None:
+def screenshot(page: Path, path: Path, browser: str, rank: int = 1) -> None:
     """Write a screenshot of a page.
 
     Args:
         page: HTML file.
         path: WebP file.
         browser: program of a Chromium browser.
+        rank: rank of the chosen action.
 
     Raises:
         UsageError: if the package playwright is not installed or the browser does not start.
@@ -138,6 +139,7 @@ def screenshot(page: Path, path: Path, browser: str) -> None:
             made = play.chromium.launch(executable_path=browser, args=options)
             view = made.new_page(viewport={"width": 1280, "height": 860})
             view.goto(page.resolve().as_uri())
+            view.get_by_role("tab").nth(rank - 1).click()
             data = view.screenshot()
             made.close()
     except Error as error:

@@ -13,8 +13,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from safetensors.torch import load_file, save
+
 from pipeline.predictor import WORLD
 from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.runtime.files import write_atomically
 from pipeline.weights.run_folder import (
     BANK,
     CALIBRATION,
@@ -37,7 +40,7 @@ def main(argv: list[str]) -> int:
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder of the videos, the cache and the run")
     add("--run", type=Path, default=WORLD, help="folder of the copied files (default: %(default)s)")
-    add("--train", type=int, default=800, help="number of training videos")
+    add("--train", type=int, default=600, help="number of training videos")
     add("--seed", type=int, default=0)
     args, words = parse_words(parser, argv)
     for command in commands(args, words):
@@ -63,10 +66,17 @@ def commands(args: argparse.Namespace, words: list[str]) -> Iterator[list[str]]:
 
 
 def copy_run(run: Path, to: Path) -> None:
-    """Copy the files of a run folder that predictions require."""
+    """Copy the files of a run folder that predictions require.
+
+    The weights and the label bank are stored in float16.
+    """
     to.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copyfile(run / name, to / name)
+    for name in (WEIGHTS, BANK):
+        arrays = load_file(run / name)
+        half = {n: v.half() if v.is_floating_point() else v for n, v in arrays.items()}
+        write_atomically(to / name, save(half))
     size = sum((to / name).stat().st_size for name in FILES)
     print(f"{len(FILES)} files with {size / 1e6:.1f} MB in {to}")
 

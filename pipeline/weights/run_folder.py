@@ -129,7 +129,8 @@ def load_bank(run: Path, card: ModelCard) -> LabelBank:
     sizes = tuple(len(names) for names in card.cache.predicate_groups.values())
     try:
         single = card.settings.has_context_in_joint_space
-        bank = LabelBank(**load_file(path), group_sizes=sizes, is_single=single)
+        arrays = {n: v.float() if v.is_floating_point() else v for n, v in load_file(path).items()}
+        bank = LabelBank(**arrays, group_sizes=sizes, is_single=single)
         if len(bank) and int(bank.objects.max()) >= len(card.cache.objects):
             raise ValueError(f"objects: at most {len(card.cache.objects) - 1} expected")
     except (TypeError, ValueError, OSError, SafetensorError) as error:

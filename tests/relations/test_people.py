@@ -20,12 +20,13 @@ def test_people_are_numbered_by_first_appearance_and_score() -> None:
     counter = PeopleCounter()
     assert counter.number(*frame()) == {}
     assert counter.number(*frame((50, 0.6, 0.0), (0, 0.9, 1.0))) == {1: 1, 2: 0}
-    assert counter.number(*frame((2, 0.3, 1.0), (51, 0.8, 0.0))) == {1: 0, 2: 1}
-    assert counter.number(*frame((100, 0.9, 0.5), (2, 0.4, 1.0), (51, 0.8, 0.0))) == {
+    assert counter.number(*frame((2, 0.6, 1.0), (51, 0.8, 0.0))) == {1: 0, 2: 1}
+    assert counter.number(*frame((100, 0.9, 0.5), (2, 0.5, 1.0), (51, 0.8, 0.0))) == {
         1: 1, 2: 2, 3: 0,
     }  # fmt: skip
     assert counter.number(*frame((52, 0.2, 0.0))) == {2: 0}
-    assert dict(counter.frames) == {1: 3, 2: 4, 3: 1}
+    assert counter.number(*frame((2, 0.45, 1.0), (51, 0.49, 0.0))) == {2: 1}
+    assert dict(counter.frames) == {1: 3, 2: 5, 3: 1}
 
 
 def test_people_who_cross_keep_their_numbers_by_appearance() -> None:
