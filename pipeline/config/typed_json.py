@@ -136,12 +136,12 @@ def _object_from_json(kind: Any, tree: Any, name: str) -> Any:
     hints, required = _field_types(kind)
     if unknown := given.keys() - hints.keys():
         raise ValueError(f"{prefix}{min(unknown)}: no such field")
-    if missing := required - given.keys():
-        raise ValueError(f"{prefix}{min(missing)}: missing")
     values = {
         hints[key][0]: _from_json(hints[key][1], value, f"{prefix}{key}")
         for key, value in given.items()
     }
+    if missing := required - given.keys():
+        raise ValueError(f"{prefix}{min(missing)}: missing")
     try:
         return kind(**values)
     except (TypeError, ValueError, UsageError) as error:

@@ -149,6 +149,7 @@ def test_model_card_is_unchanged_by_writing_and_reading(run: Path) -> None:
         "num_labels",
         "multi_label",
         "branch",
+        "longest_s",
         "training",
     ]
 
@@ -194,6 +195,7 @@ def test_damaged_model_card_raises_usage_error(run: Path, value: Any) -> None:
 def test_missing_and_unknown_fields_are_rejected_with_their_names(kind: type[Card]) -> None:
     tree = TREES[kind]
     defaults = {"schema", "sha256", "details", "training", "num_labels", "multi_label", "branch"}
+    defaults |= {"longest_s"}
     for key in tree.keys() - defaults:
         with pytest.raises(ValueError, match=f"^{key}: missing"):
             kind.from_dict({name: value for name, value in tree.items() if name != key})
