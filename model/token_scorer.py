@@ -1,5 +1,6 @@
 """Scores of the actions of one video from some of its tokens, and from edited tokens."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,15 @@ class TokenScorer:
         self._visual = embeddings[0][self._mask]
 
     @torch.no_grad()
+    def with_edit(self, edit: TokenEdit) -> "TokenScorer":
+        """Return a scorer of the video in which an edit is made."""
+        scorer = copy.copy(self)
+        scorer._tokens = self._edited([edit])
+        scorer._visual = self._visual.clone()
+        scorer._visual[edit.tokens.to(self._mask.device)] = self._visual_of([edit])
+        return scorer
+
+    @torch.no_grad()
     def logits(
         self, keep: Bool[Tensor, "n M"], edits: Sequence[TokenEdit | None] = ()
     ) -> Float[Tensor, "n C"]:
@@ -119,16 +129,21 @@ class TokenScorer:
         made = [(view, edit) for view, edit in enumerate(edits) if edit is not None]
         if not made:
             return tokens
-        device = self._mask.device
-        rows = torch.cat([edit.tokens for _, edit in made]).to(device)
-        new = torch.cat([edit.new for _, edit in made]).to(device)
-        old = torch.cat([edit.new if edit.old is None else edit.old for _, edit in made]).to(device)
-        stays = torch.tensor([edit.old is not None for _, edit in made for _ in edit.tokens])
+        visual = self._visual_of([edit for _, edit in made])
+        rows = torch.cat([edit.tokens for _, edit in made]).to(self._mask.device)
         views = torch.tensor([view for view, edit in made for _ in edit.tokens])
-        objects = self._object_labels[rows]
-        rest = self._visual[rows] - self._model.embed_labels(objects, old)
-        visual = self._model.embed_labels(objects, new) + stays.to(device)[:, None] * rest
-        read, _ = self._model.read_tokens(visual, objects)
+        read, _ = self._model.read_tokens(visual, self._object_labels[rows])
         t, k = self._mask.nonzero()[rows].unbind(1)
         tokens[views.to(t.device), t, k] = read.to(tokens.dtype)
         return tokens
+
+    def _visual_of(self, edits: Sequence[TokenEdit]) -> Tensor:
+        """Return the visual embeddings of the edited tokens, (E, D) for all E tokens."""
+        device = self._mask.device
+        rows = torch.cat([edit.tokens for edit in edits]).to(device)
+        new = torch.cat([edit.new for edit in edits]).to(device)
+        old = torch.cat([edit.new if edit.old is None else edit.old for edit in edits]).to(device)
+        stays = torch.tensor([edit.old is not None for edit in edits for _ in edit.tokens])
+        objects = self._object_labels[rows]
+        rest = self._visual[rows] - self._model.embed_labels(objects, old)
+        return self._model.embed_labels(objects, new) + stays.to(device)[:, None] * rest

@@ -22,6 +22,7 @@ class FailureReason(StrEnum):
     NO_ANNOTATION = "no-annotation"
     FRAME_OUT_OF_RANGE = "frame-out-of-range"
     UNKNOWN_FRAME_MAP = "unknown-frame-map"
+    NO_SUCH_RELATION = "no-such-relation"
     UNSAFE_ID = "unsafe-id"
     DUPLICATE_ID = "duplicate-id"
     BAD_CACHE = "bad-cache"

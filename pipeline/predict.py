@@ -14,10 +14,13 @@ from pipeline.config.schema import Backend
 from pipeline.datasets.video_files import VideoFile, in_order, list_videos, sort_videos
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.explanation.edits import Edit, edited_fingerprint, parse_edit
 from pipeline.explanation.explanation import Explanation
-from pipeline.explanation.report.files import write_gallery
-from pipeline.predictor import WORLD, Examined, LaIARPredictor
-from pipeline.runtime.command_line import common_parser, parse_words, run_command
+from pipeline.explanation.formats import DEFAULT, FILES, Format, parse_formats
+from pipeline.explanation.output import is_saved, remove
+from pipeline.explanation.report.gallery import write_gallery
+from pipeline.predictor import WORLD, LaIARPredictor
+from pipeline.runtime.command_line import Parser, common_parser, parse_words, run_command
 from pipeline.runtime.failures import Failures, log_failure
 from pipeline.runtime.files import append_line, make_folder, read_rows, write_atomically
 from pipeline.runtime.item_errors import as_item_error
@@ -25,8 +28,6 @@ from pipeline.runtime.run_record import RunRecord
 from pipeline.runtime.writers import folder_lock
 
 LOGGER = logging.getLogger("predict")
-#: Files that `Explanation.save` writes for each video.
-FILES = ("explanation.json", "report.html", "entry.json")
 EXAMPLE = (
     "python -m pipeline.predict --run runs/oracle clip.mp4 --out explained "
     "detection.weights=detector.safetensors"
@@ -35,6 +36,43 @@ EXAMPLE = (
 
 def main(argv: list[str]) -> int:
     """Run the stage and return its exit code."""
+    args, words = parse_words(_parser(), argv)
+    formats = parse_formats(args.format.split(","))
+    predictor = LaIARPredictor.from_run(
+        args.run, *words, config=args.config, annotations=args.annotations, person=args.person
+    )
+    explainer = predictor.explainer
+    config, decode = explainer.config, explainer.config.decode
+    cache = explainer.card.cache
+    edits = [parse_edit(text, cache.objects, cache.predicate_groups) for text in args.edit]
+    videos = find_videos(args.videos, dumped=decode.backend is Backend.frames)
+    make_folder(args.out, "--out")
+    seed = int(explainer.card.training.get("seed", 0))
+    record = RunRecord(
+        args.out, stage="predict", config=config_as_dict(config), argv=argv, seed=seed
+    )
+    with record as run:
+        if explainer.detector.is_random:
+            LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; its boxes are meaningless")
+            run.extra["warnings"] = ["RANDOM_WEIGHTS"]
+        run.counts.found = len(videos)
+        workers = min(num_workers(decode.workers), 1)
+        try:
+            with DecodePool(workers, int(decode.memory_gb * 1e9)) as pool:
+                Prediction(predictor, args.out, run, pool, formats, edits).run(videos)
+            gallery = write_gallery(args.out)
+        except OSError as error:
+            raise UsageError(
+                f"--out: a writable folder expected, got {args.out}: {error}"
+            ) from error
+    print(f"predict: {run.counts}")
+    print(f"open: {gallery}")
+    if run.counts.failed:
+        print(f"failures: {args.out / 'failures.jsonl'}")
+    return run.exit_code
+
+
+def _parser() -> Parser:
     parser = common_parser("python -m pipeline.predict", __doc__ or "", EXAMPLE)
     add = parser.add_argument
     add(
@@ -60,37 +98,20 @@ def main(argv: list[str]) -> int:
         help="number of the person whose relations are used, as numbered in a previous explanation "
         "(default: the person with the highest score in each frame)",
     )
-    args, words = parse_words(parser, argv)
-    predictor = LaIARPredictor.from_run(
-        args.run, *words, config=args.config, annotations=args.annotations, person=args.person
+    add(
+        "--format",
+        default=",".join(DEFAULT),
+        help=f"files of each video, some of {', '.join(Format)} (default: %(default)s)",
     )
-    explainer = predictor.explainer
-    config, decode = explainer.config, explainer.config.decode
-    videos = find_videos(args.videos, dumped=decode.backend is Backend.frames)
-    make_folder(args.out, "--out")
-    seed = int(explainer.card.training.get("seed", 0))
-    record = RunRecord(
-        args.out, stage="predict", config=config_as_dict(config), argv=argv, seed=seed
+    add(
+        "--edit",
+        action="append",
+        default=[],
+        metavar='"START-END OBJECT PREDICATE=>PREDICATE"',
+        help="replace a named relation between two times in seconds, and show what the network "
+        'predicts then, such as "1.2-3.4 cup holding=>not_contacting" (repeatable)',
     )
-    with record as run:
-        if explainer.detector.is_random:
-            LOGGER.warning("RANDOM_WEIGHTS: the detector is untrained; its boxes are meaningless")
-            run.extra["warnings"] = ["RANDOM_WEIGHTS"]
-        run.counts.found = len(videos)
-        workers = min(num_workers(decode.workers), 1)
-        try:
-            with DecodePool(workers, int(decode.memory_gb * 1e9)) as pool:
-                Prediction(predictor, args.out, run, pool).run(videos)
-            gallery = write_gallery(args.out)
-        except OSError as error:
-            raise UsageError(
-                f"--out: a writable folder expected, got {args.out}: {error}"
-            ) from error
-    print(f"predict: {run.counts}")
-    print(f"open: {gallery}")
-    if run.counts.failed:
-        print(f"failures: {args.out / 'failures.jsonl'}")
-    return run.exit_code
+    return parser
 
 
 def find_videos(paths: Sequence[Path], *, dumped: bool) -> list[VideoFile]:
@@ -124,12 +145,21 @@ class Prediction:
         out: output folder.
         run: record of the run; its counts are updated.
         pool: pool of processes that decode the videos.
+        formats: formats of the explanations.
+        edits: edits of each video.
     """
 
     def __init__(
-        self, predictor: LaIARPredictor, out: Path, run: RunRecord, pool: DecodePool
+        self,
+        predictor: LaIARPredictor,
+        out: Path,
+        run: RunRecord,
+        pool: DecodePool,
+        formats: Sequence[Format] = DEFAULT,
+        edits: Sequence[Edit] = (),
     ) -> None:
         self.predictor, self.out = predictor, out
+        self.formats, self.edits = formats, edits
         self.run_record, self._pool = run, pool
         self.failures = Failures(out)
         self._path = out / "predictions.jsonl"
@@ -158,8 +188,7 @@ class Prediction:
                 log_failure(LOGGER, item, error)
                 self.failures.add(item, error, stage="predict")
                 if item == video.video_id:
-                    for name in FILES:
-                        (self.out / item / name).unlink(missing_ok=True)
+                    remove(self.out / item)
                 self._add({"id": item, "status": "failed", "reason": error.reason.value})
                 outcome = "failed"
             setattr(counts, outcome, getattr(counts, outcome) + 1)
@@ -174,26 +203,18 @@ class Prediction:
 
     def _one(self, video: VideoFile) -> str:
         examined = self.predictor.examine(video)
-        row = self._rows.get(video.video_id, {})
-        if row.get("fingerprint") == examined.fingerprint and self._is_done(examined):
+        fingerprint = edited_fingerprint(examined.fingerprint, self.edits)
+        is_known = self._rows.get(video.video_id, {}).get("fingerprint") == fingerprint
+        if is_known and is_saved(self.out / video.video_id, fingerprint, self.formats):
             return "skipped"
         with closing(self._pool.start(examined.request)) as frames:
             explanation, scores = self.predictor.explain(examined, frames)
-        explanation.save(self.out)
-        self._add(_row(explanation, scores))
+        explanation = explanation.what_if(*self.edits)
+        explanation.save(self.out, self.formats, video.path)
+        self._add(_row(explanation, scores, self.formats))
         if explanation.predictions:
             LOGGER.info("%s: %s", video.video_id, explanation.predictions[0].sentence)
         return "done"
-
-    def _is_done(self, video: Examined) -> bool:
-        """Return whether the files of a video exist and have its fingerprint."""
-        folder = self.out / video.video_id
-        try:
-            tree = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
-            same = bool(tree["fingerprint"] == video.fingerprint)
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-        return same and all((folder / name).is_file() for name in FILES)
 
     def _add(self, row: dict[str, Any]) -> None:
         """Append a line to `predictions.jsonl`. The last line of an id is valid."""
@@ -202,7 +223,10 @@ class Prediction:
             append_line(self._path, json.dumps(row, allow_nan=False))
 
 
-def _row(explanation: Explanation, scores: list[float]) -> dict[str, Any]:
+def _row(
+    explanation: Explanation, scores: list[float], formats: Sequence[Format]
+) -> dict[str, Any]:
+    name = f"{explanation.video.id}/{FILES[Format.JSON][0]}"
     return {
         "id": explanation.video.id,
         "status": "done",
@@ -214,7 +238,7 @@ def _row(explanation: Explanation, scores: list[float]) -> dict[str, Any]:
         "kept": sum(token.keep for token in explanation.tokens),
         "tokens": len(explanation.tokens),
         "warnings": [warning.code for warning in explanation.warnings],
-        "explanation": f"{explanation.video.id}/{FILES[0]}",
+        "explanation": name if Format.JSON in formats else None,
         "fingerprint": explanation.fingerprint,
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import LaIARPredictor, evaluate, extract
+from pipeline import LaIARPredictor, evaluate, extract, predict
 from pipeline.datasets.video_files import list_videos
 from pipeline.predictor import WORLD
 from pipeline.weights.run_folder import read_card
@@ -70,6 +70,34 @@ def test_world_clips_are_familiar(drawn: tuple[Path, Path]) -> None:
         codes = {warning.code for warning in explanation.warnings}
         assert not codes & {"UNFAMILIAR", "DETECTED_BOXES", "RANDOM_WEIGHTS", "NOT_STRICT"}
         assert any(prediction.is_present for prediction in explanation.predictions)
+
+
+def test_an_edit_that_undoes_a_change_has_the_score_of_the_reason(
+    drawn: tuple[Path, Path], tmp_path: Path
+) -> None:
+    predictor = LaIARPredictor.from_run(WORLD, "device=cpu")
+    differences, words = [], []
+    for path in sorted((drawn[0] / "videos").glob("*.mp4"))[:10]:
+        explanation = predictor.predict(path)
+        for row in explanation.predictions:
+            part = row.reason
+            if part.score_if_unchanged is None or part.from_ is None or part.to is None:
+                continue
+            edit = f"0-99 {part.object} {part.to}=>{part.from_}"
+            changed = explanation.what_if(edit).edited
+            assert changed is not None
+            score = next(r.score for r in changed.predictions if r.class_id == row.class_id)
+            differences.append(abs(score - part.score_if_unchanged))
+            words = [str(path), "--edit", edit]
+    # The edit also reaches other tracks of the object class, and names with several predicates.
+    assert len(differences) >= 3
+    assert sorted(differences)[len(differences) // 2] < 1e-5
+    assert predict.main([*words, "--out", str(tmp_path), "device=cpu"]) == 0
+    (written,) = tmp_path.glob("*/explanation.json")
+    tree = json.loads(written.read_text())
+    assert tree["edited"]["tokens"]
+    assert tree["edited"]["edits"][0]["between_s"] == [0, 99]
+    assert "What if" in written.with_name("report.html").read_text()
 
 
 @pytest.mark.clips

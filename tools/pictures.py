@@ -13,8 +13,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.errors import UsageError
-from pipeline.explanation.explanation import Explanation, Prediction
+from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.observations import Token
+from pipeline.explanation.predictions import Prediction
 from pipeline.predictor import WORLD, LaIARPredictor
 from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
 

@@ -1,6 +1,7 @@
 """Explanations of predicted actions.
 
-explanation     `Explanation`, with its predictions and reasons as frozen types
+explanation     `Explanation` as a frozen type
+predictions     types of predicted actions and their reasons
 observations    types of what a network observes in a video: frames, people, tokens, names
 explainer       trained network with its settings and detector
 explained_clip  names of the tokens of a clip, and the reasons of its actions
@@ -11,5 +12,10 @@ naming          construction of the label bank, and calibration of the names
 familiarity     distance of a video's features to those of the training videos
 reason          reasons of actions: minimal sets of kept tokens, described by their names
 sentences       sentences that state the reasons
+edits           edits of named relations, and what they change
+what_if         prediction after edits in the joint space
+formats         formats in which an explanation is written
+output          the files of an explanation in an output folder
 report/         HTML pages of explained videos
+media/          captions of explained videos
 """

@@ -5,13 +5,16 @@ the label bank. The sentence is generated from the fields of the reason.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.decoding.video_source import VideoSource
 from pipeline.evaluation.temperature import probabilities
 from pipeline.explanation.explained_clip import ExplainedClip, Network
 from pipeline.explanation.explanation import WARNINGS, Explanation
+from pipeline.explanation.reason import renumbered
 from pipeline.explanation.sentences import sentence_of
+from pipeline.explanation.what_if import EditableVideo, EditableWindow
 from pipeline.explanation.windows import WindowChoice
 from pipeline.extraction.person_choice import PersonChoice
 
@@ -48,8 +51,10 @@ def build_explanation(
         name: [] for name in ("frames", "tracks", "tokens", "transitions")
     }
     predictions: dict[int, dict[str, Any]] = {}
+    editable: dict[int, EditableWindow] = {}
     for number, found in sorted(explained.items()):
         starts = {name: len(part) for name, part in rows.items()}
+        editable[number] = EditableWindow(found, starts["tracks"], starts["tokens"])
         mine = [action for action in actions if windows.window_of(action) == number]
         for action in mine:
             predictions[action] = _prediction(network, found, action, starts) | {
@@ -91,8 +96,12 @@ def build_explanation(
         **rows,
         "predictions": [predictions[action] for action in actions],
         "warnings": [{"code": code, "message": WARNINGS[code]} for code in codes],
+        "edited": None,
     }
-    return Explanation.from_dict(tree)
+    return replace(
+        Explanation.from_dict(tree),
+        editable=EditableVideo(network, first.video_id, editable, threshold),
+    )
 
 
 def find_tracks(tokens: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -160,10 +169,6 @@ def _prediction(
     )
     sentence = sentence_of(name, found.scores[action], reason, found.tokens.rows)
 
-    def shifted(part: dict[str, Any]) -> dict[str, Any]:
-        track = part["track"]
-        return part | {"track": None if track is None else starts["tracks"] + track}
-
     return {
         "class_id": class_id,
         "name": name,
@@ -178,11 +183,7 @@ def _prediction(
             part | {"transition": starts["transitions"] + part["transition"]}
             for part in found.support[action]["transitions"]
         ],
-        "reason": shifted(reason)
-        | {
-            "tokens": [starts["tokens"] + token for token in reason["tokens"]],
-            "also": [shifted(part) for part in reason["also"]],
-        },
+        "reason": renumbered(reason, tracks=starts["tracks"], tokens=starts["tokens"]),
         "sentence": sentence,
     }
 

@@ -1,10 +1,13 @@
 """Explanations as frozen types (`configs/schemas/explanation.schema.json`)."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pipeline.config.typed_json import TypedJson
+from pipeline.explanation.edits import Edit, Edited, edited_fingerprint
+from pipeline.explanation.formats import DEFAULT, parse_formats
 from pipeline.explanation.observations import (
     People,
     Sampling,
@@ -14,7 +17,7 @@ from pipeline.explanation.observations import (
     Video,
     Window,
 )
-from pipeline.runtime.files import write_json
+from pipeline.explanation.predictions import Prediction
 
 WARNINGS = {
     "RANDOM_WEIGHTS": "the detector is untrained; its boxes and features are meaningless",
@@ -71,107 +74,13 @@ class Generator(TypedJson):
     versions: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class TokenContribution(TypedJson):
-    """Contribution of a token to an action.
+@runtime_checkable
+class Editable(Protocol):
+    """Explained video whose named relations can be edited (`what_if.EditableVideo`)."""
 
-    Attributes:
-        token: the token.
-        contribution: logit with the token, less the logit without it.
-    """
+    def parse(self, text: str) -> Edit: ...  # noqa: D102
 
-    token: int
-    contribution: float
-
-
-@dataclass(frozen=True)
-class TransitionContribution(TypedJson):
-    """Contribution of both tokens of a transition to an action.
-
-    Attributes:
-        transition: the transition.
-        contribution: sum of the contributions of its tokens.
-    """
-
-    transition: int
-    contribution: float
-
-
-@dataclass(frozen=True)
-class Statement(TypedJson):
-    """What one track states in a reason.
-
-    Attributes:
-        kind: `change`, `lasting` or `none`.
-        object: object class, or None.
-        track: track of the object, or None.
-        group: predicate group, or None.
-        from_: predicate before a change, or None.
-        to: predicate after a change, or lasting predicate, or None.
-        between_s: times in seconds, or None.
-    """
-
-    kind: str
-    object: str | None
-    track: int | None
-    group: str | None
-    from_: str | None
-    to: str | None
-    between_s: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
-class Reason(Statement):
-    """Reason of an action, see `docs/reasons.md`.
-
-    Attributes:
-        tokens: tokens of the minimal reason R.
-        score_only: score from R alone, p(R).
-        score_without: score from the other kept tokens, p(S - R).
-        score_without_track: score from the kept tokens of the other tracks, or None.
-        score_if_unchanged: score if the change is undone, or None.
-        also: what the other tracks of R state.
-    """
-
-    tokens: tuple[int, ...]
-    score_only: float
-    score_without: float
-    score_without_track: float | None
-    score_if_unchanged: float | None
-    also: tuple[Statement, ...]
-
-
-@dataclass(frozen=True)
-class Prediction(TypedJson):
-    """Predicted action.
-
-    Attributes:
-        rank: rank by score, from 1.
-        class_id: id of the action class.
-        name: name of the action class.
-        score: score.
-        score_calibrated: score with the temperature of the run.
-        logit: logit of the score.
-        is_present: whether the score is at least `predict.threshold`.
-        window: window with the highest score, which is explained.
-        evidence: contribution of each kept token of the window, in descending order.
-        transitions: transitions with a positive contribution, in descending order.
-        reason: the reason.
-        sentence: the reason in words.
-    """
-
-    rank: int
-    class_id: str
-    name: str
-    score: float
-    score_calibrated: float
-    logit: float
-    is_present: bool
-    window: int
-    evidence: tuple[TokenContribution, ...]
-    transitions: tuple[TransitionContribution, ...]
-    reason: Reason
-    sentence: str
+    def edited(self, edits: Sequence[Edit], predictions: Sequence[Prediction]) -> Edited: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -195,13 +104,16 @@ class Explanation(TypedJson):
         transitions: changes of named relations.
         predictions: the actions with the highest scores, in descending order.
         warnings: warnings.
+        edited: what the network predicts after edits (`what_if`), or None without edits.
         images: JPEG data of sampled frames by frame index. Not part of the JSON.
+        editable: the network's view of the video, or None if the explanation was read from a file.
+            Not part of the JSON.
 
     Raises:
         ValueError: if an id of a token, transition or window does not exist.
     """
 
-    SCHEMA: ClassVar[str] = "laiar.explanation/4"
+    SCHEMA: ClassVar[str] = "laiar.explanation/5"
 
     fingerprint: str
     generator: Generator
@@ -215,7 +127,9 @@ class Explanation(TypedJson):
     transitions: tuple[Transition, ...]
     predictions: tuple[Prediction, ...]
     warnings: tuple[Warned, ...]
+    edited: Edited | None = None
     images: dict[int, bytes] = field(default_factory=dict, repr=False, compare=False)
+    editable: Editable | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("windows", "tokens", "transitions"):
@@ -236,19 +150,58 @@ class Explanation(TypedJson):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the explanation as JSON, without the images."""
-        tree = super(Explanation, replace(self, images={})).to_dict()
-        del tree["images"]
+        tree = super(Explanation, replace(self, images={}, editable=None)).to_dict()
+        del tree["images"], tree["editable"]
         return tree
 
-    def save(self, out: str | Path) -> None:
-        """Write `ID/explanation.json`, `ID/report.html` and `ID/entry.json` to a folder.
+    def what_if(self, *edits: str | Edit) -> "Explanation":
+        """Predict the video after edits of its named relations.
+
+        The selection of the tokens stays as it is.
+
+        Args:
+            *edits: edits such as "1.2-3.4 cup holding=>not_contacting", made one after the other.
+
+        Returns:
+            This explanation with `edited`.
+
+        Raises:
+            ValueError: if the explanation was read from a file, which contains no network.
+            UsageError: if an edit has another form, or one of its words is unknown.
+            ItemError: NO_SUCH_RELATION if no token has the predicate of an edit.
+
+        Example::
+
+            >>> changed = explanation.what_if("1.2-3.4 cup holding=>not_contacting")
+            >>> [(row.name, row.score_before, row.score) for row in changed.edited.predictions]
+        """
+        if self.editable is None:
+            raise ValueError("what_if: an explanation of LaIARPredictor.predict expected")
+        made = [self.editable.parse(edit) if isinstance(edit, str) else edit for edit in edits]
+        return replace(
+            self,
+            fingerprint=edited_fingerprint(self.fingerprint, made),
+            edited=self.editable.edited(made, self.predictions) if made else None,
+        )
+
+    def save(
+        self,
+        out: str | Path,
+        formats: Collection[str] = DEFAULT,
+        video: str | Path | None = None,
+    ) -> None:
+        """Write `explanation.json`, `report.html` and `captions.vtt` to `OUT/ID/`.
 
         Args:
             out: output folder, which is created if it does not exist.
-        """
-        from pipeline.explanation.report.files import write_report  # it imports this module
+            formats: `json`, `html` and `vtt`, or some of them.
+            video: path of the video.
 
-        folder = Path(out) / self.video.id
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "explanation.json", self.to_dict())
-        write_report(self, Path(out))
+        Raises:
+            UsageError: if a format is unknown.
+            OSError: if a file cannot be written.
+        """
+        from pipeline.explanation.output import save  # it imports this module
+
+        path = None if video is None else Path(video)
+        save(self, Path(out), parse_formats(formats), path)

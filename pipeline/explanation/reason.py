@@ -258,6 +258,24 @@ def _candidates(
     return found
 
 
+def renumbered(reason: dict[str, Any], *, tracks: int, tokens: int) -> dict[str, Any]:
+    """Return the reason of a window with the numbers of the whole video.
+
+    Args:
+        reason: `predictions[].reason` of the explanation, as numbered in the window.
+        tracks: number of the first track of the window.
+        tokens: number of the first token of the window.
+    """
+
+    def part_of(part: dict[str, Any]) -> dict[str, Any]:
+        return part | {"track": None if part["track"] is None else tracks + part["track"]}
+
+    return part_of(reason) | {
+        "tokens": [tokens + token for token in reason["tokens"]],
+        "also": [part_of(part) for part in reason["also"]],
+    }
+
+
 def changed(first: dict[str, Any], second: dict[str, Any]) -> tuple[str, str] | None:
     """Return what changes between the names of two tokens in a group.
 

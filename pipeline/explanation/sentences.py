@@ -22,9 +22,13 @@ class Wording:
     objects: dict[str, dict[str, Any]]
     predicates: dict[str, dict[str, str]]
 
+    def noun(self, name: str) -> str:
+        """Return an object class as a noun, such as "cup" for cup/glass/bottle."""
+        return str(self.objects.get(name, {}).get("name", name))
+
     def object(self, name: str) -> str:
         """Return an object class with an article, such as "the cup"."""
-        return f"the {self.objects.get(name, {}).get('name', name)}"
+        return f"the {self.noun(name)}"
 
     def pronoun(self, name: str) -> str:
         """Return the pronoun of an object class."""

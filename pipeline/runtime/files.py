@@ -112,9 +112,18 @@ def write_json(path: Path, tree: Any) -> None:
         ValueError: if the tree contains NaN or infinity.
         OSError: if the file cannot be written.
     """
+    write_atomically(path, json_bytes(tree))
+
+
+def json_bytes(tree: Any) -> bytes:
+    """Return indented JSON with sorted keys.
+
+    Raises:
+        ValueError: if the tree contains NaN or infinity.
+    """
     text = json.dumps(tree, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     # A path may be invalid UTF-8; its invalid bytes become JSON escapes such as \udcff.
-    write_atomically(path, (text + "\n").encode("utf-8", "backslashreplace"))
+    return (text + "\n").encode("utf-8", "backslashreplace")
 
 
 def read_rows(path: Path) -> dict[str, dict[str, Any]]:

@@ -90,6 +90,23 @@ def test_an_edit_changes_what_a_token_says_and_no_other_view() -> None:
         torch.testing.assert_close(replaced, expected)
 
 
+def test_edits_of_an_edited_video_are_made_one_after_the_other() -> None:
+    model, batch = small("strict"), random_batch(drawn_mask(1, 1, 3, 4))
+    scorer, predicates = TokenScorer(model, batch), sum(model.semantic.group_sizes)
+    keep = scorer.subsets([range(scorer.num_tokens)])
+    generator = torch.Generator().manual_seed(0)
+    a, b, c = (torch.rand(2, predicates, generator=generator) < 0.5 for _ in range(3))
+    tokens = torch.tensor([0, 2])
+    plain = scorer.logits(keep)
+    edited = scorer.with_edit(TokenEdit(tokens, b, a))
+    torch.testing.assert_close(edited.logits(keep), scorer.logits(keep, [TokenEdit(tokens, b, a)]))
+    both = edited.logits(keep, [TokenEdit(tokens, c, b)])
+    torch.testing.assert_close(both, scorer.logits(keep, [TokenEdit(tokens, c, a)]))
+    torch.testing.assert_close(edited.with_edit(TokenEdit(tokens, a, b)).logits(keep), plain)
+    assert (edited.logits(keep) - plain).abs().max() > 1e-4
+    assert torch.equal(scorer.logits(keep), plain)
+
+
 def test_several_videos_are_rejected_and_a_video_may_have_no_tokens() -> None:
     model, batch = small(), random_batch(drawn_mask(0, 2, 3, 4))
     with torch.no_grad(), pytest.raises(ValueError, match="one video"):

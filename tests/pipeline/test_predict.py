@@ -155,6 +155,32 @@ def test_second_run_skips_done_videos_and_broken_videos_fail(
     assert len(next(iter(explanations(out)))["predictions"]) in (1, 5)
 
 
+def test_edits_and_formats_of_the_command(world: World, run: Path, tmp_path: Path) -> None:
+    out, clip = tmp_path / "out", clips_of(world)[0]
+    annotations = ["--annotations", str(world.annotations)]
+    assert say(run, out, clip, *annotations, "--format", "json,vtt") == 0
+    (tree,) = explanations(out)
+    folder = out / tree["video"]["id"]
+    assert {path.name for path in folder.iterdir()} == {
+        "explanation.json",
+        "captions.vtt",
+        "entry.json",
+    }
+    absent = next(o for o in ("broom", "bed") if o not in {t["object"] for t in tree["tracks"]})
+    edit = ["--edit", f"0-9 {absent} holding=>touching"]
+    assert say(run, out, clip, *annotations, "--format", "json", *edit) == 1
+    (failure,) = map(json.loads, (out / "failures.jsonl").read_text().splitlines())
+    assert failure["reason"] == "no-such-relation"
+    assert tree["tracks"][0]["object"] in failure["message"]
+    assert not list(folder.iterdir())
+    for wrong, message in (
+        (["--edit", "0-9 cup flying=>touching"], "one of the predicates"),
+        (["--format", "pdf"], "--format: one of json"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            say(run, out, clip, *wrong)
+
+
 @pytest.mark.parametrize(
     ("word", "says"),
     [

@@ -1,8 +1,7 @@
 """HTML pages of explained videos.
 
-files      writing of the report page of a video and of the gallery page of a folder
 page       the report page of a video
-gallery    the gallery page, which lists the videos of a folder
+gallery    the gallery page, which lists the videos of an output folder, and its entries
 timeline   layout of the timeline of the tokens of a window
 drawing    frames with the boxes of a token
 rendering  rendering of templates with a content security policy

@@ -3,7 +3,8 @@
 import base64
 import io
 import logging
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,10 +15,13 @@ from pipeline.config.typed_json import TypedJson, parse_json
 from pipeline.datasets.ids import is_safe_id
 from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.report.rendering import render
+from pipeline.runtime.files import publish, writer_token
 
 LOGGER = logging.getLogger("report")
 #: Most actions of an entry; longest side in pixels and most bytes of a thumbnail in base64.
 MAX_ACTIONS, SIDE, MAX_BYTES = 5, 200, 6000
+#: Names of the files of an entry and of a report page.
+ENTRY, REPORT = "entry.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -41,19 +45,25 @@ class GalleryAction(TypedJson):
 
 @dataclass(frozen=True)
 class GalleryEntry(TypedJson):
-    """Video of a gallery, stored as `OUT/ID/entry.json`.
+    """Explained video in an output folder, stored as `OUT/ID/entry.json`.
 
     Attributes:
         id: id of the video.
+        fingerprint: fingerprint of the explanation.
+        files: names of the files of the explanation in `OUT/ID/`.
+        path: path of the video, or None if it is not known.
         actions: the actions with the highest scores, in descending order.
         warnings: codes of its warnings.
         labels: ids of the annotated actions, or None if the video is not annotated.
         thumbnail: small JPEG image in base64, or None.
     """
 
-    SCHEMA: ClassVar[str] = "laiar.gallery-entry/1"
+    SCHEMA: ClassVar[str] = "laiar.gallery-entry/2"
 
     id: str
+    fingerprint: str
+    files: tuple[str, ...]
+    path: str | None
     actions: tuple[GalleryAction, ...]
     warnings: tuple[str, ...]
     labels: tuple[str, ...] | None
@@ -66,7 +76,7 @@ class GalleryEntry(TypedJson):
     @property
     def link(self) -> str:
         """Path of the report page, relative to the gallery page."""
-        return f"{self.id}/report.html"
+        return f"{self.id}/{REPORT}"
 
     def outcome(self, action: GalleryAction) -> str:
         """Return whether an action is a label: `right`, `wrong`, or `unknown` without labels."""
@@ -75,17 +85,24 @@ class GalleryEntry(TypedJson):
         return "right" if action.class_id in self.labels else "wrong"
 
 
-def entry_of(explanation: Explanation) -> GalleryEntry:
-    """Return the gallery entry of an explanation.
+def entry_of(
+    explanation: Explanation, files: Sequence[str], path: Path | None = None
+) -> GalleryEntry:
+    """Return the entry of an explanation.
 
     Its thumbnail shows the first frame of the first reason, or the middle frame without a reason.
 
     Args:
         explanation: the explanation, possibly without images.
+        files: names of its files.
+        path: path of the video, or None if it is not known.
     """
     labels = explanation.video.labels
     return GalleryEntry(
         id=explanation.video.id,
+        fingerprint=explanation.fingerprint,
+        files=tuple(files),
+        path=None if path is None else str(path.absolute()),
         actions=tuple(
             GalleryAction(
                 row.class_id, row.name, row.score_calibrated, row.sentence, row.is_present
@@ -98,17 +115,19 @@ def entry_of(explanation: Explanation) -> GalleryEntry:
     )
 
 
-def read_entries(paths: Iterable[Path]) -> Iterator[GalleryEntry]:
-    """Read gallery entries one by one. Invalid files are skipped with a warning.
+def read_entries(out: Path) -> Iterator[GalleryEntry]:
+    """Read the entries of an output folder one by one, sorted by path.
+
+    Invalid files are skipped with a warning.
 
     Args:
-        paths: paths of `entry.json` files.
+        out: output folder.
     """
-    for path in paths:
+    for path in sorted(out.glob(f"*/{ENTRY}")):
         try:
             yield GalleryEntry.from_dict(parse_json(path.read_bytes()))
         except (OSError, ValueError) as error:
-            LOGGER.warning("%s is left out of the gallery: %s", path, error)
+            LOGGER.warning("%s is left out: %s", path, error)
 
 
 def gallery_page(entries: Iterable[GalleryEntry]) -> Iterator[str]:
@@ -118,6 +137,29 @@ def gallery_page(entries: Iterable[GalleryEntry]) -> Iterator[str]:
         entries: the entries.
     """
     return render("gallery", entries=entries)
+
+
+def write_gallery(out: Path) -> Path:
+    """Write `gallery.html`, which lists the videos with a report page in a folder.
+
+    Args:
+        out: output folder.
+
+    Returns:
+        Path of the gallery page.
+    """
+    path = out / "gallery.html"
+    temporary = path.with_name(f".{path.name}.tmp-{writer_token()}")
+    entries = (entry for entry in read_entries(out) if REPORT in entry.files)
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.writelines(gallery_page(entries))
+            file.flush()
+            os.fsync(file.fileno())
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
 
 
 def _thumbnail(explanation: Explanation) -> str | None:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.explanation.explanation import Explanation, Prediction, Statement
+from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.observations import Token
+from pipeline.explanation.predictions import Prediction, Statement
 from pipeline.explanation.report.drawing import Drawing, canvas, draw
 from pipeline.explanation.report.rendering import render, seconds, words
 from pipeline.explanation.report.timeline import timelines
@@ -94,6 +95,7 @@ def report_page(explanation: Explanation) -> str:
             ignored=_ignored(explanation),
             shown=next(iter([*first, *here, *tokens]), None),
             is_here=bool(here),
+            kept_edits=_kept_edits(explanation),
             data={
                 "tokens": tokens,
                 "actions": [
@@ -108,6 +110,12 @@ def _images(explanation: Explanation) -> dict[int, str]:
     """Return the images of the frames that have tokens, in base64."""
     frames = {token.frame_index for token in explanation.tokens} & explanation.images.keys()
     return {i: base64.b64encode(explanation.images[i]).decode() for i in sorted(frames)}
+
+
+def _kept_edits(explanation: Explanation) -> int:
+    """Return the number of edited tokens that are kept."""
+    tokens = explanation.edited.tokens if explanation.edited else ()
+    return sum(explanation.tokens[token].keep for token in tokens)
 
 
 def _detail(explanation: Explanation, token: Token) -> dict[str, Any]:

@@ -61,6 +61,15 @@ def network_of(clip: CachedClip, **changes: object) -> Network:
 
 
 def explained(counts: list[int], seed: int = 0, size: int = 99, **changes: object) -> dict:
+    """Return the explanation of a random clip as JSON, see `random_explanation`."""
+    explanation = random_explanation(counts, seed, size, **changes)
+    assert Explanation.from_dict(explanation.to_dict()) == explanation
+    return explanation.to_dict()
+
+
+def random_explanation(
+    counts: list[int], seed: int = 0, size: int = 99, **changes: object
+) -> Explanation:
     """Explain a random clip with a random network, in windows of `size` frames."""
     torch.manual_seed(seed)
     clip = random_clip(counts, seed, predicates=26)
@@ -77,7 +86,7 @@ def explained(counts: list[int], seed: int = 0, size: int = 99, **changes: objec
         )
         for number, part in choice.clips.items()
     }
-    explanation = build_explanation(
+    return build_explanation(
         network,
         choice,
         found,
@@ -87,8 +96,6 @@ def explained(counts: list[int], seed: int = 0, size: int = 99, **changes: objec
         source=VideoSource(path=Path("a.mp4"), **clip.header.source),
         people=PersonChoice(),
     )
-    assert Explanation.from_dict(explanation.to_dict()) == explanation
-    return explanation.to_dict()
 
 
 @given(

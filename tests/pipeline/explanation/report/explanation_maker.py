@@ -6,14 +6,11 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from pipeline.explanation.edits import Edit, Edited, EditedPrediction
 from pipeline.explanation.explanation import (
     WARNINGS,
     Explanation,
     Generator,
-    Prediction,
-    Reason,
-    Statement,
-    TokenContribution,
     Warned,
 )
 from pipeline.explanation.observations import (
@@ -29,6 +26,7 @@ from pipeline.explanation.observations import (
     Video,
     Window,
 )
+from pipeline.explanation.predictions import Prediction, Reason, Statement, TokenContribution
 
 GROUPS = ("attention", "spatial", "contacting")
 OBJECTS = ("cup/glass/bottle", "table", "phone/camera", "sofa/couch")
@@ -50,6 +48,7 @@ def make_explanation(
     images: bool = True,
     labels: tuple[str, ...] | None = ("c000", "c001"),
     warnings: Sequence[str] = ("LOW_MARGIN",),
+    edited: bool = False,
 ) -> Explanation:
     """Make an explanation of random tokens, whose reasons are of all kinds."""
     draw = random.Random(seed)
@@ -93,8 +92,24 @@ def make_explanation(
         transitions=(),
         predictions=predictions,
         warnings=tuple(Warned(code, WARNINGS[code]) for code in warnings),
+        edited=_edited(tokens, predictions) if edited else None,
         images={index: noisy_jpeg(index, size) for index in used},
     )
+
+
+def _edited(tokens: tuple[Token, ...], predictions: tuple[Prediction, ...]) -> Edited:
+    kind, word = tokens[0].object.class_, tokens[0].names[2].predicate or "none"
+    return Edited(
+        (Edit((0.0, 4.0), kind, "contacting", word, "not_contacting"),),
+        tuple(token.id for token in tokens[:5]),
+        tuple(
+            EditedPrediction(
+                row.class_id, row.name, row.window, row.score, row.score / 2, row.sentence,
+                row.sentence, row.reason,
+            )
+            for row in predictions
+        ),
+    )  # fmt: skip
 
 
 def noisy_jpeg(seed: int, size: tuple[int, int]) -> bytes:

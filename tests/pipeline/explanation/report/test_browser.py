@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.explanation.report.files import write_gallery, write_report
+from pipeline.explanation.report.gallery import write_gallery
 from tests.pipeline.explanation.report.explanation_maker import make_explanation
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -22,10 +22,15 @@ pytestmark = [
 #: A hostile clip, a clip with several windows, and a portrait without images.
 CLIPS: dict[str, dict[str, Any]] = {
     "CLIP": {},
+    "EDITED": {"edited": True},
     "WINDOWS": {"seed": 1, "windows": 3, "people": 50, "images": False},
     "PORTRAIT": {"seed": 2, "size": (270, 480), "labels": None, "warnings": ()},
     "EMPTY": {"objects": (), "actions": 1},
-    "L" * 60: {"objects": ("<script>alert(1)</script>" * 4, "b" * 90), "predicates": ("c" * 90,)},
+    "L" * 60: {
+        "objects": ("<script>alert(1)</script>" * 4, "b" * 90),
+        "predicates": ("c" * 90,),
+        "edited": True,
+    },
 }
 
 
@@ -33,7 +38,7 @@ CLIPS: dict[str, dict[str, Any]] = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("explained")
     for name, options in CLIPS.items():
-        write_report(make_explanation(name=name, **options), out)
+        make_explanation(name=name, **options).save(out, ["html"])
     write_gallery(out)
     return out
 
@@ -150,13 +155,13 @@ def test_gallery_is_filtered(browser: Any, folder: Path) -> None:
         page.select_option("#warning", warning)
         return page.text_content("#count")
 
-    assert count() == "5 of 5 videos"
-    assert count(outcome="right") == "4 of 5 videos"
-    assert count(action="c002", outcome="right") == "0 of 5 videos"
-    assert count(action="c002", outcome="wrong") == "3 of 5 videos"
-    assert count(outcome="unknown") == "1 of 5 videos"
-    assert count(warning="-") == "1 of 5 videos"
-    assert count(warning="LOW_MARGIN") == "4 of 5 videos"
+    assert count() == "6 of 6 videos"
+    assert count(outcome="right") == "5 of 6 videos"
+    assert count(action="c002", outcome="right") == "0 of 6 videos"
+    assert count(action="c002", outcome="wrong") == "4 of 6 videos"
+    assert count(outcome="unknown") == "1 of 6 videos"
+    assert count(warning="-") == "1 of 6 videos"
+    assert count(warning="LOW_MARGIN") == "5 of 6 videos"
     finish(page, path)
     page = opened(browser, path)
     page.click("text=PORTRAIT")

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.explanation.report.files import write_gallery, write_report
-from pipeline.explanation.report.gallery import GalleryEntry, entry_of, gallery_page
+from pipeline.explanation.report.gallery import (
+    GalleryEntry,
+    entry_of,
+    gallery_page,
+    write_gallery,
+)
 from tests.pipeline.explanation.report.explanation_maker import make_explanation
 from tests.pipeline.explanation.report.page_reader import read_page
 
@@ -17,8 +21,9 @@ HOSTILE = "<script>alert(1)</script>\"onload='x"
 
 
 def test_entry_contains_the_top_actions_and_a_small_thumbnail() -> None:
-    entry = entry_of(make_explanation(actions=9, name="A1"))
+    entry = entry_of(make_explanation(actions=9, name="A1"), ["report.html"], Path("/v/A1.mp4"))
     assert (entry.id, entry.link) == ("A1", "A1/report.html")
+    assert (entry.files, entry.path) == (("report.html",), "/v/A1.mp4")
     assert len(entry.actions) == 5
     assert [entry.outcome(action) for action in entry.actions[1:3]] == ["right", "wrong"]
     assert entry.thumbnail is not None
@@ -27,7 +32,7 @@ def test_entry_contains_the_top_actions_and_a_small_thumbnail() -> None:
 
 
 def test_entry_without_images_labels_and_actions() -> None:
-    entry = entry_of(make_explanation(actions=0, images=False, labels=None))
+    entry = entry_of(make_explanation(actions=0, images=False, labels=None), [])
     assert (entry.thumbnail, entry.labels, entry.actions) == (None, None, ())
     read_page("".join(gallery_page([entry])), links=True)
 
@@ -37,7 +42,8 @@ def test_gallery_links_to_the_reports_of_a_folder(
 ) -> None:
     for number, name in enumerate(("B", "A", "C.v2")):
         explanation = make_explanation(number, name=name, objects=(HOSTILE, "cup"))
-        assert write_report(explanation, tmp_path) == tmp_path / name / "report.html"
+        explanation.save(tmp_path, ["html"])
+    make_explanation(name="D").save(tmp_path, ["vtt"])
     entry = (tmp_path / "A" / "entry.json").read_text()
     broken = {
         "broken": "{",
@@ -59,6 +65,7 @@ def test_gallery_links_to_the_reports_of_a_folder(
         "A",
         "B",
         "C.v2",
+        "D",
         "broken",
         "hostile",
         "huge",
@@ -68,7 +75,7 @@ def test_gallery_links_to_the_reports_of_a_folder(
 
 
 def test_thousands_of_entries_need_no_more_memory_than_one() -> None:
-    entry = replace(entry_of(make_explanation(images=False)), thumbnail="A" * 6000)
+    entry = replace(entry_of(make_explanation(images=False), []), thumbnail="A" * 6000)
 
     def entries() -> Iterator[GalleryEntry]:
         for number in range(3000):

@@ -1,0 +1,57 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.explanation.formats import DEFAULT, FILES, Format, parse_formats
+from pipeline.explanation.output import is_saved, remove
+from tests.pipeline.explanation.report.explanation_maker import make_explanation
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_files_of_the_same_explanation_stay_and_others_are_replaced(tmp_path: Path) -> None:
+    explanation, folder = make_explanation(name="A"), tmp_path / "A"
+    explanation.save(tmp_path, ["json"], "clip.mp4")
+    explanation.save(tmp_path, ["vtt"], "clip.mp4")
+    assert names(folder) == {"explanation.json", "captions.vtt", "entry.json"}
+    assert is_saved(folder, explanation.fingerprint, [Format.JSON, Format.VTT])
+    assert not is_saved(folder, explanation.fingerprint, DEFAULT)
+    assert not is_saved(folder, "0" * 64, [Format.JSON])
+    other = replace(explanation, fingerprint="0" * 64)
+    other.save(tmp_path, ["html"])
+    assert names(folder) == {"report.html", "entry.json"}
+    assert is_saved(folder, "0" * 64, [Format.HTML])
+    remove(folder, keep="0" * 64)
+    assert names(folder) == {"report.html", "entry.json"}
+    (folder / "notes.txt").write_text("mine")
+    remove(folder)
+    assert names(folder) == {"notes.txt"}
+
+
+def test_missing_files_and_damaged_entries_are_not_saved(tmp_path: Path) -> None:
+    explanation, folder = make_explanation(name="A"), tmp_path / "A"
+    explanation.save(tmp_path)
+    assert names(folder) == {name for kind in DEFAULT for name in FILES[kind]} | {"entry.json"}
+    assert is_saved(folder, explanation.fingerprint, DEFAULT)
+    (folder / "report.html").unlink()
+    assert not is_saved(folder, explanation.fingerprint, DEFAULT)
+    tree = json.loads((folder / "entry.json").read_text())
+    assert tree["path"] is None
+    tree["files"].append("../../outside")
+    (folder / "entry.json").write_text(json.dumps(tree))
+    assert is_saved(folder, explanation.fingerprint, [Format.JSON])
+    (folder / "entry.json").write_text("{")
+    assert not is_saved(folder, explanation.fingerprint, [Format.JSON])
+
+
+def test_formats_are_parsed() -> None:
+    assert parse_formats(["vtt", "json", "vtt"]) == (Format.VTT, Format.JSON)
+    with pytest.raises(UsageError, match=r"--format: one of json, html, .* expected, got 'pdf'"):
+        parse_formats(["json", "pdf"])
+    with pytest.raises(UsageError, match="got ''"):
+        parse_formats([""])
