@@ -10,6 +10,7 @@ class FailureReason(StrEnum):
     """
 
     MISSING_VIDEO = "missing-video"
+    PERMISSION = "permission"
     UNREADABLE_VIDEO = "unreadable-video"
     NO_FRAMES = "no-frames"
     TRUNCATED_VIDEO = "truncated-video"
@@ -36,6 +37,7 @@ class FailureReason(StrEnum):
 #: Failure reasons after which another attempt with the same file may succeed.
 RETRYABLE = frozenset(
     {
+        FailureReason.PERMISSION,
         FailureReason.CHANGED_VIDEO,
         FailureReason.DECODE_TIMEOUT,
         FailureReason.DECODER_DIED,

@@ -12,10 +12,10 @@ from typing import Any
 from pipeline.cache.manifest import settle_manifest
 from pipeline.config.loading import config_as_dict, load_config
 from pipeline.datasets.checksums import read_checksums
-from pipeline.datasets.video_files import VideoFile
+from pipeline.datasets.video_files import Ids, VideoFile
 from pipeline.errors import StageError, UsageError
 from pipeline.extraction.cluster import RayEngine
-from pipeline.extraction.estimate import estimate, measured
+from pipeline.extraction.estimate import estimate, ignored_text, measured
 from pipeline.extraction.job import (
     ExtractionJob,
     check_cache,
@@ -49,9 +49,11 @@ def main(argv: list[str]) -> int:
         config.max_failures = args.max_failures
     _check(args)
     shard = parse_shard(args.shard) if args.shard else Shard()
-    job = prepare_extraction(config, args.videos, args.annotations)
+    job = prepare_extraction(config, args.videos, args.annotations, Ids(args.ids))
     steps = job.steps(args.cache, verify=args.verify)
-    checksums = read_checksums(args.checksums) if args.checksums else {}
+    checksums = (
+        read_checksums(args.checksums, by_path=args.ids == Ids.PATH) if args.checksums else {}
+    )
     if args.dry_run:
         check_cache(args.cache, job.info)
         failures, chosen = Failures(args.cache), _chosen(job, shard, args.limit)
@@ -75,10 +77,10 @@ def main(argv: list[str]) -> int:
         )
         if job.detector.is_random:
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]
-        run.extra["detector"] = job.detector.to_dict()
+        run.extra |= {"detector": job.detector.to_dict(), "ignored": job.ignored}
         if job.predictor is not None:
             run.extra["relation_predictor"] = job.predictor.to_dict()
-    _report(run, args.cache)
+    _report(run, args.cache, job.ignored)
     return run.exit_code
 
 
@@ -95,6 +97,13 @@ def _parser() -> Parser:
         help="annotation folder (repeatable)",
     )
     add("--cache", type=Path, required=True, help="output folder")
+    add(
+        "--ids",
+        choices=[*Ids],
+        default=Ids.NAME,
+        help="make the ids of the videos from their file names, or from their paths relative to "
+        "--videos (default: %(default)s)",
+    )
     add(
         "--max-failures",
         type=int,
@@ -214,10 +223,10 @@ class Extraction:
         Args:
             engine: engine that extracts the tasks.
             retry: whether to extract previously failed videos again.
-            checksums: mapping from file name to expected SHA-256.
+            checksums: mapping from the listed name of a video to its expected SHA-256.
         """
         counts, budget = self.run_record.counts, self.job.config.max_failures
-        unlisted = [v for v in self.videos if v.path.name not in checksums]
+        unlisted = [v for v in self.videos if self.job.listed_name(v) not in checksums]
         if checksums and unlisted:
             LOGGER.warning(
                 "--checksums: %d of %d videos are not in the list and are not checked; first: %s",
@@ -263,12 +272,14 @@ class Extraction:
             self.failures.remove(outcome.item)
 
 
-def _report(run: RunRecord, cache: Path) -> None:
+def _report(run: RunRecord, cache: Path, ignored: dict[str, int]) -> None:
     counts = run.counts
     if counts.found and counts.done == counts.failed == 0 and run.exit_code == EXIT_OK:
         print(f"nothing to do: all {counts.found} videos are in {cache}")
     elif counts.done == 0 and counts.skipped + counts.failed == counts.found:
         print(f"no new clips: {counts}")
+    if ignored:
+        print(f"ignored, no videos: {ignored_text(ignored)}")
     print(f"extract: {counts}")
     if counts.failed:
         print(f"failures: {cache / 'failures.jsonl'}; use --retry-failed to try them again")

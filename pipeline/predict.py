@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from pipeline.config.loading import config_as_dict
 from pipeline.config.schema import Backend
-from pipeline.datasets.video_files import VideoFile, in_order, list_videos, sort_videos
+from pipeline.datasets.video_files import Ids, VideoFile, in_order, list_videos, sort_videos
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.explanation.edits import Edit, edited_fingerprint, parse_edit
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     config, decode = explainer.config, explainer.config.decode
     cache = explainer.card.cache
     edits = [parse_edit(text, cache.objects, cache.predicate_groups) for text in args.edit]
-    videos = find_videos(args.videos, dumped=decode.backend is Backend.frames)
+    videos = find_videos(args.videos, dumped=decode.backend is Backend.frames, ids=Ids(args.ids))
     make_folder(args.out, "--out")
     seed = int(explainer.card.training.get("seed", 0))
     record = RunRecord(
@@ -93,6 +93,13 @@ def _parser() -> Parser:
         help="annotation folder (repeatable)",
     )
     add(
+        "--ids",
+        choices=[*Ids],
+        default=Ids.NAME,
+        help="make the ids of the videos in a folder from their file names, or from their paths "
+        "relative to the folder (default: %(default)s)",
+    )
+    add(
         "--person",
         type=int,
         help="number of the person whose relations are used, as numbered in a previous explanation "
@@ -114,12 +121,13 @@ def _parser() -> Parser:
     return parser
 
 
-def find_videos(paths: Sequence[Path], *, dumped: bool) -> list[VideoFile]:
+def find_videos(paths: Sequence[Path], *, dumped: bool, ids: Ids = Ids.NAME) -> list[VideoFile]:
     """List videos, sorted by id. A path that is given twice is listed once.
 
     Args:
         paths: video files, or folders that are searched for videos.
         dumped: whether the videos in those folders are folders of dumped frames.
+        ids: source of the ids of the videos in those folders.
 
     Raises:
         UsageError: if a folder contains no videos.
@@ -127,7 +135,7 @@ def find_videos(paths: Sequence[Path], *, dumped: bool) -> list[VideoFile]:
     files: list[VideoFile] = []
     for path in paths:
         if path.is_dir():
-            files += list_videos(path, dumped=dumped, flag="videos")
+            files += list_videos(path, dumped=dumped, flag="videos", ids=ids)
         else:
             files += sort_videos([path])
     return in_order({file.path.absolute(): file for file in files}.values())
@@ -179,7 +187,7 @@ class Prediction:
                         item = f"{item} ({video.path})"
                         raise ItemError(
                             FailureReason.DUPLICATE_ID,
-                            f"{item}: one file per id expected; rename it",
+                            f"{item}: one file per id expected; rename it, or use --ids path",
                         )
                     seen.add(item)
                     outcome = self._one(video)

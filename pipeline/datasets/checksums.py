@@ -1,4 +1,4 @@
-"""Reader of SHA-256 lists of videos, in the format of `sha256sum`.
+"""Reader of SHA-256 lists of videos, in the formats of `sha256sum` and `sha256sum --tag`.
 
 The sums detect every changed byte. H.264 files contain no checksums, so a flipped bit may change
 the decoded pixels without an error.
@@ -10,19 +10,22 @@ from pathlib import Path
 from pipeline.errors import UsageError
 
 _LINE = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)")
+_TAGGED = re.compile(r"(\\?)SHA256 \((.+)\) = ([0-9a-fA-F]{64})")
 _MOST_BYTES = 1 << 28
 
 
-def read_checksums(path: Path) -> dict[str, str]:
+def read_checksums(path: Path, *, by_path: bool = False) -> dict[str, str]:
     """Read a list of SHA-256 sums.
 
-    Folders in the listed names are ignored, because the files may have been moved.
+    Folders in the listed names are ignored, because the files may have been moved, unless `by_path`
+    is True.
 
     Args:
-        path: path of the list.
+        path: path of the list, in UTF-8 with or without a byte order mark.
+        by_path: whether names include their folders, relative to the folder of the videos.
 
     Returns:
-        Mapping from file name to hexadecimal SHA-256.
+        Mapping from name to hexadecimal SHA-256.
 
     Raises:
         UsageError: if the file cannot be read, is larger than 256 MB, is empty, has a line in
@@ -31,21 +34,24 @@ def read_checksums(path: Path) -> dict[str, str]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UsageError(f"--checksums: at most {_MOST_BYTES} bytes expected, {path} is larger")
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise UsageError(f"--checksums: cannot read {path}: {error.strerror}") from error
     found: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.rstrip("\r"):
             continue
-        match = _LINE.fullmatch(line.rstrip("\r"))
+        plain = _LINE.fullmatch(line.rstrip("\r"))
+        tagged = _TAGGED.fullmatch(line.rstrip("\r"))
+        match = plain or tagged
         if not match:
             raise UsageError(
                 f"--checksums: {path}:{number} is not a line of sha256sum (64 hex digits, two "
                 "spaces, a file name)"
             )
-        name = _unescape(match[3]) if match[1] else match[3]
-        name, sha256 = name.rsplit("/", 1)[-1], match[2].lower()
+        sha256, name = match[2 if plain else 3].lower(), match[3 if plain else 2]
+        name = _unescape(name) if match[1] else name
+        name = name.removeprefix("./") if by_path else name.rsplit("/", 1)[-1]
         if found.setdefault(name, sha256) != sha256:
             raise UsageError(
                 f"--checksums: one sum per name expected, {path}:{number} lists a second sum of "

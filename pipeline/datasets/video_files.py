@@ -3,8 +3,10 @@
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from pipeline.datasets.ids import is_safe_id
@@ -14,8 +16,15 @@ from pipeline.runtime.files import file_sha256, json_sha256
 
 SUFFIXES = frozenset((
     ".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv",
-    ".gif", ".3gp", ".ogv",
+    ".gif", ".3gp", ".ogv", ".mts", ".m2ts", ".vob", ".asf", ".f4v", ".mxf",
 ))  # fmt: skip
+
+
+class Ids(StrEnum):
+    """Source of the ids of videos: their file names, or their paths relative to the folder."""
+
+    NAME = "name"
+    PATH = "path"
 
 
 @dataclass(frozen=True)
@@ -26,8 +35,11 @@ class VideoFile:
     video_id: str
 
 
-def video_id_of(path: Path, *, dumped: bool = False) -> str:
+def video_id_of(path: Path, *, dumped: bool = False, root: Path | None = None) -> str:
     """Return the id of a video, which is its file name without the suffix.
+
+    With `root`, the id also contains the folders between `root` and the video, joined by two
+    underscores: `run/0001.mp4` has the id `run__0001`.
 
     A dot in the name of a frame folder (`dumped`) begins a suffix only if it is that of a video.
 
@@ -36,14 +48,18 @@ def video_id_of(path: Path, *, dumped: bool = False) -> str:
     """
     if dumped and path.suffix.lower() not in SUFFIXES:
         path = Path(f"{path}.frames")
-    if is_safe_id(path.stem):
-        return path.stem
-    digest = hashlib.sha256(path.stem.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    kept = re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem).strip("_-")[:60]
+    folders = () if root is None else path.relative_to(root).parent.parts
+    name = "__".join((*folders, path.stem))
+    if is_safe_id(name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    kept = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:60]
     return f"{kept or 'video'}-{digest}"
 
 
-def list_videos(folder: Path, *, dumped: bool = False, flag: str = "--videos") -> list[VideoFile]:
+def list_videos(
+    folder: Path, *, dumped: bool = False, flag: str = "--videos", ids: Ids = Ids.NAME
+) -> list[VideoFile]:
     """List the videos of a folder and its subfolders, sorted by id.
 
     Symbolic links are followed. Files and folders whose names begin with a dot are skipped.
@@ -53,6 +69,7 @@ def list_videos(folder: Path, *, dumped: bool = False, flag: str = "--videos") -
         dumped: whether to list folders of dumped frames (`ID.mp4/000001.png` or `ID/000001.png`)
             instead of video files.
         flag: command-line flag of the folder, used in error messages.
+        ids: source of the ids.
 
     Returns:
         One entry per file. All files with the same id are listed; the caller must reject them.
@@ -62,8 +79,9 @@ def list_videos(folder: Path, *, dumped: bool = False, flag: str = "--videos") -
     """
     if not folder.is_dir():
         raise UsageError(f"{flag}: folder not found: {folder}")
+    top = folder if ids is Ids.PATH else None
     if dumped:
-        return _list_dumped(folder, flag)
+        return _list_dumped(folder, flag, top)
     paths = [
         root / name
         for root, names in _walk(folder)
@@ -78,7 +96,24 @@ def list_videos(folder: Path, *, dumped: bool = False, flag: str = "--videos") -
             f"{flag}: no video found in {folder} (suffixes: {', '.join(sorted(SUFFIXES))}); for "
             "dumped frames set decode.backend=frames"
         )
-    return sort_videos(paths)
+    return in_order(VideoFile(path, video_id_of(path, root=top)) for path in paths)
+
+
+def count_ignored(folder: Path) -> dict[str, int]:
+    """Count the files of a folder that `list_videos` does not list as videos.
+
+    Hidden files are not counted.
+
+    Args:
+        folder: folder of video files.
+
+    Returns:
+        Mapping from suffix in lower case to number of files, in descending order of the number.
+        Files without a suffix are counted under the empty suffix.
+    """
+    names = (name for _, names in _walk(folder) for name in names if not name.startswith("."))
+    suffixes = Counter(Path(name).suffix.lower() for name in names)
+    return {suffix: n for suffix, n in suffixes.most_common() if suffix not in SUFFIXES}
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -98,11 +133,11 @@ def _unreadable(error: OSError) -> None:
     raise UsageError(f"cannot read the folder {error.filename}: {error.strerror}") from error
 
 
-def _list_dumped(folder: Path, flag: str) -> list[VideoFile]:
+def _list_dumped(folder: Path, flag: str, root: Path | None) -> list[VideoFile]:
     found = []
     for path, names in _walk(folder):
         if any(is_numbered(name) for name in names):
-            found.append(VideoFile(path, video_id_of(path, dumped=True)))
+            found.append(VideoFile(path, video_id_of(path, dumped=True, root=root)))
     if not found:
         raise UsageError(
             f"{flag}: no folder of frames such as ID.mp4/000001.png found in {folder}; for "

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ def estimate(job: ExtractionJob, steps: Steps, tasks: Sequence[Task]) -> str:
         f"found {len(tasks)}: {counts['skipped']} already done, {counts['failed']} would fail, "
         f"{len(todo)} to extract with {frames} frames"
     ]
+    if job.ignored:
+        lines.append(f"ignored, no videos: {ignored_text(job.ignored)}")
     size, how = _bytes(job, steps, todo, frames)
     free = shutil.disk_usage(_existing(steps.cache)).free
     lines.append(f"disk: {size / 1e9:.3g} GB ({how}); {free / 1e9:.3g} GB free")
@@ -58,6 +60,11 @@ def estimate(job: ExtractionJob, steps: Steps, tasks: Sequence[Task]) -> str:
             f"time: {duration(seconds * frames)} ({seconds:.3g} s per frame, as in the last run)"
         )
     return "\n".join(lines)
+
+
+def ignored_text(ignored: Mapping[str, int]) -> str:
+    """Return the numbers of ignored files, such as "3 .txt, 1 without suffix"."""
+    return ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in ignored.items())
 
 
 def _examine(steps: Steps, tasks: Sequence[Task]) -> tuple[list[Task], Counter[str]]:

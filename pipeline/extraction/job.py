@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from pipeline.cache.folder import CacheInfo, read_cache_json, write_cache_info
 from pipeline.cache.union_features import check_union
 from pipeline.config.schema import Backend, Boxes, Config, Relations
 from pipeline.datasets import Annotations, ClipAnnotation, read_dataset
-from pipeline.datasets.video_files import VideoFile, list_videos
+from pipeline.datasets.video_files import Ids, VideoFile, count_ignored, list_videos
 from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extraction.clip import extraction_settings
@@ -37,6 +37,8 @@ class ExtractionJob:
         detector: description of the detector.
         predictor: relation predictor, or None if `relations` is not `predicted`.
         folder: folder of the videos.
+        ids: source of the ids of the videos.
+        ignored: number of files of the folder that are not videos, by suffix.
     """
 
     config: Config
@@ -46,6 +48,8 @@ class ExtractionJob:
     detector: ResolvedDetector
     predictor: PredictorFile | None = None
     folder: Path = Path()
+    ids: Ids = Ids.NAME
+    ignored: dict[str, int] = field(default_factory=dict)
 
     @property
     def info(self) -> CacheInfo:
@@ -74,6 +78,12 @@ class ExtractionJob:
             verify,
         )
 
+    def listed_name(self, video: VideoFile) -> str:
+        """Return the name of a video in a list of checksums."""
+        if self.ids is Ids.NAME:
+            return video.path.name
+        return video.path.relative_to(self.folder).as_posix()
+
     def annotation_of(self, video_id: str) -> ClipAnnotation | None:
         """Return the annotation of a video, or None.
 
@@ -100,7 +110,7 @@ def make_tasks(
         videos: videos to extract.
         failures: failures of earlier runs.
         retry: whether to retry videos that failed before with the same bytes and settings.
-        checksums: mapping from file name to expected SHA-256.
+        checksums: mapping from the listed name of a video to its expected SHA-256.
     """
     seen: dict[str, Path] = {}
     for video in videos:
@@ -108,7 +118,8 @@ def make_tasks(
         if item in seen:
             error = ItemError(
                 FailureReason.DUPLICATE_ID,
-                f"{video.path}: one file per id expected, {seen[item]} has the same id",
+                f"{video.path}: one file per id expected, {seen[item]} has the same id; rename one "
+                "of them, or make ids from relative paths with --ids path",
             )
             video = VideoFile(video.path, _name_of_double(video, job.folder))
         else:
@@ -117,7 +128,7 @@ def make_tasks(
                 annotation = job.annotation_of(item)
             except ItemError as bad:
                 error = bad
-        expected = checksums.get(video.path.name)
+        expected = checksums.get(job.listed_name(video))
         key = failure_fingerprint(steps, annotation, str(error) if error else None, expected)
         row = failures.known(video.video_id) or {}
         known = row.get("input_sha256") if row.get("settings") == key and not retry else None
@@ -138,19 +149,24 @@ def _name_of_double(video: VideoFile, folder: Path) -> str:
     return f"{video.video_id} ({os.path.relpath(video.path, folder)})"
 
 
-def prepare_extraction(config: Config, videos: Path, annotations: list[Path]) -> ExtractionJob:
+def prepare_extraction(
+    config: Config, videos: Path, annotations: list[Path], ids: Ids = Ids.NAME
+) -> ExtractionJob:
     """Read the inputs of an extraction and check them without building a network.
 
     Args:
         config: configuration of the command.
         videos: folder of the videos.
         annotations: folders of the annotations, possibly none.
+        ids: source of the ids of the videos.
 
     Raises:
         UsageError: if an input is missing or invalid, or if inputs contradict each other.
     """
     pick_devices(config.device)
-    listed = list_videos(videos, dumped=config.decode.backend is Backend.frames)
+    dumped = config.decode.backend is Backend.frames
+    listed = list_videos(videos, dumped=dumped, ids=ids)
+    ignored = {} if dumped else count_ignored(videos)
     vocabulary = load_vocabulary(config.vocabulary)
     detector = resolve_detector(config.detection)
     if detector.is_random:
@@ -161,7 +177,9 @@ def prepare_extraction(config: Config, videos: Path, annotations: list[Path]) ->
     _check_annotated(config, read, annotations)
     check_union(config.union.value, detector.feature_widths)
     predictor = find_relation_predictor(config, vocabulary, detector)
-    return ExtractionJob(config, listed, vocabulary, read, detector, predictor, videos)
+    return ExtractionJob(
+        config, listed, vocabulary, read, detector, predictor, videos, ids, ignored
+    )
 
 
 def _check_annotated(config: Config, read: Annotations | None, annotations: Sequence[Path]) -> None:

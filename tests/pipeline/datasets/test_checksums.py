@@ -1,5 +1,7 @@
 import hashlib
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,34 @@ def test_lines_of_sha256sum_are_read(tmp_path: Path) -> None:
         "B C.mp4": B.lower(),
         "new\nline\\.mp4": A,
     }
+
+
+def test_byte_order_marks_and_tagged_lines_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "SHA256SUMS"
+    path.write_text(
+        f"SHA256 (A (1).mp4) = {A}\n{B}  B.mp4\n\\SHA256 (c\\\\d.mp4) = {A}\n",
+        encoding="utf-8-sig",
+    )
+    assert read_checksums(path) == {"A (1).mp4": A, "B.mp4": B.lower(), "c\\d.mp4": A}
+
+
+def test_tagged_lines_of_the_program_are_read(tmp_path: Path) -> None:
+    program = shutil.which("sha256sum")
+    if program is None:
+        pytest.skip("needs the program sha256sum")
+    (tmp_path / "A 1.mp4").write_bytes(b"x")
+    words = [program, "--tag", "A 1.mp4"]
+    (tmp_path / "sums").write_bytes(subprocess.run(words, cwd=tmp_path, capture_output=True).stdout)
+    found = read_checksums(tmp_path / "sums")
+    assert found == {"A 1.mp4": hashlib.sha256(b"x").hexdigest()}
+
+
+def test_folders_distinguish_equal_names(tmp_path: Path) -> None:
+    path = tmp_path / "SHA256SUMS"
+    path.write_text(f"{A}  ./run/1.mp4\n{B}  walk/1.mp4\n")
+    assert read_checksums(path, by_path=True) == {"run/1.mp4": A, "walk/1.mp4": B.lower()}
+    with pytest.raises(UsageError, match=r"a second sum of '1\.mp4'"):
+        read_checksums(path)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,8 @@ import pytest
 
 from pipeline.cache.manifest import Manifest
 from pipeline.config.loading import load_config
-from pipeline.datasets.video_files import list_videos
+from pipeline.datasets.video_files import Ids, count_ignored, list_videos
+from pipeline.decoding import open_video
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extract import main
 from pipeline.extraction.job import make_tasks, prepare_extraction
@@ -82,6 +86,60 @@ def test_each_further_file_with_the_same_id_has_a_failure(
             "a (x/a.mp4)": 1,
             "a (y/a.mp4)": 1,
         }
+
+
+def test_ids_from_paths_distinguish_files_of_one_name(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (videos / "x" / "y z").mkdir(parents=True)
+    write_clip(videos / "x" / "a.mp4", 8)
+    write_clip(videos / "x" / "y z" / "a.mp4", 8)
+    cache, words = tmp_path / "cache", ["--videos", videos, "--limit", "9"]
+    call(capsys, [*words, "--cache", tmp_path / "first", *SMALL])
+    message = failed(tmp_path / "first")["a (x/a.mp4)"]["message"]
+    assert "rename one of them, or make ids from relative paths with --ids path" in message
+    sums = tmp_path / "sums"
+    sums.write_text("0" * 64 + "  x/a.mp4\n")
+    words += ["--cache", cache, "--ids", "path", "--checksums", sums]
+    code, _, _ = call(capsys, [*words, *SMALL])
+    assert (code, counts(cache)) == (1, {"found": 4, "done": 3, "skipped": 0, "failed": 1})
+    assert failed(cache)["x__a"]["reason"] == "corrupt-video"
+    found = [file.video_id for file in list_videos(videos, ids=Ids.PATH)]
+    assert found[:3] == ["a", "b", "x__a"]
+    assert re.fullmatch(r"x__y_z__a-[0-9a-f]{8}", found[3])
+    (tmp_path / "frames" / "run" / "1").mkdir(parents=True)
+    (tmp_path / "frames" / "run" / "1" / "000001.png").write_bytes(b"")
+    dumped = list_videos(tmp_path / "frames", dumped=True, ids=Ids.PATH)
+    assert [file.video_id for file in dumped] == ["run__1"]
+
+
+def test_ignored_files_are_counted(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (videos / "sub").mkdir()
+    for name in ("notes.TXT", "sub/more.txt", "README", ".hidden.srt"):
+        (videos / name).write_text("x")
+    assert count_ignored(videos) == {".txt": 2, "": 1}
+    words = ["--videos", videos, "--cache", tmp_path / "cache"]
+    for more in (["--dry-run"], []):
+        _, out, _ = call(capsys, [*words, *more, *SMALL])
+        assert "ignored, no videos: 2 .txt, 1 without suffix" in out
+    record = json.loads((tmp_path / "cache" / "run.json").read_text())
+    assert record["ignored"] == {".txt": 2, "": 1}
+
+
+@pytest.mark.parametrize("suffix", [".mts", ".m2ts", ".vob", ".asf", ".f4v", ".mxf"])
+def test_further_containers_are_read(videos: Path, tmp_path: Path, suffix: str) -> None:
+    program = shutil.which("ffmpeg")
+    if program is None:
+        pytest.skip("needs the program ffmpeg")
+    path = tmp_path / "clips" / f"c{suffix}"
+    path.parent.mkdir()
+    codec = {".vob": "mpeg2video", ".mxf": "mpeg2video", ".asf": "wmv2"}.get(suffix, "libx264")
+    words = ["-f", "lavfi", "-i", "testsrc2=size=192x144:rate=25:duration=1", "-c:v", codec]
+    subprocess.run([program, "-v", "error", *words, str(path)], check=True)
+    (video,) = list_videos(path.parent)
+    assert open_video(video.path).read([0, 12, 24]).frames.shape == (3, 3, 144, 192)
 
 
 def test_run_on_another_folder_keeps_failures_of_the_first_folder(

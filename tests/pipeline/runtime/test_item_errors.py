@@ -13,7 +13,9 @@ from pipeline.runtime.item_errors import as_item_error
     [
         (OSError(errno.ENOSPC, "full"), FailureReason.DISK_FULL),
         (OSError(errno.EDQUOT, "quota"), FailureReason.DISK_FULL),
-        (OSError(errno.EACCES, "denied"), FailureReason.INTERNAL_ERROR),
+        (OSError(errno.EACCES, "denied"), FailureReason.PERMISSION),
+        (PermissionError(errno.EPERM, "denied"), FailureReason.PERMISSION),
+        (OSError(errno.EIO, "device"), FailureReason.INTERNAL_ERROR),
         (OSError(errno.ENOMEM, "memory"), FailureReason.OUT_OF_MEMORY),
         (OSError(errno.EAGAIN, "no thread"), FailureReason.OUT_OF_MEMORY),
         (MemoryError(), FailureReason.OUT_OF_MEMORY),
