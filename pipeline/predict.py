@@ -16,6 +16,9 @@ from pipeline.decoding import DecodePool, num_workers
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.explanation.edits import Edit, edited_fingerprint, parse_edit
 from pipeline.explanation.explanation import Explanation
+from pipeline.explanation.exports.exported import ClassNames
+from pipeline.explanation.exports.saved import saved_videos
+from pipeline.explanation.exports.writing import ExportFormat, parse_exports, write_exports
 from pipeline.explanation.formats import DEFAULT, FILES, Format, parse_formats
 from pipeline.explanation.output import is_saved, remove
 from pipeline.explanation.report.gallery import write_gallery
@@ -38,6 +41,9 @@ def main(argv: list[str]) -> int:
     """Run the stage and return its exit code."""
     args, words = parse_words(_parser(), argv)
     formats = parse_formats(args.format.split(","))
+    exports = parse_exports(args.export.split(",")) if args.export is not None else ()
+    if exports and Format.JSON not in formats:
+        raise UsageError("--export: the format json is required; add it to --format")
     predictor = LaIARPredictor.from_run(
         args.run, *words, config=args.config, annotations=args.annotations, person=args.person
     )
@@ -59,7 +65,9 @@ def main(argv: list[str]) -> int:
         workers = min(num_workers(decode.workers), 1)
         try:
             with DecodePool(workers, int(decode.memory_gb * 1e9)) as pool:
-                Prediction(predictor, args.out, run, pool, formats, edits).run(videos)
+                prediction = Prediction(predictor, args.out, run, pool, formats, edits)
+                prediction.run(videos)
+            made = prediction.export(exports)
             gallery = write_gallery(args.out)
         except OSError as error:
             raise UsageError(
@@ -67,6 +75,8 @@ def main(argv: list[str]) -> int:
             ) from error
     print(f"predict: {run.counts}")
     print(f"open: {gallery}")
+    for path in made:
+        print(f"exported: {path}")
     if run.counts.failed:
         print(f"failures: {args.out / 'failures.jsonl'}")
     return run.exit_code
@@ -109,6 +119,11 @@ def _parser() -> Parser:
         "--format",
         default=",".join(DEFAULT),
         help=f"files of each video, some of {', '.join(Format)} (default: %(default)s)",
+    )
+    add(
+        "--export",
+        help=f"also write all explained videos of --out for other tools, to OUT/exports: some of "
+        f"{', '.join(ExportFormat)}",
     )
     add(
         "--edit",
@@ -208,6 +223,13 @@ class Prediction:
             rows = read_rows(self._path).values()
             lines = [json.dumps(row) + "\n" for row in rows]
             write_atomically(self._path, "".join(lines).encode())
+
+    def export(self, formats: Sequence[ExportFormat]) -> list[Path]:
+        """Write all explained videos of the output folder in the formats of other tools."""
+        explainer = self.predictor.explainer
+        sha256, cache = explainer.generator["model_sha256"], explainer.card.cache
+        videos = saved_videos(self.out, self._rows, sha256)
+        return write_exports(formats, videos, self.out, ClassNames(cache.classes, cache.objects))
 
     def _one(self, video: VideoFile) -> str:
         examined = self.predictor.examine(video)

@@ -16,7 +16,7 @@ PAGES = (
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("extraction", "training", "prediction", "world", "reliability")
+        for name in ("extraction", "training", "prediction", "exports", "world", "reliability")
     ),
 )
 COMMANDS = tuple(

@@ -87,6 +87,24 @@ def check_pairs(pairs: Tensor, box_offsets: Tensor, pair_offsets: Tensor) -> Non
         raise ValueError("pairs: two different boxes expected, got a box paired with itself")
 
 
+def check_inside(boxes: Tensor, width: int, height: int) -> None:
+    """Check that boxes lie inside frames, up to one pixel.
+
+    Args:
+        boxes: (N, 4) boxes (x1, y1, x2, y2) in pixels.
+        width: width of the frames in pixels.
+        height: height of the frames in pixels.
+
+    Raises:
+        ValueError: if a box reaches beyond a frame, or a coordinate is not finite.
+    """
+    limit = torch.tensor([width, height, width, height], device=boxes.device) + 1
+    outside = ~((boxes >= -1) & (boxes <= limit)).all(1)
+    if outside.any():
+        box = [round(value, 1) for value in boxes[outside][0].tolist()]
+        raise ValueError(f"boxes: boxes inside frames of {width}x{height} expected, got {box}")
+
+
 def check_values(arrays: Mapping[str, Tensor]) -> None:
     """Check the values of boxes, labels and predicates.
 

@@ -16,6 +16,7 @@ edits           edits of named relations, and what they change
 what_if         prediction after edits in the joint space
 formats         formats in which an explanation is written
 output          the files of an explanation in an output folder
+exports/        files with explanations in the formats of other tools
 report/         HTML pages of explained videos
 media/          captions of explained videos
 """

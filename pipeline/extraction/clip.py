@@ -11,6 +11,7 @@ from torch import Tensor
 from detection.detections import Detections
 from detection.detector import Detector
 from pipeline.cache.clip import GROUND_TRUTH, CachedClip, ClipHeader
+from pipeline.cache.clip_checks import check_inside
 from pipeline.cache.folder import ExtractionSettings
 from pipeline.config.schema import Config, DecodeConfig
 from pipeline.datasets import ClipAnnotation, FrameAnnotation
@@ -260,6 +261,8 @@ class ClipExtractor:
 
     @staticmethod
     def _clip(parts: Sequence["_Described"], header: ClipHeader) -> CachedClip:
+        for part in parts:
+            check_inside(part.detections.boxes, part.source.width, part.source.height)
         return CachedClip.of_frames(
             header,
             torch.tensor([part.frame_index for part in parts], dtype=torch.int64),

@@ -181,6 +181,35 @@ def test_edits_and_formats_of_the_command(world: World, run: Path, tmp_path: Pat
             say(run, out, clip, *wrong)
 
 
+def test_explained_videos_of_the_network_are_exported(
+    world: World, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, exports, clips = tmp_path / "out", tmp_path / "out" / "exports", clips_of(world)[:3]
+    words = ["--format", "json", "--export", "coco,charades", *clips]
+    assert say(run, out, *words) == 0
+    lines = (exports / "charades_scores.txt").read_text().splitlines()
+    found = {line.split()[0]: [*map(float, line.split()[1:])] for line in lines}
+    assert found == scores_of(out)
+    assert len(found) == 3
+    images = json.loads((exports / "coco.json").read_text())["images"]
+    assert {row["video"] for row in images} == found.keys()
+    foreign, broken, _ = sorted(found)
+    tree = json.loads((out / foreign / "explanation.json").read_text())
+    tree["generator"]["model_sha256"] = "0" * 64
+    (out / foreign / "explanation.json").write_text(json.dumps(tree))
+    (out / broken / "explanation.json").write_text("{")
+    assert say(run, out, *words) == 0
+    assert len((exports / "charades_scores.txt").read_text().splitlines()) == 1
+    assert f"{foreign} is not exported: it was explained by another network" in caplog.text
+    assert f"{broken} is not exported" in caplog.text
+    for wrong, message in (
+        (["--export", "avi"], "--export: one of fiftyone"),
+        (["--export", "coco", "--format", "html"], "the format json is required"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            say(run, out, *clips, *wrong)
+
+
 @pytest.mark.parametrize(
     ("word", "says"),
     [

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.cache.clip import CachedClip, clip_bytes, save_clip
+from pipeline.cache.clip_checks import check_inside
 from pipeline.cache.reader import ClipReader, load_clip
 from pipeline.errors import FailureReason, ItemError
 from pipeline.extraction.relation_prediction import check_features, predict_relations
@@ -141,3 +143,20 @@ def test_predictor_with_nan_output_or_other_feature_sizes_is_rejected() -> None:
         check_features(clip, replace(settings, union_channels=9))
     with pytest.raises(ItemError, match="labels below 2 expected"):
         check_features(clip, replace(settings, num_objects=2))
+
+
+@pytest.mark.parametrize(
+    ("box", "is_inside"),
+    [
+        ([0.0, 0.0, 64.0, 48.0], True),
+        ([63.5, 0.0, 64.5, 48.0], True),
+        ([0.0, 0.0, 66.0, 48.0], False),
+        ([0.0, 0.0, 64.0, 50.0], False),
+        ([-2.0, 0.0, 64.0, 48.0], False),
+        ([0.0, float("nan"), 64.0, 48.0], False),
+    ],
+)
+def test_boxes_outside_their_frames_are_refused(box: list[float], is_inside: bool) -> None:
+    boxes = torch.tensor([[1.0, 2.0, 3.0, 4.0], box])
+    with nullcontext() if is_inside else pytest.raises(ValueError, match="frames of 64x48"):
+        check_inside(boxes, 64, 48)
