@@ -20,7 +20,7 @@ from pipeline.explanation.exports.exported import ClassNames
 from pipeline.explanation.exports.saved import saved_videos
 from pipeline.explanation.exports.writing import ExportFormat, parse_exports, write_exports
 from pipeline.explanation.formats import DEFAULT, FILES, Format, parse_formats
-from pipeline.explanation.output import is_saved, remove
+from pipeline.explanation.output import is_saved, remove, save
 from pipeline.explanation.report.gallery import write_gallery
 from pipeline.predictor import WORLD, LaIARPredictor
 from pipeline.runtime.command_line import Parser, common_parser, parse_words, run_command
@@ -187,6 +187,7 @@ class Prediction:
         self.failures = Failures(out)
         self._path = out / "predictions.jsonl"
         self._rows = read_rows(self._path)
+        self._explained = set[str]()
 
     def run(self, videos: list[VideoFile]) -> None:
         """Predict the videos.
@@ -210,9 +211,10 @@ class Prediction:
             except ItemError as error:
                 log_failure(LOGGER, item, error)
                 self.failures.add(item, error, stage="predict")
-                if item == video.video_id:
-                    remove(self.out / item)
-                self._add({"id": item, "status": "failed", "reason": error.reason.value})
+                if item not in self._explained:  # otherwise, only the annotated video failed
+                    if item == video.video_id:
+                        remove(self.out / item)
+                    self._add({"id": item, "status": "failed", "reason": error.reason.value})
                 outcome = "failed"
             setattr(counts, outcome, getattr(counts, outcome) + 1)
             budget = self.predictor.explainer.config.max_failures
@@ -240,10 +242,14 @@ class Prediction:
         with closing(self._pool.start(examined.request)) as frames:
             explanation, scores = self.predictor.explain(examined, frames)
         explanation = explanation.what_if(*self.edits)
-        explanation.save(self.out, self.formats, video.path)
+        save(explanation, self.out, [f for f in self.formats if f is not Format.VIDEO], video.path)
         self._add(_row(explanation, scores, self.formats))
+        self._explained.add(video.video_id)
         if explanation.predictions:
             LOGGER.info("%s: %s", video.video_id, explanation.predictions[0].sentence)
+        if Format.VIDEO in self.formats:
+            options = examined.request.options
+            save(explanation, self.out, [Format.VIDEO], video.path, options)
         return "done"
 
     def _add(self, row: dict[str, Any]) -> None:

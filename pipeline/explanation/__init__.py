@@ -18,5 +18,5 @@ formats         formats in which an explanation is written
 output          the files of an explanation in an output folder
 exports/        files with explanations in the formats of other tools
 report/         HTML pages of explained videos
-media/          captions of explained videos
+media/          captions, contact sheets and annotated videos
 """

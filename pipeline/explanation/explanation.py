@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import numpy as np
+
 from pipeline.config.typed_json import TypedJson
 from pipeline.explanation.edits import Edit, Edited, edited_fingerprint
 from pipeline.explanation.formats import DEFAULT, parse_formats
@@ -188,20 +190,24 @@ class Explanation(TypedJson):
         self,
         out: str | Path,
         formats: Collection[str] = DEFAULT,
-        video: str | Path | None = None,
+        video: str | Path | np.ndarray | None = None,
     ) -> None:
-        """Write `explanation.json`, `report.html` and `captions.vtt` to `OUT/ID/`.
+        """Write the files of the explanation to `OUT/ID/`.
 
         Args:
             out: output folder, which is created if it does not exist.
-            formats: `json`, `html` and `vtt`, or some of them.
-            video: path of the video.
+            formats: `json`, `html`, `sheet`, `vtt` and `video` write `explanation.json`,
+                `report.html`, `sheet.png`, `captions.vtt` and `annotated.mp4`.
+            video: the explained video, which is required for `annotated.mp4`: its path, or its
+                frames as a (T, H, W, 3) uint8 array of RGB images.
 
         Raises:
             UsageError: if a format is unknown.
+            ItemError: if the video cannot be decoded.
             OSError: if a file cannot be written.
+            ValueError: if `annotated.mp4` is requested without the video.
         """
         from pipeline.explanation.output import save  # it imports this module
 
-        path = None if video is None else Path(video)
-        save(self, Path(out), parse_formats(formats), path)
+        source = Path(video) if isinstance(video, str) else video
+        save(self, Path(out), parse_formats(formats), source)

@@ -11,6 +11,8 @@ class Format(StrEnum):
 
     JSON = "json"
     HTML = "html"
+    VIDEO = "video"
+    SHEET = "sheet"
     VTT = "vtt"
 
 
@@ -18,9 +20,12 @@ class Format(StrEnum):
 FILES = {
     Format.JSON: ("explanation.json",),
     Format.HTML: ("report.html",),
+    Format.VIDEO: ("annotated.mp4", "annotated.webm"),
+    Format.SHEET: ("sheet.png",),
     Format.VTT: ("captions.vtt",),
 }
-DEFAULT = (Format.JSON, Format.HTML, Format.VTT)
+#: All formats but the video, which takes the most time and space.
+DEFAULT = (Format.JSON, Format.HTML, Format.SHEET, Format.VTT)
 
 
 def parse_formats(names: Iterable[str]) -> tuple[Format, ...]:

@@ -3,15 +3,22 @@
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import numpy as np
+from tqdm import tqdm
+
 from pipeline.config.typed_json import parse_json
+from pipeline.decoding import DecodeOptions
+from pipeline.decoding.options import Numbering
 from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.formats import FILES, Format
 from pipeline.explanation.media.captions import captions
+from pipeline.explanation.media.sheet import write_sheet
+from pipeline.explanation.media.video import write_video
 from pipeline.explanation.report.gallery import ENTRY, GalleryEntry, entry_of
 from pipeline.explanation.report.page import report_page
 from pipeline.runtime.files import json_bytes, write_atomically, write_json
 
-_CONTENTS: dict[Format, Callable[[Explanation], bytes]] = {
+_TEXTS: dict[Format, Callable[[Explanation], bytes]] = {
     Format.JSON: lambda explanation: json_bytes(explanation.to_dict()),
     Format.HTML: lambda explanation: report_page(explanation).encode("utf-8", "replace"),
     Format.VTT: lambda explanation: captions(explanation).encode("utf-8", "replace"),
@@ -20,32 +27,70 @@ _NAMES = tuple(name for names in FILES.values() for name in names)
 
 
 def save(
-    explanation: Explanation, out: Path, formats: Collection[Format], video: Path | None = None
+    explanation: Explanation,
+    out: Path,
+    formats: Collection[Format],
+    video: Path | np.ndarray | None = None,
+    options: DecodeOptions | None = None,
 ) -> None:
     """Write the files of an explanation to `OUT/ID/`, and `entry.json` for the gallery.
 
-    Each file is written as a whole or not at all. Files of the same explanation in other formats
-    stay. All other files of the video are removed first.
+    Each file is written as a whole or not at all, the annotated video last. Files of the same
+    explanation in other formats stay. All other files of the video are removed first.
 
     Args:
         explanation: the explanation.
         out: output folder, which is created if it does not exist.
         formats: the formats.
-        video: path of the video, which is stored in `entry.json`.
+        video: the explained video, which is required for the annotated video: its path, or its
+            frames as a (T, H, W, 3) uint8 array of RGB images. A path is stored in `entry.json`.
+        options: decoder options of the annotated video. Default: ``DecodeOptions()``.
 
     Raises:
+        ItemError: if the annotated video cannot be decoded, see `write_video`.
         OSError: if a file cannot be written.
+        ValueError: if the annotated video is requested without the video.
     """
+    if Format.VIDEO in formats and video is None:
+        raise ValueError("video: the explained video expected for an annotated video, got None")
     folder = out / explanation.video.id
     folder.mkdir(parents=True, exist_ok=True)
     files = [*_saved(folder, explanation.fingerprint)]
     if not files:
         remove(folder)
-    for kind in formats:
-        name = FILES[kind][0]
-        write_atomically(folder / name, _CONTENTS[kind](explanation))
-        files = [*dict.fromkeys([*files, name])]
-        write_json(folder / ENTRY, entry_of(explanation, files, video).to_dict())
+    for kind in sorted(formats, key=lambda kind: kind is Format.VIDEO):
+        path = folder / FILES[kind][0]
+        if kind is Format.VIDEO:
+            assert video is not None
+            path = _write_video(explanation, video, path, options)
+        elif kind is Format.SHEET:
+            write_sheet(explanation, path)
+        else:
+            write_atomically(path, _TEXTS[kind](explanation))
+        files = [*dict.fromkeys([*files, path.name])]
+        source = None if isinstance(video, np.ndarray) else video
+        write_json(folder / ENTRY, entry_of(explanation, files, source).to_dict())
+
+
+def _write_video(
+    explanation: Explanation,
+    video: Path | np.ndarray,
+    path: Path,
+    options: DecodeOptions | None,
+) -> Path:
+    numbering: Numbering = "presentation"
+    if explanation.video.edit_lists == "ignored":
+        numbering = "dump"
+    label = f"{explanation.video.id}: video"
+    with tqdm(desc=label, unit="frame", leave=False, disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return write_video(
+            explanation, video, path, options=options, numbering=numbering, progress=progress
+        )
 
 
 def is_saved(folder: Path, fingerprint: str, formats: Collection[Format]) -> bool:

@@ -1,8 +1,10 @@
+import errno
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import jsonschema
 import numpy as np
 import pytest
@@ -179,6 +181,34 @@ def test_edits_and_formats_of_the_command(world: World, run: Path, tmp_path: Pat
     ):
         with pytest.raises(UsageError, match=message):
             say(run, out, clip, *wrong)
+
+
+def test_a_full_disk_loses_only_the_annotated_video(
+    world: World, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, clip = tmp_path / "out", clips_of(world)[0]
+    words = [clip, "--format", "video,json"]
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.explanation.output.write_video", full)
+        assert say(run, out, *words) == 1
+    (failure,) = map(json.loads, (out / "failures.jsonl").read_text().splitlines())
+    assert failure["reason"] == "disk-full"
+    (tree,) = explanations(out)
+    folder = out / tree["video"]["id"]
+    assert {path.name for path in folder.iterdir()} == {"explanation.json", "entry.json"}
+    assert scores_of(out).keys() == {tree["video"]["id"]}
+    assert say(run, out, *words) == 0
+    assert not (out / "failures.jsonl").read_text()
+    with av.open(str(folder / "annotated.mp4")) as container:
+        frames = [frame.time for frame in container.decode(video=0)]
+    assert len(frames) == tree["video"]["num_frames"]
+    assert frames[1] == pytest.approx(1 / tree["video"]["fps"])
+    assert say(run, out, *words) == 0
+    assert json.loads((out / "run.json").read_text())["counts"]["skipped"] == 1
 
 
 def test_explained_videos_of_the_network_are_exported(

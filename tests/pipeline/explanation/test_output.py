@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.errors import UsageError
@@ -55,3 +56,13 @@ def test_formats_are_parsed() -> None:
         parse_formats(["json", "pdf"])
     with pytest.raises(UsageError, match="got ''"):
         parse_formats([""])
+
+
+def test_an_annotated_video_requires_the_video(tmp_path: Path) -> None:
+    explanation = make_explanation(name="A", frames=2, size=(64, 48))
+    with pytest.raises(ValueError, match="the explained video expected"):
+        explanation.save(tmp_path, ["video", "json"])
+    assert not (tmp_path / "A").exists()
+    frames = np.zeros((explanation.video.num_frames, 48, 64, 3), np.uint8)
+    explanation.save(tmp_path, ["video", "json"], frames)
+    assert names(tmp_path / "A") == {"annotated.mp4", "explanation.json", "entry.json"}

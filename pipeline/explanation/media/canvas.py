@@ -1,0 +1,119 @@
+"""One frame of an annotated video: the picture with boxes, above the bar with the actions."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+from pipeline.explanation.explanation import Explanation
+from pipeline.explanation.media.bar import MAX_ACTIONS, Bar
+from pipeline.explanation.media.moments import moment_at, moments_of
+from pipeline.explanation.media.painting import DARK, Mark, Rect, draw_marks
+from pipeline.explanation.media.pairs import PairTimeline, ShownPair
+from pipeline.explanation.observations import Token
+
+#: Smallest width of a painted frame in pixels, so that its text can be read. Smaller pictures are
+#: enlarged by a whole number up to `MAX_ZOOM`, but not beyond `MAX_HEIGHT`.
+MIN_WIDTH, MAX_HEIGHT, MAX_ZOOM = 640, 1080, 4
+#: Width of lines and size of labels as shares of the longest side of the picture.
+LINE, LABEL = 0.004, 0.019
+
+
+class Canvas:
+    """Painter of the frames of an annotated video.
+
+    Args:
+        explanation: the explanation.
+        times_s: times of all frames in seconds.
+        end_s: end of the last frame in seconds.
+        picture_size: width and height of the upright frames in pixels.
+
+    Attributes:
+        size: width and height of a painted frame in pixels, both even.
+        picture: left, top, right and bottom of the picture in a painted frame.
+        zoom: size of a pixel of the picture in a painted frame.
+    """
+
+    def __init__(
+        self,
+        explanation: Explanation,
+        times_s: Sequence[float],
+        end_s: float,
+        picture_size: tuple[int, int],
+    ) -> None:
+        width, height = picture_size
+        self.zoom = max(min(-(-MIN_WIDTH // width), MAX_HEIGHT // height, MAX_ZOOM), 1)
+        shown = width * self.zoom, height * self.zoom
+        whole = max(shown[0] + shown[0] % 2, MIN_WIDTH)
+        self._times, self._pairs = times_s, PairTimeline(explanation, times_s)
+        self._moments = moments_of(explanation.predictions[:MAX_ACTIONS], end_s)
+        sampled = {times_s[number]: kept for number, kept in self._pairs.sampled.items()}
+        self._bar = Bar(explanation, whole, end_s, sampled=sampled, moments=self._moments)
+        left = (whole - shown[0]) // 2
+        self.picture = (left, 0, left + shown[0], shown[1])
+        total = shown[1] + self._bar.height
+        self.size = (whole, total + total % 2)
+        self._line = max(round(LINE * max(shown)), 2)
+        self._label = min(max(round(LABEL * max(shown)), 12), 32)
+
+    def paint(self, number: int, picture: Image.Image) -> Image.Image:
+        """Return a frame with its boxes and the bar.
+
+        Args:
+            number: number of the frame in the video.
+            picture: the upright frame, RGB.
+        """
+        time = self._times[number]
+        if self.zoom > 1:
+            size = picture.width * self.zoom, picture.height * self.zoom
+            picture = picture.resize(size, Image.Resampling.BILINEAR)
+        marks = marks_of(self._pairs.at(number), self.zoom)
+        moment, is_within = moment_at(self._moments, time)
+        frame = 2 * self._line
+        if is_within:
+            edge = 0, 0, picture.width - 1, picture.height - 1
+            ImageDraw.Draw(picture).rectangle(edge, outline=DARK.reason, width=frame)
+        draw_marks(picture, marks, self._label, self._line, frame)
+        whole = Image.new("RGB", self.size, DARK.paper)
+        whole.paste(picture, self.picture[:2])
+        whole.paste(self._bar.paint(time, moment, is_within=is_within), (0, self.picture[3]))
+        return whole
+
+
+def marks_of(pairs: Sequence[ShownPair], scale: float, *, names: bool = True) -> list[Mark]:
+    """Return the boxes of pairs. A human that is part of several pairs has one box.
+
+    Args:
+        pairs: pairs of one frame.
+        scale: factor from pixels of the decoded frame to pixels of the picture.
+        names: whether labels state the relation of kept pairs, and not only the object.
+    """
+    marks = []
+    humans: dict[Rect, Mark] = {}
+    for pair in pairs:
+        token = pair.token
+        label = label_of(token) if token.keep and names else token.object.class_
+        box = _scaled(pair.object, scale)
+        marks.append(Mark(box, False, label, token.keep, pair.is_sampled))
+        human = Mark(
+            _scaled(pair.human, scale), True, token.human.class_, token.keep, pair.is_sampled
+        )
+        if token.keep or human.box not in humans:
+            humans[human.box] = human
+    return [*marks, *humans.values()]
+
+
+def label_of(token: Token) -> str:
+    """Return the object and its relation in words.
+
+    The last predicate group with a predicate, such as contacting, is the most informative.
+    """
+    name = next((name for name in reversed(token.names) if name.predicate), None)
+    if name is None or name.predicate is None:
+        return token.object.class_
+    doubt = "" if name.status == "confident" else " ?"
+    return f"{token.object.class_}: {name.predicate.replace('_', ' ')}{doubt}"
+
+
+def _scaled(box: Rect, scale: float) -> Rect:
+    x1, y1, x2, y2 = (round(value * scale, 1) for value in box)
+    return x1, y1, x2, y2
