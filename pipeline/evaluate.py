@@ -15,6 +15,7 @@ from pipeline.cache.listing import ClipEntry, is_held_out, list_clips
 from pipeline.config.loading import config_as_dict, load_config
 from pipeline.config.schema import Branch, Config
 from pipeline.errors import ItemError, UsageError
+from pipeline.evaluation.evaluated_split import EvaluatedSplit
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs, score_inverse_pairs
 from pipeline.evaluation.metrics import charades_map, none_if_nan, tie_grouped_map
 from pipeline.evaluation.scoring import KEEPS, Scores, score_clips
@@ -72,6 +73,8 @@ def main(argv: list[str]) -> int:
     out = args.out or args.run
     fraction = float(card.training.get("validation_fraction", 0.0))
     clips, bad = split_clips(args.cache, args.split, fraction, verify=args.verify)
+    if args.split == "test" and info.test_videos:
+        bad = {video.id: bad[video.id] for video in info.test_videos if video.id in bad}
     if not clips:
         raise UsageError(
             f"--cache: {args.cache} contains no labelled videos of the split {args.split!r}"
@@ -101,7 +104,9 @@ def main(argv: list[str]) -> int:
         found = score()
         Failures(out).replace(bad | found.failed, stage="evaluate", logger=LOGGER)
         run.counts.done, run.counts.failed = len(found.video_ids), len(bad) + len(found.failed)
-        tree = metrics_dict(found, card, args.split) | {"branch": branch, "keep": args.keep}
+        ranked, tested = _ranked(found, info, args)
+        tree = metrics_dict(found, card, args.split, *ranked)
+        tree |= {"branch": branch, "keep": args.keep, "test_videos": tested}
         arrays: dict[str, Any] = {}
         if pairs:
             again = score(reverse=True).scores
@@ -117,7 +122,7 @@ def main(argv: list[str]) -> int:
         if warnings := ["RANDOM_WEIGHTS"] * random + found.warnings:
             tree["warnings"] = run.extra["warnings"] = warnings
         write_json(out / "metrics.json", tree)
-        _write_tables(out, found, card.cache.classes, arrays)
+        _write_tables(out, found, ranked, card.cache.classes, arrays)
     _report(tree, out)
     print(f"evaluate: {run.counts}")
     return run.exit_code
@@ -134,6 +139,12 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         default=KEEPS[0],
         help="tokens of each video: those that the selectors keep, all, as many random ones, or a "
         "random half; other choices than the first require --out",
+    )
+    parser.add_argument(
+        "--only-present",
+        action="store_true",
+        help="leave out test videos without a prediction; by default, they rank last, as in the "
+        "official evaluation",
     )
     parser.add_argument("--out", type=Path, help="output folder (default: --run)")
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
@@ -221,7 +232,32 @@ def split_clips(
     return clips, {video_id: error for video_id, error in bad.items() if belongs(video_id)}
 
 
-def metrics_dict(found: Scores, card: ModelCard, split: str) -> dict[str, Any]:
+def _ranked(
+    found: Scores, info: CacheInfo, args: argparse.Namespace
+) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, int] | None]:
+    """Return the scores and labels that are ranked, and the number of test videos by group."""
+    if args.split != "test" or not info.test_videos:
+        return (found.scores, found.labels), None
+    has_given_boxes = info.settings.boxes == "ground-truth"
+    tested = EvaluatedSplit.of(info.test_videos, found.video_ids, has_given_boxes=has_given_boxes)
+    if tested.missing:
+        ids = ", ".join(video.id for video in tested.missing[:5])
+        treated = "are left out" if args.only_present else "rank last"
+        LOGGER.warning(
+            "%d of %d test videos have no prediction and %s: %s%s",
+            len(tested.missing),
+            tested.expected,
+            treated,
+            ids,
+            ", …" if len(tested.missing) > 5 else "",
+        )
+    ranked = (found.scores, found.labels) if args.only_present else tested.add_missing(found)
+    return ranked, tested.to_dict()
+
+
+def metrics_dict(
+    found: Scores, card: ModelCard, split: str, scores: np.ndarray, labels: np.ndarray
+) -> dict[str, Any]:
     """Return the metrics as a dict for JSON.
 
     A mean over no values is None.
@@ -230,9 +266,10 @@ def metrics_dict(found: Scores, card: ModelCard, split: str) -> dict[str, Any]:
         found: scores of the evaluated clips.
         card: card of the network.
         split: name of the evaluated split.
+        scores: (V + M, C) scores of these clips and of M missing videos.
+        labels: (V + M, C) bool labels.
     """
-    official = charades_map(found.scores, found.labels)
-    grouped = tie_grouped_map(found.scores, found.labels)
+    official, grouped = charades_map(scores, labels), tie_grouped_map(scores, labels)
     return {
         "schema": METRICS_SCHEMA,
         "split": split,
@@ -272,14 +309,15 @@ def _reliability(
 def _write_tables(
     out: Path,
     found: Scores,
+    ranked: tuple[np.ndarray, np.ndarray],
     classes: tuple[tuple[str, str], ...],
     order: dict[str, Any],
 ) -> None:
-    official = charades_map(found.scores, found.labels)
+    official = charades_map(*ranked)
     table = pd.DataFrame(classes, columns=["class_id", "name"]).assign(
         positives=official.num_positives,
         ap=official.ap,
-        ap_tie_grouped=tie_grouped_map(found.scores, found.labels).ap,
+        ap_tie_grouped=tie_grouped_map(*ranked).ap,
     )
     text = table.to_csv(index=False, na_rep="", float_format="%.6f")
     write_atomically(out / "per_class_ap.csv", text.encode())
@@ -291,13 +329,16 @@ def _write_tables(
 
 def _report(tree: dict[str, Any], out: Path) -> None:
     rows = {name: tree[name] for name in REPORTED}
+    tested = tree["test_videos"] or {}
+    rows |= {f"test videos, {name}".replace("_", " "): value for name, value in tested.items()}
     order = tree.get("inverse_pairs", {})
     rows |= {f"inverse pairs, {name}": order[name] for name in ("accuracy", "flips") if order}
     errors = tree.get("calibration", {})
     rows |= {f"calibration, {name}": value for name, value in errors.items()}
     rows |= {name: tree[name] for name in ("unfamiliar",) if name in tree}
     for name, value in rows.items():
-        print(f"{name:23} {'none' if value is None else f'{value:.4f}'}")
+        text = str(value) if isinstance(value, int) else "none" if value is None else f"{value:.4f}"
+        print(f"{name:36} {text}")
     print(f"AP per class: {out / 'per_class_ap.csv'}")
 
 

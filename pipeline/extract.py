@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,11 @@ def main(argv: list[str]) -> int:
         if job.detector.is_random:
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]
         run.extra |= {"detector": job.detector.to_dict(), "ignored": job.ignored}
+        if job.coverage is not None:
+            run.extra["annotations"] = asdict(job.coverage)
         if job.predictor is not None:
             run.extra["relation_predictor"] = job.predictor.to_dict()
-    _report(run, args.cache, job.ignored)
+    _report(run, args.cache, job)
     return run.exit_code
 
 
@@ -272,14 +275,16 @@ class Extraction:
             self.failures.remove(outcome.item)
 
 
-def _report(run: RunRecord, cache: Path, ignored: dict[str, int]) -> None:
+def _report(run: RunRecord, cache: Path, job: ExtractionJob) -> None:
     counts = run.counts
     if counts.found and counts.done == counts.failed == 0 and run.exit_code == EXIT_OK:
         print(f"nothing to do: all {counts.found} videos are in {cache}")
     elif counts.done == 0 and counts.skipped + counts.failed == counts.found:
         print(f"no new clips: {counts}")
-    if ignored:
-        print(f"ignored, no videos: {ignored_text(ignored)}")
+    if job.coverage is not None:
+        print(job.coverage)
+    if job.ignored:
+        print(f"ignored, no videos: {ignored_text(job.ignored)}")
     print(f"extract: {counts}")
     if counts.failed:
         print(f"failures: {cache / 'failures.jsonl'}; use --retry-failed to try them again")

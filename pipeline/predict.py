@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from pipeline.config.loading import config_as_dict
 from pipeline.config.schema import Backend
+from pipeline.datasets.coverage import check_coverage
 from pipeline.datasets.video_files import Ids, VideoFile, in_order, list_videos, sort_videos
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.errors import FailureReason, ItemError, UsageError
@@ -52,6 +53,12 @@ def main(argv: list[str]) -> int:
     cache = explainer.card.cache
     edits = [parse_edit(text, cache.objects, cache.predicate_groups) for text in args.edit]
     videos = find_videos(args.videos, dumped=decode.backend is Backend.frames, ids=Ids(args.ids))
+    if predictor.annotations is not None:
+        try:
+            names = [video.video_id for video in videos]
+            check_coverage(names, predictor.annotations, args.annotations)
+        except UsageError as problem:
+            LOGGER.warning("%s", problem)
     make_folder(args.out, "--out")
     seed = int(explainer.card.training.get("seed", 0))
     record = RunRecord(

@@ -43,7 +43,7 @@ class ClipHeader(TypedJson):
 
     Attributes:
         video_id: file name of the video without suffix. Unsafe names are replaced by safe names.
-        fingerprint: SHA-256 over everything that determines the arrays.
+        fingerprint: SHA-256 over everything that determines the arrays, except the relations.
         source: properties of the video: sha256, fps, num_frames, width, height, duration_s,
             rotation, edit_lists, is_degraded.
         detector: result of `ResolvedDetector.to_dict`, which contains the settings and either the
@@ -60,6 +60,8 @@ class ClipHeader(TypedJson):
             has no predicted relations.
         actions: (class index, start_s, end_s) of each annotated interval, or None if the video is
             unlabelled.
+        labels: SHA-256 of the labels and relations in the annotation of the video
+            (`ClipAnnotation.labels_fingerprint`), or None without annotation.
         warnings: codes such as RANDOM_WEIGHTS and DECODE_DEGRADED.
 
     Raises:
@@ -82,6 +84,7 @@ class ClipHeader(TypedJson):
     scene: str | None = None
     length_s: float | None = None
     actions: tuple[tuple[int, float, float], ...] | None = None
+    labels: str | None = None
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

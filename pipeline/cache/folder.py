@@ -57,6 +57,21 @@ class ExtractionSettings(TypedJson):
 
 
 @dataclass(frozen=True)
+class LabelledVideo(TypedJson):
+    """Labelled video of a dataset.
+
+    Attributes:
+        id: id of the video.
+        actions: columns of its actions, increasing.
+        has_frames: whether it has annotated frames.
+    """
+
+    id: str
+    actions: tuple[int, ...]
+    has_frames: bool
+
+
+@dataclass(frozen=True)
 class CacheInfo(TypedJson):
     """Properties that all clips of a cache share, stored in `cache.json`.
 
@@ -66,6 +81,7 @@ class CacheInfo(TypedJson):
         objects: names of the O object classes.
         predicate_groups: maps each predicate group to the names of its predicates.
         classes: (id, name) of the C actions. It is empty if no annotations were provided.
+        test_videos: labelled test videos of the dataset, also those without a clip.
 
     Raises:
         ValueError: if an object class or the id of an action is listed twice.
@@ -78,6 +94,7 @@ class CacheInfo(TypedJson):
     objects: tuple[str, ...]
     predicate_groups: dict[str, tuple[str, ...]]
     classes: tuple[tuple[str, str], ...] = ()
+    test_videos: tuple[LabelledVideo, ...] = ()
 
     def __post_init__(self) -> None:
         ids = [class_id for class_id, _ in self.classes]
@@ -194,7 +211,12 @@ def replace_clip(folder: Path, clip: CachedClip, row: Row) -> Row:
     path = clip_path(folder, clip.video_id)
     sha256 = hashlib.sha256(data).hexdigest()
     with folder_lock(folder):
-        new = row | {"sha256": sha256, "bytes": len(data), "before": file_sha256(path)}
+        new = row | {
+            "sha256": sha256,
+            "bytes": len(data),
+            "split": clip.header.split,
+            "before": file_sha256(path),
+        }
         append_row(folder, new)
         write_atomically(path, data)
     return new

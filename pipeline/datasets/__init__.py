@@ -7,6 +7,7 @@ locate             search for annotation files by their release names
 restricted_pickle  unpickler that cannot run code
 vocabulary         names of the object classes and predicates
 video_files        videos of a folder, with their ids
+coverage           number of videos with annotations
 ids                check that an id is safe as a file name
 checksums          reader of lists of SHA-256 sums
 """

@@ -39,13 +39,29 @@ class ClipAnnotation:
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the content. The path of the files has no effect on it."""
-        frames = hashlib.sha256()
+        return json_sha256([self.boxes_fingerprint(), self.labels_fingerprint()])
+
+    def boxes_fingerprint(self) -> str:
+        """Return the SHA-256 of what determines the extracted frames and boxes.
+
+        These are the numbers, sizes, boxes and object classes of the annotated frames, and the
+        length of the video, which determines the frame times of dumped frames.
+        """
+        found = hashlib.sha256(f"{self.length_s}\n".encode())
         for frame in self.frames:
-            frames.update(f"{frame.frame_index} {frame.image_size} {frame.split}\n".encode())
-            for value in (frame.boxes, frame.labels, frame.predicates):
-                frames.update(value.numpy().tobytes())
-        labels = [self.video_id, self.split, self.subject, self.scene, self.length_s]
-        return json_sha256([labels, self.actions, frames.hexdigest()])
+            found.update(f"{frame.frame_index} {frame.image_size}\n".encode())
+            for value in (frame.boxes, frame.labels):
+                found.update(value.numpy().tobytes())
+        return found.hexdigest()
+
+    def labels_fingerprint(self) -> str:
+        """Return the SHA-256 of the rest: actions, relations, split, subject and scene."""
+        found = hashlib.sha256()
+        for frame in self.frames:
+            found.update(f"{frame.frame_index} {frame.split}\n".encode())
+            found.update(frame.predicates.numpy().tobytes())
+        labels = [self.video_id, self.split, self.subject, self.scene, self.actions]
+        return json_sha256([labels, found.hexdigest()])
 
 
 @dataclass(frozen=True)

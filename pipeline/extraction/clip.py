@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from detection.detections import Detections
 from detection.detector import Detector
@@ -20,11 +19,11 @@ from pipeline.decoding.sampling import window_hop
 from pipeline.decoding.video_frames import VideoFrames
 from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
+from pipeline.extraction.labels import annotated_predicates, given_boxes, label_fields
 from pipeline.extraction.person_choice import PersonChoice
 from pipeline.runtime.files import json_sha256
 from pipeline.weights.detectors import ResolvedDetector
 from relations.boxes import union_boxes
-from relations.carry import carry_predicates, match_to_annotation
 from relations.graph import PredicateSource, RelationGraph
 from relations.pairs import human_object_pairs
 
@@ -68,6 +67,8 @@ def clip_fingerprint(
 ) -> str:
     """Return the fingerprint of a clip.
 
+    Labels and relations have no effect on it. If they change, `relabelled` replaces them.
+
     Args:
         video_sha256: SHA-256 of the video file.
         settings: settings of the extraction.
@@ -82,7 +83,7 @@ def clip_fingerprint(
             "video": video_sha256,
             "settings": settings.to_dict(),
             "detector": detector.to_dict(),
-            "annotation": annotation.fingerprint() if annotation else None,
+            "boxes": annotation.boxes_fingerprint() if annotation else None,
         }
     )
 
@@ -283,7 +284,7 @@ class ClipExtractor:
         height, width = images.shape[-2:]
         if self.has_given_boxes:
             there = [frame for frame in annotated if frame is not None]
-            given = [_given_boxes(frame, height, width, video_id) for frame in there]
+            given = [given_boxes(frame, height, width, video_id) for frame in there]
             labels = [frame.labels.to(self.device) for frame in there]
             boxes = [each.to(self.device) for each in given]
             found, maps = self.network.describe(images, boxes, labels)
@@ -298,9 +299,12 @@ class ClipExtractor:
         ]
         features = self.network.pool_union(maps, unions)
         predicates = [
-            self._predicates(detections, pair, frame, video_id, num_predicates)
-            for detections, pair, frame in zip(found, pairs, annotated, strict=True)
-        ]
+            annotated_predicates(
+                d.boxes, d.labels, pair, frame, d.image_size, num_predicates or 0,
+                has_given_boxes=self.has_given_boxes, video_id=video_id,
+            )
+            for d, pair, frame in zip(found, pairs, annotated, strict=True)
+        ]  # fmt: skip
         source: PredicateSource = "none" if num_predicates is None else "ground-truth"
         graphs = [
             RelationGraph(*arrays, source)
@@ -308,31 +312,10 @@ class ClipExtractor:
         ]
         return list(zip(found, graphs, strict=True))
 
-    def _predicates(
-        self,
-        found: Detections,
-        pairs: Tensor,
-        frame: FrameAnnotation | None,
-        video_id: str,
-        num_predicates: int | None,
-    ) -> Tensor:
-        """Return the (P, R) annotated predicates of pairs.
-
-        Detected boxes are first matched with the annotated boxes.
-        """
-        if frame is None:
-            return torch.zeros(len(pairs), num_predicates or 0)
-        if self.has_given_boxes:
-            return frame.predicates[pairs[:, 1].cpu()].float()
-        boxes = _given_boxes(frame, *found.image_size, video_id)
-        match = match_to_annotation(found.boxes.cpu(), found.labels.cpu(), boxes, frame.labels)
-        return carry_predicates(pairs.cpu(), match, frame.predicates.float())
-
     def _header(
         self, found: VideoSource, video_id: str, fingerprint: str, annotation: ClipAnnotation | None
     ) -> ClipHeader:
         codes = {"RANDOM_WEIGHTS": self.detector.is_random, "DECODE_DEGRADED": found.is_degraded}
-        known = annotation or ClipAnnotation(video_id)
         return ClipHeader(
             video_id=video_id,
             fingerprint=fingerprint,
@@ -341,22 +324,6 @@ class ClipExtractor:
             boxes=self.settings.boxes,
             feature_source="box" if self.has_given_boxes else "proposal",
             num_uniform=None if self.has_given_boxes else self.settings.frames,
-            split=known.split,
-            subject=known.subject,
-            scene=known.scene,
-            length_s=known.length_s,
-            actions=known.actions,
             warnings=tuple(code for code, holds in codes.items() if holds),
+            **label_fields(annotation),
         )
-
-
-def _given_boxes(frame: FrameAnnotation, height: int, width: int, video_id: str) -> Tensor:
-    if frame.image_size is not None and tuple(frame.image_size) != (height, width):
-        raise ItemError(
-            FailureReason.BAD_ANNOTATION,
-            f"{video_id}: frames of the annotated size {frame.image_size[1]}x"
-            f"{frame.image_size[0]} expected, got {width}x{height} in frame "
-            f"{frame.frame_index + 1}; use the 480p release",
-        )
-    limit = torch.tensor([width, height, width, height], dtype=torch.float32)
-    return frame.boxes.clamp(min=0).minimum(limit)

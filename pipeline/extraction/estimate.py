@@ -43,6 +43,8 @@ def estimate(job: ExtractionJob, steps: Steps, tasks: Sequence[Task]) -> str:
         f"found {len(tasks)}: {counts['skipped']} already done, {counts['failed']} would fail, "
         f"{len(todo)} to extract with {frames} frames"
     ]
+    if job.coverage is not None:
+        lines.append(str(job.coverage))
     if job.ignored:
         lines.append(f"ignored, no videos: {ignored_text(job.ignored)}")
     size, how = _bytes(job, steps, todo, frames)

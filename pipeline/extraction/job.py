@@ -7,10 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.cache.folder import CacheInfo, read_cache_json, write_cache_info
+from pipeline.cache.folder import (
+    CacheInfo,
+    LabelledVideo,
+    read_cache_info,
+    read_cache_json,
+    write_cache_info,
+)
 from pipeline.cache.union_features import check_union
 from pipeline.config.schema import Backend, Boxes, Config, Relations
 from pipeline.datasets import Annotations, ClipAnnotation, read_dataset
+from pipeline.datasets.coverage import Coverage, check_coverage
 from pipeline.datasets.video_files import Ids, VideoFile, count_ignored, list_videos
 from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 from pipeline.errors import FailureReason, ItemError, UsageError
@@ -60,6 +67,7 @@ class ExtractionJob:
             objects=self.vocabulary.objects,
             predicate_groups=self.vocabulary.predicate_groups,
             classes=self.annotations.classes if self.annotations else (),
+            test_videos=_test_videos(self.annotations) if self.annotations else (),
         )
 
     def steps(self, cache: Path, *, verify: bool = False) -> Steps:
@@ -83,6 +91,12 @@ class ExtractionJob:
         if self.ids is Ids.NAME:
             return video.path.name
         return video.path.relative_to(self.folder).as_posix()
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """Number of videos with annotations, or None without annotations."""
+        ids = (video.video_id for video in self.videos)
+        return Coverage.of(ids, self.annotations) if self.annotations else None
 
     def annotation_of(self, video_id: str) -> ClipAnnotation | None:
         """Return the annotation of a video, or None.
@@ -174,6 +188,8 @@ def prepare_extraction(
             "RANDOM_WEIGHTS: the detector is untrained; boxes and features are meaningless"
         )
     read = read_dataset(config.dataset.value, annotations, vocabulary) if annotations else None
+    if read is not None:
+        check_coverage([video.video_id for video in listed], read, annotations)
     _check_annotated(config, read, annotations)
     check_union(config.union.value, detector.feature_widths)
     predictor = find_relation_predictor(config, vocabulary, detector)
@@ -229,6 +245,8 @@ def find_relation_predictor(
 def open_cache(folder: Path, info: CacheInfo) -> None:
     """Create a cache folder, or check that an existing folder has the same settings.
 
+    The test videos in `cache.json` are replaced if the annotations contain others.
+
     Args:
         folder: folder of the cache.
         info: content of `cache.json`.
@@ -243,7 +261,8 @@ def open_cache(folder: Path, info: CacheInfo) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with folder_lock(folder):
-            if not (folder / "cache.json").is_file():
+            there = read_cache_info(folder) if (folder / "cache.json").is_file() else None
+            if there is None or info.test_videos not in ((), there.test_videos):
                 write_cache_info(folder, info)
     except OSError as error:
         raise UsageError(
@@ -271,6 +290,15 @@ def check_cache(folder: Path, info: CacheInfo) -> None:
     for part in ("settings", "detector", "objects", "predicate_groups", "classes"):
         if wanted[part] != there[part]:
             raise UsageError(_difference(folder, part, wanted[part], there[part]))
+
+
+def _test_videos(annotations: Annotations) -> tuple[LabelledVideo, ...]:
+    rows = (row for _, row in sorted(annotations.videos.items()) if row.split == "test")
+    return tuple(
+        LabelledVideo(row.video_id, tuple(sorted({c for c, _, _ in row.actions})), bool(row.frames))
+        for row in rows
+        if row.actions is not None
+    )
 
 
 def _has_frames(annotations: Annotations) -> bool:

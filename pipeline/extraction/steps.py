@@ -27,6 +27,7 @@ from pipeline.extraction.clip import (
     extraction_settings,
     frame_request,
 )
+from pipeline.extraction.labels import relabelled
 from pipeline.extraction.relation_prediction import with_predicted
 from pipeline.runtime.files import json_sha256
 from pipeline.runtime.item_errors import as_item_error
@@ -89,13 +90,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Examined:
-    """A video to extract, or a cached clip that lacks predicted relations.
+    """A video to extract, or a cached clip whose relations or labels must be completed.
 
     Attributes:
         task: task of the video.
         sha256: SHA-256 of the video file.
         fingerprint: fingerprint of the clip.
-        request: frames to decode, or None for a cached clip that lacks predicted relations.
+        request: frames to decode, or None for a cached clip that lacks predicted relations or has
+            other labels than the annotation.
         row: manifest line of the cached clip; empty for a video to extract.
     """
 
@@ -197,9 +199,9 @@ class Steps:
         if bad is not None:
             raise bad
         # A predictor requires all union channels. If they are not stored, extract the video again.
-        is_full = self.predictor is not None and self.config.union is UnionKind.full
-        if is_full and row is not None and self._find(task, fingerprint, row, verify=True):
-            return Examined(task, sha256, fingerprint, None, row)
+        header = None if row is None else self._find(task, fingerprint, row, verify=True)
+        if header is not None and (self._is_predicted(header) or self._is_full()):
+            return Examined(task, sha256, fingerprint, None, row or {})
         request = frame_request(
             task.video.path,
             sha256,
@@ -211,11 +213,17 @@ class Steps:
         return Examined(task, sha256, fingerprint, request)
 
     def _is_done(self, task: Task, fingerprint: str, row: dict[str, Any]) -> bool:
-        """Return whether the cache contains the clip with all required relations."""
+        """Return whether the cache contains the clip with all required relations and labels."""
         header = self._find(task, fingerprint, row, verify=self.verify)
-        if header is None or self.predictor is None:
-            return header is not None
-        return header.predictor == self.predictor.to_dict()
+        labels = task.annotation.labels_fingerprint() if task.annotation else None
+        return header is not None and header.labels == labels and self._is_predicted(header)
+
+    def _is_predicted(self, header: ClipHeader) -> bool:
+        """Return whether a clip has the required predicted relations."""
+        return self.predictor is None or header.predictor == self.predictor.to_dict()
+
+    def _is_full(self) -> bool:
+        return self.config.union is UnionKind.full
 
     def _find(
         self, task: Task, fingerprint: str, row: dict[str, Any], *, verify: bool
@@ -240,7 +248,9 @@ class Networks:
         self.steps, self.device = steps, device
 
     def extract(self, found: Examined, frames: FrameStream | None) -> CachedClip:
-        """Extract the clip of a video, with predicted relations if there is a predictor.
+        """Extract the clip of a video, or complete a cached clip.
+
+        The clip has predicted relations if there is a predictor.
 
         Args:
             found: the examined video.
@@ -252,14 +262,14 @@ class Networks:
         """
         steps, task = self.steps, found.task
         if frames is None:
-            clip = load_clip(clip_path(steps.cache, task.video_id))
+            clip = relabelled(load_clip(clip_path(steps.cache, task.video_id)), task.annotation)
         else:
             clip = self._extractor.extract(
                 frames, task.video_id, fingerprint=found.fingerprint, annotation=task.annotation
             )
-        if steps.predictor is not None:
+        if steps.predictor is not None and clip.header.predictor != steps.predictor.to_dict():
             clip = with_predicted(clip, self._predictor, steps.predictor.to_dict())
-        return reduce_union(clip, steps.config.union.value)
+        return clip if frames is None else reduce_union(clip, steps.config.union.value)
 
     @property
     def detector(self) -> Detector:

@@ -250,7 +250,7 @@ def prepare_training(
     reads = settings.reading and config.branch is Branch.both
     card = ModelCard(
         settings=settings,
-        cache=info,
+        cache=replace(info, test_videos=()),
         relations=config.relations.value,
         box_features=empty.box_features.shape[1],
         union_channels=empty.union_features.shape[1],

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,12 @@ from torch import Tensor
 
 from model.tokens import TokenBatch, TokenGrid
 from pipeline import evaluate
-from pipeline.cache.folder import ExtractionSettings, write_cache_info
+from pipeline.cache.folder import (
+    ExtractionSettings,
+    LabelledVideo,
+    read_cache_info,
+    write_cache_info,
+)
 from pipeline.cache.listing import list_clips, split_held_out
 from pipeline.errors import UsageError
 from pipeline.evaluation.metrics import charades_map
@@ -249,3 +255,47 @@ def test_random_tokens_are_drawn_from_the_usable_ones(cache: Path, run: Path) ->
     found = score_clips(model, data, torch.device("cpu"), batch_size=3, keep="half")
     assert 0 < found.usable.sum() < found.tokens.sum()
     assert found.kept.tolist() == [(n + 1) // 2 for n in found.usable]
+
+
+def test_missing_test_videos_rank_last_unless_they_are_left_out(
+    cache: Path, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / "cache"
+    shutil.copytree(cache, copy)
+    assert judge(run, copy, "--out", str(tmp_path / "plain")) == 0
+    plain = json.loads((tmp_path / "plain" / "metrics.json").read_text())
+    assert plain["test_videos"] is None
+    clips = [c for c in list_clips(copy)[0] if c.header.split == "test"]
+    known = [
+        LabelledVideo(c.video_id, tuple(sorted({a for a, _, _ in c.header.actions or ()})), True)
+        for c in clips
+    ]
+    gone = LabelledVideo("GONE", (0, 3), True), LabelledVideo("NOFRAMES", (1,), False)
+    write_cache_info(copy, replace(read_cache_info(copy), test_videos=(*known, *gone)))
+    broken = next(c for c in list_clips(copy)[0] if c.header.split == "train")
+    broken.path.write_bytes(b"damaged")  # a training clip
+    assert judge(run, copy, "--out", str(tmp_path / "all")) == 0
+    tree = json.loads((tmp_path / "all" / "metrics.json").read_text())
+    assert tree["test_videos"] == {
+        "expected": 9,
+        "present": 7,
+        "without_annotated_frames": 1,
+        "missing": 1,
+    }
+    assert "1 of 9 test videos have no prediction and rank last: GONE" in caplog.text
+    with np.load(tmp_path / "all" / "scores.npz") as file:
+        scores, labels = file["scores"], file["labels"]
+    assert len(scores) == 7
+    precision = []
+    for c in range(5):  # the missing video is the last row of each ranking
+        order = np.argsort(-scores[:, c], kind="stable").tolist()
+        truth = [bool(labels[row, c]) for row in order] + [c in (0, 3)]
+        hits = [sum(truth[: i + 1]) / (i + 1) for i in range(8) if truth[i]]
+        precision.append(sum(hits) / len(hits))
+    assert tree["map_official"] == pytest.approx(np.mean(precision))
+    assert tree["map_official"] < plain["map_official"]
+    assert tree["map_tie_grouped"] < plain["map_tie_grouped"]
+    assert judge(run, copy, "--only-present", "--out", str(tmp_path / "some")) == 0
+    some = json.loads((tmp_path / "some" / "metrics.json").read_text())
+    assert some["map_official"] == plain["map_official"]
+    assert some["test_videos"] == tree["test_videos"]

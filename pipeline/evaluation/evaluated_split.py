@@ -1,0 +1,75 @@
+"""Test videos of a dataset with and without scores."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.cache.folder import LabelledVideo
+from pipeline.evaluation.scoring import Scores
+
+
+@dataclass(frozen=True)
+class EvaluatedSplit:
+    """Test videos of a dataset, by whether they have scores.
+
+    Attributes:
+        expected: number of labelled test videos of the dataset.
+        present: number of videos with scores.
+        without_frames: ids of the videos that have no annotated frame, which annotated boxes
+            require. They are left out, as in the oracle protocol.
+        missing: other videos without scores.
+    """
+
+    expected: int
+    present: int
+    without_frames: tuple[str, ...] = ()
+    missing: tuple[LabelledVideo, ...] = ()
+
+    @classmethod
+    def of(
+        cls, videos: Sequence[LabelledVideo], scored: Collection[str], *, has_given_boxes: bool
+    ) -> "EvaluatedSplit":
+        """Divide the test videos of a dataset.
+
+        Args:
+            videos: labelled test videos of the dataset.
+            scored: ids of the videos with scores.
+            has_given_boxes: whether annotated boxes are used.
+        """
+        absent = [row for row in videos if row.id not in scored]
+        left_out = [row for row in absent if has_given_boxes and not row.has_frames]
+        return cls(
+            len(videos),
+            len(scored),
+            tuple(row.id for row in left_out),
+            tuple(row for row in absent if row not in left_out),
+        )
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the number of videos of each group."""
+        return {
+            "expected": self.expected,
+            "present": self.present,
+            "without_annotated_frames": len(self.without_frames),
+            "missing": len(self.missing),
+        }
+
+    def add_missing(self, found: Scores) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and labels with a row for each missing video, which ranks last.
+
+        As in the official evaluation of Charades, the positives of a video without a prediction
+        count.
+
+        Args:
+            found: scores of V videos.
+
+        Returns:
+            (V + M, C) float64 scores and (V + M, C) bool labels. The scores of the M missing
+            videos are -1, below all probabilities.
+        """
+        labels = np.zeros((len(self.missing), found.labels.shape[1]), dtype=bool)
+        for row, video in zip(labels, self.missing, strict=True):
+            row[[*video.actions]] = True
+        scores = np.full(labels.shape, -1.0)
+        return np.concatenate([found.scores, scores]), np.concatenate([found.labels, labels])
