@@ -14,7 +14,7 @@ from pipeline.runtime.command_line import (
     run_command,
 )
 from pipeline.runtime.files import write_json
-from tools.proofs.faults import hostile, memory, stops, storage, videos, writers
+from tools.proofs.faults import containers, hostile, memory, stops, storage, videos, writers
 from tools.proofs.faults.lab import Lab, Tally
 
 EXAMPLE = "python -m tools.faults --scale 0.05 --seed 0"
@@ -25,6 +25,8 @@ FAMILIES: dict[str, tuple[Callable[[Lab, int], Tally], int]] = {
     "damage": (videos.damage, 1000),
     "checksums": (videos.damage_with_checksums, 1000),
     "formats": (videos.formats, 18),
+    "containers": (containers.healthy, 24),
+    "cut": (containers.cut, 400),
     "bombs": (videos.bombs, 5),
     "full": (storage.full_disk, 50),
     "readonly": (storage.read_only, 3),

@@ -45,7 +45,7 @@ class ClipHeader(TypedJson):
         video_id: file name of the video without suffix. Unsafe names are replaced by safe names.
         fingerprint: SHA-256 over everything that determines the arrays, except the relations.
         source: properties of the video: sha256, fps, num_frames, width, height, duration_s,
-            rotation, edit_lists, is_degraded.
+            rotation, edit_lists, is_degraded, is_rescaled.
         detector: result of `ResolvedDetector.to_dict`, which contains the settings and either the
             SHA-256 of the weights or `random:SEED`.
         boxes: `detected` or `ground-truth`.

@@ -15,7 +15,12 @@ video_source   properties of a decoded video
 opencv_backend decoding with OpenCV
 decord_backend decoding with decord in a child process
 decord_child   program of the decord process
+backend_check  check that OpenCV or decord shows the frames of a video as ffmpeg does
+container      opening of video files with PyAV, and their packets
+completeness   completeness of a video file, from the sizes that its headers declare
 scan           properties of a video stream, read from its packets without decoding
+frames         decoding of the shown frames of a video with PyAV, and their times
+pictures       conversion of decoded frames to upright RGB images, as in ffmpeg
 dump_map       mapping from file numbers of ffmpeg's image dump to decoded frames
 """
 

@@ -3,10 +3,12 @@
 PyAV is the default backend. Decoding in order is the only method that returned the correct frames
 of every tested clip. At the keyframe spacing of Charades, it is as fast as seeking. Only the
 requested frames are kept in memory. Damage is detected up to the last requested frame
-(`err_detect=explode`, corrupt flags, timestamps). A file is truncated if it has fewer packets than
-its header declares.
+(`err_detect=explode`, corrupt flags, timestamps). If the packets do not determine the frames, all
+frames are decoded once before, and damage is detected everywhere. `scan` states when a file is
+truncated.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,15 +19,22 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 
+from pipeline.decoding.backend_check import backend_problem
+from pipeline.decoding.container import raise_for_memory
 from pipeline.decoding.decord_backend import check_decord, decord_images
 from pipeline.decoding.dump_map import dump_to_ordinal
+from pipeline.decoding.frames import damage, decode, decode_what_can_be, shown_times
 from pipeline.decoding.images import DecodedImages
 from pipeline.decoding.opencv_backend import opencv_images
-from pipeline.decoding.options import Backend, DecodeOptions, Numbering
-from pipeline.decoding.scan import open_container, raise_for_memory, scan, video_stream
+from pipeline.decoding.options import DecodeOptions, Numbering
+from pipeline.decoding.pictures import Pictures
+from pipeline.decoding.scan import scan
 from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
 from pipeline.runtime.files import file_sha256
+
+#: Largest difference of equal times, in seconds. It is less than a tick of any container.
+_SAME_S = 1e-6
 
 if TYPE_CHECKING:
     from pipeline.decoding.video_frames import VideoFrames
@@ -43,9 +52,10 @@ def open_video(
     Args:
         path: path of the video file.
         options: decoder options. Default: ``DecodeOptions()``.
-        numbering: meaning of a frame index. With `presentation`, frame i is the i-th frame that a
-            player shows, with edit lists applied. With `dump`, frame i is file i + 1 of ffmpeg's
-            constant-rate image dump with edit lists ignored, as in Action Genome.
+        numbering: meaning of a frame index. With `presentation`, frame i is the i-th frame that
+            ffmpeg shows (`-fps_mode passthrough`), with edit lists and mirroring applied. With
+            `dump`, frame i is file i + 1 of ffmpeg's constant-rate image dump with edit lists and
+            mirroring ignored, as in Action Genome.
         sha256: hexadecimal SHA-256 of the file. If None, it is computed.
 
     Returns:
@@ -54,9 +64,7 @@ def open_video(
     Raises:
         ItemError: UNREADABLE_VIDEO, NO_FRAMES, TOO_LARGE, TRUNCATED_VIDEO or CORRUPT_VIDEO.
             UNKNOWN_FRAME_MAP if `numbering` is `dump` and packets have no timestamps, or if the
-            backend would return other frames than PyAV. opencv and decord return other frames if
-            an edit list hides frames. decord also returns other frames if the video is rotated or
-            is an MPEG transport or program stream.
+            backend would return other frames than PyAV; see `backend_problem`.
         UsageError: if the backend is not installed.
         ValueError: if `options.tolerant` is True for a backend other than PyAV.
 
@@ -99,7 +107,7 @@ class VideoReader:
 
     Attributes:
         source: properties of the video. In tolerant mode, `is_degraded` is True once damage has
-            been found.
+            been found. `is_rescaled` is True once a frame of another size has been decoded.
         timestamps_s: times of the num_frames frames, in seconds from the start of playback.
     """
 
@@ -108,18 +116,18 @@ class VideoReader:
     ) -> None:
         self._path, self._options = path, options
         self._tolerant, self._dump = options.tolerant, numbering == "dump"
+        self._pictures = Pictures(is_mirrored=not self._dump)
         self._scan = scan(
             path,
             ignore_edit_lists=self._dump,
             max_pixels=options.max_pixels,
             max_frames=options.max_frames,
         )
-        cut = self._scan.is_truncated
+        cut = self._scan.is_complete is False
         if cut and not self._tolerant:
-            raise self._damage(
-                f"header declares {self._scan.num_declared} frames, found {self._scan.num_packets}",
-                FailureReason.TRUNCATED_VIDEO,
-            )
+            raise damage(path, self._scan.shortage, FailureReason.TRUNCATED_VIDEO)
+        self._is_counted = False
+        self._count()
         self._ordinals = self._frame_map()
         if self._dump:
             self.timestamps_s = [i / self._scan.rate for i in range(len(self._ordinals))]
@@ -139,34 +147,23 @@ class VideoReader:
         )
         rotation, height, width = self._look()
         self.source = replace(self.source, rotation=rotation, height=height, width=width)
-        self._check_backend(options.backend)
 
-    def _check_backend(self, backend: Backend) -> None:
-        """Raise ItemError (UNKNOWN_FRAME_MAP) if a backend would return other frames than PyAV."""
-        if backend != "pyav" and self._hides_frames():
-            problem = f"its edit list hides frames, which {backend} cannot decode"
-        elif backend == "decord" and self.source.rotation:
-            problem = f"decord ignores its rotation by {self.source.rotation} degrees"
-        elif backend == "decord" and self._scan.may_jump:
-            problem = "decord loses the first frames of a transport or program stream"
-        else:
-            return
-        raise ItemError(
-            FailureReason.UNKNOWN_FRAME_MAP,
-            f"{self._path.name}: {problem}; use decode.backend=pyav",
-        )
+    def _check_backend(self, frame: Any) -> None:
+        """Raise ItemError (UNKNOWN_FRAME_MAP) if the backend shows other frames than PyAV."""
+        backend = self._options.backend
+        hides = backend != "pyav" and self._hides_frames()
+        problem = backend_problem(backend, self._scan, frame, self._pictures.turns(frame), hides)
+        if problem:
+            raise ItemError(
+                FailureReason.UNKNOWN_FRAME_MAP,
+                f"{self._path.name}: {problem}; use decode.backend=pyav",
+            )
 
     def _hides_frames(self) -> bool:
         if not self._dump:
             return False
         shown = scan(self._path, ignore_edit_lists=False, max_pixels=2**62, max_frames=2**62)
-        return self._scan.num_packets != len(shown.pts_s)
-
-    def _damage(
-        self, problem: str, reason: FailureReason = FailureReason.CORRUPT_VIDEO
-    ) -> ItemError:
-        advice = "download it again or set decode.tolerant=true"
-        return ItemError(reason, f"{self._path.name}: {problem}; {advice}")
+        return self._scan.num_visible != shown.num_visible
 
     @property
     def num_frames(self) -> int:
@@ -215,7 +212,7 @@ class VideoReader:
     def _images(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         queue = [(self._ordinals[index], index) for index in wanted]
         at = 0
-        for ordinal, frame in self._pictures([ordinal for ordinal, _ in queue]):
+        for ordinal, frame in self._ordered([ordinal for ordinal, _ in queue]):
             if at == len(queue):
                 return
             while at < len(queue) and queue[at][0] < ordinal:
@@ -226,68 +223,101 @@ class VideoReader:
                 yield queue[at][1], image
                 at += 1
         if at < len(queue) and not self._tolerant:
-            raise self._damage(
-                f"decoding ended before frame {queue[at][1]}",
-                FailureReason.TRUNCATED_VIDEO,
-            )
+            is_whole = self._scan.is_complete
+            reason = FailureReason.CORRUPT_VIDEO if is_whole else FailureReason.TRUNCATED_VIDEO
+            raise damage(self._path, f"decoding ended before frame {queue[at][1]}", reason)
 
-    def _pictures(self, ordinals: list[int]) -> Iterator[tuple[int, Callable[[], np.ndarray]]]:
+    def _ordered(self, ordinals: list[int]) -> Iterator[tuple[int, Callable[[], np.ndarray]]]:
         """Yield pairs (ordinal, function that returns the image), sorted by ordinal."""
         if self._options.backend == "pyav":
             for ordinal, frame in self._numbered():
-                yield ordinal, partial(_upright, frame)
+                yield ordinal, partial(self._image, frame)
             return
         what = self._path, self._scan, sorted(set(ordinals))
         if self._options.backend == "opencv":
             images = opencv_images(*what)
         else:
             images = decord_images(*what, self._options.timeout_s)
+        size = self.source.height, self.source.width
         for ordinal, image in images:
+            if image.shape[:2] != size:
+                found = f"{image.shape[1]}x{image.shape[0]}"
+                expected = f"frames of {size[1]}x{size[0]} expected, got {found}"
+                raise damage(self._path, f"{expected} from {self._options.backend}")
             yield ordinal, partial(np.asarray, image)
+
+    def _image(self, frame: Any) -> np.ndarray:
+        try:
+            return self._pictures.convert(frame)
+        except av.FFmpegError as error:
+            raise_for_memory(error)
+            raise damage(self._path, f"FFmpeg cannot convert the frame: {error}") from error
 
     def _numbered(self) -> Iterator[tuple[int, Any]]:
         """Yield pairs (ordinal, frame).
 
-        The ordinals are determined by timestamps if the packets have timestamps, and by counting
-        otherwise. Counting would shift the ordinals of all frames after a missing frame.
+        The k-th frame must have the time of the k-th shown frame, unless the shown frames were
+        counted by decoding. In tolerant mode, the ordinals are determined by the times, because
+        counting would shift the ordinals of all frames after a missing frame.
         """
-        by_time = {round(time * 1e6): k for k, time in enumerate(self._scan.pts_s)}
+        times, last = self._scan.pts_s, -1
         for count, frame in enumerate(self._decode()):
-            if not self._scan.has_pts:
+            if self._is_counted or not self._scan.has_pts:
                 yield count, frame
                 continue
             time = None if frame.pts is None else frame.pts * self._scan.time_base
-            ordinal = None if time is None else by_time.get(round(time * 1e6))
-            if ordinal == count or (ordinal is not None and self._tolerant):
+            if self._tolerant:
+                ordinal = None if time is None else self._ordinal_at(time, last + 1)
                 self._note_damage(ordinal != count)
-                yield ordinal, frame
-            elif self._tolerant:
-                self._note_damage(True)
+                if ordinal is not None:
+                    last = ordinal
+                    yield ordinal, frame
+            elif time is not None and count < len(times) and _is_same(time, times[count]):
+                yield count, frame
             else:
-                wanted = self._scan.pts_s[: count + 1][-1]
-                raise self._damage(f"frame {count} expected at {wanted} s, got a frame at {time} s")
+                what = f"at {times[count]:.6f} s" if count < len(times) else "not"
+                at = "without a time" if time is None else f"at {time:.6f} s"
+                raise damage(self._path, f"frame {count} expected {what}, got a frame {at}")
+
+    def _ordinal_at(self, time: float, first: int) -> int | None:
+        """Return the ordinal of the first frame from `first` on with a time, or None."""
+        at = bisect_left(self._scan.pts_s, time - _SAME_S, lo=first)
+        is_there = at < len(self._scan.pts_s) and _is_same(self._scan.pts_s[at], time)
+        return at if is_there else None
 
     def _note_damage(self, is_damaged: bool) -> None:
         if is_damaged and not self.source.is_degraded:
             self.source = replace(self.source, is_degraded=True)
 
     def _decode(self) -> Iterator[Any]:
-        with open_container(self._path, self._dump) as container:
-            stream = video_stream(container, self._path)
-            if self._tolerant:
-                for frame, is_damaged in _decode_what_can_be(container, stream):
-                    self._note_damage(is_damaged)
-                    yield frame
-                return
-            stream.codec_context.options = {"err_detect": "explode"}
-            try:
-                for frame in container.decode(stream):
-                    if frame.is_corrupt:
-                        raise self._damage(f"FFmpeg marks the frame at {frame.time} s as corrupt")
-                    yield frame
-            except (av.FFmpegError, ValueError) as error:
-                raise_for_memory(error)
-                raise self._damage(f"FFmpeg cannot decode the file: {error}") from error
+        size = None
+        for frame in self._decoded():
+            size = size or (frame.width, frame.height)
+            if size != (frame.width, frame.height) and not self.source.is_rescaled:
+                self.source = replace(self.source, is_rescaled=True)
+            yield frame
+
+    def _decoded(self) -> Iterator[Any]:
+        if not self._tolerant:
+            yield from decode(self._path, self._scan, ignore_edit_lists=self._dump)
+            return
+        frames = decode_what_can_be(self._path, self._scan, ignore_edit_lists=self._dump)
+        for frame, is_damaged in frames:
+            self._note_damage(is_damaged)
+            yield frame
+
+    def _count(self) -> None:
+        """Decode all frames to find the shown frames, if the packets do not determine them."""
+        if self._scan.is_one_to_one:
+            return
+        try:
+            times = shown_times(self._path, self._scan, ignore_edit_lists=self._dump)
+        except ItemError:
+            if not self._tolerant:
+                raise
+        else:
+            self._scan = replace(self._scan, pts_s=times)
+            self._is_counted = True
 
     def _frame_map(self) -> list[int]:
         if not self._dump:
@@ -295,45 +325,18 @@ class VideoReader:
         if not self._scan.has_pts:
             raise ItemError(
                 FailureReason.UNKNOWN_FRAME_MAP,
-                f"{self._path.name}: no reliable timestamps (AVI with B-frames?), so frames cannot "
-                "be matched with annotated frame numbers; use the mp4 release",
+                f"{self._path.name}: no reliable timestamps (AVI or ASF with B-frames?), so frames "
+                "cannot be matched with annotated frame numbers; use the mp4 release",
             )
         return dump_to_ordinal(self._scan.pts_s, self._scan.dump_start_s, self._scan.rate)
 
     def _look(self) -> tuple[int, int, int]:
         for frame in self._decode():
-            height, width = _upright(frame).shape[:2]
-            return int(frame.rotation), height, width
+            self._check_backend(frame)
+            height, width = self._image(frame).shape[:2]
+            return int(frame.rotation) if self._pictures.turns(frame) else 0, height, width
         raise ItemError(FailureReason.NO_FRAMES, f"{self._path.name}: no frame can be decoded")
 
 
-def _decode_what_can_be(container: Any, stream: Any) -> Iterator[tuple[Any, bool]]:
-    """Yield the decodable frames of a damaged file, each with a flag.
-
-    The flag is True once damage has been found. Packets that cannot be decoded are skipped. The
-    decoder is flushed at the end, even if the file is truncated.
-    """
-    packets = container.demux(stream)
-    is_damaged = False
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError as error:
-            raise_for_memory(error)
-            packet, is_damaged = None, True
-        is_last = packet is None or packet.size == 0
-        try:
-            for frame in stream.codec_context.decode(None if is_last else packet):
-                is_damaged |= frame.is_corrupt
-                yield frame, is_damaged
-        except av.FFmpegError as error:
-            raise_for_memory(error)
-            is_damaged = True
-        if is_last:
-            return
-
-
-def _upright(frame: Any) -> np.ndarray:
-    """Return an (H, W, 3) RGB image, rotated by the display matrix as in ffmpeg."""
-    image = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))
+def _is_same(time: float, other: float) -> bool:
+    return abs(time - other) < _SAME_S

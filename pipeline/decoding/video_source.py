@@ -17,10 +17,13 @@ class VideoSource:
         width: width of an upright frame, in pixels.
         height: height of an upright frame, in pixels.
         duration_s: time from the start of playback to the end of the last frame, in seconds.
-        rotation: counter-clockwise rotation, in degrees, applied to make the frames upright.
+        rotation: counter-clockwise rotation, in degrees, applied to make the frames upright. A
+            mirrored video is also flipped.
         edit_lists: treatment of the container's edit lists, `applied` or `ignored`. For a frame
             folder, `dumped`.
         is_degraded: whether damage was found and tolerated.
+        is_rescaled: whether the size of the decoded frames changes. They are then scaled to the
+            size of the first frame.
     """
 
     path: Path
@@ -33,6 +36,7 @@ class VideoSource:
     rotation: int
     edit_lists: Literal["applied", "ignored", "dumped"]
     is_degraded: bool = False
+    is_rescaled: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as JSON values, without the path."""

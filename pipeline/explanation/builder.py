@@ -67,7 +67,8 @@ def build_explanation(
         row["is_present"] = row["score"] >= threshold
     first = next(iter(explained.values())).clip
     observed = [code for found in explained.values() for code in _observed(network, found, people)]
-    late = ("DECODE_DEGRADED",) if source.is_degraded else ()  # found after the first window
+    found_late = {"DECODE_DEGRADED": source.is_degraded, "RESCALED_FRAMES": source.is_rescaled}
+    late = [code for code, holds in found_late.items() if holds]  # after the first window
     codes = dict.fromkeys((*first.header.warnings, *late, *warnings, *observed))
     tree = {
         "schema": Explanation.SCHEMA,

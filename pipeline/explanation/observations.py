@@ -34,6 +34,8 @@ class Video(TypedJson):
         rotation: rotation that made the frames upright, counter-clockwise in degrees.
         edit_lists: treatment of the edit lists of the file.
         is_degraded: whether damage was found and tolerated.
+        is_rescaled: whether the size of the decoded frames changes. They are then scaled to the
+            size of the first frame.
         labels: the annotated actions, or None if the video is not annotated.
 
     Raises:
@@ -50,6 +52,7 @@ class Video(TypedJson):
     rotation: int
     edit_lists: str
     is_degraded: bool
+    is_rescaled: bool
     labels: tuple[Label, ...] | None
 
     def __post_init__(self) -> None:

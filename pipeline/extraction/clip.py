@@ -315,7 +315,11 @@ class ClipExtractor:
     def _header(
         self, found: VideoSource, video_id: str, fingerprint: str, annotation: ClipAnnotation | None
     ) -> ClipHeader:
-        codes = {"RANDOM_WEIGHTS": self.detector.is_random, "DECODE_DEGRADED": found.is_degraded}
+        codes = {
+            "RANDOM_WEIGHTS": self.detector.is_random,
+            "DECODE_DEGRADED": found.is_degraded,
+            "RESCALED_FRAMES": found.is_rescaled,
+        }
         return ClipHeader(
             video_id=video_id,
             fingerprint=fingerprint,

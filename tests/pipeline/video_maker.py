@@ -1,5 +1,6 @@
-"""Tiny videos whose frames show their number."""
+"""Tiny videos whose frames show their number, and changes of the headers of MP4 files."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -50,3 +51,20 @@ def write_clip(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def with_matrix(mp4: bytes, numbers: tuple[float, float, float, float]) -> bytes:
+    """Return an MP4 file with another display matrix (a, b; c, d) in its first track."""
+    a, b, c, d = (round(number * 65536) for number in numbers)
+    at = mp4.index(b"tkhd") + 44
+    return mp4[:at] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + mp4[at + 36 :]
+
+
+def with_edit(mp4: bytes, start_s: float, length_s: float) -> bytes:
+    """Return an MP4 file whose only edit shows `length_s` seconds from `start_s` on."""
+    ticks = [struct.unpack_from(">I", mp4, mp4.index(b) + 16)[0] for b in (b"mvhd", b"mdhd")]
+    at = mp4.index(b"elst") + 12
+    number, _, media_time = struct.unpack_from(">IIi", mp4, at - 4)
+    assert number == 1
+    edit = struct.pack(">Ii", round(length_s * ticks[0]), media_time + round(start_s * ticks[1]))
+    return mp4[:at] + edit + mp4[at + 8 :]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.format import Flags
 
+from pipeline.decoding.container import may_jump, video_stream
 from pipeline.decoding.options import Numbering
 from pipeline.explanation.media.encoding import VideoFormat
 
@@ -140,22 +140,21 @@ def start_of(source: Path, numbering: Numbering) -> float:
     """
     if numbering == "presentation":
         with av.open(str(source)) as container:
-            return _start(container)
+            return _start(container, video_stream(container, source))
     with av.open(str(source)) as container:
-        stream: Any = container.streams.video[0]
+        stream = video_stream(container, source)
         shown: Any = next(p for p in container.demux(stream) if p.size and not p.is_discard)
         place, time = shown.pos, shown.dts * stream.time_base
     with av.open(str(source), options={"ignore_editlist": "1"}) as opened:
         whole: Any = opened
-        stream = whole.streams.video[0]
-        may_jump = bool(whole.format.flags & Flags.ts_discont.value)
-        start = float(stream.start_time * stream.time_base) if may_jump else _start(whole)
+        stream = video_stream(whole, source)
+        is_own = may_jump(whole) and stream.start_time is not None
+        start = float(stream.start_time * stream.time_base) if is_own else _start(whole, stream)
         same: Any = next((p for p in whole.demux(stream) if p.pos == place), None)
         return start if same is None else start - float(same.dts * stream.time_base - time)
 
 
-def _start(container: Any) -> float:
-    stream = container.streams.video[0]
+def _start(container: Any, stream: Any) -> float:
     if container.start_time is not None:
         return float(container.start_time / 1e6)
     return float((stream.start_time or 0) * stream.time_base)

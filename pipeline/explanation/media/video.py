@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 
 from pipeline.decoding import DecodeOptions
+from pipeline.decoding.container import video_stream
 from pipeline.decoding.options import Numbering
 from pipeline.errors import FailureReason, ItemError
 from pipeline.explanation.explanation import Explanation
@@ -88,7 +88,7 @@ def time_base(times_s: Sequence[float], rate: Fraction, source: Path | np.ndarra
     Args:
         times_s: times of the frames in seconds.
         rate: nominal frames per second.
-        source: the video. The time base of its first video stream is used if its frame rate is not
+        source: the video. The time base of its video stream is used if its frame rate is not
             constant.
     """
     if all(abs(time - i / rate) < 1e-6 for i, time in enumerate(times_s)):
@@ -96,5 +96,4 @@ def time_base(times_s: Sequence[float], rate: Fraction, source: Path | np.ndarra
     if not isinstance(source, Path) or not source.is_file():
         return Fraction(1, 90_000)
     with av.open(str(source)) as container:
-        base: Any = container.streams.video[0].time_base
-        return Fraction(base)
+        return Fraction(video_stream(container, source).time_base)

@@ -99,7 +99,7 @@ def damaged(tmp_path: Path, clip: Path, kind: str) -> Path:
     [
         ("empty", {FailureReason.UNREADABLE_VIDEO}),
         ("text", {FailureReason.UNREADABLE_VIDEO}),
-        ("header-only", {FailureReason.UNREADABLE_VIDEO, FailureReason.NO_FRAMES}),
+        ("header-only", {FailureReason.TRUNCATED_VIDEO}),
         ("truncated", {FailureReason.TRUNCATED_VIDEO}),
         ("zeroed", {FailureReason.CORRUPT_VIDEO}),
     ],

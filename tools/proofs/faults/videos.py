@@ -179,7 +179,7 @@ def _odd_files(lab: Lab) -> Iterator[tuple[Path, str | None]]:
         ("nothing.mp4", b"", "unreadable-video"),
         ("text.mp4", b"no video at all\n" * 40, "unreadable-video"),
         ("cut.mp4", whole[: len(whole) // 2], "truncated-video"),
-        ("headless.mp4", whole[:40], "no-frames"),
+        ("headless.mp4", whole[:40], "truncated-video"),
         ("suffix.avi", whole, None),
         ("odd name; rm -rf.mp4", whole, None),
     ):

@@ -103,7 +103,7 @@ def make_scene(
         fingerprint="f" * 64,
         generator=GENERATOR,
         video=Video("CLIP", "0" * 64, fps, num_frames, *size, num_frames / fps, 0, "applied",
-                    False, None),
+                    False, False, None),
         boxes="detected",
         people=People(None, ()),
         sampling=Sampling("segment-centres", sampled),

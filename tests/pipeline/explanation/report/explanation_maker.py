@@ -66,7 +66,9 @@ def make_explanation(
     used = [row.frame_index for row in sampled] if images else []
     duration = frames / 2 + 0.5
     given = None if labels is None else tuple(Label(label, f"Action {label}") for label in labels)
-    video = Video("V", "0" * 64, 24.0, 6 * frames + 9, *size, duration, 0, "none", False, given)
+    video = Video(
+        "V", "0" * 64, 24.0, 6 * frames + 9, *size, duration, 0, "none", False, False, given
+    )
     # Pages escape ids even if `Video` accepts no unsafe id.
     object.__setattr__(video, "id", name)
     return Explanation(
