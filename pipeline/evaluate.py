@@ -72,9 +72,7 @@ def main(argv: list[str]) -> int:
     check_fits(card, info, args.cache)
     out = args.out or args.run
     fraction = float(card.training.get("validation_fraction", 0.0))
-    clips, bad = split_clips(args.cache, args.split, fraction, verify=args.verify)
-    if args.split == "test" and info.test_videos:
-        bad = {video.id: bad[video.id] for video in info.test_videos if video.id in bad}
+    clips, bad = split_clips(args.cache, args.split, fraction, info=info, verify=args.verify)
     if not clips:
         raise UsageError(
             f"--cache: {args.cache} contains no labelled videos of the split {args.split!r}"
@@ -105,8 +103,8 @@ def main(argv: list[str]) -> int:
         Failures(out).replace(bad | found.failed, stage="evaluate", logger=LOGGER)
         run.counts.done, run.counts.failed = len(found.video_ids), len(bad) + len(found.failed)
         ranked, tested = _ranked(found, info, args)
-        tree = metrics_dict(found, card, args.split, *ranked)
-        tree |= {"branch": branch, "keep": args.keep, "test_videos": tested}
+        tree = metrics_dict(found, card, args.split, *ranked) | {"test_videos": tested}
+        tree |= {"branch": branch, "keep": args.keep}
         arrays: dict[str, Any] = {}
         if pairs:
             again = score(reverse=True).scores
@@ -210,7 +208,12 @@ def check_fits(card: ModelCard, info: CacheInfo, cache: Path) -> None:
 
 
 def split_clips(
-    cache: Path, split: str, fraction: float, *, verify: bool = False
+    cache: Path,
+    split: str,
+    fraction: float,
+    *,
+    info: CacheInfo | None = None,
+    verify: bool = False,
 ) -> tuple[list[ClipEntry], dict[str, ItemError]]:
     """List the labelled clips of a split.
 
@@ -218,18 +221,23 @@ def split_clips(
         cache: cache folder.
         split: `test`, `train` or `validation`.
         fraction: fraction of the training videos that form the split `validation`.
+        info: description of the cache. If it lists test videos, other unusable clips do not count
+            as test videos.
         verify: whether to compare every byte of the clips with the manifest.
 
     Returns:
         The clips, and a mapping from the video id of each unusable clip to its error.
     """
 
+    tested = {video.id for video in info.test_videos} if info and split == "test" else set[str]()
+
     def belongs(video_id: str) -> bool:
         return split == "test" or is_held_out(video_id, fraction) == (split == "validation")
 
     listed, bad = list_clips(cache, split="test" if split == "test" else "train", verify=verify)
     clips = [c for c in listed if c.header.actions is not None and belongs(c.video_id)]
-    return clips, {video_id: error for video_id, error in bad.items() if belongs(video_id)}
+    mine = {name for name in bad if belongs(name) and (not tested or name in tested)}
+    return clips, {name: error for name, error in bad.items() if name in mine}
 
 
 def _ranked(

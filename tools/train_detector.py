@@ -23,6 +23,7 @@ from pipeline.runtime.devices import pick_device
 from pipeline.runtime.failures import Failures
 from pipeline.runtime.files import file_sha256, json_sha256, write_json
 from pipeline.runtime.run_record import RunRecord
+from pipeline.runtime.writers import only_command
 from pipeline.training.detector.batches import (
     DrawSampler,
     FrameImages,
@@ -109,11 +110,13 @@ def main(argv: list[str]) -> int:
     config = load_settings(DetectorTraining, args.config, words)
     job = DetectorJob(config, load_vocabulary(config.vocabulary), args, _join(config))
     try:
-        open_run_folder(args.run, lambda names: args.score or not names or "run.json" in names)
-        tree, seed = config_as_dict(config), config.training.seed
-        record = RunRecord(args.run, stage="train_detector", config=tree, argv=argv, seed=seed)
-        with record if job.process.is_first else nullcontext():
-            return _run(job, record)
+        is_first = job.process.is_first
+        with only_command(args.run) if is_first else nullcontext():
+            open_run_folder(args.run, lambda names: args.score or not names or "run.json" in names)
+            tree, seed = config_as_dict(config), config.training.seed
+            record = RunRecord(args.run, stage="train_detector", config=tree, argv=argv, seed=seed)
+            with record if is_first else nullcontext():
+                return _run(job, record)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

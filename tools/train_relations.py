@@ -33,9 +33,10 @@ from pipeline.runtime.command_line import (
     parse_words,
     run_command,
 )
-from pipeline.runtime.devices import pick_device
+from pipeline.runtime.devices import check_one_process, pick_device
 from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import RunRecord
+from pipeline.runtime.writers import only_command
 from pipeline.training.job import check_vocabulary
 from pipeline.training.log import LOG_FILE, TrainingLog
 from pipeline.training.relations.learner import RelationLearner
@@ -98,21 +99,23 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
     args, words = parse_words(parser, argv)
     config = load_settings(RelationTraining, args.config, words)
+    check_one_process("train_relations")
     device = pick_device(config.device)
     job = prepare_relation_training(config, args.cache, verify=args.verify)
     torch.manual_seed(config.training.seed)
     model = _new_model(job)
     # A run that ended before its first checkpoint contains only these files. It is restarted.
     begun = {RUN, LOG_FILE, "tensorboard"}
-    open_run_folder(args.run, lambda names: STATE_FILE in names or names <= begun)
     tree, seed = config_as_dict(config), config.training.seed
     record = RunRecord(args.run, stage="train_relations", config=tree, argv=argv, seed=seed)
-    with record as run:
-        run.counts.found = len(job.training) + len(job.validation)
-        learner = train(job, args.run, model.to(device), device)
-        run.counts.done = run.counts.found
-        run.extra["best_epoch"] = learner.progress.best_epoch
-        run.extra["weights_sha256"] = _write(job, args.run, learner)
+    with only_command(args.run):
+        open_run_folder(args.run, lambda names: STATE_FILE in names or names <= begun)
+        with record as run:
+            run.counts.found = len(job.training) + len(job.validation)
+            learner = train(job, args.run, model.to(device), device)
+            run.counts.done = run.counts.found
+            run.extra["best_epoch"] = learner.progress.best_epoch
+            run.extra["weights_sha256"] = _write(job, args.run, learner)
     print(f"train_relations: {run.counts}; best epoch {learner.progress.best_epoch}")
     print(
         f"evaluate it with: python -m tools.evaluate_relations --weights {args.run / WEIGHTS} "

@@ -2,6 +2,7 @@
 
 .writer.tmp-HOST-PID     locked by a process as long as it writes to the folder
 .lock                    locked while a file with one line per item is changed
+.run.lock                locked by a training command as long as it uses the run folder
 .NAME.tmp-HOST-PID-HEX   temporary file; it is renamed to NAME when it is complete
 
 Locks only prevent duplicate work. Files are correct even on file systems where locks have no
@@ -16,8 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from pipeline.errors import UsageError
 from pipeline.runtime.files import host_mark, writer_token
 
 LOGGER = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ _FOREIGN_AGE_S = 600.0
 _PATIENCE_S = 60.0
 #: Tolerance between process start times and file times, in seconds.
 _CLOCK_S = 2.0
-LOCK = ".lock"
+LOCK, RUN_LOCK = ".lock", ".run.lock"
 
 
 @contextmanager
@@ -47,6 +49,37 @@ def folder_lock(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        lock.release()
+
+
+@contextmanager
+def only_command(folder: Path) -> Iterator[None]:
+    """Prevent that two training commands use one run folder at the same time.
+
+    The folder is created if it does not exist. On a file system without locks, the context has no
+    effect.
+
+    Raises:
+        UsageError: if another command uses the folder, or the folder cannot be created.
+    """
+    path = folder / RUN_LOCK
+    lock = FileLock(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(
+            f"--run: another command uses {folder}; wait until it ends, or use another --run"
+        ) from error
+    except FileExistsError as error:
+        raise UsageError(f"--run: a folder expected, {folder} is a file") from error
+    except (OSError, RuntimeError) as error:
+        LOGGER.debug("%s: not locked (%s)", folder, error)
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            path.unlink(missing_ok=True)
         lock.release()
 
 
@@ -81,7 +114,7 @@ def living_writers(folder: Path) -> list[str]:
 def is_temporary(path: Path) -> bool:
     """Return whether a file is a temporary file, the marker file of a writer or the lock file."""
     name = path.name
-    return name == LOCK or bool(_TEMPORARY.match(name) or _WRITER.match(name))
+    return name in (LOCK, RUN_LOCK) or bool(_TEMPORARY.match(name) or _WRITER.match(name))
 
 
 def sweep_temporary_files(folder: Path) -> list[Path]:

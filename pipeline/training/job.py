@@ -4,35 +4,24 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
+from torch import Tensor
 
 from model.labels import THRESHOLD, TokenLabels
 from pipeline.cache.folder import CacheInfo
 from pipeline.cache.listing import ClipEntry, list_clips, split_held_out
 from pipeline.cache.manifest import read_manifest
 from pipeline.cache.reader import ClipReader
-from pipeline.config.loading import config_as_dict
 from pipeline.config.schema import Branch, Config, Relations
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import FailureReason, ItemError, StageError, UsageError
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs
-from pipeline.runtime.files import json_sha256, write_atomically
+from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import versions
-from pipeline.runtime.writers import sweep_temporary_files
 from pipeline.samples.dataset import ClipDataset, clip_dataset
-from pipeline.training.state import STATE_FILE
+from pipeline.training.initial_weights import initial_weights
 from pipeline.weights.detectors import RANDOM, resolve_detector
 from pipeline.weights.model_card import ModelCard
-from pipeline.weights.run_folder import (
-    BANK,
-    CALIBRATION,
-    CARD,
-    FAMILIARITY,
-    SETTINGS,
-    WEIGHTS,
-    read_card,
-    write_card,
-)
+from pipeline.weights.run_folder import WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -48,6 +37,7 @@ class TrainingJob:
         inverse_pairs: columns of the two classes of each inverse pair; empty without
             `train.reversed_share`.
         fingerprint: SHA-256 over everything that determines the weights.
+        initial_weights: weights with which the training starts, or None for random weights.
     """
 
     config: Config
@@ -57,6 +47,7 @@ class TrainingJob:
     labels: TokenLabels
     inverse_pairs: list[tuple[int, int]]
     fingerprint: str
+    initial_weights: dict[str, Tensor] | None = None
 
     @property
     def is_random_detector(self) -> bool:
@@ -202,7 +193,12 @@ def _check_one_predictor(clips: list[ClipEntry], source: str) -> None:
 
 
 def prepare_training(
-    config: Config, info: CacheInfo, clips: list[ClipEntry], cache: Path
+    config: Config,
+    info: CacheInfo,
+    clips: list[ClipEntry],
+    cache: Path,
+    *,
+    initial: Path | None = None,
 ) -> TrainingJob:
     """Determine the splits, the sizes of the network and the fingerprint of a training run.
 
@@ -211,11 +207,13 @@ def prepare_training(
         info: description of the cache.
         clips: usable clips of the training split.
         cache: folder of the cache.
+        initial: run folder whose network provides the initial weights, or None.
 
     Raises:
         UsageError: if all videos are held out, if the cache has no union features, if
-            `loss.multi_label` is False and a video does not have exactly one action, or if videos
-            cannot be reversed because no class has an inverse.
+            `loss.multi_label` is False and a video does not have exactly one action, if videos
+            cannot be reversed because no class has an inverse, or if the initial weights do not
+            fit.
     """
     fraction = config.train.validation_fraction
     training, validation = split_held_out(clips, fraction)
@@ -264,9 +262,14 @@ def prepare_training(
     tree = card.to_dict()
     tree["training"] = chosen
     files = [(c.video_id, manifest[c.video_id]["sha256"]) for c in clips]
-    fingerprint = json_sha256([tree, asdict(config.loss), files, pairs])
-    card.training["fingerprint"] = fingerprint
-    return TrainingJob(config, card, training, validation, labels, pairs, fingerprint)
+    parts = [tree, asdict(config.loss), files, pairs]
+    weights = None
+    if initial is not None:
+        weights = initial_weights(initial, card)
+        card.training["initial_weights"] = file_sha256(initial / WEIGHTS)
+        parts.append(card.training["initial_weights"])
+    card.training["fingerprint"] = fingerprint = json_sha256(parts)
+    return TrainingJob(config, card, training, validation, labels, pairs, fingerprint, weights)
 
 
 def _inverse_pairs(config: Config, info: CacheInfo) -> list[tuple[int, int]]:
@@ -314,34 +317,3 @@ def training_labels(
         found.append((objects, predicates))
     objects, predicates = (torch.cat(parts) for parts in zip(*found, strict=True))
     return TokenLabels.of_tokens(objects, predicates >= THRESHOLD, least=least)
-
-
-def open_run(run: Path, job: TrainingJob, config: Config) -> None:
-    """Create a run folder, or check that an existing folder belongs to this training run.
-
-    Raises:
-        UsageError: if the folder contains other files or another training run, or is not writable.
-    """
-    if (run / CARD).is_file():
-        there = read_card(run).training.get("fingerprint")
-        if (run / STATE_FILE).is_file() and there != job.fingerprint:
-            raise UsageError(
-                f"--run: {run} contains a training run with other settings or another cache; use "
-                "the same settings and cache, or another --run"
-            )
-    elif run.is_dir() and any(run.iterdir()):
-        raise UsageError(
-            f"--run: an empty folder or a run folder of pipeline.train expected, got {run}"
-        )
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        if not (run / STATE_FILE).is_file():
-            for name in (WEIGHTS, BANK, CALIBRATION, FAMILIARITY):  # of another training run
-                (run / name).unlink(missing_ok=True)
-            write_card(run, job.card)
-        if not (run / STATE_FILE).is_file() or not (run / SETTINGS).is_file():
-            text = OmegaConf.to_yaml(OmegaConf.create(config_as_dict(config)))
-            write_atomically(run / SETTINGS, text.encode())
-        sweep_temporary_files(run)
-    except OSError as error:
-        raise UsageError(f"--run: a writable folder expected, {run}: {error.strerror}") from error

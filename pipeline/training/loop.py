@@ -50,6 +50,8 @@ class Training:
         self.data = job.training_dataset()
         torch.manual_seed(self.settings.seed)
         model = job.card.build()
+        if job.initial_weights is not None:
+            load_state(model, model.state_dict() | job.initial_weights)
         model = model.to(device)
         criterion = LaIARCriterion(job.config.loss)
         steps = -(-len(self.data) // self.settings.batch_size)

@@ -116,5 +116,6 @@ def restore_state(
     except _DAMAGE as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UsageError(
-            f"{path}: a {schema} checkpoint expected: {first}; delete the folder and train again"
+            f"{path}: a complete {schema} checkpoint expected, but the file is truncated, damaged "
+            f"or of another run ({first}); delete the run folder and train again"
         ) from error
