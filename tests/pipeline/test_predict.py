@@ -96,6 +96,16 @@ def test_scores_of_annotated_videos_equal_those_of_evaluate(
             assert token["human"]["class"] == "person"
 
 
+def test_annotations_of_other_videos_are_a_warning(
+    world: World, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = tmp_path / "OTHER.mp4"
+    shutil.copy(clips_of(world)[0], clip)
+    words = [str(clip), "--annotations", str(world.annotations), "--format", "json"]
+    assert say(run, tmp_path / "out", *words) == 0
+    assert "annotations of the 1 videos such as OTHER expected" in caplog.text
+
+
 def test_video_without_annotation_has_detected_boxes_and_a_warning(
     world: World, run: Path, tmp_path: Path
 ) -> None:
