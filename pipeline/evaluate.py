@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.cache.folder import CacheInfo, read_cache_info
+from pipeline.cache.folder import CacheInfo, LabelledVideo, read_cache_info
 from pipeline.cache.listing import ClipEntry, is_held_out, list_clips
 from pipeline.config.loading import config_as_dict, load_config
 from pipeline.config.schema import Branch, Config
 from pipeline.errors import ItemError, UsageError
 from pipeline.evaluation.evaluated_split import EvaluatedSplit
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs, score_inverse_pairs
-from pipeline.evaluation.metrics import charades_map, none_if_nan, tie_grouped_map
+from pipeline.evaluation.metrics import (
+    MeanAveragePrecision,
+    charades_map,
+    none_if_nan,
+    tie_grouped_map,
+)
 from pipeline.evaluation.scoring import KEEPS, Scores, score_clips
 from pipeline.evaluation.temperature import calibration_errors
 from pipeline.explanation.familiarity import load_familiarity, unfamiliar_share
@@ -27,6 +32,7 @@ from pipeline.runtime.failures import Failures
 from pipeline.runtime.files import file_sha256, make_folder, write_atomically, write_json
 from pipeline.runtime.run_record import RunRecord
 from pipeline.samples.dataset import clip_dataset
+from pipeline.samples.labels import with_known_labels
 from pipeline.weights.detectors import RANDOM
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import (
@@ -73,6 +79,7 @@ def main(argv: list[str]) -> int:
     out = args.out or args.run
     fraction = float(card.training.get("validation_fraction", 0.0))
     clips, bad = split_clips(args.cache, args.split, fraction, info=info, verify=args.verify)
+    clips = with_known_labels(clips, card.columns, multi_label=card.multi_label)
     if not clips:
         raise UsageError(
             f"--cache: {args.cache} contains no labelled videos of the split {args.split!r}"
@@ -91,7 +98,7 @@ def main(argv: list[str]) -> int:
     with record as run:
         run.extra["threads"] = use_threads(config.train.threads, card.settings.dim, device)
         run.counts.found = len(clips) + len(bad)
-        pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.cache.classes])
+        pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.classes])
 
         def score(*, reverse: bool = False) -> Scores:
             relations = branch == "language"
@@ -102,7 +109,7 @@ def main(argv: list[str]) -> int:
         found = score()
         Failures(out).replace(bad | found.failed, stage="evaluate", logger=LOGGER)
         run.counts.done, run.counts.failed = len(found.video_ids), len(bad) + len(found.failed)
-        ranked, tested = _ranked(found, info, args)
+        ranked, tested = _ranked(found, info, card, args)
         tree = metrics_dict(found, card, args.split, *ranked) | {"test_videos": tested}
         tree |= {"branch": branch, "keep": args.keep}
         arrays: dict[str, Any] = {}
@@ -120,7 +127,7 @@ def main(argv: list[str]) -> int:
         if warnings := ["RANDOM_WEIGHTS"] * random + found.warnings:
             tree["warnings"] = run.extra["warnings"] = warnings
         write_json(out / "metrics.json", tree)
-        _write_tables(out, found, ranked, card.cache.classes, arrays)
+        _write_tables(out, found, ranked, card, arrays)
     _report(tree, out)
     print(f"evaluate: {run.counts}")
     return run.exit_code
@@ -172,7 +179,7 @@ def run_config(run: Path, words: Sequence[str]) -> Config:
     read_card(run)  # raises a clear error for runs of earlier versions
     for word in words:
         key = word.partition("=")[0]
-        fixed = key.startswith(("model.", "loss.", "train.", "vocabulary"))
+        fixed = key.startswith(("model.", "loss.", "train.", "vocabulary", "classes"))
         if fixed and key not in _CHANGEABLE:
             raise UsageError(
                 f"{word!r}: this setting is fixed by the network in {run}; train another network"
@@ -241,13 +248,14 @@ def split_clips(
 
 
 def _ranked(
-    found: Scores, info: CacheInfo, args: argparse.Namespace
+    found: Scores, info: CacheInfo, card: ModelCard, args: argparse.Namespace
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, int] | None]:
     """Return the scores and labels that are ranked, and the number of test videos by group."""
     if args.split != "test" or not info.test_videos:
         return (found.scores, found.labels), None
     has_given_boxes = info.settings.boxes == "ground-truth"
-    tested = EvaluatedSplit.of(info.test_videos, found.video_ids, has_given_boxes=has_given_boxes)
+    every = [video for video in info.test_videos if _is_evaluated(video, card)]
+    tested = EvaluatedSplit.of(every, found.video_ids, has_given_boxes=has_given_boxes)
     if tested.missing:
         ids = ", ".join(video.id for video in tested.missing[:5])
         treated = "are left out" if args.only_present else "rank last"
@@ -259,8 +267,18 @@ def _ranked(
             ids,
             ", …" if len(tested.missing) > 5 else "",
         )
-    ranked = (found.scores, found.labels) if args.only_present else tested.add_missing(found)
-    return ranked, tested.to_dict()
+    if args.only_present:
+        return (found.scores, found.labels), tested.to_dict()
+    return tested.add_missing(found, card.columns), tested.to_dict()
+
+
+def _is_evaluated(video: LabelledVideo, card: ModelCard) -> bool:
+    """Return whether the scores of a test video would count (`with_known_labels`)."""
+    if card.columns is None:
+        return True
+    return bool(video.actions) and (
+        card.multi_label or not {*video.actions}.isdisjoint(card.columns)
+    )
 
 
 def metrics_dict(
@@ -277,13 +295,13 @@ def metrics_dict(
         scores: (V + M, C) scores of these clips and of M missing videos.
         labels: (V + M, C) bool labels.
     """
-    official, grouped = charades_map(scores, labels), tie_grouped_map(scores, labels)
+    official, grouped = _maps(scores, labels, card)
     return {
         "schema": METRICS_SCHEMA,
         "split": split,
         "videos": len(found.video_ids),
         "failed": len(found.failed),
-        "classes": len(card.cache.classes),
+        "classes": len(card.classes),
         "classes_without_positives": official.num_skipped,
         "map_official": none_if_nan(official.map),
         "map_tie_grouped": none_if_nan(grouped.map),
@@ -314,18 +332,31 @@ def _reliability(
     }
 
 
+def _maps(
+    scores: np.ndarray, labels: np.ndarray, card: ModelCard
+) -> tuple[MeanAveragePrecision, MeanAveragePrecision]:
+    """Return the official mAP and the mAP with grouped ties.
+
+    Videos without any label do not count. For a subset of the classes, they are left out in advance
+    (`with_known_labels`), and a video with labels of other classes only is a negative.
+    """
+    is_subset = card.columns is not None
+    return (
+        charades_map(scores, labels, rank_unlabelled_last=not is_subset),
+        tie_grouped_map(scores, labels, all_rows=is_subset),
+    )
+
+
 def _write_tables(
     out: Path,
     found: Scores,
     ranked: tuple[np.ndarray, np.ndarray],
-    classes: tuple[tuple[str, str], ...],
+    card: ModelCard,
     order: dict[str, Any],
 ) -> None:
-    official = charades_map(*ranked)
-    table = pd.DataFrame(classes, columns=["class_id", "name"]).assign(
-        positives=official.num_positives,
-        ap=official.ap,
-        ap_tie_grouped=tie_grouped_map(*ranked).ap,
+    official, grouped = _maps(*ranked, card)
+    table = pd.DataFrame(card.classes, columns=["class_id", "name"]).assign(
+        positives=official.num_positives, ap=official.ap, ap_tie_grouped=grouped.ap
     )
     text = table.to_csv(index=False, na_rep="", float_format="%.6f")
     write_atomically(out / "per_class_ap.csv", text.encode())

@@ -236,9 +236,11 @@ class Prediction:
     def export(self, formats: Sequence[ExportFormat]) -> list[Path]:
         """Write all explained videos of the output folder in the formats of other tools."""
         explainer = self.predictor.explainer
-        sha256, cache = explainer.generator["model_sha256"], explainer.card.cache
+        sha256, card = explainer.generator["model_sha256"], explainer.card
         videos = saved_videos(self.out, self._rows, sha256)
-        return write_exports(formats, videos, self.out, ClassNames(cache.classes, cache.objects))
+        return write_exports(
+            formats, videos, self.out, ClassNames(card.classes, card.cache.objects)
+        )
 
     def _one(self, video: VideoFile) -> str:
         examined = self.predictor.examine(video)

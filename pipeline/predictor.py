@@ -212,8 +212,10 @@ class LaIARPredictor:
         known = self.annotations.of_video(video.video_id) if self.annotations else None
         labels = None
         if self.annotations and known is not None and known.actions is not None:
-            classes = self.annotations.classes
-            labels = tuple(sorted({classes[c] for c, _, _ in known.actions}))
+            rows = {self.annotations.classes[c] for c, _, _ in known.actions}
+            ids = {class_id for class_id, _ in card.classes}
+            chosen = [row for row in rows if card.columns is None or row[0] in ids]
+            labels = tuple(sorted(chosen))
         given = card.cache.settings.boxes == "ground-truth" and known is not None and known.frames
         boxes = "ground-truth" if given else "detected"
         config, settings = explainer.config, self._extractor(boxes).settings

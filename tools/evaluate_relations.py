@@ -264,7 +264,11 @@ def _truth(job: RelationEvaluation, entry: ClipEntry) -> tuple[CachedClip, list[
     if job.mode is not Mode.sgdet:
         clip = read_annotated(entry)
         return clip, cached_truth(clip, job.group_sizes), 0
-    frames = job.frames.get(entry.video_id, {})
+    source = entry.header.source
+    frames = {
+        index: frame.scaled_to(source["height"], source["width"], entry.video_id)
+        for index, frame in job.frames.get(entry.video_id, {}).items()
+    }
     graphs = zip(frames, annotated_truth(list(frames.values()), job.group_sizes), strict=True)
     known = {index: graph for index, graph in graphs if graph.predicates.any()}
     reader = ClipReader(entry.path)

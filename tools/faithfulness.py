@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
     failed |= {c.video_id: unusable[c.video_id] for c in clips if c.video_id in unusable}
     annotations = read_annotations(args.annotations, card, [clip.video_id for clip in clips])
     config = run_config(args.run, [])
-    pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.cache.classes])
+    pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.classes])
     study = Study(network, annotations, config.predict.threshold, args.seed, pairs)
     data = clip_dataset(card, clips)
     for entry in tqdm(clips, desc="reasons", unit="video", disable=None):

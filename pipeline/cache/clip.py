@@ -62,7 +62,8 @@ class ClipHeader(TypedJson):
             unlabelled.
         labels: SHA-256 of the labels and relations in the annotation of the video
             (`ClipAnnotation.labels_fingerprint`), or None without annotation.
-        warnings: codes such as RANDOM_WEIGHTS and DECODE_DEGRADED.
+        warnings: codes such as RANDOM_WEIGHTS, DECODE_DEGRADED, and RESCALED_BOXES for annotated
+            boxes that are scaled to frames of another size.
 
     Raises:
         ValueError: if `num_uniform` is set but `source` has no integer `num_frames`, or an action

@@ -253,6 +253,10 @@ class Config:
     #: Stored union features: `full` (all channels), `conv256` (256 channels of a frozen 1x1
     #: convolution) or `none`.
     union: UnionKind = UnionKind.full
+    #: Ids of the action classes that a network is trained on, such as `[c000,c001]`. A video keeps
+    #: only the labels of these classes. If empty, all classes of the cache. It has no effect on
+    #: `extract`, so one cache serves several subsets.
+    classes: list[str] = field(default_factory=list)
     #: Device, such as `auto`, `cpu`, `cuda` or `cuda:1`. An extraction accepts several devices,
     #: such as `cuda:0,cuda:1`.
     device: str = "auto"
@@ -260,8 +264,9 @@ class Config:
     #: reads relations instead of pixels. Such a run cannot predict new videos.
     branch: Branch = Branch.both
     #: YAML file with pairs of inverse classes for `evaluate` and for `train.reversed_share`, see
-    #: `pipeline.evaluation.inverse_pairs`.
-    inverse_pairs: str = "configs/inverse_pairs/charades.yaml"
+    #: `pipeline.evaluation.inverse_pairs`. The ids of the default are those of Charades. If None,
+    #: no pairs.
+    inverse_pairs: str | None = "configs/inverse_pairs/charades.yaml"
     #: Largest number of failed videos; a command with more failures stops with exit code 3. None
     #: sets no limit: a command with failures ends with exit code 1.
     max_failures: int | None = ranged(None, 0)

@@ -1,26 +1,36 @@
 """Reader of Action Genome's two pickles, which contain the boxes and relations of frames."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.datasets.ids import is_safe_id
 from pipeline.datasets.locate import OBJECTS_PKL, PERSONS_PKL
+from pipeline.datasets.pickle_values import (
+    boxes_of,
+    described,
+    flag_of,
+    names_of,
+    text_of,
+    value_of,
+)
 from pipeline.datasets.restricted_pickle import load_restricted
 from pipeline.datasets.vocabulary import Vocabulary
-from pipeline.errors import UsageError
+from pipeline.errors import FailureReason, ItemError, UsageError
 
 _KEY = re.compile(r"(.+)\.mp4/(\d{1,9})\.png", re.DOTALL)
-_GROUPS = {
-    "attention": "attention_relationship",
-    "spatial": "spatial_relationship",
-    "contacting": "contacting_relationship",
-}
+#: Suffix of the keys of relations: those of the group `spatial` are in `spatial_relationship`.
+_RELATIONS = "_relationship"
+#: Largest relative difference between the aspect ratios of a frame and of an annotated image. It
+#: covers the rounding of sizes to even pixels, such as 426x240 and 854x480 for 16:9.
+ASPECT_TOLERANCE = 0.01
+_MODES = ("xyxy", "xywh")
+_SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,8 @@ class FrameAnnotation:
         predicates: (N, R) bool. Entry (n, r) is True if predicate r is annotated for the person and
             object n. Spatial predicates point from the object to the person. All other predicates
             point from the person to the object. The row of the person is False.
-        image_size: (height, width) of the annotated image, or None if unknown.
+        image_size: (height, width) of the annotated image, or None if unknown. A frame whose size
+            is not annotated has the size of the other frames of the video, if they have one size.
         split: `train` or `test`, or None if unknown.
     """
 
@@ -45,6 +56,34 @@ class FrameAnnotation:
     predicates: Tensor
     image_size: tuple[int, int] | None
     split: str | None
+
+    def scaled_to(self, height: int, width: int, video_id: str) -> "FrameAnnotation":
+        """Return the annotation with boxes in pixels of a decoded frame.
+
+        If the annotated image has another size than the frame, and both aspect ratios are equal up
+        to `ASPECT_TOLERANCE`, the boxes are scaled.
+
+        Args:
+            height: height of the frame in pixels.
+            width: width of the frame in pixels.
+            video_id: id of the video, used in the error message.
+
+        Raises:
+            ItemError: BAD_ANNOTATION if the aspect ratios differ.
+        """
+        if self.image_size is None or self.image_size == (height, width):
+            return self
+        old_height, old_width = self.image_size
+        if abs(width * old_height / (height * old_width) - 1) > ASPECT_TOLERANCE:
+            raise ItemError(
+                FailureReason.BAD_ANNOTATION,
+                f"{video_id}: frames with the aspect ratio of the annotated size {old_width}x"
+                f"{old_height} expected, got {width}x{height} in frame {self.frame_index + 1}; use "
+                "the release of the videos that was annotated",
+            )
+        old, new = (old_width, old_height) * 2, (width, height) * 2
+        scale = torch.tensor(new, dtype=torch.float32) / torch.tensor(old, dtype=torch.float32)
+        return replace(self, boxes=self.boxes * scale, image_size=(height, width))
 
 
 @dataclass(frozen=True)
@@ -87,16 +126,18 @@ def read_action_genome(files: dict[str, Path], vocabulary: Vocabulary) -> Action
     frames: dict[str, list[FrameAnnotation]] = {}
     errors: dict[str, str] = {}
     for key in objects.keys() | persons.keys():
-        video_id = str(key).split(".mp4/")[0]
+        video_id, name = str(key).split(".mp4/")[0], files[OBJECTS_PKL].name
         try:
             video_id, index = _parse_key(key)
-            frame = _frame(index, objects.get(key), persons.get(key), vocabulary)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            errors.setdefault(video_id[:128], f"{OBJECTS_PKL}: {str(key)[:80]!r}: {error}")
+            labelled = _objects(objects.get(key), vocabulary)
+            name = files[PERSONS_PKL].name
+            frame = _frame(index, labelled, *_person(persons.get(key)), vocabulary)
+        except ValueError as error:
+            errors.setdefault(video_id[:128], f"{name}: {str(key)[:80]!r}: {error}")
             continue
         frames.setdefault(video_id, []).append(frame)
     videos = {
-        video_id: tuple(sorted(rows, key=lambda frame: frame.frame_index))
+        video_id: _with_sizes(sorted(rows, key=lambda frame: frame.frame_index))
         for video_id, rows in frames.items()
         if video_id not in errors
     }
@@ -112,53 +153,105 @@ def _parse_key(key: Any) -> tuple[str, int]:
     return match[1], int(match[2]) - 1
 
 
-def _frame(index: int, objects: Any, person: Any, vocabulary: Vocabulary) -> FrameAnnotation:
-    boxes: list[list[float]] = []
-    labels: list[int] = []
-    predicates: list[list[bool]] = []
-    size = None
-    none = [False] * len(vocabulary.predicates)
-    if person is not None:
-        rows = np.asarray(person["bbox"], dtype=np.float64).reshape(-1, 4)
-        if len(rows):
-            boxes.append(_checked(rows[0].tolist()))
-            labels.append(0)
-            predicates.append(none)
-        if person.get("bbox_size") is not None:
-            width, height = (int(v) for v in person["bbox_size"])
-            size = (height, width)
-    split = None
-    for entry in objects or []:
-        split = split or (entry.get("metadata") or {}).get("set")
-        if not entry["visible"]:
+@dataclass(frozen=True)
+class _Objects:
+    """Visible objects of one frame, without the person."""
+
+    boxes: list[list[float]]
+    labels: list[int]
+    predicates: list[list[bool]]
+    split: str | None
+
+
+def _objects(entries: Any, vocabulary: Vocabulary) -> _Objects:
+    if not isinstance(entries, list | tuple | None):
+        raise ValueError(f"a list of objects expected, got {described(entries)}")
+    found = _Objects([], [], [], _split(entries or ()))
+    for entry in entries or ():
+        if not flag_of(entry, "visible"):
             continue
-        x, y, w, h = (float(v) for v in entry["bbox"])
-        boxes.append(_checked([x, y, x + w, y + h]))
-        labels.append(vocabulary.object_index(entry["class"]))
-        predicates.append(_predicates(entry, vocabulary))
+        boxes = boxes_of(entry, "bbox", "xywh")
+        if len(boxes) != 1:
+            box = described(entry["bbox"])
+            raise ValueError(f"bbox: one box of a visible object expected, got {box}")
+        found.boxes.append(boxes[0])
+        found.labels.append(vocabulary.object_index(text_of(entry, "class")))
+        found.predicates.append(_predicates(entry, vocabulary))
+    return found
+
+
+def _split(entries: Sequence[Any]) -> str | None:
+    for entry in entries:
+        split = value_of(value_of(entry, "metadata", None) or {}, "set", None)
+        if split is None:
+            continue
+        if not isinstance(split, str) or split not in _SPLITS:
+            raise ValueError(f"set: one of {', '.join(_SPLITS)} expected, got {described(split)}")
+        return split
+    return None
+
+
+def _person(entry: Any) -> tuple[list[float] | None, tuple[int, int] | None]:
+    """Return the box of a person, and the (height, width) of the annotated image."""
+    if entry is None:
+        return None, None
+    mode, size = value_of(entry, "bbox_mode", "xyxy"), value_of(entry, "bbox_size", None)
+    if not isinstance(mode, str) or mode not in _MODES:
+        raise ValueError(f"bbox_mode: one of {', '.join(_MODES)} expected, got {described(mode)}")
+    boxes = boxes_of(entry, "bbox", mode)
+    return boxes[0] if boxes else None, None if size is None else _height_and_width(size)
+
+
+def _height_and_width(size: Any) -> tuple[int, int]:
+    try:
+        width, height = (0, 0) if isinstance(size, str | bytes) else map(int, size)
+    except (TypeError, ValueError, OverflowError):
+        width = height = 0
+    if width < 1 or height < 1:
+        raise ValueError(f"bbox_size: (width, height) in pixels expected, got {described(size)}")
+    return height, width
+
+
+def _frame(
+    index: int,
+    objects: _Objects,
+    person: list[float] | None,
+    size: tuple[int, int] | None,
+    vocabulary: Vocabulary,
+) -> FrameAnnotation:
+    none = [False] * len(vocabulary.predicates)
+    first = 0 if person is None else 1
+    boxes = [person] * first + objects.boxes
+    predicates = [none] * first + objects.predicates
     return FrameAnnotation(
         index,
         torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        torch.tensor(labels, dtype=torch.int64),
+        torch.tensor([0] * first + objects.labels, dtype=torch.int64),
         torch.tensor(predicates, dtype=torch.bool).reshape(-1, len(none)),
         size,
-        split,
+        objects.split,
     )
 
 
-def _checked(box: list[float]) -> list[float]:
-    x1, y1, x2, y2 = box
-    if not (np.isfinite(box).all() and x1 <= x2 and y1 <= y2 and max(map(abs, box)) < 1e6):
-        raise ValueError(f"finite box with x1 <= x2 and y1 <= y2 expected, got {box}")
-    return box
+def _with_sizes(frames: list[FrameAnnotation]) -> tuple[FrameAnnotation, ...]:
+    """Set the unknown image sizes of a video if its other frames have one size."""
+    known = {frame.image_size for frame in frames} - {None}
+    if len(known) != 1:
+        return tuple(frames)
+    return tuple(replace(frame, image_size=next(iter(known))) for frame in frames)
 
 
 def _predicates(entry: dict[str, Any], vocabulary: Vocabulary) -> list[bool]:
     row = [False] * len(vocabulary.predicates)
-    for group, key in _GROUPS.items():
-        for name in entry.get(key) or ():
+    groups = vocabulary.predicate_groups
+    others = [key for key in entry if isinstance(key, str) and key.endswith(_RELATIONS)]
+    for key in dict.fromkeys([f"{group}{_RELATIONS}" for group in groups] + others):
+        group = key.removesuffix(_RELATIONS)
+        for name in names_of(entry, key):
+            if group not in groups:
+                raise ValueError(f"{key}: predicates of {', '.join(groups)} expected, got {name!r}")
             index = vocabulary.predicate_index(name)
-            if vocabulary.predicates[index] not in vocabulary.predicate_groups.get(group, ()):
+            if vocabulary.predicates[index] not in groups[group]:
                 raise ValueError(f"{key}: a predicate of the group {group} expected, got {name!r}")
             row[index] = True
     return row

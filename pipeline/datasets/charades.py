@@ -1,20 +1,27 @@
 """Reader of the CSV and class files of Charades, including their known irregularities."""
 
 import csv
+import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.datasets.ids import is_safe_id
+from pipeline.datasets.ids import is_safe_id, without_video_suffix
 from pipeline.datasets.locate import CLASSES, TEST, TRAIN
+from pipeline.datasets.text_files import read_text
 from pipeline.errors import UsageError
 
+#: Columns of the release.
 COLUMNS = (
     "id", "subject", "scene", "quality", "relevance", "verified", "script", "objects",
     "descriptions", "actions", "length",
 )  # fmt: skip
+#: Required columns. `subject` and `scene` are stored if they exist; all other columns are ignored.
+REQUIRED = ("id", "actions", "length")
+_DELIMITERS = (",", ";", "\t")
 Action = tuple[int, float, float]
-_CLASS_LINE = re.compile(r"(c\d{3}) (.+)")
+_CLASS_LINE = re.compile(r"(c\d{3})(?:\s*[,;]\s*|\s+)(\S.*)")
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,8 @@ class CharadesVideo:
 
     Attributes:
         split: `train` or `test`.
-        subject: id of the filmed person.
-        scene: name of the place.
+        subject: id of the filmed person, or None if the file has no such column.
+        scene: name of the place, or None if the file has no such column.
         length_s: length of the video, in seconds.
         actions: (class index, start_s, end_s) of each action, with start <= end <= length. One
             class may occur several times. If an interval ends before it starts, its ends are
@@ -32,8 +39,8 @@ class CharadesVideo:
     """
 
     split: str
-    subject: str
-    scene: str
+    subject: str | None
+    scene: str | None
     length_s: float
     actions: tuple[Action, ...]
 
@@ -63,8 +70,8 @@ def read_charades(files: dict[str, Path]) -> Charades:
         Classes and videos. Both are empty if no CSV file is in `files`.
 
     Raises:
-        UsageError: if there is a CSV file but no class file, or a header or a class line is
-            malformed.
+        UsageError: if there is a CSV file but no class file, a file has another encoding
+            (`read_text`), or a header, a class line or a row without an id is malformed.
     """
     tables = {split: files[n] for split, n in (("train", TRAIN), ("test", TEST)) if n in files}
     if not tables:
@@ -77,7 +84,7 @@ def read_charades(files: dict[str, Path]) -> Charades:
     index = {class_id: i for i, (class_id, _) in enumerate(classes)}
     found = Charades(classes)
     for split, path in tables.items():
-        for number, row in _rows(path):
+        for number, row, problem in _rows(path):
             video_id = row["id"]
             if video_id in found.videos or video_id in found.errors:
                 found.videos.pop(video_id, None)
@@ -86,8 +93,10 @@ def read_charades(files: dict[str, Path]) -> Charades:
                 )
                 continue
             try:
+                if problem:
+                    raise ValueError(problem)
                 found.videos[video_id] = _video(row, split, index)
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 found.errors[video_id] = f"{path.name}:{number}: {error}"
     return found
 
@@ -95,20 +104,23 @@ def read_charades(files: dict[str, Path]) -> Charades:
 def read_classes(path: Path) -> tuple[tuple[str, str], ...]:
     """Read a class file.
 
-    Each line is `cNNN NAME`, with increasing ids. The file may contain a subset of the 157 classes.
+    Each line is `cNNN NAME`, with increasing ids. A comma, a semicolon or a tab may separate the id
+    and the name. Blank lines are ignored.
 
     Returns:
         (id, name) of each class.
 
     Raises:
-        UsageError: if a line has another format or the file is empty.
+        UsageError: if a line has another format, or the file is empty or has another encoding.
     """
     rows: list[tuple[str, str]] = []
-    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
         match = _CLASS_LINE.fullmatch(line.strip())
         if match is None or (rows and match[1] <= rows[-1][0]):
             raise UsageError(
-                f"{path}:{number}: 'cNNN NAME' with increasing ids expected, got {line!r}"
+                f"{path}:{number}: 'cNNN NAME' with increasing ids expected, got {line[:80]!r}"
             )
         rows.append((match[1], match[2]))
     if not rows:
@@ -116,18 +128,43 @@ def read_classes(path: Path) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], str | None]]:
+    """Yield the line number, the columns and the problem of each row, without blank rows."""
+    text = read_text(path)
     try:
-        with open(path, newline="", encoding="utf-8", errors="replace") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise UsageError(
-                    f"{path}: columns {','.join(COLUMNS)} expected, {missing[0]!r} is missing"
-                )
-            return [(reader.line_num, row) for row in reader]
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, path))
+        header = [name.strip() for name in next(reader)]
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            row = dict(zip(header, cells, strict=False))
+            row["id"] = without_video_suffix(row.get("id", "").strip())
+            if not row["id"]:
+                raise UsageError(f"{path}:{reader.line_num}: an id expected, got a row without one")
+            is_whole = len(cells) >= len(header) and not any(cells[len(header) :])
+            problem = (
+                f"{len(header)} columns expected as in the header, got {len(cells)}; quote values "
+                "that contain the delimiter or a line end"
+            )
+            yield reader.line_num, row, None if is_whole else problem
     except csv.Error as error:
         raise UsageError(f"{path}: malformed CSV file: {error}") from error
+
+
+def _delimiter(text: str, path: Path) -> str:
+    """Return the delimiter with which the first line contains all required columns."""
+    first = text.split("\n", 1)[0].rstrip("\r")
+    missing: dict[str, list[str]] = {}
+    for delimiter in _DELIMITERS:
+        header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
+        missing[delimiter] = [name for name in REQUIRED if name not in header]
+        if not missing[delimiter]:
+            return delimiter
+    fewest = min(missing.values(), key=len)
+    raise UsageError(
+        f"{path}: a header with the columns {', '.join(REQUIRED)} expected, separated by commas, "
+        f"semicolons or tabs, but {fewest[0]!r} is missing in {first[:80]!r}"
+    )
 
 
 def _video(row: dict[str, str], split: str, index: dict[str, int]) -> CharadesVideo:
@@ -137,13 +174,18 @@ def _video(row: dict[str, str], split: str, index: dict[str, int]) -> CharadesVi
         )
     length = _seconds(row["length"], "length")
     actions = [_action(text, index, length) for text in row["actions"].split(";") if text.strip()]
-    return CharadesVideo(split, row["subject"], row["scene"], length, tuple(actions))
+    return CharadesVideo(split, row.get("subject"), row.get("scene"), length, tuple(actions))
 
 
 def _action(text: str, index: dict[str, int], length: float) -> Action:
     parts = text.split()
-    if len(parts) != 3 or parts[0] not in index:
-        raise ValueError(f"actions: 'cNNN START END' of a known class expected, got {text[:40]!r}")
+    if len(parts) != 3:
+        raise ValueError(f"actions: 'cNNN START END' expected, got {text[:40]!r}")
+    if parts[0] not in index:
+        raise ValueError(
+            f"actions: a class of {CLASSES} expected, got {parts[0][:40]!r}; list all classes "
+            "there, and select the classes of a network with the setting classes=[...]"
+        )
     ends = sorted(_seconds(part, "actions") for part in parts[1:])
     return index[parts[0]], min(ends[0], length), min(ends[1], length)
 
@@ -154,5 +196,7 @@ def _seconds(text: str, what: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1e6:
-        raise ValueError(f"{what}: time in seconds expected, got {text[:40]!r}")
+        raise ValueError(
+            f"{what}: time in seconds with a decimal point expected, got {text[:40]!r}"
+        )
     return value

@@ -7,6 +7,7 @@ the decoded pixels without an error.
 import re
 from pathlib import Path
 
+from pipeline.datasets.text_files import read_text
 from pipeline.errors import UsageError
 
 _LINE = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)")
@@ -21,22 +22,24 @@ def read_checksums(path: Path, *, by_path: bool = False) -> dict[str, str]:
     is True.
 
     Args:
-        path: path of the list, in UTF-8 with or without a byte order mark.
+        path: path of the list, see `read_text` for its encodings.
         by_path: whether names include their folders, relative to the folder of the videos.
 
     Returns:
         Mapping from name to hexadecimal SHA-256.
 
     Raises:
-        UsageError: if the file cannot be read, is larger than 256 MB, is empty, has a line in
-            another format, or lists two sums for one name.
+        UsageError: if the file cannot be read, has another encoding, is larger than 256 MB, is
+            empty, has a line in another format, or lists two sums for one name.
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"--checksums: at most {_MOST_BYTES} bytes expected, {path} is larger")
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+            raise UsageError(f"at most {_MOST_BYTES} bytes expected, {path} is larger")
+        text = read_text(path, errors="surrogateescape")
     except OSError as error:
         raise UsageError(f"--checksums: cannot read {path}: {error.strerror}") from error
+    except UsageError as error:
+        raise UsageError(f"--checksums: lines of sha256sum expected: {error}") from error
     found: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.rstrip("\r"):

@@ -1,6 +1,13 @@
-"""Check that an id is safe as a file name."""
+"""Ids of videos, which are safe as file names."""
 
 import re
+from pathlib import PurePosixPath
+
+#: Suffixes of video files.
+SUFFIXES = frozenset((
+    ".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv",
+    ".gif", ".3gp", ".ogv", ".mts", ".m2ts", ".vob", ".asf", ".f4v", ".mxf",
+))  # fmt: skip
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DEVICES = frozenset(
@@ -15,3 +22,9 @@ def is_safe_id(text: str) -> bool:
     the name of a Windows device (`con`, `nul`, ...).
     """
     return bool(_SAFE.fullmatch(text)) and text.split(".")[0].lower() not in _DEVICES
+
+
+def without_video_suffix(name: str) -> str:
+    """Return a file name without the suffix of a video, such as "46GP8" for "46GP8.mp4"."""
+    path = PurePosixPath(name)
+    return name[: -len(path.suffix)] if path.suffix.lower() in SUFFIXES else name

@@ -8,7 +8,11 @@ from pipeline.errors import UsageError
 TRAIN, TEST = "Charades_v1_train.csv", "Charades_v1_test.csv"
 CLASSES = "Charades_v1_classes.txt"
 OBJECTS_PKL, PERSONS_PKL = "object_bbox_and_relationship.pkl", "person_bbox.pkl"
-NAMES = frozenset({TRAIN, TEST, CLASSES, OBJECTS_PKL, PERSONS_PKL})
+#: The release of STTran: `OBJECTS_PKL` without the boxes whose short edge is below 16 pixels.
+FILTERED_PKL = "object_bbox_and_relationship_filtersmall.pkl"
+#: Mapping from file name to release name.
+NAMES = {name: name for name in (TRAIN, TEST, CLASSES, OBJECTS_PKL, PERSONS_PKL)}
+NAMES[FILTERED_PKL] = OBJECTS_PKL
 
 
 def locate(folders: Sequence[Path]) -> dict[str, Path]:
@@ -18,10 +22,12 @@ def locate(folders: Sequence[Path]) -> dict[str, Path]:
         folders: folders to search, including their subfolders.
 
     Returns:
-        Mapping from release name to path. It contains only the files that exist.
+        Mapping from release name to path. It contains only the files that exist. The path of
+        `OBJECTS_PKL` may be a file with the name `FILTERED_PKL`.
 
     Raises:
-        UsageError: if a folder does not exist, a name occurs twice, or no file is found.
+        UsageError: if a folder does not exist, there are two files for one release name, or no
+            file is found.
     """
     found: dict[str, Path] = {}
     for folder in folders:
@@ -30,11 +36,12 @@ def locate(folders: Sequence[Path]) -> dict[str, Path]:
         for path in sorted(folder.rglob("*")):
             if path.name not in NAMES or not path.is_file():
                 continue
-            known = found.setdefault(path.name, path)
+            name = NAMES[path.name]
+            known = found.setdefault(name, path)
             if not known.samefile(path):
                 raise UsageError(
-                    f"--annotations: one {path.name} expected, found {known} and {path}; "
-                    "provide only the folder of the correct file"
+                    f"--annotations: one {name} expected, found {known} and {path}; provide only "
+                    "the folder of the correct file, or move the other file to another folder"
                 )
     if not found:
         raise UsageError(

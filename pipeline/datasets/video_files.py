@@ -9,15 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pipeline.datasets.ids import is_safe_id
+from pipeline.datasets.ids import SUFFIXES, is_safe_id
 from pipeline.decoding.frame_folder import RATE_FILE, is_numbered, numbered_images
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.runtime.files import file_sha256, json_sha256
-
-SUFFIXES = frozenset((
-    ".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv",
-    ".gif", ".3gp", ".ogv", ".mts", ".m2ts", ".vob", ".asf", ".f4v", ".mxf",
-))  # fmt: skip
 
 
 class Ids(StrEnum):

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
-
+from pipeline.config.text_yaml import read_text_yaml
 from pipeline.errors import UsageError
 
 VOCABULARY_FOLDER = Path(__file__).resolve().parents[2] / "configs" / "vocabularies"
@@ -41,8 +41,8 @@ class Vocabulary:
         for what, names in (("object", self.objects), ("predicate", self.predicates)):
             folded = [normalize_name(name) for name in names]
             if len(set(folded)) < len(folded):
-                twice = next(n for n in folded if folded.count(n) > 1)
-                raise ValueError(f"{what} classes: unique names expected, got {twice!r} twice")
+                twice = [n for n, key in zip(names, folded, strict=True) if folded.count(key) > 1]
+                raise ValueError(f"{what} names: unique names expected, got {twice[0]!r} twice")
 
     @property
     def predicates(self) -> tuple[str, ...]:
@@ -81,15 +81,42 @@ def _index_of(name: str, names: tuple[str, ...], what: str) -> int:
 def load_vocabulary(name: str) -> Vocabulary:
     """Read a vocabulary from `configs/vocabularies/NAME.yaml`.
 
+    All names in the file are text, also words such as `on` and `no`.
+
     Raises:
-        UsageError: if the file does not exist or is not a mapping.
+        UsageError: if the file does not exist or is not a vocabulary.
     """
     path = VOCABULARY_FOLDER / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in VOCABULARY_FOLDER.glob("*.yaml")))
         raise UsageError(f"vocabulary: one of {known} expected, got {name!r}")
-    tree = OmegaConf.to_container(OmegaConf.load(path))
-    if not isinstance(tree, dict):
-        raise UsageError(f"{path}: a mapping with keys `objects` and `predicates` expected")
-    groups = {group: tuple(names) for group, names in tree["predicates"].items()}
-    return Vocabulary(tuple(tree["objects"]), groups)
+    tree = read_text_yaml(path)
+    try:
+        objects, groups = (_value(tree, key) for key in ("objects", "predicates"))
+        if not isinstance(groups, dict) or not groups:
+            raise ValueError("predicates: a mapping from group names to lists of names expected")
+        return Vocabulary(
+            _names(objects, "objects"),
+            {group: _names(names, f"predicates.{group}") for group, names in groups.items()},
+        )
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _value(tree: Any, key: str) -> Any:
+    if not isinstance(tree, dict) or key not in tree:
+        found = f"the keys {', '.join(tree)}" if isinstance(tree, dict) else type(tree).__name__
+        raise ValueError(f"a mapping with the keys objects and predicates expected, got {found}")
+    return tree[key]
+
+
+def _names(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{where}: a list of names expected, got {str(value)[:60]!r}")
+    for number, name in enumerate(value, 1):
+        if not isinstance(name, str) or not normalize_name(name):
+            raise ValueError(
+                f"{where}: a name with letters or digits expected, got {str(name)[:60]!r} as "
+                f"entry {number}"
+            )
+    return tuple(value)

@@ -55,7 +55,9 @@ class EvaluatedSplit:
             "missing": len(self.missing),
         }
 
-    def add_missing(self, found: Scores) -> tuple[np.ndarray, np.ndarray]:
+    def add_missing(
+        self, found: Scores, columns: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return scores and labels with a row for each missing video, which ranks last.
 
         As in the official evaluation of Charades, the positives of a video without a prediction
@@ -63,13 +65,15 @@ class EvaluatedSplit:
 
         Args:
             found: scores of V videos.
+            columns: indices of the C classes among those of the dataset, or None for all.
 
         Returns:
             (V + M, C) float64 scores and (V + M, C) bool labels. The scores of the M missing
             videos are -1, below all probabilities.
         """
         labels = np.zeros((len(self.missing), found.labels.shape[1]), dtype=bool)
+        place = {c: i for i, c in enumerate(range(labels.shape[1]) if columns is None else columns)}
         for row, video in zip(labels, self.missing, strict=True):
-            row[[*video.actions]] = True
+            row[[place[action] for action in video.actions if action in place]] = True
         scores = np.full(labels.shape, -1.0)
         return np.concatenate([found.scores, scores]), np.concatenate([found.labels, labels])

@@ -70,13 +70,13 @@ def score_inverse_pairs(
     return InversePairScores(len(won), float(won.mean()), float(flipped.mean()))
 
 
-def read_inverse_pairs(name: str, class_ids: Sequence[str]) -> list[tuple[int, int]]:
+def read_inverse_pairs(name: str | None, class_ids: Sequence[str]) -> list[tuple[int, int]]:
     """Read the inverse pairs of a list of classes.
 
     Args:
         name: YAML file with `inverse_pairs`, a list of two class ids each, or with `actions`, each
             with `id` and optionally `inverse`. A relative path is relative to the working directory
-            or else to the repository.
+            or else to the repository. None for no pairs.
         class_ids: ids of the C classes.
 
     Returns:
@@ -85,6 +85,8 @@ def read_inverse_pairs(name: str, class_ids: Sequence[str]) -> list[tuple[int, i
     Raises:
         UsageError: if the file does not exist or has another format, or a class is in two pairs.
     """
+    if name is None:
+        return []
     try:
         path = Path(name) if Path(name).is_file() else ROOT / name
         is_file = path.is_file()

@@ -162,7 +162,7 @@ def _prediction(
 ) -> dict[str, Any]:
     """Return the prediction of an action from its window, without rank and window."""
     card, reason = network.card, found.reasons[action]
-    class_id, name = card.cache.classes[action]
+    class_id, name = card.classes[action]
     calibrated = probabilities(
         found.logits[None].numpy(),
         network.calibration["scores"]["temperature"],

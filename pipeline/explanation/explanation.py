@@ -25,6 +25,7 @@ WARNINGS = {
     "RANDOM_WEIGHTS": "the detector is untrained; its boxes and features are meaningless",
     "DECODE_DEGRADED": "the file is damaged or truncated; only its decodable frames are used",
     "RESCALED_FRAMES": "the frame size changes in the video; frames are scaled to the first size",
+    "RESCALED_BOXES": "the annotated boxes are scaled to the frames, which have another size",
     "DETECTED_BOXES": "the network was trained on annotated boxes; this video has detected boxes",
     "NO_PERSON": "no sampled frame shows a person",
     "NO_OBJECT": "no sampled frame shows a person with an object",

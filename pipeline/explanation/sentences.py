@@ -5,7 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from pipeline.config.text_yaml import read_text_yaml
+from pipeline.errors import UsageError
 
 WORDING = Path(__file__).resolve().parents[2] / "configs" / "wording"
 
@@ -19,12 +20,12 @@ class Wording:
         predicates: `is`, `then` and `had` of predicates.
     """
 
-    objects: dict[str, dict[str, Any]]
+    objects: dict[str, dict[str, str]]
     predicates: dict[str, dict[str, str]]
 
     def noun(self, name: str) -> str:
         """Return an object class as a noun, such as "cup" for cup/glass/bottle."""
-        return str(self.objects.get(name, {}).get("name", name))
+        return self.objects.get(name, {}).get("name", name)
 
     def object(self, name: str) -> str:
         """Return an object class with an article, such as "the cup"."""
@@ -32,7 +33,7 @@ class Wording:
 
     def pronoun(self, name: str) -> str:
         """Return the pronoun of an object class."""
-        return "them" if self.objects.get(name, {}).get("plural") else "it"
+        return "them" if self.objects.get(name, {}).get("plural") == "true" else "it"
 
     def clause(self, predicate: str, form: str, it: str) -> str:
         """Return a clause, such as "is holding the cup".
@@ -56,11 +57,23 @@ class Wording:
 
 @cache
 def load_wording() -> Wording:
-    """Load all files in `configs/wording/`."""
-    tree: Any = OmegaConf.to_container(
-        OmegaConf.merge(*map(OmegaConf.load, WORDING.glob("*.yaml")))
-    )
-    return Wording(tree["objects"], tree["predicates"])
+    """Load all files in `configs/wording/`, sorted by name. Later files replace words.
+
+    Raises:
+        UsageError: if a file has another format.
+    """
+    words: dict[str, dict[str, dict[str, str]]] = {"objects": {}, "predicates": {}}
+    for path in sorted(WORDING.glob("*.yaml")):
+        tree = read_text_yaml(path)
+        for part, rows in tree.items() if isinstance(tree, dict) else [("", "")]:
+            if part not in words or not isinstance(rows, dict):
+                raise UsageError(f"{path}: mappings `objects` and `predicates` expected")
+            for name, row in rows.items():
+                if not isinstance(row, dict) or (part == "predicates" and "is" not in row):
+                    what = "a mapping with the key `is`" if part == "predicates" else "a mapping"
+                    raise UsageError(f"{path}: {part}.{name}: {what} expected, got {row!r}")
+            words[part] |= rows
+    return Wording(words["objects"], words["predicates"])
 
 
 def sentence_of(

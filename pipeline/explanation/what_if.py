@@ -93,7 +93,7 @@ class EditableVideo:
     ) -> Iterator[EditedPrediction]:
         """Yield the predictions of a window: given actions, and those that become present."""
         window, network = self._windows[number], self._network
-        old, classes = window.explained, network.card.cache.classes
+        old, classes = window.explained, network.card.classes
         scorer = old.scorer
         if changed:
             labels = [tokens.label(token) for token in changed]

@@ -19,7 +19,12 @@ from pipeline.decoding.sampling import window_hop
 from pipeline.decoding.video_frames import VideoFrames
 from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
-from pipeline.extraction.labels import annotated_predicates, given_boxes, label_fields
+from pipeline.extraction.labels import (
+    annotated_predicates,
+    given_boxes,
+    has_other_size,
+    label_fields,
+)
 from pipeline.extraction.person_choice import PersonChoice
 from pipeline.runtime.files import json_sha256
 from pipeline.weights.detectors import ResolvedDetector
@@ -319,6 +324,7 @@ class ClipExtractor:
             "RANDOM_WEIGHTS": self.detector.is_random,
             "DECODE_DEGRADED": found.is_degraded,
             "RESCALED_FRAMES": found.is_rescaled,
+            "RESCALED_BOXES": annotation is not None and has_other_size(annotation, found),
         }
         return ClipHeader(
             video_id=video_id,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.cache.clip import GROUND_TRUTH, CachedClip
 from pipeline.datasets import ClipAnnotation, FrameAnnotation
-from pipeline.errors import FailureReason, ItemError
+from pipeline.decoding.video_source import VideoSource
 from relations.carry import carry_predicates, match_to_annotation
 
 
@@ -95,17 +95,16 @@ def annotated_predicates(
 
 
 def given_boxes(frame: FrameAnnotation, height: int, width: int, video_id: str) -> Tensor:
-    """Return the (N, 4) annotated boxes of a frame, clipped to it.
+    """Return the (N, 4) annotated boxes in pixels of the decoded frame, clipped to it.
 
     Raises:
-        ItemError: BAD_ANNOTATION if the frame was annotated in another size.
+        ItemError: BAD_ANNOTATION if the frame was annotated with another aspect ratio.
     """
-    if frame.image_size is not None and tuple(frame.image_size) != (height, width):
-        raise ItemError(
-            FailureReason.BAD_ANNOTATION,
-            f"{video_id}: frames of the annotated size {frame.image_size[1]}x"
-            f"{frame.image_size[0]} expected, got {width}x{height} in frame "
-            f"{frame.frame_index + 1}; use the 480p release",
-        )
     limit = torch.tensor([width, height, width, height], dtype=torch.float32)
-    return frame.boxes.clamp(min=0).minimum(limit)
+    return frame.scaled_to(height, width, video_id).boxes.clamp(min=0).minimum(limit)
+
+
+def has_other_size(annotation: ClipAnnotation, video: VideoSource) -> bool:
+    """Return whether frames were annotated in another size than that of the video."""
+    size = (video.height, video.width)
+    return any(frame.image_size not in (None, size) for frame in annotation.frames)

@@ -1,5 +1,6 @@
 """Samples for the network, built from cached clips.
 
 dataset      `ClipDataset` of cached clips, and its batches
+labels       labels of clips, and of subsets of their tokens
 clip_tokens  conversion of a clip to tokens
 """

@@ -2,23 +2,23 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from model.tokens import TokenBatch
-from pipeline.cache.clip import CachedClip, ClipHeader
+from pipeline.cache.clip import CachedClip
 from pipeline.cache.listing import ClipEntry
 from pipeline.cache.reader import ClipReader
 from pipeline.decoding.sampling import segment_rows, uniform_rows
 from pipeline.errors import FailureReason, ItemError
 from pipeline.samples.clip_tokens import clip_tokens, collate_tokens, reverse_tokens
+from pipeline.samples.labels import action_frames, class_labels, with_classes
 from pipeline.weights.model_card import ModelCard
 
 
@@ -82,6 +82,8 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
             it is between 0 and 1, a seed is required.
         inverse_pairs: columns of the two classes of each inverse pair, for the labels of reversed
             samples.
+        columns: class of the cache in each of the C columns. Labels of other classes are dropped.
+            If None, the columns are the classes of the cache.
 
     Attributes:
         epoch: number of the epoch, set by the training loop.
@@ -98,8 +100,9 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         seed: int | None = None,
         reversed_share: float = 0.0,
         inverse_pairs: Sequence[tuple[int, int]] = (),
+        columns: Sequence[int] | None = None,
     ) -> None:
-        self.clips = list(clips)
+        self.clips, self.columns = list(clips), columns
         self.num_classes = num_classes
         self.num_frames, self.max_pairs = num_frames, max_pairs
         self.relations, self.seed = relations, seed
@@ -115,8 +118,9 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         try:
             clip = self.read(entry)
             tokens = clip_tokens(clip, self.max_pairs, self.relations).batch
-            labels = class_labels(entry.header, self.num_classes)
-            during = action_frames(entry.header, clip.timestamps_s, self.num_classes)
+            header = with_classes(entry.header, self.columns)
+            labels = class_labels(header, self.num_classes)
+            during = action_frames(header, clip.timestamps_s, self.num_classes)
             sample = Sample(entry.video_id, tokens, labels, during)
             return (
                 reversed_sample(sample, self.inverse_pairs) if self._is_reversed(entry) else sample
@@ -125,7 +129,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
             return entry.video_id, error
 
     def read(self, entry: ClipEntry) -> CachedClip:
-        """Read the sampled frames of a clip.
+        """Read the sampled frames of a clip. Its header contains the labels of the C classes.
 
         Raises:
             ItemError: BAD_CACHE if the clip is damaged, does not contain the relation source, or
@@ -146,7 +150,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
             rows = [known[i] for i in segment_rows(len(known), self.num_frames, rng)]
         clip = reader.read(rows, half=True)
         check_finite(clip)
-        return clip
+        return replace(clip, header=with_classes(clip.header, self.columns))
 
     def _is_reversed(self, entry: ClipEntry) -> bool:
         if self.reversed_share in (0, 1):
@@ -184,13 +188,14 @@ def clip_dataset(
     """
     return ClipDataset(
         clips,
-        len(card.cache.classes),
+        len(card.classes),
         num_frames=card.settings.num_frames,
         max_pairs=card.settings.max_pairs,
         relations=card.relations if relations else None,
         seed=seed,
         reversed_share=reversed_share,
         inverse_pairs=inverse_pairs,
+        columns=card.columns,
     )
 
 
@@ -297,85 +302,6 @@ def epoch_loader(
         generator=torch.Generator().manual_seed(0),
         multiprocessing_context="spawn" if workers else None,
     )
-
-
-def class_labels(header: ClipHeader, num_classes: int) -> Tensor:
-    """Return the label vector of a clip.
-
-    Args:
-        header: header of the clip.
-        num_classes: number of action classes C.
-
-    Returns:
-        (C,) float32, 1 for the classes of the video and 0 for all others.
-
-    Raises:
-        ItemError: BAD_ANNOTATION if a class index is out of range.
-    """
-    labels = torch.zeros(num_classes)
-    for action, _, _ in header.actions or ():
-        if not 0 <= action < num_classes:
-            raise ItemError(
-                FailureReason.BAD_ANNOTATION,
-                f"{header.video_id}: class indices below {num_classes} expected, got {action}",
-            )
-        labels[action] = 1.0
-    return labels
-
-
-def action_frames(
-    header: ClipHeader, times_s: Float[Tensor, "T"], num_classes: int
-) -> Bool[Tensor, "C T"]:
-    """Return the frames during an action of each class, ends included.
-
-    Args:
-        header: header of a clip with valid labels, see `class_labels`.
-        times_s: times of the frames in seconds.
-        num_classes: number of action classes C.
-    """
-    during = torch.zeros(num_classes, len(times_s), dtype=torch.bool)
-    for action, start, end in header.actions or ():
-        during[action] |= (times_s >= start) & (times_s <= end)
-    return during
-
-
-def subset_labels(
-    labels: Float[Tensor, "B C"],
-    during: Bool[Tensor, "B C T"],
-    mask: Bool[Tensor, "B T K"],
-    keep: Bool[Tensor, "B T K"],
-) -> Float[Tensor, "B C"]:
-    """Return the labels of subsets of the tokens of videos.
-
-    The network sees only the subset, so its label is that of the actions that the subset shows.
-    Otherwise, the network would learn to guess an action from others that often occur in the same
-    video.
-
-    Args:
-        labels: labels of the videos.
-        during: frames during an action of each class.
-        mask: True for real tokens.
-        keep: tokens of the subset of each video.
-
-    Returns:
-        Labels. Those of a subset with all tokens are unchanged. For another subset, the label of a
-        class of the video is 0 if the subset contains no token during its actions. It is 1 if the
-        subset contains only such tokens, or at least half of them with some of their first and of
-        their last frame: the ends of an action show what changes. It is NaN otherwise, or if the
-        video has no token during the action.
-    """
-    kept, real = keep.sum(2)[:, None], (keep | mask).sum(2)[:, None]  # (B, 1, T)
-    during = during & (real > 0)
-    inside, total = (during * kept).sum(2), (during * real).sum(2)  # (B, C)
-    first = during & (during.cumsum(2) == 1)
-    last = during & (during.flip(2).cumsum(2).flip(2) == 1)
-    has_ends = ~((first | last) & (kept == 0)).any(2)
-    shown = (has_ends & (2 * inside >= total)) | (inside == kept.sum(2))
-    changed = torch.where(shown, 1.0, float("nan")).masked_fill(inside == 0, 0.0)
-    changed = changed.masked_fill(total == 0, float("nan"))
-    changed = torch.where(labels > 0, changed.to(labels.dtype), labels)
-    whole = (keep == mask).flatten(1).all(1, keepdim=True)
-    return torch.where(whole, labels, changed)
 
 
 def reversed_sample(sample: Sample, pairs: Sequence[tuple[int, int]]) -> Sample:

@@ -1,5 +1,6 @@
 """Inputs of a LaIAR training run, checked before any network is built."""
 
+import difflib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pipeline.evaluation.inverse_pairs import read_inverse_pairs
 from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import versions
 from pipeline.samples.dataset import ClipDataset, clip_dataset
+from pipeline.samples.labels import with_classes, with_known_labels
 from pipeline.training.initial_weights import initial_weights
 from pipeline.weights.detectors import RANDOM, resolve_detector
 from pipeline.weights.model_card import ModelCard
@@ -210,24 +212,28 @@ def prepare_training(
         initial: run folder whose network provides the initial weights, or None.
 
     Raises:
-        UsageError: if all videos are held out, if the cache has no union features, if
-            `loss.multi_label` is False and a video does not have exactly one action, if videos
-            cannot be reversed because no class has an inverse, or if the initial weights do not
-            fit.
+        UsageError: if a class of the setting `classes` is unknown, if all videos are held out, if
+            the cache has no union features, if `loss.multi_label` is False and a video does not
+            have exactly one action, if videos cannot be reversed because no class has an inverse,
+            or if the initial weights do not fit.
     """
-    fraction = config.train.validation_fraction
+    fraction, multi_label = config.train.validation_fraction, config.loss.multi_label
+    columns = chosen_columns(config.classes, info)
+    if not multi_label:
+        clips = with_known_labels(clips, columns, multi_label=False)
     training, validation = split_held_out(clips, fraction)
+    validation = with_known_labels(validation, columns)
     if not training:
         raise UsageError(
             f"train.validation_fraction={fraction} leaves no videos for training; lower it"
         )
-    for clip in clips if not config.loss.multi_label else ():
-        num = len({action for action, _, _ in clip.header.actions or ()})
+    for clip in clips if not multi_label else ():
+        header = with_classes(clip.header, columns)
+        num = len({action for action, _, _ in header.actions or ()})
         if num != 1:
             raise UsageError(
                 f"loss.multi_label=false: one action per video expected, {clip.video_id} has {num}"
             )
-    pairs = _inverse_pairs(config, info)
     settings = config.model.resolved()
     if settings.class_embeddings is None:
         settings = replace(settings, class_embeddings=config.boxes.value == "detected")
@@ -253,13 +259,17 @@ def prepare_training(
         box_features=empty.box_features.shape[1],
         union_channels=empty.union_features.shape[1],
         num_labels=len(labels) if reads else 0,
-        multi_label=config.loss.multi_label,
+        multi_label=multi_label,
+        columns=columns,
         branch=config.branch.name,
         longest_s=max(float(clip.header.source.get("duration_s") or 0) for clip in clips),
         training=chosen | known,
     )
     manifest = read_manifest(cache)
+    pairs = _inverse_pairs(config, card)
     tree = card.to_dict()
+    if columns is None:  # as in earlier versions, so that their runs can be resumed
+        del tree["columns"]
     tree["training"] = chosen
     files = [(c.video_id, manifest[c.video_id]["sha256"]) for c in clips]
     parts = [tree, asdict(config.loss), files, pairs]
@@ -272,15 +282,38 @@ def prepare_training(
     return TrainingJob(config, card, training, validation, labels, pairs, fingerprint, weights)
 
 
-def _inverse_pairs(config: Config, info: CacheInfo) -> list[tuple[int, int]]:
+def chosen_columns(class_ids: list[str], info: CacheInfo) -> tuple[int, ...] | None:
+    """Return the indices of the classes to train on, or None for all classes of a cache.
+
+    Args:
+        class_ids: ids of the classes (setting `classes`), in any order.
+        info: description of the cache.
+
+    Raises:
+        UsageError: if the cache has no class with one of the ids, or an id is repeated.
+    """
+    known = {class_id: index for index, (class_id, _) in enumerate(info.classes)}
+    for number, class_id in enumerate(class_ids):
+        if class_id not in known:
+            near = difflib.get_close_matches(class_id, known, 1) or [*known]
+            raise UsageError(
+                f"classes: ids of the {len(known)} classes of the cache expected, such as "
+                f"{near[0]!r}, got {class_id!r}"
+            )
+        if class_id in class_ids[:number]:
+            raise UsageError(f"classes: each id once expected, got {class_id!r} twice")
+    return tuple(sorted(known[class_id] for class_id in class_ids)) or None
+
+
+def _inverse_pairs(config: Config, card: ModelCard) -> list[tuple[int, int]]:
     """Return the inverse pairs for the labels of reversed training videos."""
     share = config.train.reversed_share
     if not share:
         return []
-    pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in info.classes])
+    pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.classes])
     if not pairs:
         raise UsageError(
-            f"train.reversed_share={share}: inverse pairs among the classes of the cache expected, "
+            f"train.reversed_share={share}: inverse pairs among the trained classes expected, "
             f"{config.inverse_pairs} has none; set inverse_pairs, or train.reversed_share=0"
         )
     return pairs

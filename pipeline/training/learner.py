@@ -14,7 +14,8 @@ from model.selector import random_excerpts, random_subsets
 from model.tokens import TokenBatch
 from pipeline.config.schema import Amp, TrainConfig
 from pipeline.errors import StageError
-from pipeline.samples.dataset import SampleBatch, subset_labels
+from pipeline.samples.dataset import SampleBatch
+from pipeline.samples.labels import subset_labels
 from pipeline.training.optimizer import build_optimizer, learning_rate_factor
 from pipeline.training.state import read_count, restore_state, save_state
 from pipeline.weights.loading import load_state

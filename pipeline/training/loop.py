@@ -131,7 +131,9 @@ class Training:
         scores = self._score(self.job.validation)
         for error in scores.failed.values():
             raise StageError(f"{error}; the clip was readable when training started") from error
-        value = charades_map(scores.scores, scores.labels).map
+        # The clips of a subset of the classes are chosen in advance (`with_known_labels`).
+        last = self.job.card.columns is None
+        value = charades_map(scores.scores, scores.labels, rank_unlabelled_last=last).map
         return None if math.isnan(value) else value
 
     def _score(self, clips: list[ClipEntry]) -> Scores:

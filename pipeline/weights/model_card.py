@@ -22,6 +22,8 @@ class ModelCard(Card):
         cache: properties of the training's cache (objects, predicates, classes, detector,
             settings).
         relations: relation source of the training.
+        columns: classes of the cache that the network predicts, as increasing indices; None for
+            all classes. Column c of its scores is the class `columns[c]`.
         branch: `both`, or `language` for a network without the video branch.
         box_features: width F of the box features.
         union_channels: number of channels Cu of the union features.
@@ -31,7 +33,8 @@ class ModelCard(Card):
         training: seed, epochs, number of videos and package versions of the training run.
 
     Raises:
-        ValueError: if a size is too large, or the seed or the validation fraction is not a number.
+        ValueError: if a size is too large, the columns are not increasing indices of classes, or
+            the seed or the validation fraction is not a number.
         UsageError: if the seed or the validation fraction is out of range.
     """
 
@@ -44,6 +47,7 @@ class ModelCard(Card):
     union_channels: int
     num_labels: int = ranged(0, 0)
     multi_label: bool = True
+    columns: tuple[int, ...] | None = None
     branch: str = one_of("both", Branch.__members__)
     longest_s: float = ranged(0.0, 0)
     training: dict[str, Any] = field(default_factory=dict)
@@ -53,11 +57,24 @@ class ModelCard(Card):
             high = MAX_LAYERS if name == "layers" else MAX_SIZE
             if isinstance(value, int | float) and value > high:
                 raise ValueError(f"{name}: at most {high} expected, got {value}")
+        rows = self.columns
+        if rows is not None and (
+            not rows
+            or [*rows] != sorted(set(rows))
+            or not 0 <= rows[0] <= rows[-1] < len(self.cache.classes)
+        ):
+            raise ValueError(f"columns: increasing indices of classes expected, got {rows}")
         chosen = {name: self.training.get(name, 0) for name in ("seed", "validation_fraction")}
         for name, kind in {"seed": int, "validation_fraction": int | float}.items():
             if not isinstance(chosen[name], kind) or isinstance(chosen[name], bool):
                 raise ValueError(f"training.{name}: a number expected, got {chosen[name]!r}")
         check_values(TrainConfig, chosen, "training.")
+
+    @property
+    def classes(self) -> tuple[tuple[str, str], ...]:
+        """(id, name) of each class that the network predicts, in the order of its scores."""
+        known = self.cache.classes
+        return known if self.columns is None else tuple(known[c] for c in self.columns)
 
     @property
     def scored_branch(self) -> str:
@@ -68,7 +85,7 @@ class ModelCard(Card):
         """Build the network without trained weights."""
         sizes = {group: len(names) for group, names in self.cache.predicate_groups.items()}
         return build_laiar(
-            num_classes=len(self.cache.classes),
+            num_classes=len(self.classes),
             num_objects=len(self.cache.objects),
             group_sizes=sizes,
             box_features=self.box_features,

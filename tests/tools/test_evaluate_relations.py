@@ -70,6 +70,16 @@ def test_only_frames_with_annotated_relations_are_evaluated(
     with pytest.raises(StageError, match="3 videos have none in the cache"):
         measured(lambda frames, index: frames.clear())
 
+    def enlarge(frames: dict, _index: int) -> None:
+        for index, frame in frames.items():
+            height, width = frame.image_size
+            size, boxes = (2 * height, 2 * width), 2 * frame.boxes
+            frames[index] = replace(frame, boxes=boxes, image_size=size)
+
+    same = measured(lambda frames, index: None)
+    assert same["results"]["ceiling"]["recall"]["no"]["100"] > 0
+    assert measured(enlarge) == same
+
 
 def test_frequency_baseline_requires_training_videos(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -3,5 +3,5 @@
 settings      all settings with their defaults
 samples       annotated pairs of cached clips
 learner       training step and resumable checkpoint
-word_vectors  class embeddings from a GloVe file
+word_vectors  class embeddings from a file of word vectors
 """

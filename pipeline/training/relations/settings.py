@@ -53,8 +53,8 @@ class TrainingConfig:
     #: their ids. The published code validates on the test videos instead.
     validation_fraction: float = ranged(0.1, 0, 0.9)
     amp: Precision = Precision.none
-    #: GloVe text file with vectors of `network.class_width` numbers, which initialise the class
-    #: embeddings. If None, the class embeddings are initialised at random.
+    #: Text file of GloVe, word2vec or fastText with vectors of `network.class_width` numbers, which
+    #: initialise the class embeddings. If None, they are initialised at random.
     word_vectors: str | None = None
     #: Number of processes that read the cache. If 0, the main process reads it.
     workers: int = ranged(0, 0)

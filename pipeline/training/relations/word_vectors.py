@@ -1,6 +1,7 @@
-"""Initialisation of class embeddings with GloVe vectors."""
+"""Initialisation of class embeddings with word vectors."""
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,15 +12,19 @@ from pipeline.errors import UsageError
 from relations.sttran import STTran
 
 LOGGER = logging.getLogger(__name__)
+#: First line of the text files of word2vec and fastText: number of words, numbers per word.
+_HEADER = re.compile(r"\d+ (\d+)")
 
 
 def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str, Tensor]:
     """Read the vectors of words from a text file.
 
-    Each line of the file is `word number number ...`.
+    Each line of the file is `word number number ...`, as in the files of GloVe. The first line may
+    be a header with the numbers of words and of numbers per word, as in the text files of word2vec
+    and fastText.
 
     Args:
-        path: text file such as `glove.6B.200d.txt`. It is read line by line.
+        path: text file such as `glove.6B.200d.txt` or `wiki.en.vec`. It is read line by line.
         words: words to look up.
         width: number of values per word.
 
@@ -34,28 +39,42 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> dict[str,
     wanted = set(words)
     found: dict[str, Tensor] = {}
     try:
-        with open(path, encoding="utf-8") as file:
+        # Some words in the files of word2vec are cut in the middle of a character.
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            is_first = True
             for number, line in enumerate(file, 1):
-                word, _, rest = line.rstrip("\n").partition(" ")
-                if number == 1 or word in wanted:
-                    values = [float(v) for v in rest.split()]
-                    if len(values) != width:
-                        raise UsageError(
-                            f"{path}: {width} numbers per word expected (network.class_width), "
-                            f"got {len(values)} in line {number}"
-                        )
+                word, _, rest = line.rstrip().partition(" ")
+                if number == 1 and "\0" in line:
+                    raise ValueError("text expected, got NUL characters")
+                header = _HEADER.fullmatch(line.rstrip()) if number == 1 else None
+                if header and int(header[1]) != width:
+                    raise UsageError(_wrong_width(path, width, int(header[1]), number))
+                if header or not (is_first or word in wanted):
+                    continue
+                is_first = False
+                values = rest.split()
+                if len(values) != width:
+                    raise UsageError(_wrong_width(path, width, len(values), number))
+                vector = torch.tensor([float(value) for value in values])
                 if word in wanted:
-                    found.setdefault(word, torch.tensor(values))
+                    found.setdefault(word, vector)
         broken = [word for word, vector in found.items() if not vector.isfinite().all()]
         if broken:
             raise ValueError(
                 f"finite numbers expected, but the vector of {broken[0]!r} is not finite"
             )
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(
             f"training.word_vectors: a text file of word vectors expected, {path}: {error}"
         ) from error
     return found
+
+
+def _wrong_width(path: Path, width: int, found: int, number: int) -> str:
+    return (
+        f"{path}: {width} numbers per word expected (network.class_width), got {found} in line "
+        f"{number}"
+    )
 
 
 def set_class_embeddings(model: STTran, path: Path, objects: Sequence[str]) -> list[str]:

@@ -189,6 +189,7 @@ LATER = (
     "relation_predictor.",
     "branch",
     "inverse_pairs",
+    "classes",
 )
 
 

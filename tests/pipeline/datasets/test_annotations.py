@@ -108,8 +108,8 @@ def test_missing_and_duplicate_files_are_reported(tmp_path: Path) -> None:
     (folder / "object_bbox_and_relationship.pkl").unlink()
     assert read_annotations([folder], VOCABULARY).videos["A0001"].frames == ()
     table = folder / "Charades_v1_train.csv"
-    table.write_text(table.read_text().replace(HEADER, HEADER.replace("scene", "place")))
-    with pytest.raises(UsageError, match="'scene' is missing"):
+    table.write_text(table.read_text().replace(HEADER, HEADER.replace("length", "duration")))
+    with pytest.raises(UsageError, match="'length' is missing"):
         read_annotations([folder], VOCABULARY)
 
 

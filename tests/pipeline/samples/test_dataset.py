@@ -16,13 +16,11 @@ from pipeline.samples.clip_tokens import reverse_tokens
 from pipeline.samples.dataset import (
     ClipDataset,
     Sample,
-    action_frames,
     check_finite,
-    class_labels,
     collate_samples,
     sample_rows,
-    subset_labels,
 )
+from pipeline.samples.labels import action_frames, class_labels, subset_labels
 from tests.pipeline.clips import header, random_clip
 
 

@@ -68,7 +68,7 @@ def test_network_receives_no_other_token_of_an_excerpt(
 def test_training_on_reversed_videos(cache: Path, tmp_path: Path) -> None:
     run, path = tmp_path / "run", tmp_path / "pairs.yaml"
     path.write_text("inverse_pairs: [[none, other]]")
-    with pytest.raises(UsageError, match="inverse pairs among the classes of the cache expected"):
+    with pytest.raises(UsageError, match="inverse pairs among the trained classes expected"):
         fit(cache, run, "train.reversed_share=0.5", f"inverse_pairs={path}")
     losses = []
     for share in (0, 1):

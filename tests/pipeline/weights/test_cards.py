@@ -41,6 +41,7 @@ MODEL = ModelCard(
     "ground-truth",
     8,
     4,
+    columns=(0, 1, 2, 3, 4),
     training={"seed": 3, "validation_fraction": 0.1},
 )
 TREES = {
@@ -49,8 +50,9 @@ TREES = {
     ModelCard: MODEL.to_dict(),
 }
 #: Fields that may have any content, and fields that may be null.
-OPEN = {("details",), ("training",), ("cache", "detector")}
+OPEN = {("details",), ("training",), ("cache", "detector"), ("columns",)}
 NULLABLE = {
+    ("columns",),
     ("short_side",),
     ("detector",),
     ("cache", "settings", "fps"),
@@ -148,6 +150,7 @@ def test_model_card_is_unchanged_by_writing_and_reading(run: Path) -> None:
         "union_channels",
         "num_labels",
         "multi_label",
+        "columns",
         "branch",
         "longest_s",
         "training",
@@ -195,7 +198,7 @@ def test_damaged_model_card_raises_usage_error(run: Path, value: Any) -> None:
 def test_missing_and_unknown_fields_are_rejected_with_their_names(kind: type[Card]) -> None:
     tree = TREES[kind]
     defaults = {"schema", "sha256", "details", "training", "num_labels", "multi_label", "branch"}
-    defaults |= {"longest_s"}
+    defaults |= {"longest_s", "columns"}
     for key in tree.keys() - defaults:
         with pytest.raises(ValueError, match=f"^{key}: missing"):
             kind.from_dict({name: value for name, value in tree.items() if name != key})

@@ -53,7 +53,7 @@ def read_annotations(folder: Path | None, card: ModelCard, video_ids: Iterable[s
         )
     objects = scripts = None
     if has_objects:
-        class_ids = [class_id for class_id, _ in card.cache.classes]
+        class_ids = [class_id for class_id, _ in card.classes]
         objects = read_objects(folder, class_ids, card.cache.objects)
     if has_scripts:
         scripts = read_scripts(folder, rules, video_ids)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
+from pipeline.datasets.text_files import read_text
 from pipeline.datasets.vocabulary import normalize_name
 from pipeline.errors import UsageError
 from pipeline.explanation.explained_clip import ExplainedClip
-from pipeline.samples.dataset import action_frames
+from pipeline.samples.labels import action_frames
 
 #: Files of Charades: verb and object of each action class, and names of the objects.
 MAPPING, OBJECTS = "Charades_v1_mapping.txt", "Charades_v1_objectclasses.txt"
@@ -110,7 +111,7 @@ def _rows(path: Path, columns: int) -> list[list[str]]:
     if not path.is_file():
         raise UsageError(f"--annotations: {path.name} not found in {path.parent}")
     rows = []
-    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(read_text(path, errors="replace").splitlines(), 1):
         row = line.split(maxsplit=columns - 1)
         if len(row) != columns:
             raise UsageError(f"{path}:{number}: {columns} columns expected, got {line[:40]!r}")

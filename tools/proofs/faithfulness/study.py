@@ -139,7 +139,7 @@ class Study:
         if self.annotations.objects is None:
             return
         for action in sorted(clip.labels & {*clip.reasons}):
-            objects = self.annotations.objects.get(self.network.card.cache.classes[action][0])
+            objects = self.annotations.objects.get(self.network.card.classes[action][0])
             if not objects:
                 self.left_out[WITHOUT_OBJECT if objects is None else UNKNOWN_OBJECT] += 1
                 continue
@@ -154,7 +154,7 @@ class Study:
         self.values[name][video_id].append(value)
 
     def _compare(self, clip: ExplainedClip, script: Script) -> None:
-        ids = [class_id for class_id, _ in self.network.card.cache.classes]
+        ids = [class_id for class_id, _ in self.network.card.classes]
         header, video_id = clip.clip.header, clip.clip.video_id
         all_times = frame_times(script, header.source)
         times = SampledTimes(
@@ -192,7 +192,7 @@ class Study:
             self._note(video_id, f"sentence truth, causes that are {kind}", not faults)
             if faults:
                 self.faults[f"{kind}: {' + '.join(faults)}"] += 1
-            name = self.network.card.cache.classes[action][1]
+            name = self.network.card.classes[action][1]
             said = sentence_of(name, clip.scores[action], reason, clip.tokens.rows)
             self.sentences.append(
                 {"video": video_id, "sentence": said, "faults": [*faults], "cause": causes[0].rule}

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.datasets import vocabulary
+from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
+from pipeline.errors import UsageError
+from pipeline.explanation import sentences
+
+OBJECTS = "objects: [person, cup]\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(vocabulary, "VOCABULARY_FOLDER", tmp_path)
+    monkeypatch.setattr(sentences, "WORDING", tmp_path)
+    return tmp_path
+
+
+def load(folder: Path, text: str | bytes) -> Vocabulary:
+    (folder / "own.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
+    return load_vocabulary("own")
+
+
+def test_names_are_text(folder: Path) -> None:
+    text = "objects: [person, 7, null, 1.50, yes, 2024-01-01]\npredicates: {on: [on, no], n: [~x]}"
+    found = load(folder, text)
+    assert found.objects == ("person", "7", "null", "1.50", "yes", "2024-01-01")
+    assert found.predicate_groups == {"on": ("on", "no"), "n": ("~x",)}
+    assert found.predicate_index("NO") == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_file_with_a_byte_order_mark_is_read(folder: Path, encoding: str) -> None:
+    found = load(folder, f"{OBJECTS}predicates: {{a: [hält]}}".encode(encoding))
+    assert found.predicates == ("hält",)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", r"own\.yaml: a mapping with the keys objects and predicates expected"),
+        ("[a]", "keys objects and predicates expected, got list"),
+        (OBJECTS, "keys objects and predicates expected, got the keys objects"),
+        (f"{OBJECTS}predicates: [on]", "predicates: a mapping from group names"),
+        (f"{OBJECTS}predicates: {{a: on}}", r"predicates\.a: a list of names expected, got 'on'"),
+        (f"{OBJECTS}predicates: {{a: }}", r"predicates\.a: a list of names expected"),
+        (f"{OBJECTS}predicates: {{a: [x: y]}}", r"predicates\.a: a name .*\{'x': 'y'\}"),
+        (f"{OBJECTS}predicates:\n  a:\n  - on\n  -\n", r"predicates\.a: a name .* got '' as entry"),
+        ("objects: [cup]\npredicates: {a: [on]}", "'person' expected first"),
+        (f"{OBJECTS}predicates: {{a: [on], b: ['On']}}", "unique names expected, got 'on' twice"),
+        (f"{OBJECTS}predicates: {{a: [on], a: [no]}}", r"own\.yaml:2: .*unique keys .*got 'a'"),
+        (f"{OBJECTS}predicates: {{a: [on]", r"own\.yaml:2: valid YAML expected"),
+        (b"objects: [\xff]", r"own\.yaml: valid YAML expected"),
+    ],
+)
+def test_invalid_file_is_rejected_with_its_name(folder: Path, text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=f"(?s){says}"):
+        load(folder, text)
+
+
+def test_wording_of_own_names_is_text(folder: Path) -> None:
+    (folder / "a.yaml").write_text("objects: {no: {name: cup}, keys: {plural: true}}")
+    (folder / "b.yaml").write_text('predicates: {on: {is: "stands on {it}"}}\n')
+    words = sentences.load_wording.__wrapped__()
+    assert words.object("no") == "the cup"
+    assert (words.pronoun("keys"), words.pronoun("no")) == ("them", "it")
+    assert words.clause("on", "is", "the table") == "stands on the table"
+    (folder / "b.yaml").write_text("predicates: {on: {then: x}}")
+    with pytest.raises(UsageError, match=r"b\.yaml: predicates\.on: a mapping with the key `is`"):
+        sentences.load_wording.__wrapped__()
