@@ -176,8 +176,9 @@ class Explanation(TypedJson):
 
         Example::
 
-            >>> changed = explanation.what_if("1.2-3.4 cup holding=>not_contacting")
-            >>> [(row.name, row.score_before, row.score) for row in changed.edited.predictions]
+            changed = explanation.what_if("1.2-3.4 cup holding=>not_contacting")
+            for row in changed.edited.predictions:
+                print(row.name, row.score_before, row.score)
         """
         if self.editable is None:
             raise ValueError("what_if: an explanation of LaIARPredictor.predict expected")
