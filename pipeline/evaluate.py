@@ -1,35 +1,28 @@
 """`python -m pipeline.evaluate`: compute mAP, AP per class and the number of kept tokens."""
 
 import argparse
-import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from pipeline.cache.folder import CacheInfo, LabelledVideo, read_cache_info
+from pipeline.cache.folder import CacheInfo, read_cache_info
 from pipeline.cache.listing import ClipEntry, is_held_out, list_clips
 from pipeline.config.loading import config_as_dict, load_config
 from pipeline.config.schema import Branch, Config
 from pipeline.errors import ItemError, UsageError
-from pipeline.evaluation.evaluated_split import EvaluatedSplit
+from pipeline.evaluation.evaluated_split import rank_scores
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs, score_inverse_pairs
-from pipeline.evaluation.metrics import (
-    MeanAveragePrecision,
-    charades_map,
-    none_if_nan,
-    tie_grouped_map,
-)
+from pipeline.evaluation.results import metrics_dict, write_tables
 from pipeline.evaluation.scoring import KEEPS, Scores, score_clips
 from pipeline.evaluation.temperature import calibration_errors
 from pipeline.explanation.familiarity import load_familiarity, unfamiliar_share
 from pipeline.runtime.command_line import VERIFY_HELP, common_parser, parse_words, run_command
 from pipeline.runtime.devices import pick_device, use_threads
 from pipeline.runtime.failures import Failures
-from pipeline.runtime.files import file_sha256, make_folder, write_atomically, write_json
+from pipeline.runtime.files import file_sha256, make_folder, write_json
 from pipeline.runtime.run_record import RunRecord
 from pipeline.samples.dataset import clip_dataset
 from pipeline.samples.labels import with_known_labels
@@ -46,7 +39,6 @@ from pipeline.weights.run_folder import (
 )
 
 LOGGER = logging.getLogger("evaluate")
-METRICS_SCHEMA = "laiar.metrics/1"
 SPLITS = ("test", "train", "validation")
 #: Metrics that the command prints.
 REPORTED = (
@@ -81,9 +73,7 @@ def main(argv: list[str]) -> int:
     clips, bad = split_clips(args.cache, args.split, fraction, info=info, verify=args.verify)
     clips = with_known_labels(clips, card.columns, multi_label=card.multi_label)
     if not clips:
-        raise UsageError(
-            f"--cache: {args.cache} contains no labelled videos of the split {args.split!r}"
-        )
+        raise UsageError(f"--cache: labelled {args.split} videos expected, {args.cache} has none")
     make_folder(out, "--out")
     seed = int(card.training.get("seed", 0))
     record = RunRecord(out, stage="evaluate", config=config_as_dict(config), argv=argv, seed=seed)
@@ -109,7 +99,8 @@ def main(argv: list[str]) -> int:
         found = score()
         Failures(out).replace(bad | found.failed, stage="evaluate", logger=LOGGER)
         run.counts.done, run.counts.failed = len(found.video_ids), len(bad) + len(found.failed)
-        ranked, tested = _ranked(found, info, card, args)
+        videos = info.test_videos if args.split == "test" else ()
+        ranked, tested = rank_scores(found, videos, card, only_present=args.only_present)
         tree = metrics_dict(found, card, args.split, *ranked) | {"test_videos": tested}
         tree |= {"branch": branch, "keep": args.keep}
         arrays: dict[str, Any] = {}
@@ -127,7 +118,7 @@ def main(argv: list[str]) -> int:
         if warnings := ["RANDOM_WEIGHTS"] * random + found.warnings:
             tree["warnings"] = run.extra["warnings"] = warnings
         write_json(out / "metrics.json", tree)
-        _write_tables(out, found, ranked, card, arrays)
+        write_tables(out, found, ranked, card, arrays)
     _report(tree, out)
     print(f"evaluate: {run.counts}")
     return run.exit_code
@@ -247,76 +238,6 @@ def split_clips(
     return clips, {name: error for name, error in bad.items() if name in mine}
 
 
-def _ranked(
-    found: Scores, info: CacheInfo, card: ModelCard, args: argparse.Namespace
-) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, int] | None]:
-    """Return the scores and labels that are ranked, and the number of test videos by group."""
-    if args.split != "test" or not info.test_videos:
-        return (found.scores, found.labels), None
-    has_given_boxes = info.settings.boxes == "ground-truth"
-    every = [video for video in info.test_videos if _is_evaluated(video, card)]
-    tested = EvaluatedSplit.of(every, found.video_ids, has_given_boxes=has_given_boxes)
-    if tested.missing:
-        ids = ", ".join(video.id for video in tested.missing[:5])
-        treated = "are left out" if args.only_present else "rank last"
-        LOGGER.warning(
-            "%d of %d test videos have no prediction and %s: %s%s",
-            len(tested.missing),
-            tested.expected,
-            treated,
-            ids,
-            ", …" if len(tested.missing) > 5 else "",
-        )
-    if args.only_present:
-        return (found.scores, found.labels), tested.to_dict()
-    return tested.add_missing(found, card.columns), tested.to_dict()
-
-
-def _is_evaluated(video: LabelledVideo, card: ModelCard) -> bool:
-    """Return whether the scores of a test video would count (`with_known_labels`)."""
-    if card.columns is None:
-        return True
-    return bool(video.actions) and (
-        card.multi_label or not {*video.actions}.isdisjoint(card.columns)
-    )
-
-
-def metrics_dict(
-    found: Scores, card: ModelCard, split: str, scores: np.ndarray, labels: np.ndarray
-) -> dict[str, Any]:
-    """Return the metrics as a dict for JSON.
-
-    A mean over no values is None.
-
-    Args:
-        found: scores of the evaluated clips.
-        card: card of the network.
-        split: name of the evaluated split.
-        scores: (V + M, C) scores of these clips and of M missing videos.
-        labels: (V + M, C) bool labels.
-    """
-    official, grouped = _maps(scores, labels, card)
-    return {
-        "schema": METRICS_SCHEMA,
-        "split": split,
-        "videos": len(found.video_ids),
-        "failed": len(found.failed),
-        "classes": len(card.classes),
-        "classes_without_positives": official.num_skipped,
-        "map_official": none_if_nan(official.map),
-        "map_tie_grouped": none_if_nan(grouped.map),
-        "wap_official": none_if_nan(official.weighted),
-        "num": _mean(found.kept),
-        "num_noise": _mean(found.drawn),
-        "num_usable": _mean(found.usable),
-        "num_all": _mean(found.tokens),
-        "empty_selections": int((found.kept == 0).sum()),
-        "preset": card.settings.preset,
-        "boxes": card.cache.settings.boxes,
-        "relations_in_training": card.relations,
-    }
-
-
 def _reliability(
     run: Path, card: ModelCard, found: Scores, clips: list[ClipEntry]
 ) -> dict[str, Any]:
@@ -330,40 +251,6 @@ def _reliability(
         ),
         "unfamiliar": unfamiliar_share(load_familiarity(run, card), clip_dataset(card, clips)),
     }
-
-
-def _maps(
-    scores: np.ndarray, labels: np.ndarray, card: ModelCard
-) -> tuple[MeanAveragePrecision, MeanAveragePrecision]:
-    """Return the official mAP and the mAP with grouped ties.
-
-    Videos without any label do not count. For a subset of the classes, they are left out in advance
-    (`with_known_labels`), and a video with labels of other classes only is a negative.
-    """
-    is_subset = card.columns is not None
-    return (
-        charades_map(scores, labels, rank_unlabelled_last=not is_subset),
-        tie_grouped_map(scores, labels, all_rows=is_subset),
-    )
-
-
-def _write_tables(
-    out: Path,
-    found: Scores,
-    ranked: tuple[np.ndarray, np.ndarray],
-    card: ModelCard,
-    order: dict[str, Any],
-) -> None:
-    official, grouped = _maps(*ranked, card)
-    table = pd.DataFrame(card.classes, columns=["class_id", "name"]).assign(
-        positives=official.num_positives, ap=official.ap, ap_tie_grouped=grouped.ap
-    )
-    text = table.to_csv(index=False, na_rep="", float_format="%.6f")
-    write_atomically(out / "per_class_ap.csv", text.encode())
-    buffer = io.BytesIO()
-    ids = np.array(found.video_ids, dtype=np.str_)
-    np.savez(buffer, scores=found.scores, labels=found.labels, ids=ids, **order)
-    write_atomically(out / "scores.npz", buffer.getvalue())
 
 
 def _report(tree: dict[str, Any], out: Path) -> None:
@@ -389,10 +276,6 @@ def _first_difference(wanted: Any, there: Any) -> str:
         return f"{len(wanted)} entries expected, got {len(there)}"
     pair = next((a, b) for a, b in zip(wanted, there, strict=True) if a != b)
     return f"{pair[0]} expected, got {pair[1]}"
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(values.mean()) if len(values) else None
 
 
 if __name__ == "__main__":

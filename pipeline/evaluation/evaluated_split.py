@@ -1,5 +1,6 @@
 """Test videos of a dataset with and without scores."""
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,9 @@ import numpy as np
 
 from pipeline.cache.folder import LabelledVideo
 from pipeline.evaluation.scoring import Scores
+from pipeline.weights.model_card import ModelCard
+
+LOGGER = logging.getLogger("evaluate")
 
 
 @dataclass(frozen=True)
@@ -77,3 +81,47 @@ class EvaluatedSplit:
             row[[place[action] for action in video.actions if action in place]] = True
         scores = np.full(labels.shape, -1.0)
         return np.concatenate([found.scores, scores]), np.concatenate([found.labels, labels])
+
+
+def rank_scores(
+    found: Scores, videos: Sequence[LabelledVideo], card: ModelCard, *, only_present: bool
+) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, int] | None]:
+    """Return the scores and labels that are ranked.
+
+    Args:
+        found: scores of the evaluated clips.
+        videos: labelled test videos of the dataset; empty for another split or if they are unknown.
+        card: card of the network.
+        only_present: whether missing videos are left out.
+
+    Returns:
+        Scores and labels, and the number of test videos of each group, or None without `videos`.
+    """
+    if not videos:
+        return (found.scores, found.labels), None
+    has_given_boxes = card.cache.settings.boxes == "ground-truth"
+    every = [video for video in videos if _is_evaluated(video, card)]
+    tested = EvaluatedSplit.of(every, found.video_ids, has_given_boxes=has_given_boxes)
+    if tested.missing:
+        ids = ", ".join(video.id for video in tested.missing[:5])
+        treated = "are left out" if only_present else "rank last"
+        LOGGER.warning(
+            "%d of %d test videos have no prediction and %s: %s%s",
+            len(tested.missing),
+            tested.expected,
+            treated,
+            ids,
+            ", …" if len(tested.missing) > 5 else "",
+        )
+    if only_present:
+        return (found.scores, found.labels), tested.to_dict()
+    return tested.add_missing(found, card.columns), tested.to_dict()
+
+
+def _is_evaluated(video: LabelledVideo, card: ModelCard) -> bool:
+    """Return whether the scores of a test video would count (`with_known_labels`)."""
+    if card.columns is None:
+        return True
+    return bool(video.actions) and (
+        card.multi_label or not {*video.actions}.isdisjoint(card.columns)
+    )

@@ -227,13 +227,8 @@ def prepare_training(
         raise UsageError(
             f"train.validation_fraction={fraction} leaves no videos for training; lower it"
         )
-    for clip in clips if not multi_label else ():
-        header = with_classes(clip.header, columns)
-        num = len({action for action, _, _ in header.actions or ()})
-        if num != 1:
-            raise UsageError(
-                f"loss.multi_label=false: one action per video expected, {clip.video_id} has {num}"
-            )
+    if not multi_label:
+        _check_single_label(clips, columns)
     settings = config.model.resolved()
     if settings.class_embeddings is None:
         settings = replace(settings, class_embeddings=config.boxes.value == "detected")
@@ -268,6 +263,7 @@ def prepare_training(
     manifest = read_manifest(cache)
     pairs = _inverse_pairs(config, card)
     tree = card.to_dict()
+    del tree["cache"]["test_videos"]
     if columns is None:  # as in earlier versions, so that their runs can be resumed
         del tree["columns"]
     tree["training"] = chosen
@@ -280,6 +276,16 @@ def prepare_training(
         parts.append(card.training["initial_weights"])
     card.training["fingerprint"] = fingerprint = json_sha256(parts)
     return TrainingJob(config, card, training, validation, labels, pairs, fingerprint, weights)
+
+
+def _check_single_label(clips: list[ClipEntry], columns: tuple[int, ...] | None) -> None:
+    for clip in clips:
+        header = with_classes(clip.header, columns)
+        num = len({action for action, _, _ in header.actions or ()})
+        if num != 1:
+            raise UsageError(
+                f"loss.multi_label=false: one action per video expected, {clip.video_id} has {num}"
+            )
 
 
 def chosen_columns(class_ids: list[str], info: CacheInfo) -> tuple[int, ...] | None:

@@ -1,0 +1,103 @@
+"""Results of an evaluation: `metrics.json`, AP per class, and scores."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.evaluation.metrics import (
+    MeanAveragePrecision,
+    charades_map,
+    none_if_nan,
+    tie_grouped_map,
+)
+from pipeline.evaluation.scoring import Scores
+from pipeline.runtime.files import write_atomically
+from pipeline.weights.model_card import ModelCard
+
+METRICS_SCHEMA = "laiar.metrics/1"
+
+
+def metrics_dict(
+    found: Scores, card: ModelCard, split: str, scores: np.ndarray, labels: np.ndarray
+) -> dict[str, Any]:
+    """Return the metrics as a dict for JSON.
+
+    A mean over no values is None.
+
+    Args:
+        found: scores of the evaluated clips.
+        card: card of the network.
+        split: name of the evaluated split.
+        scores: (V + M, C) scores of these clips and of M missing videos.
+        labels: (V + M, C) bool labels.
+    """
+    official, grouped = _maps(scores, labels, card)
+    return {
+        "schema": METRICS_SCHEMA,
+        "split": split,
+        "videos": len(found.video_ids),
+        "failed": len(found.failed),
+        "classes": len(card.classes),
+        "classes_without_positives": official.num_skipped,
+        "map_official": none_if_nan(official.map),
+        "map_tie_grouped": none_if_nan(grouped.map),
+        "wap_official": none_if_nan(official.weighted),
+        "num": _mean(found.kept),
+        "num_noise": _mean(found.drawn),
+        "num_usable": _mean(found.usable),
+        "num_all": _mean(found.tokens),
+        "empty_selections": int((found.kept == 0).sum()),
+        "preset": card.settings.preset,
+        "boxes": card.cache.settings.boxes,
+        "relations_in_training": card.relations,
+    }
+
+
+def _maps(
+    scores: np.ndarray, labels: np.ndarray, card: ModelCard
+) -> tuple[MeanAveragePrecision, MeanAveragePrecision]:
+    """Return the official mAP and the mAP with grouped ties.
+
+    Videos without any label do not count. For a subset of the classes, they are left out in advance
+    (`with_known_labels`), and a video with labels of other classes only is a negative.
+    """
+    is_subset = card.columns is not None
+    return (
+        charades_map(scores, labels, rank_unlabelled_last=not is_subset),
+        tie_grouped_map(scores, labels, all_rows=is_subset),
+    )
+
+
+def write_tables(
+    out: Path,
+    found: Scores,
+    ranked: tuple[np.ndarray, np.ndarray],
+    card: ModelCard,
+    order: dict[str, Any],
+) -> None:
+    """Write `per_class_ap.csv` and `scores.npz`.
+
+    Args:
+        out: output folder.
+        found: scores of the evaluated clips.
+        ranked: scores and labels that are ranked, see `metrics_dict`.
+        card: card of the network.
+        order: further arrays of `scores.npz`.
+    """
+    official, grouped = _maps(*ranked, card)
+    table = pd.DataFrame(card.classes, columns=["class_id", "name"]).assign(
+        positives=official.num_positives, ap=official.ap, ap_tie_grouped=grouped.ap
+    )
+    text = table.to_csv(index=False, na_rep="", float_format="%.6f")
+    write_atomically(out / "per_class_ap.csv", text.encode())
+    buffer = io.BytesIO()
+    ids = np.array(found.video_ids, dtype=np.str_)
+    np.savez(buffer, scores=found.scores, labels=found.labels, ids=ids, **order)
+    write_atomically(out / "scores.npz", buffer.getvalue())
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
