@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
     clips, bad = split_clips(args.cache, args.split, fraction, info=info, verify=args.verify)
     clips = with_known_labels(clips, card.columns, multi_label=card.multi_label)
     if not clips:
-        raise UsageError(f"--cache: labelled {args.split} videos expected, {args.cache} has none")
+        raise UsageError(f"--cache: {args.cache} contains no labelled videos of {args.split!r}")
     make_folder(out, "--out")
     seed = int(card.training.get("seed", 0))
     record = RunRecord(out, stage="evaluate", config=config_as_dict(config), argv=argv, seed=seed)

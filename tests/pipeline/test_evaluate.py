@@ -214,7 +214,7 @@ def test_missing_or_invalid_weights_are_rejected(cache: Path, tmp_path: Path, ru
 
 def test_split_without_videos_is_rejected(run: Path, tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache", train=2, test=0)
-    with pytest.raises(UsageError, match="split 'test'"):
+    with pytest.raises(UsageError, match="contains no labelled videos of 'test'"):
         judge(run, cache)
 
 
