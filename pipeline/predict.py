@@ -28,6 +28,7 @@ from pipeline.runtime.command_line import Parser, common_parser, parse_words, ru
 from pipeline.runtime.failures import Failures, log_failure
 from pipeline.runtime.files import append_line, make_folder, read_rows, write_atomically
 from pipeline.runtime.item_errors import as_item_error
+from pipeline.runtime.path_lists import expand_lists
 from pipeline.runtime.run_record import RunRecord
 from pipeline.runtime.writers import folder_lock
 
@@ -45,6 +46,7 @@ def main(argv: list[str]) -> int:
     exports = parse_exports(args.export.split(",")) if args.export is not None else ()
     if exports and Format.JSON not in formats:
         raise UsageError("--export: the format json is required; add it to --format")
+    paths = expand_lists(args.videos, "videos")
     predictor = LaIARPredictor.from_run(
         args.run, *words, config=args.config, annotations=args.annotations, person=args.person
     )
@@ -52,7 +54,7 @@ def main(argv: list[str]) -> int:
     config, decode = explainer.config, explainer.config.decode
     cache = explainer.card.cache
     edits = [parse_edit(text, cache.objects, cache.predicate_groups) for text in args.edit]
-    videos = find_videos(args.videos, dumped=decode.backend is Backend.frames, ids=Ids(args.ids))
+    videos = find_videos(paths, dumped=decode.backend is Backend.frames, ids=Ids(args.ids))
     if predictor.annotations is not None:
         try:
             names = [video.video_id for video in videos]
@@ -99,7 +101,13 @@ def _parser() -> Parser:
         help="run folder of pipeline.train (default: the included network for videos of the "
         "synthetic world)",
     )
-    add("videos", type=Path, nargs="+", help="video files, or folders of video files")
+    add(
+        "videos",
+        type=Path,
+        nargs="+",
+        help="video files, folders of video files, or .txt files with one path per line; URLs are "
+        "not fetched",
+    )
     add("--out", type=Path, default=Path("explained"), help="output folder (default: explained)")
     add("--config", type=Path, help="YAML file that sets detection.weights")
     add(

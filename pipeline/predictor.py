@@ -32,6 +32,7 @@ from pipeline.extraction.person_choice import PersonChoice
 from pipeline.runtime.devices import pick_device
 from pipeline.runtime.files import json_sha256
 from pipeline.runtime.item_errors import as_item_error
+from pipeline.runtime.path_lists import reject_url
 from pipeline.weights.detectors import find_described_detector
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import read_card
@@ -165,6 +166,7 @@ class LaIARPredictor:
             ItemError: if a video cannot be decoded.
             ValueError: if an array has another shape or dtype, no frame rate is given for it, or
                 its id is not safe as a file name; or if a frame rate is given for a path.
+            UsageError: if a path is a URL. URLs are not fetched.
         """
         if isinstance(video, np.ndarray):
             return self._predict_array(video, fps, video_id)
@@ -172,6 +174,7 @@ class LaIARPredictor:
             raise ValueError("fps: supported only for an array of frames; leave it out")
         if not isinstance(video, str | Path):
             return [self.predict(each) for each in video]
+        reject_url(video, "video")
         dumped = self.explainer.config.decode.backend is Backend.frames
         file = VideoFile(Path(video), video_id_of(Path(video), dumped=dumped))
         with as_item_error(str(video)):

@@ -6,8 +6,20 @@ from torch import Tensor
 
 from relations.settings import PredictorSettings
 
-#: Name of a tensor that occurs only in relation predictors.
-MARK = "glocal_transformer.position_embedding.weight"
+#: Names of tensors that occur only in relation predictors.
+MARKS = (
+    "glocal_transformer.position_embedding.weight",
+    "subj_fc.weight",
+    "vr_fc.weight",
+    "a_rel_compress.weight",
+    "s_rel_compress.weight",
+    "c_rel_compress.weight",
+)
+
+
+def is_predictor(state: Mapping[str, Tensor]) -> bool:
+    """Return whether a state dict is that of a relation predictor, possibly an incomplete one."""
+    return any(name in state for name in MARKS)
 
 
 def measure_predictor(state: Mapping[str, Tensor], heads: int = 8) -> PredictorSettings:

@@ -2,7 +2,8 @@
 
 The supported detectors are Action Genome's `faster_rcnn_ag.pth` (jwyang), detectron2's `.pkl` and
 `.pth` files, and torchvision's `.pth` files. The supported relation predictors are STTran's `.tar`
-files. Code inside a file is never run (`weights_only=True` or a restricted unpickler). The layout
+files. Code inside a file is never run (`weights_only=True` or a restricted unpickler). The weights
+may be nested, have prefixes such as `module.`, and be stored beside other values. The layout
 is inferred from the tensor names, and the sizes from the tensor shapes. The optimiser state is not
 converted, and the tensors of a detector are renamed. The tensors must match the parameters of the
 network exactly.
@@ -16,17 +17,18 @@ from typing import Any
 import torch
 
 from detection.build import build_detector
-from detection.layouts import measure_network, recognise_layout, shift_norm_epsilon
+from detection.layouts import LAYOUTS, measure_network, recognise_layout, shift_norm_epsilon
 from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 from pipeline.errors import UsageError
 from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
 from pipeline.runtime.files import file_sha256
 from pipeline.weights.cards import save_carded
 from pipeline.weights.checkpoints import read_checkpoint
+from pipeline.weights.class_names import match_names
 from pipeline.weights.detector_card import DetectorCard
 from pipeline.weights.loading import load_state
 from pipeline.weights.predictor_card import PredictorCard
-from relations.measure import MARK, measure_predictor
+from relations.measure import is_predictor, measure_predictor
 from relations.sttran import STTran
 
 EXAMPLE = "python -m tools.convert_weights faster_rcnn_ag.pth detector.safetensors"
@@ -44,7 +46,10 @@ def main(argv: list[str]) -> int:
         "--vocabulary", default="action_genome", help="vocabulary with the class names in order"
     )
     parser.add_argument(
-        "--classes", type=Path, help="text file of class names, one per line, without background"
+        "--classes",
+        type=Path,
+        help="text file of class names, one per line, in any spelling; a first line "
+        "__background__ is skipped",
     )
     parser.add_argument(
         "--norm-epsilon",
@@ -67,17 +72,26 @@ def main(argv: list[str]) -> int:
     state = read_checkpoint(args.checkpoint)
     origin = {"file": args.checkpoint.name, "sha256": file_sha256(args.checkpoint)}
     try:
-        describe = _describe_predictor if MARK in state else _describe_detector
+        describe = _describe_predictor if is_predictor(state) else _describe_detector
         card, converted, told = describe(state, args)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         sha256 = save_carded(args.out, converted, replace(card, details={"source": origin}))
     except (ValueError, TypeError, IndexError, RuntimeError) as error:
-        raise UsageError(f"{args.checkpoint}: weights of a network expected: {error}") from error
+        raise UsageError(
+            f"{args.checkpoint}: weights of {_kind(state)} expected: {error}"
+        ) from error
     except OSError as error:
         raise UsageError(f"OUT: cannot write {args.out}: {error}") from error
     told |= {"sha256": sha256, "tensors": len(converted), "out": str(args.out)}
     print(json.dumps(told, indent=2))
     return EXIT_OK
+
+
+def _kind(state: State) -> str:
+    if is_predictor(state):
+        return "STTran"
+    known = any(layout.mark in state for layout in LAYOUTS)
+    return "a Faster R-CNN" if known else "a Faster R-CNN or of STTran"
 
 
 def _describe_detector(state: State, args: Any) -> tuple[DetectorCard, State, dict[str, Any]]:
@@ -88,6 +102,11 @@ def _describe_detector(state: State, args: Any) -> tuple[DetectorCard, State, di
 
 
 def _describe_predictor(state: State, args: Any) -> tuple[PredictorCard, State, dict[str, Any]]:
+    if args.classes is not None:
+        raise UsageError(
+            f"--classes: a detector expected, but {args.checkpoint} contains weights of STTran; "
+            "name its classes and predicates with --vocabulary NAME"
+        )
     card = describe_predictor(state, load_vocabulary(args.vocabulary), args.heads)
     return card, state, {"predictor": "STTran", "width": card.settings.width}
 
@@ -167,14 +186,15 @@ def convert(
     return card, converted
 
 
-def _classes(path: Path | None, vocabulary: str) -> tuple[str, ...]:
+def _classes(path: Path | None, name: str) -> tuple[str, ...]:
+    vocabulary = load_vocabulary(name)
     if path is None:
-        return load_vocabulary(vocabulary).objects
+        return vocabulary.objects
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--classes: a text file expected: {error}") from error
-    classes = tuple(line for line in lines if line)
+    classes = match_names([line for line in lines if line], vocabulary)
     if len(set(classes)) < len(classes) or classes[:1] != ("person",):
         raise UsageError(f"--classes: unique names with person first expected in {path}")
     return classes

@@ -30,11 +30,12 @@ from pipeline.training.detector.batches import (
     build_loader,
     repeat_factors,
 )
-from pipeline.training.detector.frames import dump_frames, find_wide
+from pipeline.training.detector.frames import dump_frames, find_image, find_wide
 from pipeline.training.detector.learner import DetectorLearner, with_new_heads
-from pipeline.training.detector.samples import Sample, read_samples
+from pipeline.training.detector.samples import Sample, check_boxes
 from pipeline.training.detector.scoring import score_detector
 from pipeline.training.detector.settings import DetectorTraining
+from pipeline.training.detector.splits import read_samples
 from pipeline.training.log import TrainingLog
 from pipeline.training.state import STATE_FILE, open_run_folder
 from pipeline.weights.cards import read_tensors, save_carded
@@ -101,7 +102,10 @@ def main(argv: list[str]) -> int:
         "--annotations", type=Path, required=True, help="folder of COCO files or pickles"
     )
     parser.add_argument(
-        "--frames", type=Path, required=True, help="folder of frames, ID.mp4/NNNNNN.png"
+        "--frames",
+        type=Path,
+        required=True,
+        help="folder of images, such as ID.mp4/NNNNNN.png or NAME.jpg",
     )
     parser.add_argument("--videos", type=Path, help="folder of videos that provide missing frames")
     parser.add_argument("--run", type=Path, required=True, help="output folder")
@@ -130,20 +134,22 @@ def _run(job: DetectorJob, record: RunRecord) -> int:
     if process.is_first:
         every = [sample for samples in splits.values() for sample in samples]
         failed = dump_frames(args.frames, args.videos, every, max(config.training.workers, 1))
-        _record(args.run, record, {sample.video_id for sample in every}, failed)
+        _record(args.run, record, {sample.source for sample in every}, failed)
     if process.world_size > 1:
         dist.barrier()
     splits = {
-        split: [s for s in samples if (args.frames / s.image).is_file()]
+        split: [s for s in samples if find_image(args.frames, s) is not None]
         for split, samples in splits.items()
     }
+    for split, samples in splits.items():
+        if not samples:
+            raise UsageError(
+                f"--annotations: readable {split} frames expected, found none; see failures.jsonl"
+            )
+        check_boxes(samples, split, "--annotations: readable images")
     if args.score:
         detector = resolve_detector(config.detection).load(classes, process.device)
     else:
-        if not splits["train"]:
-            raise UsageError(
-                "--annotations: readable training frames expected, found none; see failures.jsonl"
-            )
         detector = _train(job, splits["train"])
     if process.is_first:
         path, test = args.run / (SCORES if args.score else METRICS), splits["test"]

@@ -6,6 +6,9 @@ names            scores of the names and the tracks of tokens
 temperature      temperature of action scores, which makes them calibrated probabilities
 evaluated_split  test videos of a dataset with and without scores
 results          `metrics.json`, AP per class, and scores
+submission       text files of scores for the official evaluation of Charades
+slowfast         scores that the test of SlowFast saves
+official_labels  labels of the test videos of Charades
 scoring          action scores that a trained network predicts for cached clips
 relations/       recall of predicted relations
 """

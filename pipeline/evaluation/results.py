@@ -14,10 +14,13 @@ from pipeline.evaluation.metrics import (
     tie_grouped_map,
 )
 from pipeline.evaluation.scoring import Scores
+from pipeline.evaluation.submission import submission_line
 from pipeline.runtime.files import write_atomically
 from pipeline.weights.model_card import ModelCard
 
 METRICS_SCHEMA = "laiar.metrics/1"
+#: Scores in the format of the official evaluation of Charades.
+SUBMISSION = "charades_scores.txt"
 
 
 def metrics_dict(
@@ -78,7 +81,7 @@ def write_tables(
     card: ModelCard,
     order: dict[str, Any],
 ) -> None:
-    """Write `per_class_ap.csv` and `scores.npz`.
+    """Write `per_class_ap.csv`, `scores.npz` and `charades_scores.txt`.
 
     Args:
         out: output folder.
@@ -97,6 +100,8 @@ def write_tables(
     ids = np.array(found.video_ids, dtype=np.str_)
     np.savez(buffer, scores=found.scores, labels=found.labels, ids=ids, **order)
     write_atomically(out / "scores.npz", buffer.getvalue())
+    lines = map(submission_line, found.video_ids, found.scores)
+    write_atomically(out / SUBMISSION, "".join(lines).encode())
 
 
 def _mean(values: np.ndarray) -> float | None:

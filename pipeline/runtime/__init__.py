@@ -8,5 +8,6 @@ progress      progress display: a bar on a terminal, or one log line per minute
 channel       bounded queue between threads
 devices       torch devices and CPU threads
 files         atomic writes, JSON files and SHA-256
+path_lists    list files of paths, and rejection of URLs
 writers       locks and leftover temporary files of folders with several writers
 """

@@ -9,6 +9,8 @@ loading             loading of weights into a network, by name
 detectors           detectors with weights, built from settings
 predictors          relation predictors with weights, built from settings
 detectron2_backend  detectron2 models as detectors
-checkpoints         checkpoints of other projects, read without running code
+torch_files         files of torch and pickles of tensors, read without running code
+checkpoints         state dicts in checkpoints of other projects
+class_names         names of object classes in the spelling of a vocabulary
 run_folder          run folder with the card, weights and label bank of a trained network
 """

@@ -21,6 +21,8 @@ from pipeline.errors import StageError, UsageError
 from pipeline.runtime.files import file_sha256, write_atomically, write_json
 
 CardT = TypeVar("CardT", bound="Card")
+#: Schema of a card without its version -> kind of the weights, for error messages.
+_KINDS = {"laiar.detector": "a detector", "laiar.predictor": "a relation predictor"}
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,20 @@ class Card(TypedJson):
         try:
             with safe_open(path, "pt") as file:
                 text = (file.metadata() or {}).get("card")
-            return None if text is None else cls.from_dict(parse_json(text))
+            if text is None:
+                return None
+            tree = parse_json(text)
+            _check_kind(tree, cls.SCHEMA)
+            return cls.from_dict(tree)
         except (OSError, SafetensorError, ValueError) as error:
             raise UsageError(f"{setting}: {path}: {error}") from error
+
+
+def _check_kind(tree: Any, schema: str | None) -> None:
+    found = tree.get("schema") if isinstance(tree, dict) else None
+    names = [_KINDS.get(str(name).partition("/")[0]) for name in (schema, found)]
+    if None not in names and names[0] != names[1]:
+        raise ValueError(f"weights of {names[0]} expected, got weights of {names[1]}")
 
 
 def save_carded(path: Path, state: Mapping[str, Tensor], card: Card, *, half: bool = False) -> str:

@@ -17,6 +17,7 @@ from pipeline.config.typed_json import TypedJson
 from pipeline.errors import UsageError
 from pipeline.runtime.files import file_sha256
 from pipeline.weights.cards import checked_sha256, read_tensors
+from pipeline.weights.class_names import first_difference
 from pipeline.weights.detector_card import DetectorCard
 from pipeline.weights.detectron2_backend import Detectron2Settings
 from pipeline.weights.files import find_weights
@@ -269,7 +270,7 @@ def find_detector_weights(name: str, suffixes: Sequence[str] = (".safetensors",)
 
 
 def check_classes(found: Sequence[str], expected: Sequence[str], where: str) -> None:
-    """Check that two lists of object classes have the same names in the same order.
+    """Check that two lists of object classes are equal, apart from the spelling of the names.
 
     Args:
         found: classes of the weights.
@@ -279,10 +280,9 @@ def check_classes(found: Sequence[str], expected: Sequence[str], where: str) -> 
     Raises:
         UsageError: if the two lists differ. The message contains the first difference.
     """
-    if list(found) == list(expected):
+    first = first_difference(found, expected)
+    if first is None:
         return
-    rows = [i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b]
-    first = rows[0] if rows else min(len(found), len(expected))
     names = [repr(list(x)[first]) if first < len(x) else "none" for x in (expected, found)]
     raise UsageError(
         f"{SETTING}: {where}: {len(expected)} object classes of the vocabulary expected, "

@@ -29,13 +29,14 @@ def load_state(
     """
     own = network.state_dict()
     needed = {name for name in own if not _is_counter(name)}
+    num_given = sum(not _is_counter(name) for name in state)
     for what, names in (
         ("missing", needed - state.keys()),
         ("unexpected", state.keys() - own.keys()),
     ):
         if names:
             raise ValueError(
-                f"state dict: {len(needed)} tensors expected, got {len(state)}; "
+                f"state dict: {len(needed)} tensors expected, got {num_given}; "
                 f"{len(names)} {what}, the first is {min(names)!r}"
             )
     for name, value in state.items():

@@ -22,6 +22,7 @@ from pipeline.cache.listing import list_clips, split_held_out
 from pipeline.errors import UsageError
 from pipeline.evaluation.metrics import charades_map
 from pipeline.evaluation.scoring import score_clips
+from pipeline.evaluation.submission import read_submission
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.samples.dataset import ClipDataset, clip_dataset
 from pipeline.weights.run_folder import load_model, save_weights
@@ -76,6 +77,9 @@ def test_metrics_of_batches_equal_metrics_of_single_videos(
     assert int(table.positives.sum()) == int(np.sum(labels))
     with np.load(tmp_path / "scores.npz") as file:
         np.testing.assert_allclose(file["scores"], np.array(scores), atol=1e-5)
+        ids, submitted = read_submission(tmp_path / "charades_scores.txt")
+        assert list(ids) == file["ids"].tolist()
+        assert submitted.tolist() == file["scores"].tolist()
     assert json.loads((tmp_path / "run.json").read_text())["counts"]["done"] == 7
 
 

@@ -69,6 +69,21 @@ def test_prediction_reduces_union_features_like_the_training_cache(
         say(run, out, *clips_of(world), "union=full")
 
 
+def test_list_files_are_predicted_and_urls_are_rejected(
+    world: World, run: Path, tmp_path: Path
+) -> None:
+    clips, listed = clips_of(world), tmp_path / "list.txt"
+    listed.write_text("\n".join(clips[:2]) + "\n")
+    assert say(run, tmp_path / "a", str(listed), "--format", "json") == 0
+    assert say(run, tmp_path / "b", *clips[:2], "--format", "json") == 0
+    assert scores_of(tmp_path / "a") == scores_of(tmp_path / "b")
+    assert set(scores_of(tmp_path / "a")) == {Path(clip).stem for clip in clips[:2]}
+    with pytest.raises(UsageError, match=r"videos: URLs are not fetched: https://a\.org/b\.mp4;"):
+        say(run, tmp_path / "c", "https://a.org/b.mp4")
+    with pytest.raises(UsageError, match=r"video: URLs are not fetched"):
+        LaIARPredictor.from_run(run, "device=cpu", SMALL[2]).predict("https://a.org/b.mp4")
+
+
 def test_scores_of_annotated_videos_equal_those_of_evaluate(
     world: World, run: Path, tmp_path: Path
 ) -> None:

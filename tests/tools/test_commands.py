@@ -194,12 +194,13 @@ def test_invalid_checkpoints_are_rejected(
         "variances of at least 0 expected": good | {NORM: -torch.ones_like(good[NORM])},
         f"expected, got dict with {len(good) - 1} tensors": good
         | {bias: torch.zeros(37, dtype=torch.complex64)},
-        "weights of a network expected": good | {bias: torch.zeros(())},
+        "weights of a Faster R-CNN expected": good | {bias: torch.zeros(())},
+        "weights of a Faster R-CNN or of STTran expected": {"fc.weight": torch.zeros(2, 2)},
         "1 missing, the first is 'roi_head.cls_score.bias'": {
             n: v for n, v in good.items() if n != bias
         },
         "got 'teapot'": good | {"teapot": torch.zeros(1)},
-        "a dict of tensors, possibly under 'model' or 'state_dict', expected": {"model": {"a": 3}},
+        "a dict of tensors, possibly under 'model', 'state_dict', ": {"model": {"a": 3}},
         "pooling_mode 'align' expected": {"model": good, "pooling_mode": "crop"},
         "got class_agnostic": {"model": good, "class_agnostic": torch.ones(2)},
         "got dict with 0 tensors": {},
@@ -279,10 +280,13 @@ def test_custom_classes_are_stored_in_the_card(
 ) -> None:
     ours = build_detector(num_classes=2, preset="detectron2-fpn", size=SIZE)
     torch.save(as_detectron2(ours.state_dict(), "fpn", 26), tmp_path / "a.pth")
-    (tmp_path / "classes.txt").write_text("person\ncup\n")
+    (tmp_path / "classes.txt").write_text("__background__\nPerson\ncupglassbottle\n")
     paths = tmp_path / "a.pth", tmp_path / "a.safetensors"
     assert call(capsys, convert_weights.main, *paths, "--classes", tmp_path / "classes.txt")[0] == 0
-    assert json.loads((tmp_path / "a.json").read_text())["classes"] == ["person", "cup"]
+    assert json.loads((tmp_path / "a.json").read_text())["classes"] == [
+        "person",
+        "cup/glass/bottle",
+    ]
     for text in ("cup\nperson\n", "person\nperson\n"):
         (tmp_path / "classes.txt").write_text(text)
         words = (*paths, "--classes", tmp_path / "classes.txt")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.config.loading import load_settings
 from pipeline.datasets.vocabulary import load_vocabulary
@@ -16,9 +17,10 @@ from pipeline.errors import UsageError
 from pipeline.training.detector.batches import DrawSampler, FrameImages, mirror, repeat_factors
 from pipeline.training.detector.frames import dump_frames, read_image
 from pipeline.training.detector.learner import rate_factor
-from pipeline.training.detector.samples import Sample, read_samples
+from pipeline.training.detector.samples import Sample
 from pipeline.training.detector.scoring import coco_scores
 from pipeline.training.detector.settings import DetectorTraining, TrainingConfig
+from pipeline.training.detector.splits import read_samples
 from pipeline.weights.cards import read_tensors
 from pipeline.weights.detector_card import DetectorCard
 from tests.conftest import World
@@ -117,6 +119,28 @@ def test_changed_annotations_are_rejected_on_resume(few: tuple[Path, Path], tmp_
         train_detector.main(command((moved, few[1]), run, *words))
 
 
+def test_training_on_jpeg_files_with_ordinary_names(few: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, images = tmp_path / "annotations", tmp_path / "images"
+    for made in (folder, images / "train2017"):
+        made.mkdir(parents=True)
+    for split in ("train", "test"):
+        tree = json.loads((few[0] / f"coco_{split}.json").read_text())
+        for image in tree["images"]:
+            name = f"train2017/{split}{image['id']:012d}.jpg"
+            with Image.open(few[1] / image["file_name"]) as file:
+                file.convert("RGB").save(images / name, quality=95)
+            image["file_name"] = name
+        (folder / f"coco_{split}.json").write_text(json.dumps(tree))
+    assert train_detector.main(command((folder, images), tmp_path / "run")) == 0
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["frames"] == 3
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["counts"]["failed"] == 0
+    for annotation in tree["annotations"]:
+        annotation["image_id"] += 10**6
+    (folder / "coco_train.json").write_text(json.dumps(tree))
+    with pytest.raises(UsageError, match=r"none of .* annotations has the id of an image"):
+        train_detector.main(command((folder, images), tmp_path / "none"))
+
+
 def test_unreadable_videos_are_counted_as_failures(few: tuple[Path, Path], tmp_path: Path) -> None:
     tree = json.loads((few[0] / "coco_test.json").read_text())
     tree["images"].append(tree["images"][0] | {"id": 10**6, "file_name": "GONE1.mp4/000001.png"})
@@ -193,7 +217,8 @@ def test_two_processes_train_one_detector(few: tuple[Path, Path], tmp_path: Path
 
 def sample(labels: list[int], boxes: list[list[float]], number: int = 1) -> Sample:
     crowd = torch.zeros(len(labels), dtype=torch.bool)
-    return Sample("AAAAA", number, torch.tensor(boxes).view(-1, 4), torch.tensor(labels), crowd)
+    name = f"AAAAA.mp4/{number:06d}.png"
+    return Sample(name, torch.tensor(boxes).view(-1, 4), torch.tensor(labels), crowd)
 
 
 def test_coco_scores_of_known_detections() -> None:

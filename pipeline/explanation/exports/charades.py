@@ -3,6 +3,7 @@
 import csv
 
 from pipeline.datasets.charades import COLUMNS
+from pipeline.evaluation.submission import submission_line
 from pipeline.explanation.exports.exported import ClassNames, ExportedVideo
 from pipeline.explanation.exports.files import ExportFiles
 
@@ -48,7 +49,7 @@ class CharadesExport:
                 "length": f"{about.duration_s:.2f}",
             }
         )
-        self._scores.write(" ".join([about.id, *map(repr, video.scores)]) + "\n")
+        self._scores.write(submission_line(about.id, video.scores))
 
     def finish(self) -> None:
         """Do nothing: the files are complete after each video."""

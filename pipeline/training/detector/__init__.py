@@ -1,8 +1,10 @@
 """Training of detectors (`tools.train_detector`).
 
 settings   all settings with their defaults
-samples    annotated frames from COCO files or Action Genome's pickles
-frames     images of annotated frames, dumped from the videos if they are missing
+samples    annotated images, from Action Genome's pickles
+coco       annotated images from COCO files
+splits     splits of annotated images
+frames     images of samples, dumped from the videos if they are missing
 batches    batches of training images, with grouping, shuffling and augmentation
 learner    training step and resumable checkpoint
 scoring    COCO average precision with pycocotools

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pipeline.training.detector.frames import read_image
+from pipeline.training.detector.frames import load_image
 from pipeline.training.detector.samples import Sample
 
 
@@ -55,7 +55,7 @@ class FrameImages(Dataset[tuple[Tensor, Tensor, Tensor, int | None]]):
     are clipped to the image. Crowd boxes and boxes without area are removed.
 
     Args:
-        frames: folder that contains the images `ID.mp4/NNNNNN.png`.
+        frames: folder that contains the images, such as `ID.mp4/NNNNNN.png`.
         samples: annotated frames.
     """
 
@@ -67,7 +67,7 @@ class FrameImages(Dataset[tuple[Tensor, Tensor, Tensor, int | None]]):
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor, int | None]:
         sample = self.samples[draw.row]
-        image = read_image(self.frames / sample.image)
+        image = load_image(self.frames, sample)
         height, width = image.shape[1:]
         real = ~sample.is_crowd
         limit = torch.tensor([width, height, width, height], dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Images of annotated frames, dumped from the videos if they are missing."""
+"""Images of samples, dumped from the videos if they are missing."""
 
 import multiprocessing
 from collections.abc import Sequence
@@ -15,11 +15,26 @@ from pipeline.datasets.video_files import list_videos
 from pipeline.decoding import open_video
 from pipeline.errors import ItemError, UsageError
 from pipeline.runtime.files import write_atomically
-from pipeline.training.detector.samples import Sample
+from pipeline.training.detector.samples import IMAGE_SUFFIXES, Sample
 
 #: Lowest compression level, which is the fastest.
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 _LARGEST = 4096 * 4096
+
+
+def find_image(frames: Path, sample: Sample) -> Path | None:
+    """Return the path of the image of a sample, or None if it does not exist.
+
+    If the annotated name does not exist, names with another suffix of `IMAGE_SUFFIXES` are tried.
+    A dump can therefore contain JPEG files instead of PNG files.
+
+    Args:
+        frames: folder that contains the images.
+        sample: annotated image.
+    """
+    path = frames / sample.image
+    others = (path.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)
+    return next((each for each in (path, *others) if each.is_file()), None)
 
 
 def dump_frames(
@@ -28,31 +43,34 @@ def dump_frames(
     """Dump the missing images of annotated frames. Existing images are not changed.
 
     Args:
-        frames: folder that contains the images `ID.mp4/NNNNNN.png`.
+        frames: folder that contains the images, such as `ID.mp4/NNNNNN.png`.
         videos: folder of videos, or None if all images exist.
-        samples: annotated frames.
+        samples: annotated images.
         workers: number of decoding processes.
 
     Returns:
-        Mapping from the id of each unreadable video to its error message.
+        Mapping from the id of each unreadable video, and from the path of each other missing image,
+        to its error message.
 
     Raises:
         UsageError: if images are missing and `videos` is None.
     """
-    missing: dict[str, list[int]] = {}
-    for sample in samples:
-        if not (frames / sample.image).is_file():
-            missing.setdefault(sample.video_id, []).append(sample.number)
-    if not missing:
+    absent = [sample for sample in samples if find_image(frames, sample) is None]
+    if not absent:
         return {}
     if videos is None:
-        first = next(iter(missing))
+        advice = "set --videos to dump them" if absent[0].frame else "set --frames to their folder"
         raise UsageError(
-            f"--frames: image not found: {frames / f'{first}.mp4' / f'{missing[first][0]:06d}.png'}"
-            f" (and {sum(map(len, missing.values())) - 1} more); set --videos to dump them"
+            f"--frames: image not found: {frames / absent[0].image} (and {len(absent) - 1} more); "
+            f"{advice}"
         )
+    missing: dict[str, list[int]] = {}
+    for sample in absent:
+        if sample.frame is not None:
+            missing.setdefault(sample.source, []).append(sample.frame[1])
     paths = {video.video_id: video.path for video in list_videos(videos)}
     failures = dict.fromkeys(missing.keys() - paths.keys(), f"{videos}: no video with this id")
+    failures |= {s.image: f"{frames}: image not found" for s in absent if s.frame is None}
     jobs = {v: numbers for v, numbers in missing.items() if v in paths}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max(workers, 1), mp_context=context) as pool:
@@ -80,15 +98,48 @@ def _dump(video: Path, numbers: Sequence[int], folder: Path) -> None:
             write_atomically(folder / f"{index + 1:06d}.png", data.tobytes())
 
 
-def read_image(path: Path) -> Tensor:
-    """Read an image as a (3, H, W) uint8 RGB tensor.
+def load_image(frames: Path, sample: Sample) -> Tensor:
+    """Read the image of a sample, see `read_image`.
 
     Raises:
-        UsageError: if the file is unreadable, is not an image, or has more than 4096 x 4096 pixels.
+        UsageError: if the image does not exist, see also `read_image`.
     """
+    path = find_image(frames, sample)
+    if path is None:
+        raise UsageError(f"--frames: image not found: {frames / sample.image}")
+    return read_image(path, sample.size)
+
+
+def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
+    """Read an image as a (3, H, W) uint8 RGB tensor.
+
+    The image is turned according to its EXIF data, unless only the stored pixels have the annotated
+    size.
+
+    Args:
+        path: path of a PNG, JPEG, BMP or WebP file.
+        size: annotated (width, height), or None if unknown.
+
+    Raises:
+        UsageError: if the file is unreadable, is not an image, has more than 4096 x 4096 pixels, or
+            has another size than annotated.
+    """
+    image = _decode(path, cv2.IMREAD_COLOR)
+    if size is not None and image.shape[1::-1] != size:
+        found = image.shape[1::-1]
+        image = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if image.shape[1::-1] != size:
+            raise UsageError(
+                f"{path}: an image of {size[0]} x {size[1]} pixels expected as annotated, got "
+                f"{found[0]} x {found[1]}; use the annotated images"
+            )
+    return torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1)
+
+
+def _decode(path: Path, flags: int) -> np.ndarray:
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        image = cv2.imdecode(data, flags) if len(data) else None
     except (OSError, cv2.error) as error:
         raise UsageError(f"{path}: a readable image expected: {error}") from error
     if image is None:
@@ -98,14 +149,17 @@ def read_image(path: Path) -> Tensor:
         )
     if image.shape[0] * image.shape[1] > _LARGEST:
         raise UsageError(f"{path}: an image of at most {_LARGEST} pixels expected")
-    return torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1)
+    return image
 
 
 def find_wide(frames: Path, samples: Sequence[Sample]) -> list[bool]:
-    """Return, for each sample, whether the first image of its video is at least as wide as high."""
+    """Return whether the image of each sample is at least as wide as high.
+
+    Only the first image of a video is read.
+    """
     wide: dict[str, bool] = {}
     for sample in samples:
-        if sample.video_id not in wide:
-            _, height, width = read_image(frames / sample.image).shape
-            wide[sample.video_id] = width >= height
-    return [wide[sample.video_id] for sample in samples]
+        if sample.source not in wide:
+            _, height, width = load_image(frames, sample).shape
+            wide[sample.source] = width >= height
+    return [wide[sample.source] for sample in samples]

@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from detection.detector import Detector
-from pipeline.training.detector.frames import read_image
+from pipeline.training.detector.frames import load_image
 from pipeline.training.detector.samples import Sample
 
 #: Size classes of COCO, based on the box area in pixels of the decoded frame.
@@ -31,7 +31,7 @@ def score_detector(
 
     Args:
         detector: detector in eval mode on `device`.
-        frames: folder that contains the images `ID.mp4/NNNNNN.png`.
+        frames: folder that contains the images, such as `ID.mp4/NNNNNN.png`.
         samples: annotated frames.
         classes: names of the object classes.
         device: device of the detector.
@@ -46,7 +46,7 @@ def score_detector(
     rows, worst = [], []
     with torch.inference_mode():
         for number, sample in enumerate(tqdm(samples, desc="score", unit="frame", disable=None)):
-            image = read_image(frames / sample.image)[None].to(device)
+            image = load_image(frames, sample)[None].to(device)
             found = detector.detect(image)[0][0]
             boxes, scores = found.boxes.cpu().double().numpy(), found.scores.cpu().numpy()
             labels = found.labels.cpu().numpy()

@@ -171,7 +171,7 @@ def test_files_without_a_predictor_are_rejected(world: World, tmp_path: Path) ->
     refused(str(tmp_path / "odd.safetensors"), "heads: an integer from 1 to 65536")
     refused(
         "configs/detector/world.safetensors",
-        "schema: laiar.predictor/1 expected, got laiar.detector/1",
+        "weights of a relation predictor expected, got weights of a detector",
     )
     assert not (tmp_path / "none").exists()
 

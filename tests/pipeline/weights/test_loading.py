@@ -45,7 +45,7 @@ def test_counters_may_be_absent() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"0.bias": None}, "6 tensors expected, got 6; 1 missing, the first is '0.bias'"),
+        ({"0.bias": None}, "6 tensors expected, got 5; 1 missing, the first is '0.bias'"),
         ({"more": torch.zeros(1)}, "1 unexpected, the first is 'more'"),
         ({"2.num_batches_tracked": torch.tensor(1)}, "the first is '2.num_batches_tracked'"),
         ({"0.weight": torch.zeros(5, 3)}, "0.weight: shape (4, 3) expected, got (5, 3); "),
