@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     """Run the stage and return its exit code."""
     args, words = parse_words(_parser(), argv)
     formats = parse_formats(args.format.split(","))
-    exports = parse_exports(args.export.split(",")) if args.export is not None else ()
+    exports = () if args.export is None else parse_exports(args.export.split(","))
     if exports and Format.JSON not in formats:
         raise UsageError("--export: the format json is required; add it to --format")
     paths = expand_lists(args.videos, "videos")
@@ -226,7 +226,9 @@ class Prediction:
             except ItemError as error:
                 log_failure(LOGGER, item, error)
                 self.failures.add(item, error, stage="predict")
-                if item not in self._explained:  # otherwise, only the annotated video failed
+                # A file that cannot be written, or an edit that does not fit, leaves the others.
+                is_edit = error.reason is FailureReason.NO_SUCH_RELATION
+                if item not in self._explained and not is_edit:
                     if item == video.video_id:
                         remove(self.out / item)
                     self._add({"id": item, "status": "failed", "reason": error.reason.value})
@@ -259,9 +261,12 @@ class Prediction:
         with closing(self._pool.start(examined.request)) as frames:
             explanation, scores = self.predictor.explain(examined, frames)
         explanation = explanation.what_if(*self.edits)
-        save(explanation, self.out, [f for f in self.formats if f is not Format.VIDEO], video.path)
-        self._add(_row(explanation, scores, self.formats))
         self._explained.add(video.video_id)
+        plain = [kind for kind in self.formats if kind is not Format.VIDEO]
+        try:
+            save(explanation, self.out, plain, video.path)
+        finally:
+            self._add(_row(explanation, scores, self.formats))
         if explanation.predictions:
             LOGGER.info("%s: %s", video.video_id, explanation.predictions[0].sentence)
         if Format.VIDEO in self.formats:

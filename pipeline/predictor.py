@@ -1,6 +1,5 @@
 """Prediction and explanation of videos by a trained network."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from pipeline.datasets.ids import is_safe_id
 from pipeline.datasets.video_files import VideoFile, video_id_of, video_sha256
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.decoding import DirectStream, FrameRequest, FrameStream
-from pipeline.decoding.array_stream import ArrayStream
+from pipeline.decoding.array_stream import ArrayStream, array_sha256
 from pipeline.errors import UsageError
 from pipeline.evaluate import run_config
 from pipeline.explanation.explainer import Explainer, load_explainer
@@ -195,9 +194,8 @@ class LaIARPredictor:
             raise ValueError(
                 f"video_id: a name of letters, digits, . _ and - expected, got {video_id!r}"
             )
-        digest = hashlib.sha256(f"{frames.shape} {rate}".encode())
-        digest.update(np.ascontiguousarray(frames).data)
-        examined = self.examine(VideoFile(Path(video_id), video_id), digest.hexdigest())
+        sha256 = array_sha256(frames, rate)
+        examined = self.examine(VideoFile(Path(video_id), video_id), sha256)
         return self.explain(examined, ArrayStream(frames, rate, examined.request))[0]
 
     def examine(self, video: VideoFile, sha256: str | None = None) -> Examined:

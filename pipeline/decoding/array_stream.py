@@ -1,5 +1,6 @@
 """Stream of frames that are already in memory."""
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,6 +9,13 @@ import torch
 from pipeline.decoding.request import FrameRequest
 from pipeline.decoding.video_frames import VideoFrames
 from pipeline.decoding.video_source import VideoSource
+
+
+def array_sha256(frames: np.ndarray, fps: float) -> str:
+    """Return the SHA-256 of the frames of a video and of their rate, as hex digits."""
+    digest = hashlib.sha256(f"{frames.shape} {fps}".encode())
+    digest.update(np.ascontiguousarray(frames).data)
+    return digest.hexdigest()
 
 
 class ArrayStream:

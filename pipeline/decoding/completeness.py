@@ -1,8 +1,9 @@
 """Completeness of a video file, from the sizes that its headers declare.
 
 A file that is cut at its end often opens and decodes without an error. The container tells whether
-bytes are missing: Matroska, AVI, MP4 and ASF declare the sizes of their parts, and transport
-streams and Ogg consist of packets and pages of known sizes. Live recordings declare no sizes.
+bytes are missing: Matroska, AVI, MP4, ASF and MXF declare the sizes of their parts, transport
+streams and Ogg consist of packets and pages of known sizes, and a GIF ends with a trailer. Live
+recordings declare no sizes.
 """
 
 import struct
@@ -15,6 +16,7 @@ _BOXES = (b"moov", b"mdat", b"moof")
 _OTHER_BOXES = (b"ftyp", b"styp", b"free", b"skip", b"wide", b"uuid", b"sidx", b"meta", b"mfra")
 _ASF, _ASF_DATA = (bytes.fromhex(x + "8e66cf11a6d900aa0062ce6c") for x in ("3026b275", "3626b275"))
 _NO_ASF_DATA, _LARGEST_PAGE = 50, 65_307
+_MXF, _GIF_TRAILER, _PADDING = b"\x06\x0e\x2b\x34", b";", 64
 
 
 def missing_bytes(path: Path) -> int | None:
@@ -136,8 +138,34 @@ def _ogg_end(file: BinaryIO, size: int) -> int | None:
     return end if end > size or is_last_page else None
 
 
-def _ts_end(size: int, packet: int) -> int | None:
-    return size - size % packet + packet if size % packet else None
+def _ts_end(file: BinaryIO, size: int, packet: int, first: int = 0) -> int | None:
+    rest = size % packet
+    tail = _at(file, size - rest, first + 1)
+    is_cut = rest and (len(tail) <= first or tail[first : first + 1] == b"G")
+    return size - rest + packet if is_cut else None  # other bytes may follow the last packet
+
+
+def _gif_end(file: BinaryIO, size: int) -> int | None:
+    tail = _at(file, max(size - _PADDING, 0), _PADDING).rstrip(b"\0\r\n")
+    return None if tail.endswith(_GIF_TRAILER) else size + 1
+
+
+def _mxf_end(file: BinaryIO, size: int) -> int | None:
+    at = 0
+    while at < size:
+        head = _at(file, at, 25)
+        if head[:4] != _MXF[: len(head[:4])]:
+            return None
+        if len(head) < 17:
+            return at + 17
+        length, start = head[16], at + 17
+        if length > 0x80:
+            more = length - 0x80
+            if more > 8:
+                return None
+            length, start = int.from_bytes(head[17 : 17 + more], "big"), start + more
+        at = start + length
+    return at
 
 
 def _has_sync(head: bytes, first: int, packet: int) -> bool:
@@ -159,7 +187,9 @@ _FORMATS: tuple[
     (lambda head: head[4:8] in _BOXES + _OTHER_BOXES, _mp4_end),
     (lambda head: head[:16] == _ASF, _asf_end),
     (lambda head: head[:4] == b"OggS", _ogg_end),
-    (lambda head: _has_sync(head, 0, 188), lambda _, size: _ts_end(size, 188)),
-    (lambda head: _has_sync(head, 4, 192), lambda _, size: _ts_end(size, 192)),
-    (lambda head: _has_sync(head, 0, 204), lambda _, size: _ts_end(size, 204)),
+    (lambda head: head[:4] == b"GIF8", _gif_end),
+    (lambda head: head[:4] == _MXF, _mxf_end),
+    (lambda head: _has_sync(head, 0, 188), lambda file, size: _ts_end(file, size, 188)),
+    (lambda head: _has_sync(head, 4, 192), lambda file, size: _ts_end(file, size, 192, 4)),
+    (lambda head: _has_sync(head, 0, 204), lambda file, size: _ts_end(file, size, 204)),
 )

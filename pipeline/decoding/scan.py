@@ -178,8 +178,9 @@ def _scan(
         counts_own = own is not None and jumps
         is_regular = context.codec.canonical_name in _ONE_TO_ONE and found.has_key_first
         is_regular &= found.is_in_order
+        step_s = max(1 / rate, pts[-1] - pts[-2] if len(pts) > 1 else 0.0)
         shortage, is_complete = _shortage(
-            path, container, stream, found, missing, (pts[-1], 1 / rate)
+            path, container, stream, found, missing, (pts[-1], step_s)
         )
         return Scan(
             pts_s=pts,

@@ -13,7 +13,7 @@ from pipeline.runtime.files import json_sha256
 FORM = (
     'START-END OBJECT PREDICATE=>PREDICATE expected, such as "1.2-3.4 cup holding=>not_contacting"'
 )
-_EDIT = re.compile(r"(\d+\.?\d*)\s*-\s*(\d+\.?\d*)\s+(.+?)\s*=>\s*(.+)", re.ASCII)
+_EDIT = re.compile(r"(\d+\.?\d*|\.\d+)\s*-\s*(\d+\.?\d*|\.\d+)\s+(.+?)\s*=>\s*(.+)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Edit(TypedJson):
     """Replacement of a predicate in the names of an object's tokens.
 
     Attributes:
-        between_s: first and last time of the tokens in seconds.
+        between_s: first and last time of the tokens in seconds, to a hundredth of a second.
         object: object class.
         group: predicate group.
         from_: predicate that is replaced.
@@ -125,7 +125,7 @@ def parse_edit(text: str, objects: Sequence[str], groups: Mapping[str, Collectio
 
 
 def edited_fingerprint(fingerprint: str, edits: Sequence[Edit]) -> str:
-    """Return the fingerprint of an explanation with edits."""
-    if not edits:
-        return fingerprint
-    return json_sha256([fingerprint, [edit.to_dict() for edit in edits]])
+    """Return the fingerprint of an explanation with further edits."""
+    for edit in edits:
+        fingerprint = json_sha256([fingerprint, edit.to_dict()])
+    return fingerprint

@@ -164,7 +164,8 @@ class Explanation(TypedJson):
         The selection of the tokens stays as it is.
 
         Args:
-            *edits: edits such as "1.2-3.4 cup holding=>not_contacting", made one after the other.
+            *edits: edits such as "1.2-3.4 cup holding=>not_contacting", made one after the other,
+                after those in `edited`.
 
         Returns:
             This explanation with `edited`.
@@ -183,10 +184,13 @@ class Explanation(TypedJson):
         if self.editable is None:
             raise ValueError("what_if: an explanation of LaIARPredictor.predict expected")
         made = [self.editable.parse(edit) if isinstance(edit, str) else edit for edit in edits]
+        if not made:
+            return self
+        every = [*(self.edited.edits if self.edited else ()), *made]
         return replace(
             self,
             fingerprint=edited_fingerprint(self.fingerprint, made),
-            edited=self.editable.edited(made, self.predictions) if made else None,
+            edited=self.editable.edited(every, self.predictions),
         )
 
     def save(

@@ -35,7 +35,7 @@ def parse_formats(names: Iterable[str]) -> tuple[Format, ...]:
         UsageError: if a name is unknown.
     """
     found: list[Format] = []
-    for name in names:
+    for name in map(str.strip, names):
         if name not in [*Format]:
             raise UsageError(f"--format: one of {', '.join(Format)} expected, got {name!r}")
         found.append(Format(name))

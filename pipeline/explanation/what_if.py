@@ -12,6 +12,9 @@ from pipeline.explanation.predictions import Prediction, Reason
 from pipeline.explanation.reason import NamedTokens, find_reasons, renumbered
 from pipeline.explanation.sentences import sentence_of
 
+#: Largest error of times that are printed with two decimals, in seconds.
+ROUNDING_S = 0.005
+
 
 @dataclass(frozen=True)
 class EditableWindow:
@@ -140,7 +143,8 @@ class EditableVideo:
 def _edited(row: dict[str, Any], edit: Edit) -> dict[str, Any]:
     """Return a token of the explanation after an edit, or the same token."""
     start, end = edit.between_s
-    if row["object"]["class"] != edit.object or not start <= row["time_s"] <= end:
+    is_inside = start - ROUNDING_S <= row["time_s"] <= end + ROUNDING_S
+    if row["object"]["class"] != edit.object or not is_inside:
         return row
     return row | {"names": [_renamed(name, edit) for name in row["names"]]}
 

@@ -199,7 +199,8 @@ def test_edits_and_formats_of_the_command(world: World, run: Path, tmp_path: Pat
     (failure,) = map(json.loads, (out / "failures.jsonl").read_text().splitlines())
     assert failure["reason"] == "no-such-relation"
     assert tree["tracks"][0]["object"] in failure["message"]
-    assert not list(folder.iterdir())
+    assert (folder / "explanation.json").is_file()  # the earlier explanation stays
+    assert scores_of(out).keys() == {tree["video"]["id"]}
     for wrong, message in (
         (["--edit", "0-9 cup flying=>touching"], "one of the predicates"),
         (["--format", "pdf"], "--format: one of json"),

@@ -33,7 +33,7 @@ def parse_exports(names: Iterable[str]) -> tuple[ExportFormat, ...]:
         UsageError: if a name is unknown.
     """
     found: list[ExportFormat] = []
-    for name in names:
+    for name in map(str.strip, names):
         if name not in [*ExportFormat]:
             raise UsageError(f"--export: one of {', '.join(ExportFormat)} expected, got {name!r}")
         found.append(ExportFormat(name))

@@ -24,7 +24,7 @@ from pipeline.explanation.media.sheet_rows import (
 from pipeline.runtime.files import write_atomically
 
 #: Most windows, most sentences of a window, and most frames in a row.
-MAX_WINDOWS, MAX_SENTENCES, MAX_FRAMES = 4, 4, 16
+MAX_WINDOWS, MAX_SENTENCES, MAX_FRAMES = 4, 5, 16
 #: Sizes in pixels: margin, space between parts, width of the column of objects.
 MARGIN, SPACE, OBJECTS = 44, 28, 220
 #: Greatest width of a column, least and greatest width of the sheet, greatest width of text.

@@ -44,7 +44,7 @@ class Sound:
         self._start = 0.0
         try:
             self._input = av.open(str(source))
-            stream = next(iter(self._input.streams.audio), None)
+            stream = self._input.streams.best("audio")
             if stream is not None and stream.codec_context is not None:
                 self._start = start_of(source, numbering)
                 self._packets = self._opened(stream, output, kind)

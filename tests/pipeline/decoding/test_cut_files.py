@@ -34,6 +34,9 @@ MADE: dict[str, tuple[str, ...]] = {
     "mpeg2.mpg": (*SOURCE, "-r", "25", "-c:v", "mpeg2video"),
     "theora.ogv": (*SOURCE, "-c:v", "libtheora"),
     "wmv2.wmv": (*SOURCE, "-c:v", "wmv2"),
+    "picture.gif": SOURCE,
+    "mpeg2.mxf": (*SOURCE, "-r", "25", "-c:v", "mpeg2video"),
+    "slow.flv": (*SOURCE, "-vf", "fps=0.5", "-c:v", "flv1"),
     "live.mkv": (*COPY, "-live", "1"),
     "live.webm": (*SOURCE, "-c:v", "libvpx", "-live", "1"),
     "long_sound.mkv": (*COPY[:2], *SOUND, "-c:v", "copy"),
@@ -72,7 +75,8 @@ def read_all(path: Path) -> int:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_whole_file_is_read(folder: Path, name: str) -> None:
-    assert read_all(folder / name) == (100 if name == "mpeg2.mpg" else 40)
+    counts = {"mpeg2.mpg": 100, "mpeg2.mxf": 100, "slow.flv": 2}
+    assert read_all(folder / name) == counts.get(name, 40)
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -85,6 +89,13 @@ def test_cut_file_is_truncated(folder: Path, tmp_path: Path, name: str, share: f
         read_all(path)
     assert caught.value.reason is FailureReason.TRUNCATED_VIDEO, caught.value
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["h264.ts", "picture.gif"])
+def test_padding_after_the_end_is_ignored(folder: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes((folder / name).read_bytes() + bytes(50))
+    assert read_all(path) == 40
 
 
 @pytest.mark.parametrize("name", ["h264.mkv", "vp8.webm", "live.webm", "h264.ts"])

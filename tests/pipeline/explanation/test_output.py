@@ -1,11 +1,14 @@
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.errors import UsageError
+from pipeline.decoding.array_stream import array_sha256
+from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.explanation.formats import DEFAULT, FILES, Format, parse_formats
 from pipeline.explanation.output import is_saved, remove
 from tests.pipeline.explanation.report.explanation_maker import make_explanation
@@ -51,7 +54,7 @@ def test_missing_files_and_damaged_entries_are_not_saved(tmp_path: Path) -> None
 
 
 def test_formats_are_parsed() -> None:
-    assert parse_formats(["vtt", "json", "vtt"]) == (Format.VTT, Format.JSON)
+    assert parse_formats(["vtt", " json", "vtt"]) == (Format.VTT, Format.JSON)
     with pytest.raises(UsageError, match=r"--format: one of json, html, .* expected, got 'pdf'"):
         parse_formats(["json", "pdf"])
     with pytest.raises(UsageError, match="got ''"):
@@ -64,5 +67,34 @@ def test_an_annotated_video_requires_the_video(tmp_path: Path) -> None:
         explanation.save(tmp_path, ["video", "json"])
     assert not (tmp_path / "A").exists()
     frames = np.zeros((explanation.video.num_frames, 48, 64, 3), np.uint8)
+    with pytest.raises(ItemError, match="the explained video expected, but the frames differ"):
+        explanation.save(tmp_path, ["video", "json"], frames)
+    sha256 = array_sha256(frames, explanation.video.fps)
+    explanation = replace(explanation, video=replace(explanation.video, sha256=sha256))
+    left = tmp_path / "A" / ".annotated.mp4.tmp-01234567-99999999-01234567"  # of a killed run
+    left.touch()
+    os.utime(left, (0, 0))
     explanation.save(tmp_path, ["video", "json"], frames)
     assert names(tmp_path / "A") == {"annotated.mp4", "explanation.json", "entry.json"}
+
+
+def test_a_file_that_cannot_be_written_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pipeline.explanation.output.write_sheet", full)
+    with pytest.raises(OSError, match="No space left"):
+        make_explanation(name="A").save(tmp_path, ["sheet", "json", "vtt"])
+    assert names(tmp_path / "A") == {"explanation.json", "captions.vtt", "entry.json"}
+
+
+@pytest.mark.parametrize("name", ["predictions.jsonl", "B"])
+def test_an_id_that_names_another_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "B").write_text("a file")
+    with pytest.raises(ItemError, match="rename the video") as caught:
+        make_explanation(name=name).save(tmp_path)
+    assert caught.value.reason is FailureReason.UNSAFE_ID
+    remove(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"B"}

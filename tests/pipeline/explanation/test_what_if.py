@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -111,6 +112,20 @@ def test_an_edit_and_its_reverse_leave_the_scores() -> None:
     assert all(score == pytest.approx(before, abs=1e-5) for score, before in scores)
     assert all(plain(row.sentence) == plain(row.sentence_before) for row in changed.predictions)
     assert explanation.what_if() == explanation
+    assert explanation.what_if(edit).what_if(back) == explanation.what_if(edit, back)
+
+
+def test_times_of_an_edit_are_read_to_a_hundredth_of_a_second() -> None:
+    explanation = random_explanation([4] * 6, seed=1)
+    edit, tokens = some_edit(explanation)
+    time = explanation.tokens[tokens[0]].time_s
+    mine = [i for i in tokens if explanation.tokens[i].time_s == time]
+    for shift in (-0.004, 0.004):
+        around = replace(edit, between_s=(time + shift, time + shift))
+        changed = explanation.what_if(around).edited
+        assert changed is not None
+        assert [*changed.tokens] == mine
+    assert parsed(".5-2 cup holding=>touching").between_s == (0.5, 2.0)
 
 
 def test_edits_reach_only_their_window() -> None:
