@@ -19,12 +19,18 @@ from pipeline.explanation.edits import Edit, edited_fingerprint, parse_edit
 from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.exports.exported import ClassNames
 from pipeline.explanation.exports.saved import saved_videos
-from pipeline.explanation.exports.writing import ExportFormat, parse_exports, write_exports
-from pipeline.explanation.formats import DEFAULT, FILES, Format, parse_formats
+from pipeline.explanation.exports.writing import ExportFormat, write_exports
+from pipeline.explanation.formats import DEFAULT, FILES, Format
 from pipeline.explanation.output import is_saved, remove, save
 from pipeline.explanation.report.gallery import write_gallery
 from pipeline.predictor import WORLD, LaIARPredictor
-from pipeline.runtime.command_line import Parser, common_parser, parse_words, run_command
+from pipeline.runtime.command_line import (
+    Parser,
+    common_parser,
+    parse_names,
+    parse_words,
+    run_command,
+)
 from pipeline.runtime.failures import Failures, log_failure
 from pipeline.runtime.files import append_line, make_folder, read_rows, write_atomically
 from pipeline.runtime.item_errors import as_item_error
@@ -42,8 +48,9 @@ EXAMPLE = (
 def main(argv: list[str]) -> int:
     """Run the stage and return its exit code."""
     args, words = parse_words(_parser(), argv)
-    formats = parse_formats(args.format.split(","))
-    exports = () if args.export is None else parse_exports(args.export.split(","))
+    formats = parse_names(args.format.split(","), Format, "--format")
+    names = [] if args.export is None else args.export.split(",")
+    exports = parse_names(names, ExportFormat, "--export")
     if exports and Format.JSON not in formats:
         raise UsageError("--export: the format json is required; add it to --format")
     paths = expand_lists(args.videos, "videos")

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.config.typed_json import TypedJson
 from pipeline.explanation.edits import Edit, Edited, edited_fingerprint
-from pipeline.explanation.formats import DEFAULT, parse_formats
+from pipeline.explanation.formats import DEFAULT, Format
 from pipeline.explanation.observations import (
     People,
     Sampling,
@@ -20,6 +20,7 @@ from pipeline.explanation.observations import (
     Window,
 )
 from pipeline.explanation.predictions import Prediction
+from pipeline.runtime.command_line import parse_names
 
 WARNINGS = {
     "RANDOM_WEIGHTS": "the detector is untrained; its boxes and features are meaningless",
@@ -217,4 +218,4 @@ class Explanation(TypedJson):
         from pipeline.explanation.output import save  # it imports this module
 
         source = Path(video) if isinstance(video, str) else video
-        save(self, Path(out), parse_formats(formats), source)
+        save(self, Path(out), parse_names(formats, Format, "--format"), source)

@@ -7,9 +7,10 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from pipeline.errors import ItemError, StageError, UsageError
 
@@ -18,6 +19,9 @@ EXIT_OK, EXIT_FAILURES, EXIT_USAGE, EXIT_BUDGET = 0, 1, 2, 3
 VERIFY_HELP = "compare every byte of the cache with its manifest, not only sizes and headers"
 _SETTINGS_HELP = "\n\nsettings: key=value words; see pipeline/config/schema.py"
 _SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
+
+
+NameT = TypeVar("NameT", bound=StrEnum)
 
 
 class Interrupted(BaseException):
@@ -46,6 +50,25 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of printing the usage."""
         raise UsageError(f"{message}; see: {self.prog} --help")
+
+
+def parse_names(names: Iterable[str], kind: type[NameT], flag: str) -> tuple[NameT, ...]:
+    """Parse names of an enum, each of which counts once.
+
+    Args:
+        names: values of the enum, possibly surrounded by spaces.
+        kind: the enum.
+        flag: flag of the names, used in the error message.
+
+    Raises:
+        UsageError: if a name is unknown.
+    """
+    found: list[NameT] = []
+    for name in map(str.strip, names):
+        if name not in [*kind]:
+            raise UsageError(f"{flag}: one of {', '.join(kind)} expected, got {name!r}")
+        found.append(kind(name))
+    return tuple(dict.fromkeys(found))
 
 
 def common_parser(

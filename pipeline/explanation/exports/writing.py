@@ -5,7 +5,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.errors import UsageError
 from pipeline.explanation.exports.ava import AvaExport
 from pipeline.explanation.exports.charades import CharadesExport
 from pipeline.explanation.exports.coco import CocoExport
@@ -24,20 +23,6 @@ class ExportFormat(StrEnum):
     AVA = "ava"
     CHARADES = "charades"
     COCO = "coco"
-
-
-def parse_exports(names: Iterable[str]) -> tuple[ExportFormat, ...]:
-    """Parse names of formats, such as "coco".
-
-    Raises:
-        UsageError: if a name is unknown.
-    """
-    found: list[ExportFormat] = []
-    for name in map(str.strip, names):
-        if name not in [*ExportFormat]:
-            raise UsageError(f"--export: one of {', '.join(ExportFormat)} expected, got {name!r}")
-        found.append(ExportFormat(name))
-    return tuple(dict.fromkeys(found))
 
 
 class Export(Protocol):

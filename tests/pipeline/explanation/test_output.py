@@ -9,8 +9,9 @@ import pytest
 
 from pipeline.decoding.array_stream import array_sha256
 from pipeline.errors import FailureReason, ItemError, UsageError
-from pipeline.explanation.formats import DEFAULT, FILES, Format, parse_formats
+from pipeline.explanation.formats import DEFAULT, FILES, Format
 from pipeline.explanation.output import is_saved, remove
+from pipeline.runtime.command_line import parse_names
 from tests.pipeline.explanation.report.explanation_maker import make_explanation
 
 
@@ -54,11 +55,11 @@ def test_missing_files_and_damaged_entries_are_not_saved(tmp_path: Path) -> None
 
 
 def test_formats_are_parsed() -> None:
-    assert parse_formats(["vtt", " json", "vtt"]) == (Format.VTT, Format.JSON)
+    assert parse_names(["vtt", " json", "vtt"], Format, "--format") == (Format.VTT, Format.JSON)
     with pytest.raises(UsageError, match=r"--format: one of json, html, .* expected, got 'pdf'"):
-        parse_formats(["json", "pdf"])
+        parse_names(["json", "pdf"], Format, "--format")
     with pytest.raises(UsageError, match="got ''"):
-        parse_formats([""])
+        parse_names([""], Format, "--format")
 
 
 def test_an_annotated_video_requires_the_video(tmp_path: Path) -> None:
