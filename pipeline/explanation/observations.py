@@ -196,6 +196,10 @@ class Token(TypedJson):
     keep_probability: float
     names: tuple[Name, ...]
 
+    def named(self, group: str) -> list[Name]:
+        """Return the names of the token in a group, at most one."""
+        return [name for name in self.names if name.group == group]
+
 
 @dataclass(frozen=True)
 class Track(TypedJson):

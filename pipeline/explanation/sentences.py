@@ -43,16 +43,16 @@ class Wording:
             form: `is`, `then` or `had`.
             it: the object.
         """
-        words = self.predicates.get(predicate)
-        if words is None:
-            name = predicate.replace("_", " ")
+        forms = self.predicates.get(predicate)
+        if forms is None:
+            name = words(predicate)
             clause = (
                 "had the relation to {it} still been {name}"
                 if form == "had"
                 else ("has the relation {name} to {it}")
             )
             return clause.format(it=it, name=f"“{name}”")
-        return words.get(form, words["is"]).format(it=it)
+        return forms.get(form, forms["is"]).format(it=it)
 
 
 @cache
@@ -62,18 +62,23 @@ def load_wording() -> Wording:
     Raises:
         UsageError: if a file has another format.
     """
-    words: dict[str, dict[str, dict[str, str]]] = {"objects": {}, "predicates": {}}
+    found: dict[str, dict[str, dict[str, str]]] = {"objects": {}, "predicates": {}}
     for path in sorted(WORDING.glob("*.yaml")):
         tree = read_text_yaml(path)
         for part, rows in tree.items() if isinstance(tree, dict) else [("", "")]:
-            if part not in words or not isinstance(rows, dict):
+            if part not in found or not isinstance(rows, dict):
                 raise UsageError(f"{path}: mappings `objects` and `predicates` expected")
             for name, row in rows.items():
                 if not isinstance(row, dict) or (part == "predicates" and "is" not in row):
                     what = "a mapping with the key `is`" if part == "predicates" else "a mapping"
                     raise UsageError(f"{path}: {part}.{name}: {what} expected, got {row!r}")
-            words[part] |= rows
-    return Wording(words["objects"], words["predicates"])
+            found[part] |= rows
+    return Wording(found["objects"], found["predicates"])
+
+
+def words(name: str) -> str:
+    """Return a predicate or a group as words, such as "drinking from"."""
+    return name.replace("_", " ")
 
 
 def sentence_of(
@@ -90,15 +95,15 @@ def sentence_of(
     Returns:
         One or two sentences. A question mark follows what a name states that is not confident.
     """
-    words = load_wording()
+    wording = load_wording()
     head = f"{name} ({score:.2f}): "
     if reason["kind"] == "none":
         return f"{head}no relation is needed, the score without any is {reason['score_only']:.2f}."
     parts = [reason, *reason["also"]]
-    said = f"the person {', and '.join(_part(words, part, tokens) for part in parts)}."
-    thing = words.object(reason["object"])
+    said = f"the person {', and '.join(_part(wording, part, tokens) for part in parts)}."
+    thing = wording.object(reason["object"])
     if reason["kind"] == "change":
-        had = words.clause(reason["from"], "had", thing)
+        had = wording.clause(reason["from"], "had", thing)
         if reason["from"] in _said(reason, tokens, reason["between_s"][1]):
             had = "without this change"
         end = f" {had[0].upper()}{had[1:]}, the score would be {reason['score_if_unchanged']:.2f}."
@@ -107,19 +112,19 @@ def sentence_of(
     return head + said + end
 
 
-def _part(words: Wording, part: dict[str, Any], tokens: list[dict[str, Any]]) -> str:
+def _part(wording: Wording, part: dict[str, Any], tokens: list[dict[str, Any]]) -> str:
     """Describe one track of a reason, without the subject."""
-    thing, (start, end) = words.object(part["object"]), part["between_s"]
+    thing, (start, end) = wording.object(part["object"]), part["between_s"]
     first, last = times(start, end)
     marks = {time: _mark(part, tokens, time) for time in (start, end)}
     if part["kind"] == "change":
-        before = words.clause(part["from"], "is", thing) + marks[start]
-        after = words.clause(part["to"], "then", words.pronoun(part["object"])) + marks[end]
+        before = wording.clause(part["from"], "is", thing) + marks[start]
+        after = wording.clause(part["to"], "then", wording.pronoun(part["object"])) + marks[end]
         return f"{before} at {first} s and {after} at {last} s"
     if part["to"] is None:
         said = f"is with {thing} (?)"
     else:
-        said = words.clause(part["to"], "is", thing) + (marks[start] or marks[end])
+        said = wording.clause(part["to"], "is", thing) + (marks[start] or marks[end])
     return f"{said} at {first} s" if first == last else f"{said} between {first} s and {last} s"
 
 

@@ -6,8 +6,8 @@ from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from pipeline.explanation.explanation import Explanation
-from pipeline.explanation.observations import Name, Token
-from pipeline.explanation.report.rendering import words
+from pipeline.explanation.observations import Token
+from pipeline.explanation.sentences import words
 
 
 class Cue(NamedTuple):
@@ -63,7 +63,7 @@ def _relations(explanation: Explanation) -> Iterator[Cue]:
         tokens = [explanation.tokens[i] for i in track.tokens]
         for group in dict.fromkeys(name.group for token in tokens for name in token.names):
             for run in _runs(tokens, group):
-                names = [name for token in run for name in _names(token, group)]
+                names = [name for token in run for name in token.named(group)]
                 mark = "" if all(name.status == "confident" for name in names) else " (?)"
                 said = " and ".join(map(words, _said(run[0], group)))
                 start, end = spans[run[0].t][0], spans[run[-1].t][1]
@@ -91,12 +91,8 @@ def _transitions(explanation: Explanation) -> Iterator[Cue]:
         yield _cue("transition", row.id, *row.between_s, text)
 
 
-def _names(token: Token, group: str) -> list[Name]:
-    return [name for name in token.names if name.group == group]
-
-
 def _said(token: Token, group: str) -> tuple[str, ...]:
-    return tuple(word for name in _names(token, group) for word in name.predicates)
+    return tuple(word for name in token.named(group) for word in name.predicates)
 
 
 def _spans(explanation: Explanation) -> dict[int, tuple[float, float]]:

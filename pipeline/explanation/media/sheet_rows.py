@@ -20,6 +20,7 @@ from pipeline.explanation.media.painting import (
 )
 from pipeline.explanation.media.pairs import ShownPair
 from pipeline.explanation.observations import Frame, Name, Token, Track, Transition
+from pipeline.explanation.sentences import words
 
 #: Most tracks, and most lines of transitions of a track.
 MAX_TRACKS, MAX_LANES = 6, 6
@@ -248,7 +249,7 @@ class TrackRow:
         """Draw a transition from the column of its first token to that of its last token."""
         font, width = font_of(SMALL), self._columns.width - GAP - 40
         end = len(self._columns.frames)
-        before, after = shortened(_words(row.from_), font, width), _words(row.to)
+        before, after = shortened(words(row.from_), font, width), words(row.to)
         start = self._columns.left - GAP
         if first >= 0:
             draw_text(draw, (self._columns.place(first) + 8, y), before, font, LIGHT.ink, "lm")
@@ -269,8 +270,4 @@ def and_more(count: int, noun: str) -> str:
 def _said(name: Name) -> str:
     if name.predicate is None:
         return "unknown"
-    return _words(name.predicate) + ("" if name.status == "confident" else " ?")
-
-
-def _words(predicate: str) -> str:
-    return predicate.replace("_", " ")
+    return words(name.predicate) + ("" if name.status == "confident" else " ?")

@@ -9,9 +9,9 @@ from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.observations import Token
 from pipeline.explanation.predictions import Prediction, Statement
 from pipeline.explanation.report.drawing import Drawing, canvas, draw
-from pipeline.explanation.report.rendering import render, seconds, words
+from pipeline.explanation.report.rendering import render, seconds
 from pipeline.explanation.report.timeline import timelines
-from pipeline.explanation.sentences import load_wording
+from pipeline.explanation.sentences import load_wording, words
 
 #: Most actions, and most ignored tokens of a track, that a page lists.
 MAX_ACTIONS, MAX_IGNORED = 50, 30

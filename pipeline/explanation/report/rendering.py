@@ -9,17 +9,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.explanation.sentences import words
+
 TEMPLATES = Path(__file__).with_name("templates")
 
 
 def seconds(time: float) -> str:
     """Format a time in seconds, such as "1.5 s"."""
     return f"{time:.2f}".rstrip("0").rstrip(".") + " s"
-
-
-def words(name: str) -> str:
-    """Return a predicate or a group as words, such as "drinking from"."""
-    return name.replace("_", " ")
 
 
 def data_uri(jpeg: str) -> str:

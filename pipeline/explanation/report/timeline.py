@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from pipeline.explanation.explanation import Explanation
-from pipeline.explanation.observations import Name, Token
-from pipeline.explanation.report.rendering import words
+from pipeline.explanation.observations import Token
+from pipeline.explanation.sentences import words
 
 #: Most tokens that a timeline shows.
 MAX_TOKENS = 400
@@ -151,7 +151,7 @@ def _segments(
     runs = [[*run] for _, run in groupby(tokens, lambda token: _predicate(token, group))]
     starts = [places[run[0].id] for run in runs]
     for run, start, end in zip(runs, starts, [*starts[1:], right + 12], strict=True):
-        names = [name for token in run for name in named(token, group)]
+        names = [name for token in run for name in token.named(group)]
         is_sure = all(name.status == "confident" for name in names)
         label = _predicate(run[0], group) + ("" if is_sure else " ?")
         width = places[run[-1].id] - start + 16
@@ -160,13 +160,8 @@ def _segments(
         yield Segment(round(start - 8, 1), y, round(width, 1), label, is_kept)
 
 
-def named(token: Token, group: str) -> list[Name]:
-    """Return the names of a token in a group."""
-    return [name for name in token.names if name.group == group]
-
-
 def _predicate(token: Token, group: str) -> str:
-    found = [name.predicate for name in named(token, group)]
+    found = [name.predicate for name in token.named(group)]
     return words(found[0] or "unknown") if found else ""
 
 
