@@ -94,7 +94,11 @@ class DetectionLoss(nn.Module):
         self.settings = settings or LossSettings()
 
     def forward(
-        self, images: Tensor, sizes: Sequence[tuple[int, int]], targets: Sequence[Targets]
+        self,
+        images: Tensor,
+        sizes: Sequence[tuple[int, int]],
+        targets: Sequence[Targets],
+        generators: Sequence[torch.Generator | None] | None = None,
     ) -> dict[str, Tensor]:
         """Compute the losses of a batch.
 
@@ -102,6 +106,8 @@ class DetectionLoss(nn.Module):
             images: (B, 3, h, w) float32 network input, padded to one size.
             sizes: (height, width) of each image without padding.
             targets: annotated boxes of each image.
+            generators: generator of each image on the CPU, which samples its anchors and proposals.
+                If None, the global generator of torch is used.
 
         Returns:
             A dict of the scalars `rpn_class`, `rpn_box`, `roi_class` and `roi_box`. Training
@@ -109,19 +115,25 @@ class DetectionLoss(nn.Module):
         """
         maps = self.detector.trunk(images)
         scored = self.detector.rpn.score(maps, (images.shape[2], images.shape[3]))
-        losses = self._rpn_losses(scored, targets)
+        generators = generators or [None] * len(targets)
+        losses = self._rpn_losses(scored, targets, generators)
         with torch.no_grad():
             proposals = self.detector.rpn.propose(
                 scored, sizes, pre_nms=self.settings.pre_nms, post_nms=self.settings.post_nms
             )
-        return losses | self._roi_losses(maps, proposals, targets)
+        return losses | self._roi_losses(maps, proposals, targets, generators)
 
-    def _rpn_losses(self, scored: AnchorScores, targets: Sequence[Targets]) -> dict[str, Tensor]:
+    def _rpn_losses(
+        self,
+        scored: AnchorScores,
+        targets: Sequence[Targets],
+        generators: Sequence[torch.Generator | None],
+    ) -> dict[str, Tensor]:
         rules, offset = self.settings, self.detector.preset.pixel_offset
         anchors = torch.cat(scored.anchors)
         logits, deltas = torch.cat(scored.logits, 1), torch.cat(scored.deltas, 1)
         class_loss, box_loss = logits.new_zeros(()), logits.new_zeros(())
-        for t, target in enumerate(targets):
+        for t, (target, generator) in enumerate(zip(targets, generators, strict=True)):
             match = match_boxes(
                 anchors,
                 target.boxes,
@@ -131,7 +143,7 @@ class DetectionLoss(nn.Module):
                 keep_best=True,
             )
             positive, negative = sample_balanced(
-                match >= 0, match == NEGATIVE, rules.rpn_batch, rules.rpn_positive
+                match >= 0, match == NEGATIVE, rules.rpn_batch, rules.rpn_positive, generator
             )
             rows = torch.cat([positive, negative])
             wanted = torch.zeros_like(logits[t, rows])
@@ -147,10 +159,16 @@ class DetectionLoss(nn.Module):
         return {"rpn_class": class_loss / count, "rpn_box": box_loss / count}
 
     def _roi_losses(
-        self, maps: Sequence[Tensor], proposals: list[Tensor], targets: Sequence[Targets]
+        self,
+        maps: Sequence[Tensor],
+        proposals: list[Tensor],
+        targets: Sequence[Targets],
+        generators: Sequence[torch.Generator | None],
     ) -> dict[str, Tensor]:
         head, offset = self.detector.roi_head, self.detector.preset.pixel_offset
-        sampled = [self._sample_rois(p, t) for p, t in zip(proposals, targets, strict=True)]
+        sampled = [
+            self._sample_rois(*image) for image in zip(proposals, targets, generators, strict=True)
+        ]
         boxes, labels, goals = zip(*sampled, strict=True)
         features = head.features(head.pool(maps, boxes))
         label = torch.cat(labels)
@@ -165,7 +183,9 @@ class DetectionLoss(nn.Module):
         box_loss = F.smooth_l1_loss(own, wanted, reduction="sum", beta=self.settings.beta)
         return {"roi_class": class_loss / count, "roi_box": box_loss / count}
 
-    def _sample_rois(self, proposals: Tensor, target: Targets) -> tuple[Tensor, Tensor, Tensor]:
+    def _sample_rois(
+        self, proposals: Tensor, target: Targets, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Sample regions and return their boxes, labels (0 is background) and target boxes."""
         rules = self.settings
         boxes = torch.cat([proposals, target.boxes])
@@ -177,7 +197,7 @@ class DetectionLoss(nn.Module):
             offset=self.detector.preset.pixel_offset,
         )
         positive, negative = sample_balanced(
-            match >= 0, match == NEGATIVE, rules.roi_batch, rules.roi_positive
+            match >= 0, match == NEGATIVE, rules.roi_batch, rules.roi_positive, generator
         )
         rows = torch.cat([positive, negative])
         labels = torch.zeros_like(rows)

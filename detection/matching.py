@@ -55,6 +55,7 @@ def sample_balanced(
     is_negative: Bool[Tensor, "N"],
     num: int,
     positive_fraction: float,
+    generator: torch.Generator | None = None,
 ) -> tuple[Int64[Tensor, "p"], Int64[Tensor, "q"]]:
     """Sample positive and negative rows at random, without replacement.
 
@@ -63,6 +64,7 @@ def sample_balanced(
         is_negative: (N,) mask of the negative rows.
         num: maximum number of rows.
         positive_fraction: maximum fraction of positive rows in `num`. All other rows are negative.
+        generator: generator on the CPU. If None, the global generator of torch is used.
 
     Returns:
         A tuple of the indices of the sampled positive rows and of the sampled negative rows.
@@ -70,8 +72,8 @@ def sample_balanced(
     positives, negatives = is_positive.nonzero()[:, 0], is_negative.nonzero()[:, 0]
     num_positive = min(len(positives), int(num * positive_fraction))
     num_negative = min(len(negatives), num - num_positive)
-    return _choose(positives, num_positive), _choose(negatives, num_negative)
 
+    def choose(rows: Tensor, num: int) -> Tensor:
+        return rows[torch.randperm(len(rows), generator=generator)[:num].to(rows.device)]
 
-def _choose(rows: Tensor, num: int) -> Tensor:
-    return rows[torch.randperm(len(rows))[:num].to(rows.device)]
+    return choose(positives, num_positive), choose(negatives, num_negative)

@@ -12,6 +12,7 @@ labels             labels of tokens, and reading of visual tokens as labels
 laiar              `LaIAR`, the network with a video branch and a language branch
 losses             terms of Eq. 11
 minimal_reason     small sets of kept tokens from which an action is predicted as from all
+noise              random numbers of videos, which do not depend on the batch
 readout            readout of action logits, with votes of the tokens
 relation_features  visual and semantic relation features, Eqs. 1 and 2
 selector           token selectors, Eq. 3, and random subsets of tokens

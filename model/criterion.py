@@ -1,6 +1,8 @@
 """Training loss of LaIAR (Eq. 11), a weighted sum of five terms."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,26 @@ from model.losses import (
     mean_gate,
 )
 from model.tokens import BranchOutputs, TokenBatch
+
+
+@runtime_checkable
+class OtherParts(Protocol):
+    """Other parts of a step, for L_sim of Eq. 8, which compares all tokens of the step.
+
+    A step is divided if several processes or several passes share it.
+    """
+
+    @property
+    def share(self) -> float:
+        """One, divided by the number of parts."""
+        ...
+
+    def join(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Return the rows of all parts, in the same order in every part, for each tensor.
+
+        Only the rows of this part have a gradient.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +91,12 @@ class LaIARCriterion(nn.Module):
         self.settings = settings
 
     def forward(
-        self, outputs: BranchOutputs, labels: Tensor, batch: TokenBatch, log_scale: Tensor
+        self,
+        outputs: BranchOutputs,
+        labels: Tensor,
+        batch: TokenBatch,
+        log_scale: Tensor,
+        others: OtherParts | None = None,
     ) -> dict[str, Tensor]:
         """Compute the weighted terms of the loss.
 
@@ -79,6 +106,8 @@ class LaIARCriterion(nn.Module):
                 True, else (B,) int64 class indices.
             batch: batch from which `outputs` were computed.
             log_scale: logarithm of the learnable scale t of Eq. 8.
+            others: other parts of the step. Over all parts, the values and the gradients of
+                `similarity` add up to those of the whole step (without reading).
 
         Returns:
             Scalars `video`, `language`, `similarity`, `selection` and `cross_modal`. Their sum is
@@ -100,17 +129,12 @@ class LaIARCriterion(nn.Module):
         assert video.mimic_logits is not None
         assert batch.predicates is not None
         terms["language"] = self._action(language.logits, labels)
-        visual, targets = video.embeddings[batch.mask], outputs.targets
+        targets = outputs.targets
         if targets is not None:
+            visual = video.embeddings[batch.mask]
             similarity = loss_reading(visual, targets.embeddings, targets.index, log_scale)
         else:
-            triplets = None
-            if s.multi_positive:
-                said = (batch.predicates >= THRESHOLD).long()
-                ends = torch.stack([batch.human_labels, batch.object_labels], 1)
-                triplets = torch.cat([ends, said], 1)
-            semantic = language.embeddings[batch.mask]
-            similarity = loss_similarity(visual, semantic, log_scale, triplets=triplets)
+            similarity = self._similarity(similarity_rows(outputs, batch), log_scale, others)
         terms["similarity"] = s.similarity * similarity
         gates = (video.keep_gate, language.keep_gate)
         terms["selection"] = (
@@ -124,6 +148,17 @@ class LaIARCriterion(nn.Module):
             distance = loss_cross_modal_softmax(video.mimic_logits, language.logits)
         terms["cross_modal"] = s.cross_modal * distance
         return terms
+
+    def _similarity(
+        self, rows: list[Tensor], log_scale: Tensor, others: OtherParts | None
+    ) -> Tensor:
+        if others is not None:
+            rows = others.join(rows)
+            # Each part computes the whole loss, and its gradient for the rows of this part.
+            log_scale = _scaled(log_scale, value=1.0, gradient=others.share)
+        triplets = rows[2] if self.settings.multi_positive else None
+        loss = loss_similarity(rows[0], rows[1], log_scale, triplets=triplets)
+        return loss if others is None else _scaled(loss, value=others.share, gradient=1.0)
 
     def excerpt_loss(self, logits: list[Tensor], labels: list[Tensor]) -> Tensor:
         """Compute the weighted loss of the language branch on excerpts of the videos.
@@ -139,3 +174,24 @@ class LaIARCriterion(nn.Module):
         if self.settings.multi_label:
             return loss_action_multi(logits, labels, self.settings.reduction)
         return loss_action_single(logits, labels)
+
+
+def similarity_rows(outputs: BranchOutputs, batch: TokenBatch) -> list[Tensor]:
+    """Return the tensors that L_sim of Eq. 8 compares between all tokens of a step.
+
+    Returns:
+        (M, D) embeddings of the video branch, (M, D) embeddings of the language branch, and
+        (M, 2 + R) int64 codes of the triplets of the tokens.
+    """
+    video, language = outputs.video, outputs.language
+    assert video is not None
+    assert language is not None
+    assert batch.predicates is not None
+    said = (batch.predicates >= THRESHOLD).long()
+    codes = torch.cat([batch.human_labels[:, None], batch.object_labels[:, None], said], 1)
+    return [video.embeddings[batch.mask], language.embeddings[batch.mask], codes]
+
+
+def _scaled(x: Tensor, *, value: float, gradient: float) -> Tensor:
+    """Return `value` x, whose gradient is `gradient` times that of x."""
+    return gradient * x + (value - gradient) * x.detach()

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from model.encoder import RelationEncoder, left_align
+from model.noise import VideoNoise
 from model.selector import TokenSelector, frame_means
 from model.settings import LaIARSettings
 from model.subset_selector import (
@@ -143,6 +144,7 @@ class DTFormer(nn.Module):
         tokens: Float[Tensor, "B T K D"],
         grid: TokenGrid,
         score: Callable[[Tensor, Tensor], Tensor] | None = None,
+        noise: VideoNoise | None = None,
     ) -> Selection:
         """Select frames and tokens.
 
@@ -155,6 +157,7 @@ class DTFormer(nn.Module):
             tokens: tokens without position embeddings and transitions.
             grid: grid of the tokens.
             score: see `preserving_subset`. If None, selector=subset keeps the tokens with z > 0.
+            noise: noise of the videos in training mode, see `TokenSelector`.
         """
         mask, s = grid.mask, self.settings
         real = mask.float()
@@ -173,9 +176,10 @@ class DTFormer(nn.Module):
         elif self.subset is None:
             tokens = self.add_position(tokens, grid)
             if self.temporal is not None and s.temporal_selection:
-                temporal, p_temporal = self.temporal(frame_means(tokens, mask), self.class_token)
+                means = frame_means(tokens, mask)
+                temporal, p_temporal = self.temporal(means, self.class_token, noise)
             if self.spatial is not None and s.spatial_selection:
-                spatial, p_spatial = self.spatial(tokens, self.class_token)
+                spatial, p_spatial = self.spatial(tokens, self.class_token, noise)
         return Selection(
             temporal,
             spatial,
@@ -191,6 +195,7 @@ class DTFormer(nn.Module):
         head: Head,
         *,
         price: float,
+        noise: VideoNoise | None = None,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Compute the loss of the selector, which trains nothing else (`selection_loss`).
 
@@ -202,6 +207,7 @@ class DTFormer(nn.Module):
             encoder: encoder of this branch, see `forward`.
             head: readout of the action logits.
             price: price of a token in nats.
+            noise: noise of the videos. If None, it is drawn.
 
         Returns:
             A tuple of the loss and the mean number of drawn tokens per video.
@@ -225,6 +231,7 @@ class DTFormer(nn.Module):
                 score,
                 price=price,
                 multi_label=self.multi_label,
+                noise=noise,
             )
         finally:
             self.train(training)
@@ -238,6 +245,7 @@ class DTFormer(nn.Module):
         keep: Bool[Tensor, "B T K"] | None = None,
         gather: bool = False,
         head: Head | None = None,
+        noise: VideoNoise | None = None,
     ) -> Encoded:
         """Select tokens and encode the video.
 
@@ -253,6 +261,7 @@ class DTFormer(nn.Module):
                 no effect with discard=zero.
             head: readout of the action logits, with which selector=subset checks in eval mode that
                 the selection preserves the prediction. If None, this is not checked.
+            noise: noise of the videos in training mode. If None, it is drawn.
 
         Raises:
             ValueError: if there are more frames or slots than position embeddings.
@@ -269,7 +278,7 @@ class DTFormer(nn.Module):
                 return head(encoded.z, encoded.tokens, encoded.gate)
 
         if keep is None:
-            selection = self.select(embedded, grid, score)
+            selection = self.select(embedded, grid, score, noise)
         else:
             selection = Selection.given(keep & mask, local.dtype)
         kept, x = selection.keep, embedded

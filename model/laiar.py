@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from model.dt_former import DTFormer, Encoded
 from model.encoder import RelationEncoder, scatter_tokens
 from model.labels import THRESHOLD, LabelReader, LabelTargets
+from model.noise import VideoNoise
 from model.readout import Readout
 from model.relation_features import SemanticRelation, VisualRelation
 from model.settings import LaIARSettings
@@ -86,6 +87,7 @@ class LaIAR(nn.Module):
         *,
         keep: Bool[Tensor, "B T K"] | None = None,
         price: float | None = None,
+        noise: VideoNoise | None = None,
     ) -> BranchOutputs:
         """Run all branches, for training.
 
@@ -94,6 +96,7 @@ class LaIAR(nn.Module):
             keep: tokens that both branches keep. If None, the selectors determine them.
             price: price of a token for the selectors of selector=subset, in nats. If None, they are
                 not trained.
+            noise: noise of the videos, for the draws of the selectors. If None, it is drawn.
 
         Returns:
             Outputs of both branches; None for a branch that the network or the batch lacks.
@@ -102,16 +105,17 @@ class LaIAR(nn.Module):
             ValueError: if there are more frames or slots than position embeddings.
         """
         gather = keep is not None  # the gates of such tokens have no gradient
+        noise = noise or VideoNoise.drawn(len(batch), batch.mask.device)
         video = language = None
         scored: list[tuple[DTFormer, Readout, RelationEncoder, Tensor, TokenGrid]] = []
         if self.visual is not None:
             seen, embeddings, grid = self.video_tokens(batch)
-            video = self._recognize(batch, seen, embeddings, grid, keep=keep, gather=gather)
+            video = self._recognize(batch, seen, embeddings, grid, keep, gather, noise)
             head = self.video_head or self.language_head
             scored.append((self.former, head, self._encoder(language=False), seen, grid))
         if batch.predicates is not None:
             said, grid = self._language_tokens(batch)
-            language = self._read(batch, said, grid, keep=keep, gather=gather)
+            language = self._read(batch, said, grid, keep, gather, noise)
             if not scored or self.language_former is not None:
                 former = self.language_former or self.former
                 encoder = self._encoder(language=True)
@@ -121,10 +125,10 @@ class LaIAR(nn.Module):
             loss = batch.times_s.new_zeros(())
             if price is not None and self.settings.selects:
                 found = [
-                    former.selection_loss(tokens, grid, encoder, head, price=price)
+                    former.selection_loss(tokens, grid, encoder, head, price=price, noise=noise)
                     for former, head, encoder, tokens, grid in scored
                 ]
-                loss, drawn = torch.stack([term for term, _ in found]).sum(), float(found[0][1])
+                loss, drawn = torch.stack([term for term, _ in found]).sum(), found[0][1]
         return BranchOutputs(video, language, self._targets(batch), loss, drawn)
 
     def recognize(
@@ -198,7 +202,7 @@ class LaIAR(nn.Module):
             torch.Size([1, 7])
         """
         batch = self._drop(batch, keep, gather=gather)
-        return self._recognize(batch, *self.video_tokens(batch), keep=keep, gather=gather)
+        return self._recognize(batch, *self.video_tokens(batch), keep, gather)
 
     def _recognize(
         self,
@@ -206,16 +210,17 @@ class LaIAR(nn.Module):
         tokens: Tensor,
         embeddings: Tensor,
         grid: TokenGrid,
-        *,
         keep: Tensor | None,
-        gather: bool = False,
+        gather: bool,
+        noise: VideoNoise | None = None,
     ) -> ActionOutput:
         # With reading, labels alone train the layers that both branches share. Early in training,
         # tokens are read wrongly, and from wrong labels these layers could only memorise videos.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.reader is None):
-            head = self.video_head or self.language_head
-            encoder = self._encoder(language=False)
-            encoded = self.former(tokens, grid, encoder, keep=keep, gather=gather, head=head)
+            head, encoder = self.video_head or self.language_head, self._encoder(language=False)
+            encoded = self.former(
+                tokens, grid, encoder, keep=keep, gather=gather, head=head, noise=noise
+            )
             output = _output(head, encoded, grid)
         assert self.mimic_head is not None
         mimic = self.mimic_head(encoded.z, encoded.tokens, encoded.gate)
@@ -239,7 +244,7 @@ class LaIAR(nn.Module):
                 embeddings.
         """
         batch = self._drop(batch, keep, gather=gather)
-        return self._read(batch, *self._language_tokens(batch), keep=keep, gather=gather)
+        return self._read(batch, *self._language_tokens(batch), keep, gather)
 
     def _encoder(self, *, language: bool) -> RelationEncoder:
         """Return the encoder of a branch's tokens."""
@@ -260,13 +265,13 @@ class LaIAR(nn.Module):
         batch: TokenBatch,
         tokens: Tensor,
         grid: TokenGrid,
-        *,
         keep: Tensor | None,
-        gather: bool = False,
+        gather: bool,
+        noise: VideoNoise | None = None,
     ) -> ActionOutput:
         former, encoder = self.language_former or self.former, self._encoder(language=True)
         head = self.language_head
-        encoded = former(tokens, grid, encoder, keep=keep, gather=gather, head=head)
+        encoded = former(tokens, grid, encoder, keep=keep, gather=gather, head=head, noise=noise)
         output = _output(head, encoded, grid)
         if self.token_encoder is not None and self.semantic_encoder is not None:
             embeddings = scatter_tokens(self.semantic_encoder(self.semantic(batch)), batch.mask)
@@ -305,13 +310,9 @@ class LaIAR(nn.Module):
             return visual, torch.ones_like(object_labels, dtype=torch.bool)
         labels = (self.reader.objects, self.reader.predicates)
         with torch.no_grad():  # see `recognize`
-            return self.reader(
-                visual,
-                object_labels,
-                self.embed_labels(*labels),
-                self.token_encoder(_label_features(self.token_semantic, *labels)),
-                self.log_scale,
-            )
+            said = self.token_encoder(_label_features(self.token_semantic, *labels))
+            embedded = self.embed_labels(*labels)
+            return self.reader(visual, object_labels, embedded, said, self.log_scale)
 
     def embed_labels(
         self, objects: Int64[Tensor, "E"], predicates: Bool[Tensor, "E R"]

@@ -62,8 +62,7 @@ class VisualRelation(nn.Module):
 class SpatialEncoder(nn.Module):
     """Encoder f_box of Eq. 1 for the two 27x27 masks of a pair, as in STTran.
 
-    The statistics of batch normalisation are computed over real tokens only. In training mode with
-    fewer than two tokens, the running statistics are used and are not updated.
+    The statistics of batch normalisation are computed over real tokens only (`TokenNorm`).
 
     Args:
         width: number of output channels, U.
@@ -72,23 +71,31 @@ class SpatialEncoder(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(2, width // 2, 7, 2, 3)
-        self.first_norm = nn.BatchNorm2d(width // 2)
+        self.first_norm = TokenNorm(width // 2)
         self.pool = nn.MaxPool2d(3, 2, 1)
         self.second = nn.Conv2d(width // 2, width, 3, 1, 1)
-        self.second_norm = nn.BatchNorm2d(width)
+        self.second_norm = TokenNorm(width)
 
     def forward(self, masks: Float[Tensor, "M 2 27 27"]) -> Float[Tensor, "M U 7 7"]:
         """Encode masks with values in [-1/2, 1/2]."""
-        x = self.pool(_norm(self.first_norm, self.first(masks).relu()))  # (M, U/2, 7, 7)
-        return _norm(self.second_norm, self.second(x).relu())
+        x = self.pool(self.first_norm(self.first(masks).relu()))  # (M, U/2, 7, 7)
+        return self.second_norm(self.second(x).relu())
 
 
-def _norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    if norm.training and len(x) < 2:
-        return nn.functional.batch_norm(
-            x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
-        )
-    return norm(x)
+class TokenNorm(nn.BatchNorm2d):
+    """Batch normalisation that also accepts no tokens, and a single one.
+
+    In training mode with fewer than two tokens, the running statistics are used and are not
+    updated.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (M, C, H, W) features of M tokens."""
+        if self.training and len(x) < 2:
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x)
 
 
 class SemanticRelation(nn.Module):

@@ -7,6 +7,8 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from model.noise import VideoNoise
+
 
 class TokenSelector(nn.Module):
     """Hard selector of tokens or frames (Eq. 3): u = GSM(MLP([W_1 x, W_2 x_class])).
@@ -44,13 +46,17 @@ class TokenSelector(nn.Module):
         self.temperature = temperature
 
     def forward(
-        self, tokens: Float[Tensor, "*N D"], class_token: Float[Tensor, "D"]
-    ) -> tuple[Float[Tensor, "*N"], Float[Tensor, "*N"]]:
+        self,
+        tokens: Float[Tensor, "B *N D"],
+        class_token: Float[Tensor, "D"],
+        noise: VideoNoise | None = None,
+    ) -> tuple[Float[Tensor, "B *N"], Float[Tensor, "B *N"]]:
         """Select tokens.
 
         Args:
-            tokens: x^(0), tokens with position embeddings.
+            tokens: x^(0), tokens of B videos with position embeddings.
             class_token: x_class, shared by all tokens.
+            noise: noise of the videos in training mode. If None, it is drawn.
 
         Returns:
             A tuple of gates and keep probabilities. The gates are 0 or 1 and have a gradient in
@@ -60,7 +66,11 @@ class TokenSelector(nn.Module):
         logits = self.mlp(torch.cat([self.token(tokens), shared], -1)).float()  # keep, drop
         probability = logits.softmax(-1)[..., 0]
         if self.training:
-            gate = F.gumbel_softmax(logits, self.temperature, hard=True)[..., 0]
+            noise = noise or VideoNoise.drawn(len(tokens), tokens.device)
+            gumbel = -(-noise.uniform(*logits.shape[1:]).log()).log()
+            soft = ((logits + gumbel) / self.temperature).softmax(-1)
+            hard = F.one_hot(soft.argmax(-1), 2)
+            gate = (hard - soft.detach() + soft)[..., 0]
         else:
             gate = (logits[..., 0] > logits[..., 1]).float()
         return gate, probability
@@ -77,7 +87,9 @@ def frame_means(
     return total / mask.sum(2).clamp(min=1)[..., None]
 
 
-def random_subsets(mask: Bool[Tensor, "B T K"], least: float) -> Bool[Tensor, "B T K"]:
+def random_subsets(
+    mask: Bool[Tensor, "B T K"], least: float, noise: VideoNoise | None = None
+) -> Bool[Tensor, "B T K"]:
     """Draw a random subset of the tokens of each video.
 
     A network that is trained on random subsets predicts well from few tokens, and generalises
@@ -87,15 +99,19 @@ def random_subsets(mask: Bool[Tensor, "B T K"], least: float) -> Bool[Tensor, "B
     Args:
         mask: True for real tokens.
         least: smallest probability; 1 keeps all tokens.
+        noise: noise of the videos. If None, it is drawn.
     """
     if least >= 1:
         return mask
-    share = torch.empty(len(mask), 1, 1).uniform_(least, 1.0)
-    share[torch.rand(share.shape) < 1 / 3] = 1.0
-    return mask & (torch.rand(mask.shape) < share).to(mask.device)
+    noise = noise or VideoNoise.drawn(len(mask), mask.device)
+    share = least + (1 - least) * noise.uniform(1, 1)
+    share = share.masked_fill(noise.uniform(1, 1) < 1 / 3, 1.0)
+    return mask & (noise.uniform(*mask.shape[1:]) < share)
 
 
-def random_excerpts(mask: Bool[Tensor, "B T K"], least: float) -> Bool[Tensor, "B T K"]:
+def random_excerpts(
+    mask: Bool[Tensor, "B T K"], least: float, noise: VideoNoise | None = None
+) -> Bool[Tensor, "B T K"]:
     """Draw an excerpt of each video: a random subset of the tokens of consecutive frames.
 
     All runs of at least one frame up to the last frame with a token are equally likely.
@@ -103,13 +119,16 @@ def random_excerpts(mask: Bool[Tensor, "B T K"], least: float) -> Bool[Tensor, "
     Args:
         mask: True for real tokens.
         least: smallest probability of keeping a token, see `random_subsets`.
+        noise: noise of the videos. If None, it is drawn.
     """
-    B, T, _ = mask.shape
+    T = mask.shape[1]
     if not T:
         return mask
-    edge, frame = torch.arange(T + 1), torch.arange(T)
-    last = (mask.any(2).cpu() * (frame + 1)).amax(1, keepdim=True).clamp(min=1)
-    draws = torch.rand(B, T + 1).masked_fill(edge > last, -1.0)
+    noise = noise or VideoNoise.drawn(len(mask), mask.device)
+    edge = torch.arange(T + 1, device=mask.device)
+    frame = edge[:-1]
+    last = (mask.any(2) * (frame + 1)).amax(1, keepdim=True).clamp(min=1)
+    draws = noise.uniform(T + 1).masked_fill(edge > last, -1.0)
     ends = draws.topk(2, 1).indices.sort(1).values
     inside = (frame >= ends[:, :1]) & (frame < ends[:, 1:])
-    return random_subsets(mask & inside[..., None].to(mask.device), least)
+    return random_subsets(mask & inside[..., None], least, noise)

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from model.losses import bernoulli_divergence, softmax_divergence
+from model.noise import VideoNoise
 from model.tokens import TokenGrid
 from model.transitions import next_kept, previous_kept
 
@@ -98,7 +99,12 @@ def keep_probability(logits: Tensor) -> Tensor:
 
 
 def draw_subsets(
-    logits: Float[Tensor, "B T K"], mask: Bool[Tensor, "B T K"], *, samples: int, by_frame: bool
+    logits: Float[Tensor, "B T K"],
+    mask: Bool[Tensor, "B T K"],
+    *,
+    samples: int,
+    by_frame: bool,
+    noise: VideoNoise | None = None,
 ) -> Bool[Tensor, "n B T K"]:
     """Draw subsets of tokens from their keep probabilities, which `EXPLORATION` bounds.
 
@@ -107,10 +113,13 @@ def draw_subsets(
         mask: True for real tokens.
         samples: number of subsets per video, n.
         by_frame: if True, one draw decides on all tokens of a frame.
+        noise: noise of the videos. If None, it is drawn.
     """
     p = keep_probability(logits.detach())
-    size = (samples, *logits.shape[:2], 1) if by_frame else (samples, *logits.shape)
-    return (torch.rand(size, device=logits.device) < p) & mask
+    _, T, K = logits.shape
+    noise = noise or VideoNoise.drawn(len(logits), logits.device)
+    draws = noise.uniform(samples, T, 1 if by_frame else K).transpose(0, 1)
+    return (draws < p) & mask
 
 
 def preserving_subset(
@@ -176,6 +185,7 @@ def selection_loss(
     *,
     price: float,
     multi_label: bool,
+    noise: VideoNoise | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Compute a loss whose gradient trains the selector.
 
@@ -199,12 +209,13 @@ def selection_loss(
         score: function that returns the action logits (n, B, C) for subsets (n, B, T, K).
         price: price of a token in nats.
         multi_label: see `divergence`.
+        noise: noise of the videos. If None, it is drawn.
 
     Returns:
         A tuple of the loss and the mean number of drawn tokens per video.
     """
     by_frame = selector.by_frame
-    subsets = draw_subsets(logits, mask, samples=SAMPLES, by_frame=by_frame)
+    subsets = draw_subsets(logits, mask, samples=SAMPLES, by_frame=by_frame, noise=noise)
     with torch.no_grad():
         loss = divergence(score(mask[None])[0], score(subsets), multi_label=multi_label)
         size = subsets.sum((2, 3)).to(loss)

@@ -196,4 +196,4 @@ class BranchOutputs:
     language: ActionOutput | None
     targets: LabelTargets | None = None
     selection: Tensor | None = None
-    drawn: float | None = None
+    drawn: Tensor | None = None

@@ -1,12 +1,13 @@
 """`python -m pipeline.train`: train LaIAR on the training videos of a cache."""
 
 import logging
+from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
-
-import torch
 
 from pipeline.cache.folder import read_cache_info
 from pipeline.config.loading import config_as_dict, load_config
+from pipeline.config.schema import Config
 from pipeline.errors import UsageError
 from pipeline.runtime.command_line import (
     EXIT_BUDGET,
@@ -15,14 +16,22 @@ from pipeline.runtime.command_line import (
     parse_words,
     run_command,
 )
-from pipeline.runtime.devices import check_one_process, pick_device, use_threads
+from pipeline.runtime.devices import use_threads
 from pipeline.runtime.failures import Failures
 from pipeline.runtime.run_record import RunRecord
 from pipeline.runtime.writers import only_command
-from pipeline.training.job import TrainingJob, check_cache, prepare_training, training_clips
-from pipeline.training.loop import Training
-from pipeline.training.run_opening import open_run
+from pipeline.training.laiar.finishing import finish, is_finished
+from pipeline.training.laiar.job import (
+    TrainingJob,
+    check_cache,
+    prepare_training,
+    training_clips,
+)
+from pipeline.training.laiar.run_opening import open_run
+from pipeline.training.laiar.task import LaIARTask
+from pipeline.training.processes import Processes, join_processes
 from pipeline.training.state import STATE_FILE
+from pipeline.training.trainer import Trainer
 
 LOGGER = logging.getLogger("train")
 EXAMPLE = (
@@ -50,10 +59,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
     args, words = parse_words(parser, argv)
     config = load_config(args.config, words)
-    check_one_process("train")
+    with join_processes(config.device) as processes:
+        return _run(args, argv, config, processes)
+
+
+def _run(args: Namespace, argv: list[str], config: Config, processes: Processes) -> int:
     info = read_cache_info(args.cache)
     check_cache(config, info)
-    device = pick_device(config.device)
     if args.resume and not (args.run / STATE_FILE).is_file():
         raise UsageError(
             f"--resume: {STATE_FILE} not found in {args.run}; omit --resume to start a new run"
@@ -63,26 +75,39 @@ def main(argv: list[str]) -> int:
     record = RunRecord(
         args.run, stage="train", config=config_as_dict(config), argv=argv, seed=config.train.seed
     )
-    with only_command(args.run):
-        open_run(args.run, job, config)
-        with record as run:
-            Failures(args.run).replace(bad, stage="train", logger=LOGGER)
-            run.counts.found, run.counts.failed = len(clips) + len(bad), len(bad)
-            _train(job, run, args.run, device)
-    print(f"train: {run.counts}")
-    print(f"evaluate with: python -m pipeline.evaluate --run {args.run} --cache {args.cache}")
-    return run.exit_code
+    record.counts.found, record.counts.failed = len(clips) + len(bad), len(bad)
+    is_first = processes.is_first
+    with only_command(args.run) if is_first else nullcontext():
+        if is_first:
+            open_run(args.run, job, config)
+        processes.wait()
+        with record if is_first else nullcontext():
+            if is_first:
+                Failures(args.run).replace(bad, stage="train", logger=LOGGER)
+            _train(job, record, args.run, processes)
+    if is_first:
+        print(f"train: {record.counts}")
+        print(f"evaluate with: python -m pipeline.evaluate --run {args.run} --cache {args.cache}")
+    return record.exit_code
 
 
-def _train(job: TrainingJob, run: RunRecord, folder: Path, device: torch.device) -> None:
+def _train(job: TrainingJob, run: RunRecord, folder: Path, processes: Processes) -> None:
     """Train and record the result, unless too many clips are unusable."""
     config, counts = job.config, run.counts
     warnings = ["RANDOM_WEIGHTS"] if job.is_random_detector else []
     if run.exit_code == EXIT_BUDGET:
         LOGGER.error("stopped: %d failures, at most %d allowed", counts.failed, config.max_failures)
     else:
-        run.extra["threads"] = use_threads(config.train.threads, job.card.settings.dim, device)
-        warnings += Training(job, folder, device).run()
+        width = job.card.settings.dim
+        run.extra["threads"] = use_threads(config.train.threads, width, processes.device)
+        task = LaIARTask(job, folder, processes.device)
+        trainer = Trainer(task, config.train, folder, job.fingerprint, processes)
+        trainer.open()
+        if processes.is_first and trainer.is_done and is_finished(job, folder):
+            print(f"nothing to do: all {config.train.epochs} epochs of {folder} are finished")
+        progress = trainer.run()
+        if processes.is_first:
+            warnings += finish(task, progress.best)
         counts.done = counts.found - counts.failed
     if warnings:
         run.extra["warnings"] = warnings

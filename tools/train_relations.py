@@ -1,31 +1,23 @@
 """`python -m tools.train_relations`: train a relation predictor on a cache, without a detector."""
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from pipeline.cache.folder import CacheInfo, read_cache_info
+from pipeline.cache.folder import read_cache_info
 from pipeline.cache.listing import ClipEntry, list_clips, split_held_out
 from pipeline.cache.manifest import read_manifest
 from pipeline.cache.reader import ClipReader
 from pipeline.cache.union_features import check_full_union
 from pipeline.config.loading import config_as_dict, load_settings
 from pipeline.errors import UsageError
-from pipeline.evaluation.relations.graphs import (
-    Mode,
-    build_scene,
-    cached_truth,
-    group_sizes,
-    predict_scene,
-)
-from pipeline.evaluation.relations.scores import Tally
+from pipeline.evaluation.relations.graphs import group_sizes
 from pipeline.runtime.command_line import (
     EXIT_OK,
     VERIFY_HELP,
@@ -33,25 +25,20 @@ from pipeline.runtime.command_line import (
     parse_words,
     run_command,
 )
-from pipeline.runtime.devices import check_one_process, pick_device
 from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import RunRecord
 from pipeline.runtime.writers import only_command
-from pipeline.training.job import check_vocabulary
-from pipeline.training.log import LOG_FILE, TrainingLog
-from pipeline.training.relations.learner import RelationLearner
-from pipeline.training.relations.samples import (
-    GROUND_TRUTH,
-    RelationClips,
-    epoch_batches,
-    read_annotated,
-)
+from pipeline.training.laiar.job import check_vocabulary
+from pipeline.training.log import LOG_FILE
+from pipeline.training.processes import Processes, join_processes
+from pipeline.training.relations.samples import GROUND_TRUTH
 from pipeline.training.relations.settings import RelationTraining
+from pipeline.training.relations.task import RelationClipSplits, RelationTask
 from pipeline.training.relations.word_vectors import set_class_embeddings
 from pipeline.training.state import STATE_FILE, open_run_folder
+from pipeline.training.trainer import Progress, Trainer
 from pipeline.weights.cards import save_carded
 from pipeline.weights.predictor_card import PredictorCard
-from relations.recall import recall_table
 from relations.settings import PredictorSettings
 from relations.sttran import STTran
 
@@ -60,7 +47,9 @@ EXAMPLE = (
     "python -m tools.train_relations --config configs/relations/world.yaml "
     "--cache cache/oracle --run runs/relations"
 )
-WEIGHTS, RUN = "predictor.safetensors", "run.json"
+WEIGHTS = "predictor.safetensors"
+#: Files of a run that ended before its first checkpoint. It is restarted.
+_BEGUN = {"run.json", LOG_FILE, "tensorboard"}
 
 
 @dataclass(frozen=True)
@@ -70,17 +59,13 @@ class RelationTrainingJob:
     Attributes:
         config: settings of the training run.
         settings: sizes of the predictor.
-        info: description of the first cache.
-        training: clips to train on.
-        validation: held-out clips.
+        clips: clips to train on and held-out clips.
         fingerprint: SHA-256 over everything that determines the weights.
     """
 
     config: RelationTraining
     settings: PredictorSettings
-    info: CacheInfo
-    training: list[ClipEntry]
-    validation: list[ClipEntry]
+    clips: RelationClipSplits
     fingerprint: str
 
 
@@ -99,28 +84,28 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
     args, words = parse_words(parser, argv)
     config = load_settings(RelationTraining, args.config, words)
-    check_one_process("train_relations")
-    device = pick_device(config.device)
-    job = prepare_relation_training(config, args.cache, verify=args.verify)
-    torch.manual_seed(config.training.seed)
-    model = _new_model(job)
-    # A run that ended before its first checkpoint contains only these files. It is restarted.
-    begun = {RUN, LOG_FILE, "tensorboard"}
-    tree, seed = config_as_dict(config), config.training.seed
-    record = RunRecord(args.run, stage="train_relations", config=tree, argv=argv, seed=seed)
-    with only_command(args.run):
-        open_run_folder(args.run, lambda names: STATE_FILE in names or names <= begun)
-        with record as run:
-            run.counts.found = len(job.training) + len(job.validation)
-            learner = train(job, args.run, model.to(device), device)
-            run.counts.done = run.counts.found
-            run.extra["best_epoch"] = learner.progress.best_epoch
-            run.extra["weights_sha256"] = _write(job, args.run, learner)
-    print(f"train_relations: {run.counts}; best epoch {learner.progress.best_epoch}")
-    print(
-        f"evaluate it with: python -m tools.evaluate_relations --weights {args.run / WEIGHTS} "
-        f"--cache {args.cache[0]} --mode predcls"
-    )
+    with join_processes(config.device) as processes:
+        job = prepare_relation_training(config, args.cache, verify=args.verify)
+        tree, seed = config_as_dict(config), config.training.seed
+        record = RunRecord(args.run, stage="train_relations", config=tree, argv=argv, seed=seed)
+        record.counts.found = len(job.clips.training) + len(job.clips.validation)
+        is_first = processes.is_first
+        with only_command(args.run) if is_first else nullcontext():
+            if is_first:
+                open_run_folder(args.run, lambda names: STATE_FILE in names or names <= _BEGUN)
+            processes.wait()
+            with record if is_first else nullcontext():
+                progress = _train(job, args.run, processes)
+                record.counts.done = record.counts.found
+                record.extra["best_epoch"] = progress.best_epoch
+                if is_first:
+                    record.extra["weights_sha256"] = _write(job, args.run, progress)
+    if is_first:
+        print(f"train_relations: {record.counts}; best epoch {progress.best_epoch}")
+        print(
+            f"evaluate it with: python -m tools.evaluate_relations --weights {args.run / WEIGHTS} "
+            f"--cache {args.cache[0]} --mode predcls"
+        )
     return EXIT_OK
 
 
@@ -179,7 +164,8 @@ def prepare_relation_training(
     except ValueError as error:
         raise UsageError(f"network: {error}") from error
     fingerprint = json_sha256([_what_counts(config), asdict(settings), files])
-    return RelationTrainingJob(config, settings, infos[0], training, validation, fingerprint)
+    splits = RelationClipSplits(infos[0], training, validation)
+    return RelationTrainingJob(config, settings, splits, fingerprint)
 
 
 def _widths(clips: Sequence[ClipEntry], num_predicates: int) -> tuple[int, int]:
@@ -228,7 +214,7 @@ def _what_counts(config: RelationTraining) -> dict[str, Any]:
         UsageError: if the file of the word vectors does not exist.
     """
     tree = config_as_dict(config)
-    for name in ("workers", "tensorboard"):
+    for name in ("accumulate", "workers", "tensorboard"):
         del tree["training"][name]
     vectors = config.training.word_vectors
     if vectors is not None:
@@ -264,85 +250,39 @@ def _training_clips(cache: Path, *, verify: bool) -> list[ClipEntry]:
     return known
 
 
-def train(
-    job: RelationTrainingJob, run: Path, model: STTran, device: torch.device
-) -> RelationLearner:
-    """Train the remaining epochs, and return the learner after the last epoch."""
+def _train(job: RelationTrainingJob, run: Path, processes: Processes) -> Progress:
     t = job.config.training
-    data = RelationClips(job.training)
-    learner = RelationLearner(model, t, device, -(-len(data) // t.batch_size))
-    if (run / STATE_FILE).is_file():
-        learner.load(run, job.fingerprint)
-        LOGGER.info("resuming after epoch %d of %d", learner.progress.epoch, t.epochs)
-    else:  # this checkpoint marks the folder as the folder of this training run
-        learner.save(run, job.fingerprint)
-    log = TrainingLog(run, tensorboard=t.tensorboard)
-    log.rewind(learner.progress.step, learner.progress.epoch)
-    for epoch in range(learner.progress.epoch, t.epochs):
-        start = time.time()
-        losses = []
-        label = f"epoch {epoch + 1}/{t.epochs}"
-        with tqdm(total=len(data), desc=label, unit="video", disable=None) as bar:
-            for sample in epoch_batches(
-                data, t.batch_size, seed=t.seed, epoch=epoch, workers=t.workers
-            ):
-                step = learner.progress.step
-                row = learner.step(sample)
-                log.add("step", step=step, epoch=epoch + 1, **row)
-                losses.append(row["loss"])
-                bar.update(len(sample.video_ids))
-        validation = validate(job, learner.model)
-        learner.end_epoch(validation["recall_20"])
-        loss, seconds = sum(losses) / len(losses), round(time.time() - start, 3)
-        step = learner.progress.step
-        # The line is written before the checkpoint. If the training run stops in between, resuming
-        # it drops the line and writes it again.
-        log.add("epoch", epoch=epoch + 1, step=step, loss=loss, seconds=seconds, **validation)
-        learner.save(run, job.fingerprint)
-        shown = {k: round(v, 4) for k, v in validation.items() if v is not None}
-        LOGGER.info("%s: loss %.4f, %s", label, loss, shown or "no validation videos")
-    log.close()
-    return learner
-
-
-def validate(job: RelationTrainingJob, model: STTran) -> dict[str, float | None]:
-    """Return R@20 (PredCLS, with constraint) and the accuracy by group on the held-out videos."""
-    tally, sizes = Tally(), group_sizes(job.info)
-    model.eval()
-    for entry in job.validation:
-        clip = read_annotated(entry)
-        scene = build_scene(clip, Mode.predcls)
-        tally.add(cached_truth(clip, sizes), scene.graphs(predict_scene(model, scene), sizes))
-    if not tally.frames["with"]:
-        return {"recall_20": None}
-    accuracy = tally.accuracy(job.info.predicate_groups)
-    known = {f"accuracy_{name}": share for name, share in accuracy.items()}
-    return {"recall_20": recall_table(tally.frames["with"], [20])[20], **known}
+    torch.manual_seed(t.seed)
+    model = _new_model(job).to(processes.device)
+    task = RelationTask(model, job.clips, t, processes.device)
+    trainer = Trainer(task, t, run, job.fingerprint, processes)
+    trainer.open()
+    return trainer.run()
 
 
 def _new_model(job: RelationTrainingJob) -> STTran:
     model = STTran(job.settings)
     path = job.config.training.word_vectors
     if path is not None:
-        set_class_embeddings(model, Path(path), job.info.objects)
+        set_class_embeddings(model, Path(path), job.clips.info.objects)
     return model
 
 
-def _write(job: RelationTrainingJob, run: Path, learner: RelationLearner) -> str:
+def _write(job: RelationTrainingJob, run: Path, progress: Progress) -> str:
     """Write the weights of the best epoch with their card, and return their SHA-256."""
-    progress = learner.progress
+    clips = job.clips
     card = PredictorCard(
         settings=job.settings,
-        objects=job.info.objects,
-        predicate_groups=job.info.predicate_groups,
-        detector=str(job.info.detector.get("weights")),
+        objects=clips.info.objects,
+        predicate_groups=clips.info.predicate_groups,
+        detector=str(clips.info.detector.get("weights")),
         origin="trained by tools.train_relations",
         details={
             "training": _what_counts(job.config)["training"],
-            "videos": len(job.training),
-            "validation_videos": len(job.validation),
+            "videos": len(clips.training),
+            "validation_videos": len(clips.validation),
             "best_epoch": progress.best_epoch,
-            "validation_recall_20": progress.best_recall if job.validation else None,
+            "validation_recall_20": progress.best_value,
         },
     )
     return save_carded(run / WEIGHTS, progress.best, card, half=job.config.training.half)

@@ -28,7 +28,7 @@ DetectorBackend = Enum("DetectorBackend", {"ours": "ours", "detectron2": "detect
 Branch = Enum("Branch", {"both": "both", "language": "language"})
 Mode = Enum("Mode", {"exact": "exact", "folded": "folded", "fast": "fast"})
 SingleFrame = Enum("SingleFrame", {"self": "self", "original": "original"})
-Amp = Enum("Amp", {"auto": "auto", "bf16": "bf16", "none": "none"})
+Amp = Enum("Amp", {"auto": "auto", "bf16": "bf16", "fp16": "fp16", "none": "none"})
 
 
 @dataclass
@@ -171,11 +171,32 @@ class RelationPredictorConfig:
 
 
 @dataclass
-class TrainConfig:
-    """Settings for training LaIAR."""
+class LoopConfig:
+    """Settings of a training loop, for all networks."""
+
+    epochs: int = ranged(1, 0)
+    #: Samples per step. With torchrun, the processes share them.
+    batch_size: int = ranged(1, 1)
+    #: Number of passes into which each process divides its samples of a step, to save memory.
+    accumulate: int = ranged(1, 1)
+    #: Largest norm of the gradient; a larger gradient is scaled down. 0 disables clipping.
+    clip_norm: float = ranged(1.0, 0, 10**9)
+    #: Mixed precision: `bf16`, `fp16`, `none`, or `auto` for bfloat16 on GPUs that support it.
+    amp: Amp = Amp.auto
+    #: Number of processes that read samples. If 0, the main process reads them.
+    workers: int = ranged(0, 0)
+    #: Random seed. The range ensures that the seeds of the epochs, which are derived from it, fit
+    #: into 64 bits.
+    seed: int = ranged(0, 0, 2**32 - 1)
+    #: Whether to write TensorBoard files as well. Requires the package tensorboard.
+    tensorboard: bool = False
+
+
+@dataclass
+class TrainConfig(LoopConfig):
+    """Settings for training LaIAR. A sample is a video."""
 
     epochs: int = ranged(40, 0)
-    #: Videos per step.
     batch_size: int = ranged(32, 1)
     #: Peak learning rate of AdamW.
     lr: float = ranged(1e-4, 0, 1)
@@ -203,8 +224,6 @@ class TrainConfig:
     reversed_share: float = ranged(0.0, 0, 1)
     #: Learning rate of the token selectors as a multiple of `lr`.
     selector_lr: float = ranged(0.1, 0, 100)
-    #: Largest norm of the gradient; a larger gradient is scaled down.
-    clip_norm: float = ranged(1.0, 0, above=True)
     #: Fraction of the training videos that form the validation split, selected by the hash of their
     #: ids. The network is not trained on these videos. They are used to compute the mAP after each
     #: epoch, to select the best epoch and to calibrate the names.
@@ -212,17 +231,8 @@ class TrainConfig:
     #: Smallest number of training tokens of a label of the label bank. Rarer labels are often
     #: errors of the relation predictor.
     min_label_tokens: int = ranged(5, 1)
-    #: Mixed precision: `bf16`, `none`, or `auto` for bfloat16 on GPUs that support it.
-    amp: Amp = Amp.auto
-    #: Number of processes that read the cache. If 0, the main process reads it.
-    workers: int = ranged(0, 0)
     #: Number of CPU threads. Default: a number that depends on the width of the network.
     threads: int | None = ranged(None, 1, 1024)
-    #: Random seed. The range ensures that the seeds of the epochs, which are derived from it, fit
-    #: into 64 bits.
-    seed: int = ranged(0, 0, 2**32 - 1)
-    #: Whether to write TensorBoard files as well. Requires the package tensorboard.
-    tensorboard: bool = False
 
 
 @dataclass

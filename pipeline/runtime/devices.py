@@ -1,7 +1,5 @@
 """Selection of torch devices and the number of CPU threads."""
 
-import os
-
 import torch
 
 from pipeline.errors import UsageError
@@ -38,23 +36,6 @@ def pick_device(name: str) -> torch.device:
 def pick_devices(names: str) -> list[torch.device]:
     """Return the devices of a comma-separated list of names; see `pick_device`."""
     return [pick_device(name.strip()) for name in names.split(",")]
-
-
-def check_one_process(command: str) -> None:
-    """Check that torchrun has not started several processes of a command that runs as one.
-
-    Args:
-        command: name of the command, used in the message.
-
-    Raises:
-        UsageError: if there are several processes.
-    """
-    count = os.environ.get("WORLD_SIZE", "1")
-    if count != "1":
-        raise UsageError(
-            f"{command}: one process expected, but torchrun started {count}; run the command "
-            "without torchrun"
-        )
 
 
 def use_threads(wanted: int | None, width: int, device: torch.device) -> int:

@@ -1,9 +1,8 @@
 """Dataset and batches of cached clips."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -253,55 +252,37 @@ def collate_samples(items: Sequence[Sample | tuple[str, ItemError]]) -> SampleBa
     )
 
 
-def batches(
-    data: ClipDataset, batch_size: int, *, workers: int = 0, order_seed: int | None = None
-) -> Iterator[SampleBatch]:
-    """Iterate over the batches of one epoch.
+def batches(data: ClipDataset, batch_size: int, *, workers: int = 0) -> Iterator[SampleBatch]:
+    """Iterate over the samples of a dataset in batches.
 
     Args:
         data: the dataset.
         batch_size: number of videos per batch.
         workers: number of worker processes. If 0, clips are read in the main process.
-        order_seed: seed that determines, together with the epoch, the order of the samples. If
-            None, the samples are not shuffled.
     """
-    draw = None if order_seed is None else (order_seed, data.epoch)
-    return iter(epoch_loader(data, batch_size, collate_samples, workers=workers, draw=draw))
+    context = "spawn" if workers else None
+    return iter(
+        DataLoader(
+            data,
+            batch_size=batch_size,
+            num_workers=workers,
+            collate_fn=collate_samples,
+            multiprocessing_context=context,
+        )
+    )
 
 
-def epoch_loader(
-    data: Dataset[Any],
-    batch_size: int,
-    collate: Callable[[list[Any]], Any],
-    *,
-    workers: int = 0,
-    draw: tuple[int, int] | None = None,
-) -> DataLoader[Any]:
-    """Build the data loader of one epoch.
+def shuffled_batches(num: int, batch_size: int, draw: tuple[int, int]) -> list[list[int]]:
+    """Return the indices 0 to `num` - 1 in shuffled batches; the last one may be smaller.
 
     Args:
-        data: dataset with a length.
+        num: number of samples.
         batch_size: number of samples per batch.
-        collate: function that joins samples into a batch.
-        workers: number of worker processes. If 0, samples are read in the main process.
-        draw: pair (seed, epoch) that determines the order of the samples. If None, the samples are
-            not shuffled.
+        draw: pair (seed, epoch) that determines the order of the samples.
     """
-    order = list(range(len(data)))  # type: ignore[arg-type]
-    if draw is not None:
-        generator = torch.Generator().manual_seed(draw[0] * 100_003 + draw[1])
-        order = torch.randperm(len(order), generator=generator).tolist()
-    return DataLoader(
-        data,
-        batch_size=batch_size,
-        sampler=order,
-        num_workers=workers,
-        collate_fn=collate,
-        # The loader generates a base seed in every epoch. With the global generator, this would
-        # change the dropout of a resumed training run.
-        generator=torch.Generator().manual_seed(0),
-        multiprocessing_context="spawn" if workers else None,
-    )
+    generator = torch.Generator().manual_seed(draw[0] * 100_003 + draw[1])
+    order = torch.randperm(num, generator=generator).tolist()
+    return [order[i : i + batch_size] for i in range(0, num, batch_size)]
 
 
 def reversed_sample(sample: Sample, pairs: Sequence[tuple[int, int]]) -> Sample:

@@ -1,13 +1,14 @@
 """Training of LaIAR, of detectors and of relation predictors.
 
-job              settings, clips and card of a LaIAR training run
-run_opening      opening of the run folder of a LaIAR training run
-initial_weights  weights of a trained network with which another training run starts
-loop             training loop, with validation, label bank and calibration
-learner          training step and resumable checkpoint of LaIAR
-optimizer        optimiser, learning rate schedule and step in mixed precision
+trainer          training loop with a resumable checkpoint, `Trainer`
+task             what a `Trainer` trains: network, loss, data and validation
+parts            division of a step among processes, and among the passes of a process
+processes        processes that train one network, started by torchrun
+batch_norm       batch normalisation over the samples of all processes
+optimizer        optimiser, learning rate schedule and mixed precision
 state            run folder and resumable checkpoint `state.pt`
 log              `log.jsonl` and TensorBoard files
+laiar/           training of LaIAR
 detector/        training of detectors
 relations/       training of relation predictors
 """

@@ -1,72 +1,25 @@
-"""Optimiser, learning rate schedule and step in mixed precision."""
+"""Optimiser, learning rate schedule and mixed precision."""
 
 import math
-from enum import Enum
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pipeline.errors import StageError
-
-Precision = Enum("Precision", {"none": "none", "bf16": "bf16", "fp16": "fp16"})
+from pipeline.config.schema import Amp
 
 
-def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+def autocast(amp: Amp, device: torch.device) -> torch.autocast:
     """Return the autocast context of a precision. `none` disables autocast."""
-    dtype = torch.float16 if precision is Precision.fp16 else torch.bfloat16
-    return torch.autocast(device.type, dtype, enabled=precision is not Precision.none)
+    is_bf16 = amp is Amp.bf16
+    if amp is Amp.auto:
+        is_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    dtype = torch.float16 if amp is Amp.fp16 else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=is_bf16 or amp is Amp.fp16)
 
 
-def build_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
+def build_scaler(amp: Amp, device: torch.device) -> torch.amp.GradScaler:
     """Build a gradient scaler, which is enabled only for float16 on a GPU."""
-    is_needed = precision is Precision.fp16 and device.type == "cuda"
-    return torch.amp.GradScaler(device.type, enabled=is_needed)
-
-
-def descend(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    terms: dict[str, Tensor],
-    clip_norm: float,
-    *,
-    step: int,
-    advice: str,
-) -> dict[str, Any]:
-    """Run one optimiser step on the sum of the loss terms.
-
-    Args:
-        model: network whose gradient is clipped.
-        optimizer: optimiser of the network.
-        scaler: gradient scaler from `build_scaler`.
-        terms: mapping from name to weighted loss term.
-        clip_norm: largest norm of the gradient.
-        step: number of the step, used in the error message.
-        advice: end of the error message.
-
-    Returns:
-        Log entry with `lr`, `loss`, `terms` and `grad_norm`.
-
-    Raises:
-        StageError: if the loss is not finite. The message names the step and ends with `advice`.
-    """
-    loss = torch.stack(list(terms.values())).sum()
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise StageError(f"step {step}: a finite loss expected, got {value}{advice}")
-    optimizer.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
-    scaler.unscale_(optimizer)
-    norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    scaler.step(optimizer)
-    scaler.update()
-    return {
-        "lr": optimizer.param_groups[0]["lr"],
-        "loss": value,
-        "terms": {name: float(term.detach()) for name, term in terms.items()},
-        "grad_norm": float(norm),
-    }
+    return torch.amp.GradScaler(device.type, enabled=amp is Amp.fp16 and device.type == "cuda")
 
 
 def build_optimizer(

@@ -40,26 +40,17 @@ def open_run_folder(run: Path, is_known: Callable[[set[str]], bool]) -> None:
         )
 
 
-def save_state(
-    run: Path, schema: str, fingerprint: str, tree: dict[str, Any], device: torch.device
-) -> None:
-    """Write a checkpoint with the random states of the CPU and the device.
+def save_state(run: Path, schema: str, fingerprint: str, tree: dict[str, Any]) -> None:
+    """Write a checkpoint.
 
     Args:
         run: run folder.
         schema: name and version of the checkpoint format.
         fingerprint: SHA-256 over everything that determines the weights.
         tree: state of the training run, which consists of tensors and plain values.
-        device: device of the training run.
     """
-    known = {
-        "schema": schema,
-        "settings": fingerprint,
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-    }
     buffer = io.BytesIO()
-    torch.save(known | tree, buffer)
+    torch.save({"schema": schema, "settings": fingerprint} | tree, buffer)
     write_atomically(run / STATE_FILE, buffer.getvalue())
 
 
@@ -80,9 +71,8 @@ def restore_state(
     schema: str,
     fingerprint: str,
     restore: Callable[[dict[str, Any]], None],
-    device: torch.device,
 ) -> None:
-    """Restore a training run and its random states from a checkpoint.
+    """Restore a training run from a checkpoint.
 
     Args:
         run: run folder.
@@ -90,7 +80,6 @@ def restore_state(
         fingerprint: expected fingerprint of the training run.
         restore: function that restores the training run from the tree. If it raises an error, the
             checkpoint is regarded as damaged.
-        device: device of the training run.
 
     Raises:
         UsageError: if the checkpoint is damaged, or belongs to another command, other settings or
@@ -110,9 +99,6 @@ def restore_state(
                 "same settings and data, or another --run"
             )
         restore(tree)
-        torch.set_rng_state(tree["rng"])
-        if device.type == "cuda" and tree["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(tree["cuda_rng"], device)
     except _DAMAGE as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UsageError(

@@ -18,9 +18,10 @@ from pipeline.errors import StageError, UsageError
 from pipeline.explanation.familiarity import load_familiarity
 from pipeline.runtime.files import file_sha256
 from pipeline.samples.dataset import ClipDataset
-from pipeline.training import learner, loop
+from pipeline.training import trainer
+from pipeline.training.laiar import task as laiar_task
+from pipeline.training.laiar.task import LaIARTask
 from pipeline.training.log import TrainingLog
-from pipeline.training.loop import Training
 from pipeline.training.state import save_state
 from pipeline.weights.run_folder import load_bank, load_model, read_card
 from tests.pipeline.cache_maker import SMALL, forge, labelled_clip, put, random_cache
@@ -131,7 +132,7 @@ def test_log_contains_every_epoch_after_a_kill_that_follows_a_checkpoint(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(learner, "save_state", killed)
+        patch.setattr(trainer, "save_state", killed)
         with pytest.raises(KeyboardInterrupt):
             fit(cache, run, "train.epochs=3")
     assert fit(cache, run, "train.epochs=3", "--resume") == 0
@@ -211,7 +212,7 @@ def test_error_for_a_non_finite_loss_names_the_videos(
             terms = super().forward(*args)  # type: ignore[arg-type]
             return terms | {"video": terms["video"] * float("nan")}
 
-    monkeypatch.setattr(loop, "LaIARCriterion", Diverging)
+    monkeypatch.setattr(laiar_task, "LaIARCriterion", Diverging)
     with pytest.raises(StageError, match="TRAIN00") as caught:
         fit(cache, tmp_path / "run", "train.epochs=1")
     assert "finite" in str(caught.value)
@@ -242,12 +243,12 @@ def test_saved_weights_are_those_of_the_best_epoch(
     run, values = tmp_path / "run", [0.3, 0.9, 0.895, 0.889]
     seen: list[dict[str, torch.Tensor]] = []
 
-    def validate(self: Training) -> float:
-        state = self.learner.model.state_dict()
+    def validate(self: LaIARTask) -> tuple[float, dict[str, Any]]:
+        state = self.model.state_dict()
         seen.append({name: value.clone() for name, value in state.items()})
-        return values[len(seen) - 1]
+        return values[len(seen) - 1], {"validation_map": values[len(seen) - 1]}
 
-    monkeypatch.setattr(Training, "_validate", validate)
+    monkeypatch.setattr(LaIARTask, "validate", validate)
     add = TrainingLog.add
 
     def interrupted(self: TrainingLog, kind: str, **row: object) -> None:
@@ -263,8 +264,9 @@ def test_saved_weights_are_those_of_the_best_epoch(
     best, last = load_file(run / "model.safetensors"), torch.load(run / "state.pt")
     assert all(torch.equal(best[name], seen[2][name]) for name in best)
     assert all(torch.equal(last["model"][name], seen[3][name]) for name in best)
-    assert (last["epoch"], last["best_epoch"], last["best_map"]) == (4, 3, 0.895)
-    assert last["highest_map"] == 0.9
+    progress = last["progress"]
+    assert (progress["epoch"], progress["best_epoch"], progress["best_value"]) == (4, 3, 0.895)
+    assert progress["highest"] == 0.9
     epochs = [row for row in log_rows(run) if row["kind"] == "epoch"]
     assert [row["best_epoch"] for row in epochs] == [1, 2, 3, 3]
     # The checkpoint also contains the best weights.
@@ -313,10 +315,10 @@ def test_finished_training_repeats_warnings_and_restores_missing_files(
         ({"epoch": -5}, "epoch: 0 to 2 expected, got -5"),
         ({"epoch": 99}, "epoch: 0 to 2 expected, got 99"),
         ({"epoch": 1.5}, "epoch: 0 to 2 expected, got 1.5"),
-        ({"step": 1}, "step: 4 expected, got 1"),
+        ({"step": 3}, "step: a step of epoch 3 expected, got 3"),
         ({"best_epoch": 3}, "best_epoch: 0 to 2 expected, got 3"),
-        ({"best_map": 99.0}, "best_map, highest_map: 0 to 1 expected, got 99.0"),
-        ({"highest_map": "high"}, "best_map, highest_map: 0 to 1 expected, got 'high'"),
+        ({"best_value": 99.0}, "best_value, highest: 0 to 1 expected, got 99.0"),
+        ({"highest": "high"}, "best_value, highest: 0 to 1 expected, got 'high'"),
         ({"best": {}}, "missing, the first is"),
     ],
 )
@@ -324,7 +326,8 @@ def test_inconsistent_checkpoint_is_rejected(
     finished: Path, cache: Path, tmp_path: Path, change: dict, says: str
 ) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
-    torch.save(torch.load(run / "state.pt") | change, run / "state.pt")
+    tree = torch.load(run / "state.pt")
+    torch.save(tree | {"progress": tree["progress"] | change}, run / "state.pt")
     with pytest.raises(UsageError, match=rf"state\.pt: .*{says}"):
         fit(cache, run, "train.epochs=2")
 
@@ -354,7 +357,7 @@ def test_validation_map_equals_map_of_evaluate(tmp_path: Path) -> None:
     ).read(entries[0])
     assert set(taught.frame_index.tolist()) == {20, 50}
     assert evaluate.main(["--run", str(run), "--cache", str(cache), "--split", "validation"]) == 0
-    best = torch.load(run / "state.pt")["best_epoch"]
+    best = torch.load(run / "state.pt")["progress"]["best_epoch"]
     row = next(r for r in log_rows(run) if r["kind"] == "epoch" and r["epoch"] == best)
     assert json.loads((run / "metrics.json").read_text())["map_official"] == row["validation_map"]
     assert 0 < row["validation_map"] < 1
@@ -375,3 +378,15 @@ def test_bfloat16_losses_are_close_to_float32_losses(cache: Path, tmp_path: Path
         losses.append([row["loss"] for row in log_rows(run) if row["kind"] == "step"])
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_checkpoint_of_an_earlier_version_is_rejected(
+    finished: Path, cache: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    torch.save(torch.load(run / "state.pt") | {"schema": "laiar.state/1"}, run / "state.pt")
+    message = (
+        r"checkpoint of another command or version \(laiar.state/2 expected, got laiar.state/1"
+    )
+    with pytest.raises(UsageError, match=message):
+        fit(cache, run, "train.epochs=2")

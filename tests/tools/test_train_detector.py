@@ -14,13 +14,14 @@ from PIL import Image
 from pipeline.config.loading import load_settings
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import UsageError
-from pipeline.training.detector.batches import DrawSampler, FrameImages, mirror, repeat_factors
+from pipeline.training.detector.batches import FrameImages, ImageOrder, mirror, repeat_factors
 from pipeline.training.detector.frames import dump_frames, read_image
-from pipeline.training.detector.learner import rate_factor
 from pipeline.training.detector.samples import Sample
 from pipeline.training.detector.scoring import coco_scores
 from pipeline.training.detector.settings import DetectorTraining, TrainingConfig
 from pipeline.training.detector.splits import read_samples
+from pipeline.training.detector.task import rate_factor
+from pipeline.training.trainer import Trainer
 from pipeline.weights.cards import read_tensors
 from pipeline.weights.detector_card import DetectorCard
 from tests.conftest import World
@@ -68,7 +69,8 @@ def test_training_writes_scores_and_a_detector_with_a_card(
     assert card is not None
     assert (card.width, card.short_side, card.classes) == (4, 64, VOCABULARY.objects)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(len(lines)))
+    steps = [line for line in lines if line["kind"] == "step"]
+    assert [line["step"] for line in steps] == list(range(len(steps)))
     assert set(lines[0]["terms"]) == {"rpn_class", "rpn_box", "roi_class", "roi_box"}
     assert "AP50" in capsys.readouterr().out
     weights = f"detection.weights={tmp_path / 'detector.safetensors'}"
@@ -86,14 +88,15 @@ def test_resumed_training_equals_uninterrupted_training(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     words = ("training.half=false", "training.epochs=2")
     assert train_detector.main(command(few, whole, *words)) == 0
-    original = train_detector.DetectorLearner.save
+    original = Trainer.save
 
-    def save_then_stop(self: train_detector.DetectorLearner, run: Path, sha256: str) -> None:
-        original(self, run, sha256)
-        if self.step_number == 6:  # in the middle of the second epoch
+    def save_then_stop(self: Trainer) -> None:
+        original(self)
+        if self.progress.step == 6:  # in the middle of the second epoch
+            assert self.progress.epoch == 1
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_detector.DetectorLearner, "save", save_then_stop)
+    monkeypatch.setattr(Trainer, "save", save_then_stop)
     with pytest.raises(KeyboardInterrupt):
         train_detector.main(command(few, broken, *words))
     monkeypatch.undo()
@@ -210,8 +213,9 @@ def test_two_processes_train_one_detector(few: tuple[Path, Path], tmp_path: Path
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    steps = (tmp_path / "log.jsonl").read_text().splitlines()
-    assert 1 <= len(steps) <= 2  # half the steps of one process
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["kind"] == "step"] == [0, 1, 2, 3]
+    assert [row["epoch"] for row in rows if row["kind"] == "epoch"] == [1]
     assert (tmp_path / "detector.safetensors").is_file()
 
 
@@ -250,25 +254,16 @@ def test_mirroring_twice_is_the_identity() -> None:
     assert torch.equal(back, boxes)
 
 
-def test_batches_depend_on_seed_and_epoch_and_are_split_between_processes() -> None:
+def test_steps_depend_on_seed_and_epoch() -> None:
     wide = [i % 3 > 0 for i in range(40)]
-
-    def draws(epoch: int, rank: int = 0, world_size: int = 1, skip: int = 0) -> list[list[int]]:
-        sampler = DrawSampler(
-            wide, 4 // world_size, flip=0.5, short_sides=[1, 2], seed=7, rank=rank,
-            world_size=world_size,
-        )  # fmt: skip
-        sampler.epoch, sampler.skip = epoch, skip
-        return [[d.row for d in batch] for batch in sampler]
-
-    assert draws(0) == draws(0) != draws(1)
-    assert draws(0)[3:] == draws(0, skip=3)
-    for batch in draws(0):
-        assert len({wide[i] for i in batch}) == 1
-    rows = [i for batch in draws(0) for i in batch]
+    order = ImageOrder(wide, 4, flip=0.5, short_sides=[1, 2], seed=7)
+    steps = order.steps(0)
+    assert steps == order.steps(0) != order.steps(1)
+    for step in steps:
+        assert len({wide[draw.row] for draw in step}) == 1
+        assert len({draw.short_side for draw in step}) == 1
+    rows = [draw.row for step in steps for draw in step]
     assert len(set(rows)) == len(rows) == 36
-    both = zip(draws(0, 0, 2), draws(0, 1, 2), strict=True)
-    assert [sorted(a + b) for a, b in both] == [sorted(batch) for batch in draws(0)]
 
 
 def test_rare_classes_are_sampled_more_often() -> None:

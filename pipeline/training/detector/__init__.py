@@ -6,6 +6,6 @@ coco       annotated images from COCO files
 splits     splits of annotated images
 frames     images of samples, dumped from the videos if they are missing
 batches    batches of training images, with grouping, shuffling and augmentation
-learner    training step and resumable checkpoint
+task       network, loss and data
 scoring    COCO average precision with pycocotools
 """

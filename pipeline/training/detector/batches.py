@@ -1,14 +1,14 @@
 """Batches of training images, with grouping, shuffling and augmentation."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from pipeline.training.detector.frames import load_image
 from pipeline.training.detector.samples import Sample
@@ -19,6 +19,7 @@ class ImageBatch:
     """Batch of images before preprocessing.
 
     Attributes:
+        names: name of each image.
         images: one (3, H, W) uint8 RGB tensor per image. The sizes may differ.
         boxes: one (M, 4) float32 tensor per image, xyxy in pixels of the image.
         labels: one (M,) int64 tensor of object classes per image.
@@ -26,6 +27,7 @@ class ImageBatch:
             the detector is used.
     """
 
+    names: tuple[str, ...]
     images: list[Tensor]
     boxes: list[Tensor]
     labels: list[Tensor]
@@ -48,11 +50,14 @@ class Draw:
     short_side: int | None
 
 
-class FrameImages(Dataset[tuple[Tensor, Tensor, Tensor, int | None]]):
+#: Name of an image, the image, its boxes, their labels and the short side of its batch.
+Item = tuple[str, Tensor, Tensor, Tensor, int | None]
+
+
+class FrameImages(Dataset[Item]):
     """Dataset of annotated frames, indexed by `Draw`.
 
-    An item consists of the image, its boxes, their labels and the short side of its batch. Boxes
-    are clipped to the image. Crowd boxes and boxes without area are removed.
+    Boxes are clipped to the image. Crowd boxes and boxes without area are removed.
 
     Args:
         frames: folder that contains the images, such as `ID.mp4/NNNNNN.png`.
@@ -65,7 +70,7 @@ class FrameImages(Dataset[tuple[Tensor, Tensor, Tensor, int | None]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor, int | None]:
+    def __getitem__(self, draw: Draw) -> Item:
         sample = self.samples[draw.row]
         image = load_image(self.frames, sample)
         height, width = image.shape[1:]
@@ -76,7 +81,7 @@ class FrameImages(Dataset[tuple[Tensor, Tensor, Tensor, int | None]]):
         boxes, labels = boxes[inside], sample.labels[real][inside]
         if draw.is_mirrored:
             image, boxes = mirror(image, boxes)
-        return image, boxes, labels, draw.short_side
+        return sample.image, image, boxes, labels, draw.short_side
 
 
 def mirror(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,25 +91,21 @@ def mirror(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     return image.flip(2), moved
 
 
-class DrawSampler(Sampler[list[Draw]]):
-    """Sampler of the shuffled batches of one epoch, split evenly between processes.
+class ImageOrder:
+    """Order and augmentation of the images of each epoch.
 
-    The images of a batch are either all wide or all upright. The batches depend only on (seed,
-    epoch), so an interrupted epoch can resume at any step. The attribute `epoch` selects the epoch,
-    and the attribute `skip` is the number of batches to skip. Images that do not fill a batch are
-    not used in this epoch.
+    The images of a step are either all wide or all upright. The steps depend only on (seed, epoch).
+    Images that do not fill a step are not used in this epoch.
 
     Args:
         is_wide: whether the image of each sample is at least as wide as high.
-        batch_size: number of images per batch and process.
+        batch_size: number of images per step.
         weights: relative frequency of each sample, for sampling with replacement. If None, samples
             are drawn without replacement.
         flip: probability that an image is mirrored.
-        short_sides: short sides in pixels. One of them is selected at random for each batch. If
+        short_sides: short sides in pixels. One of them is selected at random for each step. If
             empty, the short side of the detector is used.
         seed: seed of the training run.
-        rank: index of this process.
-        world_size: number of processes.
     """
 
     def __init__(
@@ -116,24 +117,15 @@ class DrawSampler(Sampler[list[Draw]]):
         flip: float,
         short_sides: Sequence[int],
         seed: int,
-        rank: int = 0,
-        world_size: int = 1,
     ) -> None:
         self.is_wide = np.array(is_wide)
         self.weights = None if weights is None else np.array(weights, dtype=np.float64)
         self.batch_size, self.flip, self.short_sides = batch_size, flip, list(short_sides)
-        self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.epoch = 0
-        self.skip = 0
+        self.seed = seed
 
-    def __len__(self) -> int:
-        """Return the number of batches in a whole epoch."""
-        size = self.batch_size * self.world_size
-        return int(self.is_wide.sum()) // size + int((~self.is_wide).sum()) // size
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        size = self.batch_size * self.world_size
+    def steps(self, epoch: int) -> list[list[Draw]]:
+        """Return the images of each step of an epoch."""
+        rng, size = np.random.default_rng([self.seed, epoch]), self.batch_size
         batches = []
         for kind in (True, False):
             rows = rng.permutation((self.is_wide == kind).nonzero()[0])
@@ -141,14 +133,13 @@ class DrawSampler(Sampler[list[Draw]]):
                 share = self.weights[rows]
                 rows = rng.choice(rows, len(rows), p=share / share.sum())
             batches += [rows[i : i + size] for i in range(0, len(rows) // size * size, size)]
+        steps = []
         for number in rng.permutation(len(batches)).tolist():
             side = int(rng.choice(self.short_sides)) if self.short_sides else None
             mirrored = rng.random(size) < self.flip
-            if self.skip:
-                self.skip -= 1
-                continue
-            mine = range(self.rank, size, self.world_size)
-            yield [Draw(int(batches[number][i]), bool(mirrored[i]), side) for i in mine]
+            drawn = zip(batches[number].tolist(), mirrored.tolist(), strict=True)
+            steps.append([Draw(row, is_mirrored, side) for row, is_mirrored in drawn])
+        return steps
 
 
 def repeat_factors(samples: Sequence[Sample], threshold: float) -> list[float]:
@@ -163,22 +154,7 @@ def repeat_factors(samples: Sequence[Sample], threshold: float) -> list[float]:
     return [max((factor[k] for k in classes), default=1.0) for classes in shown]
 
 
-def collate(rows: list[tuple[Tensor, Tensor, Tensor, int | None]]) -> ImageBatch:
+def collate(rows: list[Item]) -> ImageBatch:
     """Collate items of `FrameImages` into a batch."""
-    return ImageBatch([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], rows[0][3])
-
-
-def build_loader(
-    images: FrameImages, sampler: DrawSampler, workers: int
-) -> "DataLoader[ImageBatch]":
-    """Build a data loader of the batches of a sampler."""
-    return DataLoader(
-        images,  # type: ignore[arg-type]
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=workers,
-        # The loader generates a base seed. With a separate generator, this does not change the
-        # random state that the losses use.
-        generator=torch.Generator().manual_seed(0),
-        multiprocessing_context="spawn" if workers else None,
-    )
+    names, images, boxes, labels, sides = zip(*rows, strict=True)
+    return ImageBatch(names, list(images), list(boxes), list(labels), sides[0])

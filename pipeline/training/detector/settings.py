@@ -5,20 +5,18 @@ from enum import Enum
 
 from detection.loss import LossSettings, check_loss
 from pipeline.config.ranges import in_range, ranged
-from pipeline.config.schema import DetectionConfig
+from pipeline.config.schema import Amp, DetectionConfig, LoopConfig
 from pipeline.errors import UsageError
-from pipeline.training.optimizer import Precision
 
 Optimizer = Enum("Optimizer", {"sgd": "sgd", "adamw": "adamw"})
 Schedule = Enum("Schedule", {"step": "step", "cosine": "cosine"})
 
 
 @dataclass
-class TrainingConfig:
-    """Settings of the optimiser, the training data and the log."""
+class TrainingConfig(LoopConfig):
+    """Settings of the loop, the optimiser and the training data. A sample is an image."""
 
     epochs: int = ranged(12, 1)
-    #: Images per step and process.
     batch_size: int = ranged(2, 1)
     optimizer: Optimizer = Optimizer.sgd
     lr: float = ranged(0.0025, 0, 10)
@@ -29,9 +27,8 @@ class TrainingConfig:
     schedule: Schedule = Schedule.step
     #: Fractions of all steps after which the `step` schedule divides the learning rate by ten.
     milestones: list[float] = field(default_factory=lambda: [0.67, 0.89], metadata=in_range(0, 1))
-    #: Largest norm of the gradient. 0 disables clipping.
     clip_norm: float = ranged(10.0, 0, 10**9)
-    amp: Precision = Precision.none
+    amp: Amp = Amp.none
     #: Probability that an image is mirrored.
     flip: float = ranged(0.5, 0, 1)
     #: Short sides in pixels. One of them is selected at random for each batch. If empty, the short
@@ -47,17 +44,12 @@ class TrainingConfig:
     #: Whether to initialise the last two layers at random. The initial weights may then belong to a
     #: network with other classes.
     new_heads: bool = False
-    #: Number of processes that read images. If 0, the main process reads them.
-    workers: int = ranged(0, 0)
     #: Number of steps between two checkpoints.
     save_every: int = ranged(500, 1)
     #: Number of steps between two log entries.
     log_every: int = ranged(20, 1)
     #: Whether to store the weights in half precision.
     half: bool = False
-    seed: int = ranged(0, 0, 2**63 - 1)
-    #: Whether to write TensorBoard files as well. Requires the package tensorboard.
-    tensorboard: bool = False
 
 
 @dataclass

@@ -2,6 +2,6 @@
 
 settings      all settings with their defaults
 samples       annotated pairs of cached clips
-learner       training step and resumable checkpoint
+task          network, loss, data and validation
 word_vectors  class embeddings from a file of word vectors
 """

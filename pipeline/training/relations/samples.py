@@ -1,6 +1,6 @@
 """Annotated pairs of cached clips."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 from pipeline.cache.clip import CachedClip
 from pipeline.cache.listing import ClipEntry
 from pipeline.cache.reader import ClipReader
-from pipeline.errors import ItemError, StageError
+from pipeline.errors import ItemError
 from pipeline.extraction.relation_prediction import clip_pairs
-from pipeline.samples.dataset import check_finite, epoch_loader
+from pipeline.samples.dataset import check_finite
 from relations.pair_batch import PairBatch, join_pairs
 
 GROUND_TRUTH = "ground-truth"
@@ -96,24 +96,7 @@ class RelationClips(Dataset[RelationSample | ItemError]):
             return error
 
 
-def epoch_batches(
-    data: RelationClips, batch_size: int, *, seed: int, epoch: int, workers: int
-) -> Iterator[RelationSample]:
-    """Iterate over the clips of one epoch in shuffled batches.
-
-    The order depends only on (seed, epoch).
-
-    Raises:
-        StageError: if a clip is unreadable.
-    """
-    draw = (seed, epoch)
-    for batch in epoch_loader(data, batch_size, _join_whole, workers=workers, draw=draw):
-        if isinstance(batch, ItemError):
-            raise StageError(str(batch)) from batch
-        yield batch
-
-
-def _join_whole(items: Sequence[RelationSample | ItemError]) -> RelationSample | ItemError:
+def join_whole(items: Sequence[RelationSample | ItemError]) -> RelationSample | ItemError:
     """Join samples into a batch, or return the first error."""
     for item in items:
         if isinstance(item, ItemError):

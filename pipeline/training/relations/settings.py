@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from pipeline.config.ranges import ranged
-from pipeline.training.optimizer import Precision
+from pipeline.config.schema import Amp, LoopConfig
 
 MultiLabel = Enum("MultiLabel", {"margin": "margin", "bce": "bce"})
 Schedule = Enum("Schedule", {"plateau": "plateau", "cosine": "cosine"})
@@ -30,15 +30,16 @@ class NetworkConfig:
 
 
 @dataclass
-class TrainingConfig:
-    """Settings of the optimiser, the loss and the training data, with published defaults."""
+class TrainingConfig(LoopConfig):
+    """Settings of the loop, the loss and the training data, with published defaults.
+
+    A sample is a video.
+    """
 
     epochs: int = ranged(10, 1)
-    #: Videos per step.
-    batch_size: int = ranged(1, 1)
     lr: float = ranged(1e-5, 0, 1)
     weight_decay: float = ranged(0.01, 0, 1)
-    clip_norm: float = ranged(5.0, 0, above=True)
+    clip_norm: float = ranged(5.0, 0, 10**9)
     #: `plateau` halves the learning rate if R@20 on the validation videos has not increased for two
     #: epochs. `cosine` increases the learning rate over the first `warmup` fraction of the steps,
     #: and then decreases it to zero along half a cosine.
@@ -52,19 +53,12 @@ class TrainingConfig:
     #: Fraction of the training videos that are held out for validation, selected by the hash of
     #: their ids. The published code validates on the test videos instead.
     validation_fraction: float = ranged(0.1, 0, 0.9)
-    amp: Precision = Precision.none
+    amp: Amp = Amp.none
     #: Text file of GloVe, word2vec or fastText with vectors of `network.class_width` numbers, which
     #: initialise the class embeddings. If None, they are initialised at random.
     word_vectors: str | None = None
-    #: Number of processes that read the cache. If 0, the main process reads it.
-    workers: int = ranged(0, 0)
     #: Whether to store the weights in half precision.
     half: bool = False
-    #: Random seed. The range ensures that the seeds of the epochs, which are derived from it, fit
-    #: into 64 bits.
-    seed: int = ranged(0, 0, 2**32 - 1)
-    #: Whether to write TensorBoard files as well. Requires the package tensorboard.
-    tensorboard: bool = False
 
 
 @dataclass

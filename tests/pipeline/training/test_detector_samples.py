@@ -164,7 +164,8 @@ def test_jpeg_files_are_read(tmp_path: Path) -> None:
         shown = np.array(file).astype(int)
     found = load_image(tmp_path, samples[2]).permute(1, 2, 0).numpy()
     assert abs(found - shown).max() <= 3  # rounding of another JPEG decoder
-    image, boxes, labels, _ = FrameImages(tmp_path, samples)[Draw(2, False, None)]
+    name, image, boxes, labels, _ = FrameImages(tmp_path, samples)[Draw(2, False, None)]
+    assert name == samples[2].image
     assert image.shape == (3, 30, 40)
     assert boxes.tolist() == [[1, 2, 11, 22], [4, 4, 12, 12]]
     assert labels.tolist() == [0, 8]

@@ -5,8 +5,8 @@ import torch
 from model.labels import TokenLabels
 from model.settings import LaIARSettings
 from pipeline.config.loading import load_config
-from pipeline.training.job import TrainingJob
-from pipeline.training.run_opening import open_run
+from pipeline.training.laiar.job import TrainingJob
+from pipeline.training.laiar.run_opening import open_run
 from pipeline.training.state import STATE_FILE
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import BANK, CALIBRATION, FAMILIARITY, WEIGHTS, write_card

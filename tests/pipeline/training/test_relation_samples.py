@@ -2,21 +2,19 @@
 
 from pathlib import Path
 
-import pytest
-import torch
-
 from pipeline.cache.listing import list_clips
-from pipeline.errors import StageError
-from pipeline.training.relations.samples import RelationClips, epoch_batches
-from tests.pipeline.cache_maker import forge, random_cache
+from pipeline.errors import ItemError
+from pipeline.training.relations.samples import RelationClips, RelationSample, join_whole
+from tests.pipeline.cache_maker import random_cache
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_unreadable_clip_stops_the_epoch(tmp_path: Path, workers: int) -> None:
+def test_batch_with_an_unreadable_clip_is_its_error(tmp_path: Path) -> None:
     cache = random_cache(tmp_path / "cache", train=2, test=0)
-    good = RelationClips(list_clips(cache)[0])
-    asked = {"seed": 0, "epoch": 0, "workers": workers}
-    assert len(list(epoch_batches(good, 2, **asked))) == 1
-    forge(cache, "TRAIN001", scores=torch.zeros(0))
-    with pytest.raises(StageError, match=r"TRAIN001\.safetensors: .* scores"):
-        list(epoch_batches(RelationClips(list_clips(cache)[0]), 2, **asked))
+    clips = RelationClips(list_clips(cache)[0])
+    joined = join_whole([clips[0], clips[1]])
+    assert isinstance(joined, RelationSample)
+    assert joined.video_ids == ("TRAIN000", "TRAIN001")
+    (cache / "TRAIN001.safetensors").write_bytes(b"damaged")
+    error = join_whole([clips[0], clips[1]])
+    assert isinstance(error, ItemError)
+    assert "TRAIN001.safetensors" in str(error)

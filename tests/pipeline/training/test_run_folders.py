@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from pipeline.errors import UsageError
 from pipeline.runtime.files import file_sha256
-from pipeline.training.loop import Training
+from pipeline.training.trainer import Progress, Trainer
 from pipeline.weights.run_folder import read_card
 from tests.pipeline.cache_maker import random_cache
 from tests.pipeline.test_train import fit
@@ -30,13 +30,13 @@ def test_training_starts_with_the_weights_of_another_run(
     finished: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[dict[str, torch.Tensor]] = []
-    run = Training.run
+    run = Trainer.run
 
-    def noted(self: Training) -> list[str]:
-        started.append({k: v.clone() for k, v in self.learner.model.state_dict().items()})
+    def noted(self: Trainer) -> Progress:
+        started.append({k: v.clone() for k, v in self.task.model.state_dict().items()})
         return run(self)
 
-    monkeypatch.setattr(Training, "run", noted)
+    monkeypatch.setattr(Trainer, "run", noted)
     words = ["train.epochs=3", "train.lr=1e-5", "--init-from", str(finished)]
     assert fit(cache, tmp_path / "run", *words) == 0
     expected = load_file(finished / "model.safetensors")
@@ -54,9 +54,7 @@ def test_training_starts_with_the_weights_of_another_run(
     assert not (tmp_path / "wide").exists()
 
 
-def test_two_commands_and_torchrun_do_not_train_in_one_folder(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_commands_do_not_train_in_one_folder(cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     code = f"""
 import sys, time
@@ -77,6 +75,3 @@ with only_command(Path({str(run)!r})):
         other.communicate()
     assert fit(cache, run, "train.epochs=1") == 0  # the lock of a killed process is free
     assert not (run / ".run.lock").exists()
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="train: one process expected, but torchrun started 2"):
-        fit(cache, tmp_path / "ranks", "train.epochs=1")

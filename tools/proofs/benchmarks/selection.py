@@ -13,10 +13,8 @@ from model.laiar import LaIAR
 from model.settings import MAX_TOLERANCE
 from model.token_scorer import TokenScorer
 from model.tokens import TokenBatch
-from pipeline.samples.dataset import SampleBatch
-from pipeline.training.learner import Learner
 from tools.proofs.benchmarks.timing import time_rounds
-from tools.proofs.benchmarks.training import TrainingPlan, random_batch, random_learner
+from tools.proofs.benchmarks.training import TrainingPlan, random_batch, random_trainer, run_step
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,16 @@ def benchmark_selection(plan: SelectionPlan) -> dict[str, Any]:
     """
     sizes = plan.training
     width = sizes.widths[0]
-    learner, videos = random_learner(sizes, width), random_batch(sizes, 4 * width)
+    trainer, videos = random_trainer(sizes, width), random_batch(sizes, 4 * width)
+    model = trainer.task.model
+    assert isinstance(model, LaIAR)
     video = random_batch(replace(sizes, num_videos=1), 4 * width).tokens
     assert video is not None
-    whole, part = (copy.deepcopy(learner.model).eval() for _ in range(2))
+    whole, part = (copy.deepcopy(model).eval() for _ in range(2))
     kept = {"all": keep_share(whole, video, 1.0), "kept": keep_share(part, video, plan.share)}
     variants: dict[str, Callable[[], Any]] = {
-        "step without selector": partial(_step, learner, videos, 1.0),
-        "step with selector": partial(_step, learner, videos, 0.0),
+        "step without selector": partial(run_step, trainer, videos),
+        "step with selector": partial(run_step, trainer, videos, at=0.5),
         "explanation, all tokens": partial(_explain, whole, video),
         "explanation, kept tokens": partial(_explain, part, video),
     }
@@ -94,12 +94,6 @@ def keep_share(model: LaIAR, tokens: TokenBatch, share: float) -> int:
         num = max(round(share * len(z)), 1)
         last.bias.sub_(z.sort(descending=True).values[num - 1] - 1e-4)
         return int(model.recognize(tokens).keep.sum())
-
-
-def _step(learner: Learner, batch: SampleBatch, warmup: float) -> None:
-    learner.settings = replace(learner.settings, selection_warmup=warmup)
-    learner.progress.step = 0
-    learner.step(batch)
 
 
 def _explain(model: LaIAR, batch: TokenBatch) -> None:

@@ -1,24 +1,33 @@
 """Speed of a training step of LaIAR with one thread and with several threads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from model.build import build_laiar
 from model.criterion import CriterionSettings, LaIARCriterion
 from model.labels import TokenLabels
+from model.laiar import LaIAR
 from model.settings import LaIARSettings
 from model.tokens import TokenBatch
 from pipeline.config.schema import TrainConfig
 from pipeline.samples.dataset import SampleBatch
-from pipeline.training.learner import Learner
+from pipeline.training.laiar.objective import LaIARObjective
+from pipeline.training.optimizer import build_optimizer
+from pipeline.training.parts import Rows
+from pipeline.training.processes import Processes
+from pipeline.training.task import Task
+from pipeline.training.trainer import Trainer
 from tools.proofs.benchmarks.timing import time_rounds
 
 GROUPS = {"attention": 3, "spatial": 6, "contacting": 17}
 NUM_OBJECTS, NUM_CLASSES, NUM_LABELS = 36, 157, 200
+NUM_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -53,9 +62,9 @@ def benchmark_training(plan: TrainingPlan) -> dict[str, Any]:
     """
     before, rows = torch.get_num_threads(), {}
     for width in plan.widths:
-        learner, batch = random_learner(plan, width), random_batch(plan, 4 * width)
+        trainer, batch = random_trainer(plan, width), random_batch(plan, 4 * width)
         variants: dict[str, Callable[[], Any]]
-        variants = {str(n): partial(_step, learner, batch, n) for n in plan.threads}
+        variants = {str(n): partial(_step, trainer, batch, n) for n in plan.threads}
         timed = time_rounds(variants, plan.rounds, torch.device("cpu"))
         rows[str(width)] = {n: 1e3 * measured.best_s for n, measured in timed.items()}
     torch.set_num_threads(before)
@@ -74,14 +83,64 @@ def print_training(result: dict[str, Any]) -> None:
     print(f"\nratio: {numbers[-1]} threads / {numbers[0]} threads")
 
 
-def _step(learner: Learner, batch: SampleBatch, threads: int) -> None:
+def _step(trainer: Trainer, batch: SampleBatch, threads: int) -> None:
     torch.set_num_threads(threads)
-    learner.progress.step = 0
-    learner.step(batch)
+    run_step(trainer, batch)
 
 
-def random_learner(plan: TrainingPlan, width: int) -> Learner:
-    """Build a learner of a network with random weights."""
+def run_step(trainer: Trainer, batch: SampleBatch, *, at: float = 0.0) -> None:
+    """Run a training step.
+
+    Args:
+        trainer: result of `random_trainer`.
+        batch: samples of the step.
+        at: fraction of the steps after which the step is run.
+    """
+    trainer.progress.step = int(at * NUM_STEPS)
+    trainer.step([(batch, Rows([0]))])
+
+
+class RandomTask(Task):
+    """Training of a network with random weights, without data.
+
+    Args:
+        model: the network.
+        settings: settings of the training run.
+    """
+
+    state_schema = "laiar.benchmark/1"
+    advice = "use other features"
+    keeps_best = False
+
+    def __init__(self, model: LaIAR, settings: TrainConfig) -> None:
+        self.model = self.network = model
+        criterion = LaIARCriterion(CriterionSettings(reduction="sum"))
+        device = torch.device("cpu")
+        self.objective = LaIARObjective(model, criterion, settings, device, NUM_STEPS)
+        self.optimizer = build_optimizer(model, settings.lr, settings.weight_decay)
+
+    def steps(self, epoch: int) -> list[list[int]]:
+        """Return steps of one sample."""
+        return [[0]] * NUM_STEPS
+
+    def collate(self, items: list[Any]) -> SampleBatch:
+        """Return the only item."""
+        return items[0]
+
+    def names(self, batch: SampleBatch) -> Sequence[str]:
+        """Return the ids of the videos of a batch."""
+        return batch.video_ids
+
+    def set_learning_rate(self, step: int) -> None:
+        """Leave the learning rate as it is."""
+
+    def clipped(self) -> list[list[nn.Parameter]]:
+        """Return the parts of the network that no loss term trains together."""
+        return self.network.parts()
+
+
+def random_trainer(plan: TrainingPlan, width: int) -> Trainer:
+    """Build a trainer of a network with random weights."""
     torch.manual_seed(plan.seed)
     objects = torch.arange(NUM_LABELS) % (NUM_OBJECTS - 1) + 1
     predicates = torch.rand(NUM_LABELS, sum(GROUPS.values())) > 0.8
@@ -97,8 +156,9 @@ def random_learner(plan: TrainingPlan, width: int) -> Learner:
     if model.reader is not None:
         ones = torch.ones(NUM_LABELS, dtype=torch.int64)
         model.reader.set_labels(TokenLabels(objects, predicates, ones))
-    criterion = LaIARCriterion(CriterionSettings(reduction="sum"))
-    return Learner(model, criterion, TrainConfig(), torch.device("cpu"), steps_per_epoch=100)
+    settings = TrainConfig(epochs=1)
+    task = RandomTask(model, settings)
+    return Trainer(task, settings, Path(), "", Processes(torch.device("cpu")))
 
 
 def random_batch(plan: TrainingPlan, features: int) -> SampleBatch:

@@ -8,7 +8,7 @@ from model.criterion import LaIARCriterion
 from model.laiar import LaIAR
 from model.tokens import ActionOutput, TokenBatch
 from pipeline.errors import UsageError
-from pipeline.training import learner, loop
+from pipeline.training.laiar import objective, task
 from tests.pipeline.cache_maker import random_cache
 from tests.pipeline.test_train import fit, log_rows
 
@@ -38,14 +38,14 @@ def test_label_of_an_excerpt_is_what_it_shows(
             found.extend(labels)
             return super().excerpt_loss(logits, labels)
 
-    monkeypatch.setattr(loop, "LaIARCriterion", Recording)
+    monkeypatch.setattr(task, "LaIARCriterion", Recording)
     words = ("train.epochs=1", "train.num_excerpts=2")
     assert fit(cache, tmp_path / "whole", *words) == 0
     assert any(bool((row == 1).any()) for row in found)
     steps = [row for row in log_rows(tmp_path / "whole") if row["kind"] == "step"]
     assert len(found) == 2 * len(steps)
     found.clear()
-    monkeypatch.setattr(learner, "random_excerpts", lambda mask, least: torch.zeros_like(mask))
+    monkeypatch.setattr(objective, "random_excerpts", lambda mask, *_: torch.zeros_like(mask))
     assert fit(cache, tmp_path / "empty", *words) == 0
     assert not any(bool((row == 1).any()) for row in found)
 

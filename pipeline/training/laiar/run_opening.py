@@ -10,7 +10,7 @@ from pipeline.config.schema import Config
 from pipeline.errors import UsageError
 from pipeline.runtime.files import write_atomically
 from pipeline.runtime.writers import is_temporary, sweep_temporary_files
-from pipeline.training.job import TrainingJob
+from pipeline.training.laiar.job import TrainingJob
 from pipeline.training.state import STATE_FILE
 from pipeline.weights.run_folder import (
     BANK,
@@ -24,7 +24,7 @@ from pipeline.weights.run_folder import (
 )
 
 #: Settings that do not change the weights.
-_FREE = ("train.workers", "train.threads", "train.tensorboard")
+_FREE = ("train.accumulate", "train.workers", "train.threads", "train.tensorboard")
 
 
 def open_run(run: Path, job: TrainingJob, config: Config) -> None:

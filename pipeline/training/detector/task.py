@@ -1,9 +1,8 @@
-"""Training step and resumable checkpoint of a detector."""
+"""Training of a detector: network, loss and data."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,13 +15,12 @@ from detection.preprocess import preprocess
 from detection.presets import Pixels, adapt
 from detection.resnet import PyramidTrunk
 from pipeline.errors import UsageError
-from pipeline.runtime.files import json_int
-from pipeline.training.detector.batches import ImageBatch
+from pipeline.training.detector.batches import Draw, FrameImages, ImageBatch, ImageOrder, collate
 from pipeline.training.detector.settings import Optimizer, Schedule, TrainingConfig
-from pipeline.training.optimizer import autocast, build_scaler, descend
-from pipeline.training.state import read_count, restore_state, save_state
+from pipeline.training.optimizer import autocast
+from pipeline.training.parts import Part
+from pipeline.training.task import Objective, PartLoss, Task
 
-STATE_SCHEMA = "laiar.detector-state/1"
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
@@ -55,100 +53,100 @@ def to_network_batch(batch: ImageBatch, pixels: Pixels, device: torch.device) ->
     return NetworkBatch(images, [ready.size for ready in inputs], targets)
 
 
-class DetectorLearner:
-    """Detector with its optimiser and resumable checkpoint.
+class DetectorObjective(Objective):
+    """Loss of a detector.
 
     Args:
         detector: detector on `device`.
         settings: settings of the training run.
         loss: settings of the loss and of the sampling of anchors and proposals.
         device: device to train on.
-        total_steps: number of steps of the whole training run, used by the schedule.
-        rank: index of this process. Each step samples anchors and proposals with the seed
-            (seed, step, rank), so that a training run can resume at any step.
-        is_distributed: whether several processes train the detector.
     """
+
+    counted = ("images",)
 
     def __init__(
         self,
         detector: Detector,
         settings: TrainingConfig,
         loss: LossSettings,
-        *,
         device: torch.device,
-        total_steps: int,
-        rank: int = 0,
-        is_distributed: bool = False,
     ) -> None:
-        self.detector, self.settings, self.device = detector, settings, device
-        self.total_steps, self.step_number, self.rank = total_steps, 0, rank
+        super().__init__()
+        self.loss = DetectionLoss(detector, loss)
+        self.settings, self.device = settings, device
+
+    def counts(self, batch: ImageBatch) -> dict[str, float]:
+        """Return the number of images."""
+        return {"images": len(batch.images)}
+
+    def forward(self, batch: ImageBatch, part: Part) -> PartLoss:
+        """Compute the losses of `DetectionLoss`."""
+        preset = self.loss.detector.preset
+        if batch.short_side is not None:
+            preset = adapt(preset, short_side=batch.short_side)
+        ready = to_network_batch(batch, preset.pixels, self.device)
+        images = ready.images.contiguous(memory_format=torch.channels_last)
+        seeds = part.seeds(batch.names)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        with autocast(self.settings.amp, self.device):
+            terms = self.loss(images, ready.sizes, ready.targets, generators)
+        return PartLoss({name: part.shares["images"] * term for name, term in terms.items()})
+
+
+class DetectorTask(Task):
+    """Network, loss and data of a training run of a detector.
+
+    Args:
+        detector: detector on `device`.
+        images: annotated frames.
+        order: order of the frames.
+        settings: settings of the training run.
+        loss: settings of the loss and of the sampling of anchors and proposals.
+        device: device to train on.
+    """
+
+    state_schema = "laiar.detector-state/2"
+    advice = "lower training.lr, or raise training.warmup_steps"
+    keeps_best = False
+
+    def __init__(
+        self,
+        detector: Detector,
+        images: FrameImages,
+        order: ImageOrder,
+        settings: TrainingConfig,
+        loss: LossSettings,
+        device: torch.device,
+    ) -> None:
+        self.model = self.detector = detector
+        self.data, self.order, self.settings = images, order, settings
         self.frozen = freeze(detector, settings)
         detector.to(memory_format=torch.channels_last)
-        module: nn.Module = DetectionLoss(detector, loss)
-        if is_distributed:
-            module = nn.parallel.DistributedDataParallel(
-                module, device_ids=[device] if device.type == "cuda" else None
-            )
-        self.loss = module
+        self.objective = DetectorObjective(detector, settings, loss, device)
         self.optimizer = build_optimizer(detector, settings)
-        self.scaler = build_scaler(settings.amp, device)
+        self.total_steps = settings.epochs * len(self.steps(0))
 
-    def step(self, batch: ImageBatch) -> dict[str, Any]:
-        """Run one optimiser step.
+    def steps(self, epoch: int) -> list[list[Draw]]:
+        """Return the images of each step of an epoch."""
+        return self.order.steps(epoch)
 
-        Returns:
-            Log entry with `lr`, `loss`, `terms` and `grad_norm`.
+    def collate(self, items: list[Any]) -> ImageBatch:
+        """Join images into a batch."""
+        return collate(items)
 
-        Raises:
-            StageError: if the loss is not finite.
-        """
-        s = self.settings
+    def names(self, batch: ImageBatch) -> Sequence[str]:
+        """Return the names of the images of a batch."""
+        return batch.names
+
+    def set_learning_rate(self, step: int) -> None:
+        """Set the learning rate of a step, see `rate_factor`."""
         for group in self.optimizer.param_groups:
-            group["lr"] = s.lr * rate_factor(self.step_number, self.total_steps, s)
-        pixels = self.detector.preset.pixels
-        if batch.short_side is not None:
-            pixels = adapt(self.detector.preset, short_side=batch.short_side).pixels
-        ready = to_network_batch(batch, pixels, self.device)
-        train_mode(self.detector, self.frozen, keep_norm=s.freeze_norm)
-        images = ready.images.contiguous(memory_format=torch.channels_last)
-        torch.manual_seed(json_int([s.seed, self.step_number, self.rank]))
-        with autocast(s.amp, self.device):
-            terms = self.loss(images, ready.sizes, ready.targets)
-        line = descend(
-            self.detector,
-            self.optimizer,
-            self.scaler,
-            terms,
-            s.clip_norm or math.inf,
-            step=self.step_number,
-            advice="; lower training.lr, or raise training.warmup_steps",
-        )
-        self.step_number += 1
-        return line
+            group["lr"] = self.settings.lr * rate_factor(step, self.total_steps, self.settings)
 
-    def save(self, run: Path, fingerprint: str) -> None:
-        """Write the resumable checkpoint `state.pt`."""
-        tree = {
-            "step": self.step_number,
-            "model": self.detector.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-        save_state(run, STATE_SCHEMA, fingerprint, tree, self.device)
-
-    def load(self, run: Path, fingerprint: str) -> None:
-        """Resume from the checkpoint `state.pt`.
-
-        Raises:
-            UsageError: if the checkpoint is damaged or belongs to another training run.
-        """
-        restore_state(run, STATE_SCHEMA, fingerprint, self._restore, self.device)
-
-    def _restore(self, tree: dict[str, Any]) -> None:
-        self.detector.load_state_dict(tree["model"])
-        self.optimizer.load_state_dict(tree["optimizer"])
-        self.scaler.load_state_dict(tree["scaler"])
-        self.step_number = read_count(tree, "step", self.total_steps)
+    def train_mode(self) -> None:
+        """Set all modules except the frozen ones to train mode."""
+        train_mode(self.detector, self.frozen, keep_norm=self.settings.freeze_norm)
 
 
 def freeze(detector: Detector, settings: TrainingConfig) -> list[nn.Module]:

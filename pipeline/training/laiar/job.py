@@ -20,7 +20,7 @@ from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import versions
 from pipeline.samples.dataset import ClipDataset, clip_dataset
 from pipeline.samples.labels import with_classes, with_known_labels
-from pipeline.training.initial_weights import initial_weights
+from pipeline.training.laiar.initial_weights import initial_weights
 from pipeline.weights.detectors import RANDOM, resolve_detector
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import WEIGHTS
@@ -240,7 +240,7 @@ def prepare_training(
         )
     t = config.train
     chosen = asdict(t) | {"amp": t.amp.value}
-    for name in ("workers", "threads", "tensorboard"):
+    for name in ("accumulate", "workers", "threads", "tensorboard"):
         del chosen[name]
     known = {"videos": len(training), "validation_videos": len(validation), "versions": versions()}
     if config.relations is Relations.predicted:

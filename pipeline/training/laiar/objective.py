@@ -1,0 +1,141 @@
+"""Training loss of LaIAR on a batch of videos."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from model.criterion import LaIARCriterion, similarity_rows
+from model.labels import THRESHOLD
+from model.laiar import LaIAR
+from model.noise import VideoNoise
+from model.selector import random_excerpts, random_subsets
+from model.tokens import BranchOutputs, TokenBatch
+from pipeline.config.schema import TrainConfig
+from pipeline.samples.dataset import SampleBatch
+from pipeline.samples.labels import subset_labels
+from pipeline.training.optimizer import autocast
+from pipeline.training.parts import Part
+from pipeline.training.task import Objective, PartLoss
+
+#: Smallest probability of keeping a token of an excerpt.
+EXCERPT_SHARE = 0.1
+
+
+class LaIARObjective(Objective):
+    """Loss of Eq. 11, with the subsets and excerpts that the settings add.
+
+    Args:
+        model: network on `device`.
+        criterion: loss function.
+        settings: settings of the training run.
+        device: device to train on.
+        total_steps: number of steps of the whole training run.
+    """
+
+    counted = ("videos", "tokens", "labelled")
+
+    def __init__(
+        self,
+        model: LaIAR,
+        criterion: LaIARCriterion,
+        settings: TrainConfig,
+        device: torch.device,
+        total_steps: int,
+    ) -> None:
+        super().__init__()
+        self.model, self.criterion = model, criterion
+        self.settings, self.device, self.total_steps = settings, device, total_steps
+
+    def trains_selection(self, step: int) -> bool:
+        """Return whether the selectors are used and trained in a step."""
+        return step >= self.settings.selection_warmup * self.total_steps
+
+    def counts(self, batch: SampleBatch) -> dict[str, float]:
+        """Return the numbers of videos, of tokens, and of tokens with a label (`LabelReader`)."""
+        tokens, reader = batch.tokens, self.model.reader
+        assert tokens is not None
+        labelled = 0.0
+        if reader is not None and tokens.predicates is not None:
+            said = (tokens.predicates >= THRESHOLD).to(self.device)
+            labelled = float((reader.index(tokens.object_labels.to(self.device), said) >= 0).sum())
+        return {"videos": len(tokens), "tokens": float(tokens.mask.sum()), "labelled": labelled}
+
+    def forward(self, batch: SampleBatch, part: Part) -> PartLoss:
+        """Compute the loss of videos.
+
+        Returns:
+            The terms of `LaIARCriterion` and `excerpts`; and the means `kept` (tokens per video
+            that the network was trained on), `selected` (tokens in the subsets that the selector
+            drew, only if it was trained) and `tokens` (tokens per video, without padding).
+        """
+        tokens, labels, during = self._moved(batch)
+        outputs, keep, noise = self._run(batch.video_ids, tokens, part)
+        target = labels.argmax(1)
+        if self.criterion.settings.multi_label:
+            target = labels
+            if keep is not None:
+                target = subset_labels(labels, during, tokens.mask, keep)
+        # Outside autocast: in bfloat16, L_sim cannot tell similar labels apart.
+        terms = self.criterion(outputs, target, tokens, self.model.log_scale, part)
+        if self.criterion.settings.excerpts:
+            terms["excerpts"] = self._excerpt_loss(tokens, labels, during, noise)
+        output = outputs.video or outputs.language
+        assert output is not None
+        videos = part.shares["videos"]
+        means = {
+            "kept": videos * output.num_kept.double().mean(),
+            "tokens": videos * tokens.mask.sum().double() / len(tokens),
+        }
+        if outputs.drawn is not None:
+            means["selected"] = videos * outputs.drawn.double()
+        shares = self._shares(part)
+        return PartLoss({name: shares[name] * term for name, term in terms.items()}, means)
+
+    def rows(self, batch: SampleBatch, part: Part) -> Sequence[Tensor] | None:
+        """Return the embeddings of both branches for L_sim (Eq. 8), without reading."""
+        if self.model.visual is None or self.model.reader is not None:
+            return None
+        tokens, _, _ = self._moved(batch)
+        outputs, _, _ = self._run(batch.video_ids, tokens, part)
+        return similarity_rows(outputs, tokens)
+
+    def _moved(self, batch: SampleBatch) -> tuple[TokenBatch, Tensor, Tensor]:
+        assert batch.tokens is not None
+        to = self.device
+        return batch.tokens.to(to), batch.labels.to(to), batch.during.to(to)
+
+    def _run(
+        self, video_ids: Sequence[str], tokens: TokenBatch, part: Part
+    ) -> tuple[BranchOutputs, Tensor | None, VideoNoise]:
+        """Run both branches; return their outputs, the tokens that they keep, and the noise."""
+        s, settings, keep = self.settings, self.model.settings, None
+        noise = VideoNoise(torch.tensor(part.seeds(video_ids)).to(self.device))
+        learns = self.trains_selection(part.step)
+        with autocast(s.amp, self.device):
+            if not (learns and settings.selects and settings.selector == "gumbel"):
+                keep = random_subsets(tokens.mask, s.least_share, noise)
+            price = s.token_price if learns else None
+            return self.model(tokens, keep=keep, price=price, noise=noise), keep, noise
+
+    def _excerpt_loss(
+        self, tokens: TokenBatch, labels: Tensor, during: Tensor, noise: VideoNoise
+    ) -> Tensor:
+        logits, targets = [], []
+        for _ in range(self.settings.num_excerpts):
+            keep = random_excerpts(tokens.mask, EXCERPT_SHARE, noise)
+            excerpt = tokens.only(keep)  # with context=all, the context is that of the excerpt too
+            with autocast(self.settings.amp, self.device):
+                logits.append(self.model.read_relations(excerpt, keep=keep, gather=True).logits)
+            targets.append(subset_labels(labels, during, tokens.mask, keep))
+        return self.criterion.excerpt_loss(logits, targets)
+
+    def _shares(self, part: Part) -> dict[str, float]:
+        """Return the factor of each term: its share of what the term is a mean over."""
+        shares, settings = part.shares, self.model.settings
+        return {
+            **dict.fromkeys(("video", "language", "cross_modal", "excerpts"), shares["videos"]),
+            # L_sim without reading compares the tokens of all parts; the criterion divides it.
+            "similarity": 1.0 if self.model.reader is None else shares["labelled"],
+            "selection": shares["videos" if settings.selector == "subset" else "tokens"],
+        }
