@@ -156,17 +156,18 @@ class _Heads(nn.Module):
     def _pool(self, pooler: Any, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         from detectron2.structures import Boxes
 
-        return pooler([maps[row] for row in self.rows], [Boxes(b) for b in boxes]).float()
+        out: Tensor = pooler([maps[row] for row in self.rows], [Boxes(b) for b in boxes])
+        return out.float()
 
     def features(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:
         if not len(pooled):
             return pooled.new_zeros(0, self.feature_width)
-        if self.has_res5:
-            return self.heads.res5(pooled).mean(dim=[2, 3])
-        return self.heads.box_head(pooled).flatten(1)
+        maps: Tensor = (self.heads.res5 if self.has_res5 else self.heads.box_head)(pooled)
+        return maps.mean(dim=[2, 3]) if self.has_res5 else maps.flatten(1)
 
     def cls_score(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N L"]:
-        return self.heads.box_predictor.cls_score(features).roll(1, 1)
+        logits: Tensor = self.heads.box_predictor.cls_score(features)
+        return logits.roll(1, 1)
 
     def bbox_pred(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N L4"]:
         deltas: Tensor = self.heads.box_predictor.bbox_pred(features)

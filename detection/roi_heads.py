@@ -78,7 +78,7 @@ class RoIHead(nn.Module):
 
     def _align(self, level: Tensor, rois: Tensor, size: int, stride: int) -> Tensor:
         rules = self.preset.pooling
-        return roi_align(
+        pooled: Tensor = roi_align(
             level.float().contiguous(),
             rois,
             (size, size),
@@ -86,6 +86,7 @@ class RoIHead(nn.Module):
             rules.sampling_ratio,
             aligned=rules.aligned,
         )
+        return pooled
 
     def _levels(self, boxes: Tensor) -> Tensor:
         """Return the pyramid level of each box, 0 for P2 (Lin et al., Eq. 1).
@@ -123,7 +124,8 @@ class Stage4(nn.Module):
 
     def forward(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:
         """Return the box features."""
-        return self.layer4(pooled).mean((2, 3))
+        maps: Tensor = self.layer4(pooled)
+        return maps.mean((2, 3))
 
 
 class TwoLayers(nn.Module):
@@ -136,4 +138,5 @@ class TwoLayers(nn.Module):
 
     def forward(self, pooled: Float[Tensor, "N Cu S S"]) -> Float[Tensor, "N F"]:
         """Return the box features, which are the output of the second ReLU."""
-        return self.fc2(self.fc1(pooled.flatten(1)).relu()).relu()
+        features: Tensor = self.fc2(self.fc1(pooled.flatten(1)).relu())
+        return features.relu()

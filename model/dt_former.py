@@ -219,7 +219,8 @@ class DTFormer(nn.Module):
             n = len(keep)
             views, places = tokens.repeat(n, 1, 1, 1), grid.repeat(n)
             encoded = self(views, places, encoder, keep=keep.flatten(0, 1), gather=True)
-            return head(encoded.z, encoded.tokens, encoded.gate).unflatten(0, (n, -1))
+            logits: Tensor = head(encoded.z, encoded.tokens, encoded.gate).unflatten(0, (n, -1))
+            return logits
 
         training = self.training
         self.eval()

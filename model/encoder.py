@@ -71,7 +71,8 @@ class RelationEncoder(nn.Module):
 
     def forward(self, features: Float[Tensor, "M W"]) -> Float[Tensor, "M D"]:
         """Compute local representations of packed relation features."""
-        return self.norm(self.project(features))
+        local: Tensor = self.norm(self.project(features))
+        return local
 
     def with_context(
         self, local: Float[Tensor, "B T K D"], pooled: Bool[Tensor, "B T K"]
@@ -91,4 +92,5 @@ class RelationEncoder(nn.Module):
         tokens, real = left_align(local.reshape(B, T * K, D), pooled.reshape(B, T * K))
         context, _ = self.gpo(tokens, real.sum(1))
         context = context[:, None, None].expand(B, T, K, D)
-        return self.combined_norm(self.combine(torch.cat([local, context], -1)))
+        joint: Tensor = self.combined_norm(self.combine(torch.cat([local, context], -1)))
+        return joint

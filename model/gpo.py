@@ -87,7 +87,7 @@ class GPO(nn.Module):
         )
         hidden, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=longest)
         forward, backward = hidden.chunk(2, 2)
-        scores = self.linear((forward + backward) / 2)
+        scores: Tensor = self.linear((forward + backward) / 2)
         real = torch.arange(longest, device=lengths.device) < distinct[:, None]  # (U, L)
         scores = scores.masked_fill(~real[:, :, None], -10000.0)
         return (scores.float() / self.temperature).softmax(1)[row]

@@ -134,7 +134,7 @@ class LabelReader(nn.Module):
         E = len(self.objects)
         rows = torch.cat([self.predicates, predicates]).long()
         rows = torch.cat([torch.cat([self.objects, objects])[:, None], rows], 1)
-        code = rows.unique(dim=0, return_inverse=True)[1]  # one number per distinct label
+        code: Tensor = rows.unique(dim=0, return_inverse=True)[1]  # one number per distinct label
         label = code.new_full((len(rows),), -1)
         label[code[:E]] = torch.arange(E, device=code.device)
         return label[code[E:]]

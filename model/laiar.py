@@ -311,8 +311,9 @@ class LaIAR(nn.Module):
         labels = (self.reader.objects, self.reader.predicates)
         with torch.no_grad():  # see `recognize`
             said = self.token_encoder(_label_features(self.token_semantic, *labels))
-            embedded = self.embed_labels(*labels)
-            return self.reader(visual, object_labels, embedded, said, self.log_scale)
+            joint, scale = self.embed_labels(*labels), self.log_scale
+            read: tuple[Tensor, Tensor] = self.reader(visual, object_labels, joint, said, scale)
+        return read
 
     def embed_labels(
         self, objects: Int64[Tensor, "E"], predicates: Bool[Tensor, "E R"]
@@ -328,7 +329,8 @@ class LaIAR(nn.Module):
         """
         if self.semantic_encoder is None:
             raise ValueError("a network with a video branch expected, got the language branch only")
-        return self.semantic_encoder(_label_features(self.semantic, objects, predicates))
+        joint: Tensor = self.semantic_encoder(_label_features(self.semantic, objects, predicates))
+        return joint
 
     def parts(self) -> list[list[nn.Parameter]]:
         """Group the parameters into parts that no loss term trains together.
@@ -351,19 +353,17 @@ class LaIAR(nn.Module):
         self, tokens: Float[Tensor, "B T K D"], grid: TokenGrid, keep: Bool[Tensor, "B T K"]
     ) -> Float[Tensor, "B C"]:
         """Compute the logits of the video branch from the tokens in `keep`, see `video_tokens`."""
-        encoder = self._encoder(language=False)
-        encoded = self.former(tokens, grid, encoder, keep=keep, gather=True)
+        encoded = self.former(tokens, grid, self._encoder(language=False), keep=keep, gather=True)
         head = self.video_head or self.language_head
-        return head(encoded.z, encoded.tokens, encoded.gate)
+        logits: Tensor = head(encoded.z, encoded.tokens, encoded.gate)
+        return logits
 
     def _targets(self, batch: TokenBatch) -> LabelTargets | None:
         if self.reader is None or batch.predicates is None:
             return None
-        said = batch.predicates >= THRESHOLD
-        return LabelTargets(
-            self.embed_labels(self.reader.objects, self.reader.predicates),
-            self.reader.index(batch.object_labels, said),
-        )
+        embedded = self.embed_labels(self.reader.objects, self.reader.predicates)
+        index = self.reader.index(batch.object_labels, batch.predicates >= THRESHOLD)
+        return LabelTargets(embedded, index)
 
     def _drop(self, batch: TokenBatch, keep: Tensor | None, *, gather: bool) -> TokenBatch:
         if gather and keep is not None and self.settings.is_strict:

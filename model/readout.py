@@ -40,7 +40,7 @@ class Readout(nn.Linear):
         logits = super().forward(z)
         if self.token is None or tokens.shape[1] == 0:
             return logits
-        votes = self.token(tokens).float()  # (B, L, C)
+        votes: Tensor = self.token(tokens).float()  # (B, L, C)
         gate = gate[..., None].float()
         top = votes.masked_fill(gate <= 0, float("-inf")).amax(1, keepdim=True).clamp(min=0.0)
         top = top.detach()

@@ -79,7 +79,8 @@ class SpatialEncoder(nn.Module):
     def forward(self, masks: Float[Tensor, "M 2 27 27"]) -> Float[Tensor, "M U 7 7"]:
         """Encode masks with values in [-1/2, 1/2]."""
         x = self.pool(self.first_norm(self.first(masks).relu()))  # (M, U/2, 7, 7)
-        return self.second_norm(self.second(x).relu())
+        encoded: Tensor = self.second_norm(self.second(x).relu())
+        return encoded
 
 
 class TokenNorm(nn.BatchNorm2d):

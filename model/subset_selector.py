@@ -65,7 +65,7 @@ class SubsetSelector(nn.Module):
             other = flat.gather(1, place[..., None].expand(-1, -1, D))
             parts.append(sign * (flat - other) * has)
             flags.append(has)
-        z = self.mlp(torch.cat([*parts, *flags], -1)).view(B, T, K).float()
+        z: Tensor = self.mlp(torch.cat([*parts, *flags], -1)).view(B, T, K).float()
         if not self.by_frame:
             return z
         total = z.masked_fill(~mask, 0.0).sum(2, keepdim=True)

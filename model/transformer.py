@@ -46,7 +46,8 @@ class GatedAttention(nn.Module):
         weights = (scores - top).clamp(max=0.0).exp() * allowed
         weights = weights / weights.sum(3, keepdim=True)
         mixed = self.dropout(weights).to(v.dtype) @ v
-        return self.out(mixed.transpose(1, 2).reshape(B, S, D))
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(B, S, D))
+        return out
 
 
 class Block(nn.Module):
@@ -73,7 +74,8 @@ class Block(nn.Module):
             gate: gates of the keys, see `GatedAttention.forward`.
         """
         x = x + self.dropout(self.attention(self.norm1(x), gate))
-        return x + self.dropout(self.mlp(self.norm2(x)))
+        x = x + self.dropout(self.mlp(self.norm2(x)))
+        return x
 
 
 class TransformerEncoder(nn.Module):
@@ -102,4 +104,5 @@ class TransformerEncoder(nn.Module):
         """
         for block in self.blocks:
             x = block(x, gate)
-        return self.norm(x)
+        x = self.norm(x)
+        return x

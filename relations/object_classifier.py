@@ -54,4 +54,5 @@ class ObjectClassifier(nn.Module):
         size = boxes[:, 2:] - boxes[:, :2] + 1
         place = torch.cat([boxes[:, :2] + size / 2, size], 1)
         said = distribution @ self.obj_embed.weight
-        return self.decoder_lin(torch.cat([features, said, self.pos_embed(place)], 1))
+        logits: Tensor = self.decoder_lin(torch.cat([features, said, self.pos_embed(place)], 1))
+        return logits

@@ -203,7 +203,8 @@ def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]) + 1
     shared = sides.clip(min=0).prod(2)
     areas = [(x[..., 2:] - x[..., :2] + 1).prod(2) for x in (a, b)]
-    return shared / (areas[0] + areas[1] - shared)
+    iou: np.ndarray = shared / (areas[0] + areas[1] - shared)
+    return iou
 
 
 def _select(graph: SceneGraph, chosen: np.ndarray) -> Triplets:

@@ -53,7 +53,8 @@ class TemporalLayer(nn.Module):
         seen = self.multihead2(key, key, x, key_padding_mask=padding, need_weights=False)[0]
         x = self.norm3(x + self.dropout(seen))
         hidden = self.dropout(self.linear1(x).relu())
-        return x + self.dropout(self.linear2(hidden))
+        x = x + self.dropout(self.linear2(hidden))
+        return x
 
 
 class Layers(nn.Module):

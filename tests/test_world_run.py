@@ -9,12 +9,13 @@ import pytest
 
 from pipeline import LaIARPredictor, evaluate, extract, predict
 from pipeline.datasets.video_files import list_videos
+from pipeline.explanation.explanation import Explanation
 from pipeline.predictor import WORLD
 from pipeline.weights.run_folder import read_card
 from tools import faithfulness, synthesize
 from tools.train_world import FILES
 
-NUM = 20
+NUM = 12
 CLIPS = os.environ.get("LAIAR_CLIPS")
 
 
@@ -32,6 +33,14 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     words = ["relations=none", "detection.mode=folded"]
     assert extract.main(["--config", "configs/world.yaml", *data, *words]) == 0
     return out, cache
+
+
+@pytest.fixture(scope="module")
+def explanations(drawn: tuple[Path, Path]) -> list[Explanation]:
+    """Return the explanations of six videos of the world."""
+    predictor = LaIARPredictor.from_run(WORLD, "device=cpu")
+    videos = sorted((drawn[0] / "videos").glob("*.mp4"))[:6]
+    return list(predictor.predict(videos))
 
 
 def test_run_is_small_and_complete() -> None:
@@ -63,22 +72,18 @@ def test_scores_names_and_sentences_are_right_on_new_videos(
     assert found["sentence truth"]["mean"] > found["sentence truth, random transition"]["mean"]
 
 
-def test_world_clips_are_familiar(drawn: tuple[Path, Path]) -> None:
-    predictor = LaIARPredictor.from_run(WORLD, "device=cpu")
-    videos = sorted((drawn[0] / "videos").glob("*.mp4"))[:3]
-    for explanation in predictor.predict(videos):
+def test_world_clips_are_familiar(explanations: list[Explanation]) -> None:
+    for explanation in explanations:
         codes = {warning.code for warning in explanation.warnings}
         assert not codes & {"UNFAMILIAR", "DETECTED_BOXES", "RANDOM_WEIGHTS", "NOT_STRICT"}
         assert any(prediction.is_present for prediction in explanation.predictions)
 
 
 def test_an_edit_that_undoes_a_change_has_the_score_of_the_reason(
-    drawn: tuple[Path, Path], tmp_path: Path
+    drawn: tuple[Path, Path], explanations: list[Explanation], tmp_path: Path
 ) -> None:
-    predictor = LaIARPredictor.from_run(WORLD, "device=cpu")
     differences, words = [], []
-    for path in sorted((drawn[0] / "videos").glob("*.mp4"))[:10]:
-        explanation = predictor.predict(path)
+    for explanation in explanations:
         for row in explanation.predictions:
             part = row.reason
             if part.score_if_unchanged is None or part.from_ is None or part.to is None:
@@ -88,6 +93,7 @@ def test_an_edit_that_undoes_a_change_has_the_score_of_the_reason(
             assert changed is not None
             score = next(r.score for r in changed.predictions if r.class_id == row.class_id)
             differences.append(abs(score - part.score_if_unchanged))
+            path = drawn[0] / "videos" / f"{explanation.video.id}.mp4"
             words = [str(path), "--edit", edit]
     # The edit also reaches other tracks of the object class, and names with several predicates.
     assert len(differences) >= 3

@@ -67,7 +67,8 @@ def frozen_projection(channels: int) -> Tensor:
         hadamard = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), hadamard)
     signs = torch.tensor([1.0 if _digest(f"sign {c}")[0] & 1 else -1.0 for c in range(channels)])
     rows = sorted(range(size), key=lambda row: _digest(f"row {row}"))[:CHANNELS]
-    return hadamard[rows, :channels] * signs / size**0.5
+    matrix: Tensor = hadamard[rows, :channels] * signs / size**0.5
+    return matrix
 
 
 def check_union(kind: str, widths: tuple[int, int] | None) -> None:

@@ -8,7 +8,7 @@ import yaml
 from pipeline.errors import UsageError
 
 
-class _TextLoader(yaml.BaseLoader):
+class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]  # PyYAML has no types
     """Loader that reads every scalar as text and rejects duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -21,7 +21,7 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 
 def _dtype(*args: Any, **kwargs: Any) -> np.dtype:
     """Create a dtype. Object dtypes are rejected, because object arrays could run code."""
-    made = np.dtype(*args, **kwargs)
+    made: np.dtype = np.dtype(*args, **kwargs)
     if made.hasobject:
         raise pickle.UnpicklingError("numpy arrays of objects")
     return made

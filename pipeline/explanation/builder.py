@@ -5,18 +5,30 @@ the label bank. The sentence is generated from the fields of the reason.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.decoding.video_source import VideoSource
 from pipeline.evaluation.temperature import probabilities
 from pipeline.explanation.explained_clip import ExplainedClip, Network
 from pipeline.explanation.explanation import WARNINGS, Explanation
+from pipeline.explanation.observations import Frame, Token, Track, Transition
+from pipeline.explanation.predictions import Prediction
 from pipeline.explanation.reason import renumbered
 from pipeline.explanation.sentences import sentence_of
 from pipeline.explanation.what_if import EditableVideo, EditableWindow
 from pipeline.explanation.windows import WindowChoice
 from pipeline.extraction.person_choice import PersonChoice
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Frames, tracks, tokens and transitions of windows, numbered through the video."""
+
+    frames: list[Frame] = field(default_factory=list)
+    tracks: list[Track] = field(default_factory=list)
+    tokens: list[Token] = field(default_factory=list)
+    transitions: list[Transition] = field(default_factory=list)
 
 
 def build_explanation(
@@ -47,24 +59,17 @@ def build_explanation(
         warnings: codes of `WARNINGS` from earlier stages.
     """
     actions = windows.actions()
-    rows: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in ("frames", "tracks", "tokens", "transitions")
-    }
-    predictions: dict[int, dict[str, Any]] = {}
+    rows = _Rows()
+    predictions: dict[int, Prediction] = {}
     editable: dict[int, EditableWindow] = {}
     for number, found in sorted(explained.items()):
-        starts = {name: len(part) for name, part in rows.items()}
-        editable[number] = EditableWindow(found, starts["tracks"], starts["tokens"])
-        mine = [action for action in actions if windows.window_of(action) == number]
-        for action in mine:
-            predictions[action] = _prediction(network, found, action, starts) | {
-                "rank": actions.index(action) + 1,
-                "window": number,
-            }
-        for name, part in _rows_of(found, number, starts).items():
-            rows[name] += part
-    for row in predictions.values():
-        row["is_present"] = row["score"] >= threshold
+        editable[number] = EditableWindow(found, len(rows.tracks), len(rows.tokens))
+        for rank, action in enumerate(actions, 1):
+            if windows.window_of(action) == number:
+                predictions[action] = _prediction(
+                    network, found, action, rows, rank=rank, window=number, threshold=threshold
+                )
+        _add(rows, found, number)
     first = next(iter(explained.values())).clip
     observed = [code for found in explained.values() for code in _observed(network, found, people)]
     found_late = {"DECODE_DEGRADED": source.is_degraded, "RESCALED_FRAMES": source.is_rescaled}
@@ -83,7 +88,7 @@ def build_explanation(
         },
         "boxes": first.header.boxes,
         "people": people.to_dict(),
-        "sampling": {"policy": "segment-centres", "frames": rows.pop("frames")},
+        "sampling": {"policy": "segment-centres", "frames": [row.to_dict() for row in rows.frames]},
         "windows": [
             {
                 "id": number,
@@ -94,8 +99,10 @@ def build_explanation(
                 zip(windows.between_s, windows.scores, strict=True)
             )
         ],
-        **rows,
-        "predictions": [predictions[action] for action in actions],
+        "tracks": [row.to_dict() for row in rows.tracks],
+        "tokens": [row.to_dict() for row in rows.tokens],
+        "transitions": [row.to_dict() for row in rows.transitions],
+        "predictions": [predictions[action].to_dict() for action in actions],
         "warnings": [{"code": code, "message": WARNINGS[code]} for code in codes],
         "edited": None,
     }
@@ -105,102 +112,91 @@ def build_explanation(
     )
 
 
-def find_tracks(tokens: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return `tracks` of the explanation: the tokens of each object, in order of time.
-
-    Args:
-        tokens: `tokens` of the explanation.
-    """
-    tracks: dict[int, dict[str, Any]] = {}
+def find_tracks(tokens: Sequence[Token]) -> list[Track]:
+    """Return the tokens of each object, in order of time."""
+    tracks: dict[int, list[Token]] = {}
     for token in tokens:
-        row = {"id": token["track"], "object": token["object"]["class"], "tokens": []}
-        tracks.setdefault(token["track"], row)["tokens"].append(token["id"])
-    return [tracks[number] for number in sorted(tracks)]
+        tracks.setdefault(token.track, []).append(token)
+    return [
+        Track(number, found[0].object.class_, tuple(token.id for token in found))
+        for number, found in sorted(tracks.items())
+    ]
 
 
-def _rows_of(
-    found: ExplainedClip, number: int, starts: dict[str, int]
-) -> dict[str, list[dict[str, Any]]]:
-    """Return the frames, tokens, tracks and transitions of a window, numbered from `starts`."""
-    clip, tokens = found.clip, found.tokens.rows
-    kept = {token["t"] for token in tokens if token["keep"]}
+def _add(rows: _Rows, found: ExplainedClip, number: int) -> None:
+    """Add the frames, tokens, tracks and transitions of a window to those of earlier windows."""
+    frame, track, token, transition = (len(part) for part in vars(rows).values())
+    clip, own = found.clip, found.tokens.rows
+    kept = {row.t for row in own if row.keep}
     times = zip(clip.frame_index.tolist(), clip.timestamps_s.tolist(), strict=True)
-    frames = [
-        {
-            "t": starts["frames"] + t,
-            "window": number,
-            "frame_index": index,
-            "time_s": time_s,
-            "is_kept": t in kept,
-        }
+    rows.frames.extend(
+        Frame(frame + t, number, index, time_s, t in kept)
         for t, (index, time_s) in enumerate(times)
-    ]
+    )
     tokens = [
-        row
-        | {
-            "id": starts["tokens"] + row["id"],
-            "t": starts["frames"] + row["t"],
-            "track": starts["tracks"] + row["track"],
-        }
-        for row in tokens
+        replace(row, id=token + row.id, t=frame + row.t, track=track + row.track) for row in own
     ]
-    transitions = [
-        row
-        | {
-            "id": starts["transitions"] + row["id"],
-            "track": starts["tracks"] + row["track"],
-            "tokens": [starts["tokens"] + token for token in row["tokens"]],
-        }
-        for row in found.transitions
-    ]
-    tracks = find_tracks(tokens)
-    return {"frames": frames, "tracks": tracks, "tokens": tokens, "transitions": transitions}
+    rows.tokens.extend(tokens)
+    rows.tracks.extend(find_tracks(tokens))
+    for row in found.transitions:
+        first, second = row.tokens
+        ends = token + first, token + second
+        rows.transitions.append(
+            replace(row, id=transition + row.id, track=track + row.track, tokens=ends)
+        )
 
 
 def _prediction(
-    network: Network, found: ExplainedClip, action: int, starts: dict[str, int]
-) -> dict[str, Any]:
-    """Return the prediction of an action from its window, without rank and window."""
-    card, reason = network.card, found.reasons[action]
+    network: Network,
+    found: ExplainedClip,
+    action: int,
+    rows: _Rows,
+    *,
+    rank: int,
+    window: int,
+    threshold: float,
+) -> Prediction:
+    """Return the prediction of an action from its window, which follows the windows of `rows`."""
+    card, reason, support = network.card, found.reasons[action], found.support[action]
     class_id, name = card.classes[action]
     calibrated = probabilities(
         found.logits[None].numpy(),
         network.calibration["scores"]["temperature"],
         multi_label=card.multi_label,
     )
-    sentence = sentence_of(name, found.scores[action], reason, found.tokens.rows)
-
-    return {
-        "class_id": class_id,
-        "name": name,
-        "score": found.scores[action],
-        "score_calibrated": float(calibrated[0, action]),
-        "logit": float(found.logits[action]),
-        "evidence": [
-            part | {"token": starts["tokens"] + part["token"]}
-            for part in found.support[action]["evidence"]
-        ],
-        "transitions": [
-            part | {"transition": starts["transitions"] + part["transition"]}
-            for part in found.support[action]["transitions"]
-        ],
-        "reason": renumbered(reason, tracks=starts["tracks"], tokens=starts["tokens"]),
-        "sentence": sentence,
-    }
+    return Prediction(
+        rank=rank,
+        class_id=class_id,
+        name=name,
+        score=found.scores[action],
+        score_calibrated=float(calibrated[0, action]),
+        logit=float(found.logits[action]),
+        is_present=found.scores[action] >= threshold,
+        window=window,
+        evidence=tuple(
+            replace(part, token=len(rows.tokens) + part.token) for part in support.evidence
+        ),
+        transitions=tuple(
+            replace(part, transition=len(rows.transitions) + part.transition)
+            for part in support.transitions
+        ),
+        reason=renumbered(reason, tracks=len(rows.tracks), tokens=len(rows.tokens)),
+        sentence=sentence_of(name, found.scores[action], reason, found.tokens.rows),
+    )
 
 
 def _observed(network: Network, found: ExplainedClip, people: PersonChoice) -> list[str]:
     """Return the warning codes that are determined from the result."""
     clip, settings = found.clip, network.card.settings
-    kept = [token for token in found.tokens.rows if token["keep"]]
-    names = [name for token in kept for name in token["names"]]
+    kept = [token for token in found.tokens.rows if token.keep]
+    names = [name for token in kept for name in token.names]
     has_person = bool((clip.labels == 0).any())
     codes = {
         "NO_PERSON": not has_person,
         "ABSENT_PERSON": people.is_absent(),
         "NO_OBJECT": has_person and not found.tokens.rows and not people.is_absent(),
         "EMPTY_SELECTION": not kept,
-        "LOW_MARGIN": any(name["status"] != "confident" for name in names),
+        "LOW_MARGIN": any(name.status != "confident" for name in names),
         "UNCALIBRATED": not network.calibration.get("videos"),
         "NOT_STRICT": not settings.is_strict,
         "SHORT_CLIP": clip.num_frames < settings.num_frames,

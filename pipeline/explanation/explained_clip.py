@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from model.tokens import ActionOutput, TokenBatch
 from pipeline.cache.clip import CachedClip
 from pipeline.evaluation.temperature import probabilities
 from pipeline.explanation.naming import status_of
+from pipeline.explanation.observations import Box, Name, Token, Transition, Unconstrained
+from pipeline.explanation.predictions import Reason, TokenContribution, TransitionContribution
 from pipeline.explanation.reason import NamedTokens, changed, find_reasons
 from pipeline.samples.clip_tokens import ClipTokens, clip_tokens
 from pipeline.weights.model_card import ModelCard
@@ -49,6 +51,19 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Support:
+    """Contributions to an action.
+
+    Attributes:
+        evidence: `evidence` of the prediction.
+        transitions: `transitions` of the prediction.
+    """
+
+    evidence: tuple[TokenContribution, ...]
+    transitions: tuple[TransitionContribution, ...]
+
+
+@dataclass(frozen=True)
 class ExplainedClip:
     """Clip with the reasons of its actions.
 
@@ -60,9 +75,9 @@ class ExplainedClip:
         scores: score of each action.
         tokens: tokens with their names.
         usable: tokens that the network can keep, see `ActionOutput`.
-        transitions: `transitions` of the explanation.
+        transitions: changes of named relations.
         scorer: scorer of the tokens.
-        support: `evidence` and `transitions` of each explained action, by column.
+        support: contributions to each explained action, by column.
         reasons: reason of each explained action, by column.
     """
 
@@ -73,10 +88,10 @@ class ExplainedClip:
     scores: list[float]
     tokens: NamedTokens
     usable: list[int]
-    transitions: list[dict[str, Any]]
+    transitions: list[Transition]
     scorer: TokenScorer
-    support: dict[int, dict[str, Any]]
-    reasons: dict[int, dict[str, Any]]
+    support: dict[int, Support]
+    reasons: dict[int, Reason]
 
 
 def explain_clip(
@@ -129,49 +144,41 @@ def explain_clip(
     )
 
 
-def find_transitions(tokens: list[dict[str, Any]], groups: tuple[str, ...]) -> list[dict[str, Any]]:
+def find_transitions(tokens: Sequence[Token], groups: tuple[str, ...]) -> list[Transition]:
     """Find changes of the named relation between consecutive kept tokens of one track.
 
     The time of a change is the interval between the two sampled frames. See `changed` for `from`
     and `to`. Tokens without a name in a group are skipped in that group.
 
     Args:
-        tokens: `tokens` of the explanation.
+        tokens: the tokens.
         groups: names of the predicate groups, in the order of `names` of each token.
 
     Returns:
-        `transitions` of the explanation, sorted by time.
+        The transitions, sorted by time.
     """
-    tracks: dict[int, list[dict[str, Any]]] = {}
+    tracks: dict[int, list[Token]] = {}
     for token in tokens:
-        if token["keep"]:
-            tracks.setdefault(token["track"], []).append(token)
-    found: list[dict[str, Any]] = []
+        if token.keep:
+            tracks.setdefault(token.track, []).append(token)
+    found: list[Transition] = []
     for number, track in tracks.items():
         for g, group in enumerate(groups):
-            named = [t for t in track if t["names"][g]["predicate"] is not None]
+            named = [t for t in track if t.names[g].predicate is not None]
             for before, after in itertools.pairwise(named):
-                ends = changed(before["names"][g], after["names"][g])
+                ends = changed(before.names[g], after.names[g])
                 if ends is not None:
-                    found.append(
-                        {
-                            "track": number,
-                            "object": before["object"]["class"],
-                            "group": group,
-                            "from": ends[0],
-                            "to": ends[1],
-                            "between_s": [before["time_s"], after["time_s"]],
-                            "tokens": [before["id"], after["id"]],
-                        }
-                    )
-    found.sort(key=lambda row: (row["between_s"], row["track"], row["group"]))
-    return [{"id": i} | row for i, row in enumerate(found)]
+                    times, pair = (before.time_s, after.time_s), (before.id, after.id)
+                    row = Transition(0, number, before.object.class_, group, *ends, times, pair)
+                    found.append(row)
+    found.sort(key=lambda row: (row.between_s, row.track, row.group))
+    return [replace(row, id=i) for i, row in enumerate(found)]
 
 
 def _token_rows(
     network: Network, clip: CachedClip, tokens: ClipTokens, output: ActionOutput
-) -> list[dict[str, Any]]:
-    """Return `tokens` of the explanation."""
+) -> list[Token]:
+    """Return the tokens with their names."""
     card, bank, batch = network.card, network.bank, tokens.batch
     embeddings = output.embeddings[batch.mask.to(output.embeddings.device)].cpu()
     own = bank.name(embeddings, batch.object_labels)
@@ -180,39 +187,37 @@ def _token_rows(
     for m, (_, t, k) in enumerate(batch.mask.nonzero().tolist()):
         human, object_ = clip.pair_rows[int(tokens.pair_row[m])].tolist()
         rows.append(
-            {
-                "id": m,
-                "t": t,
-                "k": k,
-                "track": int(batch.tracks[m]),
-                "time_s": float(clip.timestamps_s[t]),
-                "frame_index": int(clip.frame_index[t]),
-                "human": _box(clip, human, card),
-                "object": _box(clip, object_, card),
-                "keep": bool(output.keep[0, t, k]),
-                "keep_temporal": bool(output.keep_temporal[0, t]),
-                "keep_spatial": bool(output.keep_spatial[0, t, k]),
-                "keep_probability": float(output.keep_probability[0, t, k]),
-                "names": [
+            Token(
+                id=m,
+                t=t,
+                k=k,
+                track=int(batch.tracks[m]),
+                time_s=float(clip.timestamps_s[t]),
+                frame_index=int(clip.frame_index[t]),
+                human=_box(clip, human, card),
+                object=_box(clip, object_, card),
+                keep=bool(output.keep[0, t, k]),
+                keep_temporal=bool(output.keep_temporal[0, t]),
+                keep_spatial=bool(output.keep_spatial[0, t, k]),
+                keep_probability=float(output.keep_probability[0, t, k]),
+                names=tuple(
                     _name(own[g], free[g], m, group, card, network.calibration)
                     for g, group in enumerate(card.cache.predicate_groups)
-                ],
-            }
+                ),
+            )
         )
     return rows
 
 
-def _box(clip: CachedClip, row: int, card: ModelCard) -> dict[str, Any]:
-    return {
-        "class": card.cache.objects[int(clip.labels[row])],
-        "box": [float(v) for v in clip.boxes[row].tolist()],
-        "score": float(clip.scores[row]),
-    }
+def _box(clip: CachedClip, row: int, card: ModelCard) -> Box:
+    x1, y1, x2, y2 = clip.boxes[row].tolist()
+    name = card.cache.objects[int(clip.labels[row])]
+    return Box(name, (x1, y1, x2, y2), float(clip.scores[row]))
 
 
 def _name(
     own: Names, free: Names, m: int, group: str, card: ModelCard, calibration: dict[str, Any]
-) -> dict[str, Any]:
+) -> Name:
     words = [name for names in card.cache.predicate_groups.values() for name in names]
     known = calibration.get("groups", {}).get(group, {})
     predicate, margin = int(own.predicate[m]), float(own.margin[m])
@@ -222,22 +227,19 @@ def _name(
             break
         start += len(its_names)
     other, its_object = int(free.predicate[m]), int(free.object[m])
-    return {
-        "group": group,
-        "predicate": words[predicate] if predicate >= 0 else None,
-        "predicates": [words[start + int(r)] for r in own.said[m].nonzero()[:, 0]],
-        "cosine": float(own.cosine[m]),
-        "margin": margin,
-        "status": status_of(predicate, margin, known.get("threshold")),
-        "right_on_validation": _right(margin, known.get("bins") or []),
-        "unconstrained": None
-        if other < 0
-        else {
-            "predicate": words[other],
-            "object": card.cache.objects[its_object],
-            "cosine": float(free.cosine[m]),
-        },
-    }
+    nearest = None
+    if other >= 0:
+        nearest = Unconstrained(words[other], card.cache.objects[its_object], float(free.cosine[m]))
+    return Name(
+        group=group,
+        predicate=words[predicate] if predicate >= 0 else None,
+        predicates=tuple(words[start + int(r)] for r in own.said[m].nonzero()[:, 0]),
+        cosine=float(own.cosine[m]),
+        margin=margin,
+        status=status_of(predicate, margin, known.get("threshold")),
+        right_on_validation=_right(margin, known.get("bins") or []),
+        unconstrained=nearest,
+    )
 
 
 def _right(margin: float, bins: list[dict[str, Any]]) -> float | None:
@@ -247,31 +249,24 @@ def _right(margin: float, bins: list[dict[str, Any]]) -> float | None:
 
 
 def _support_of(
-    tokens: list[dict[str, Any]],
-    transitions: list[dict[str, Any]],
-    contributions: list[float],
-    card: ModelCard,
-) -> dict[str, Any]:
-    """Return `evidence` and `transitions` of a prediction: contributions to its action."""
-    parts = [
-        {"token": token["id"], "contribution": contributions[token["id"]]}
-        for token in tokens
-        if token["keep"]
-    ]
-    parts.sort(key=lambda part: (-part["contribution"], part["token"]))
+    tokens: list[Token], transitions: list[Transition], contributions: list[float], card: ModelCard
+) -> Support:
+    """Return the contributions to an action in descending order."""
+    parts = [TokenContribution(t.id, contributions[t.id]) for t in tokens if t.keep]
+    parts.sort(key=lambda part: (-part.contribution, part.token))
     carried = [
-        {"transition": row["id"], "contribution": sum(contributions[i] for i in row["tokens"])}
+        TransitionContribution(row.id, sum(contributions[i] for i in row.tokens))
         for row in transitions
     ]
-    carried = [row for row in carried if row["contribution"] > 0]
+    carried = [row for row in carried if row.contribution > 0]
     # Changes of several groups between the same two tokens have the same contribution. The last
     # group (contacting) is the most informative and comes first.
     order = {group: -g for g, group in enumerate(card.cache.predicate_groups)}
     carried.sort(
         key=lambda row: (
-            -row["contribution"],
-            order[transitions[row["transition"]]["group"]],
-            row["transition"],
+            -row.contribution,
+            order[transitions[row.transition].group],
+            row.transition,
         )
     )
-    return {"evidence": parts, "transitions": carried}
+    return Support(tuple(parts), tuple(carried))

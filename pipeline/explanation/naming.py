@@ -207,7 +207,7 @@ def lower_bound(right: Tensor, video: Tensor) -> float:
     independent = min(p * (1 - p) / variance, M) if variance > 0 else V
     square = _SIDE**2 / max(independent, 1e-9)
     middle = p + square / 2
-    spread = (square * (p * (1 - p) + square / 4)) ** 0.5
+    spread: float = (square * (p * (1 - p) + square / 4)) ** 0.5
     return max((middle - spread) / (1 + square), 0.0)
 
 

@@ -54,6 +54,10 @@ class Statement(TypedJson):
     between_s: tuple[float, float] | None
 
 
+#: Statement of a reason without tokens.
+NOTHING = Statement("none", None, None, None, None, None, None)
+
+
 @dataclass(frozen=True)
 class Reason(Statement):
     """Reason of an action, see `docs/reasons.md`.

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,10 +12,14 @@ from torch import Tensor
 from model.label_bank import LabelBank
 from model.minimal_reason import MinimalReason, minimal_reasons
 from model.token_scorer import TokenEdit, TokenScorer
+from pipeline.explanation.observations import Name, Token
+from pipeline.explanation.predictions import NOTHING, Reason, Statement
 
 #: Largest distance in sampled frames of two tokens that are tried as a change, if they are not
 #: consecutive kept tokens of their track.
 REACH = 2
+
+StatementT = TypeVar("StatementT", bound=Statement)
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,12 @@ class NamedTokens:
     """Tokens of a video with their names.
 
     Attributes:
-        rows: `tokens` of the explanation.
+        rows: the tokens.
         groups: names of the predicates of each group, in index order.
         object_labels: (M,) int64 object class of each token.
     """
 
-    rows: list[dict[str, Any]]
+    rows: Sequence[Token]
     groups: dict[str, tuple[str, ...]]
     object_labels: Tensor
 
@@ -40,29 +44,26 @@ class NamedTokens:
     @property
     def kept(self) -> list[int]:
         """Kept tokens, in order of time."""
-        return [row["id"] for row in self.rows if row["keep"]]
+        return [row.id for row in self.rows if row.keep]
 
     def tracks(self, tokens: Sequence[int]) -> dict[int, list[int]]:
         """Group tokens by their track."""
         found: dict[int, list[int]] = {}
         for token in tokens:
-            found.setdefault(self.rows[token]["track"], []).append(token)
+            found.setdefault(self.rows[token].track, []).append(token)
         return found
 
-    def name(self, token: int, group: str) -> dict[str, Any]:
+    def name(self, token: int, group: str) -> Name:
         """Return the name of a token in a group."""
-        found: dict[str, Any] = next(
-            name for name in self.rows[token]["names"] if name["group"] == group
-        )
-        return found
+        return self.rows[token].named(group)[0]
 
     def label(self, token: int) -> set[str]:
         """Return the predicates of all groups by which a token is named."""
-        return {word for name in self.rows[token]["names"] for word in name["predicates"]}
+        return {word for name in self.rows[token].names for word in name.predicates}
 
     def certainty(self, token: int) -> float:
         """Return the smallest margin of the names of a token."""
-        return min((float(name["margin"]) for name in self.rows[token]["names"]), default=0.0)
+        return min((name.margin for name in self.rows[token].names), default=0.0)
 
     def edit(self, tokens: Sequence[int], labels: Sequence[set[str]]) -> TokenEdit:
         """Return the edit that replaces the labels of tokens."""
@@ -72,7 +73,7 @@ class NamedTokens:
 
     def undo(self, tokens: Sequence[int], first: int, group: str) -> TokenEdit:
         """Return the edit that gives tokens the predicates of another token in a group."""
-        before, inside = set(self.name(first, group)["predicates"]), set(self.groups[group])
+        before, inside = set(self.name(first, group).predicates), set(self.groups[group])
         return self.edit(tokens, [self.label(token) - inside | before for token in tokens])
 
     def undone(self, first: int, second: int, group: str) -> TokenEdit:
@@ -86,9 +87,9 @@ class NamedTokens:
             second: second token of the change.
             group: group of the change.
         """
-        after = set(self.name(second, group)["predicates"])
-        track = self.tracks(self.kept)[self.rows[first]["track"]]
-        said = [token for token in track if set(self.name(token, group)["predicates"]) == after]
+        after = set(self.name(second, group).predicates)
+        track = self.tracks(self.kept)[self.rows[first].track]
+        said = [token for token in track if set(self.name(token, group).predicates) == after]
         return self.undo(said, first, group)
 
 
@@ -145,7 +146,7 @@ class _Views:
 
 def find_reasons(
     scorer: TokenScorer, tokens: NamedTokens, bank: LabelBank, actions: Sequence[int]
-) -> list[dict[str, Any]]:
+) -> list[Reason]:
     """Find the reason of each action.
 
     The tokens of a reason are those of its minimal reason R (`minimal_reasons`). Its kind is
@@ -169,7 +170,7 @@ def find_reasons(
         actions: columns of the actions.
 
     Returns:
-        `predictions[].reason` of the explanation for each action.
+        The reason of each action.
     """
     found = _minimal(scorer, tokens, actions)
     views = _Views(scorer)
@@ -180,37 +181,26 @@ def find_reasons(
     reasons = []
     for reason, said, view in zip(found, parts, without, strict=True):
         main = said[0] if said else None
-        tree = _NOTHING if main is None else _described(tokens, main)
+        statement = NOTHING if main is None else _described(tokens, main)
         reasons.append(
-            tree
-            | {
-                "tokens": list(reason.tokens),
-                "score_only": reason.score_only,
-                "score_without": reason.score_without,
-                "score_without_track": None if view is None else views.score(view, reason.action),
-                "score_if_unchanged": main.rank if main and main.kind == "change" else None,
-                "also": [_described(tokens, part) for part in said[1:]],
-            }
+            Reason(
+                **vars(statement),
+                tokens=tuple(reason.tokens),
+                score_only=reason.score_only,
+                score_without=reason.score_without,
+                score_without_track=None if view is None else views.score(view, reason.action),
+                score_if_unchanged=main.rank if main and main.kind == "change" else None,
+                also=tuple(_described(tokens, part) for part in said[1:]),
+            )
         )
     return reasons
-
-
-_NOTHING: dict[str, Any] = {
-    "kind": "none",
-    "object": None,
-    "track": None,
-    "group": None,
-    "from": None,
-    "to": None,
-    "between_s": None,
-}
 
 
 def _minimal(
     scorer: TokenScorer, tokens: NamedTokens, actions: Sequence[int]
 ) -> list[MinimalReason]:
     kept = tokens.kept
-    time = [row["t"] for row in tokens.rows]
+    time = [row.t for row in tokens.rows]
     pairs = [
         (first, second)
         for track in tokens.tracks(kept).values()
@@ -249,7 +239,7 @@ def _candidates(
             for label in _known_labels(tokens, bank, row[0])
         ]
         for group in tokens.groups:
-            names = [tokens.name(token, group)["predicates"] for token in row]
+            names = [tokens.name(token, group).predicates for token in row]
             for word in sorted({word for said in names for word in said}):
                 part = _Part("lasting", track, group, None, word, tuple(row), 0.0)
                 ours = [view for label, view in known if word in label]
@@ -258,25 +248,26 @@ def _candidates(
     return found
 
 
-def renumbered(reason: dict[str, Any], *, tracks: int, tokens: int) -> dict[str, Any]:
+def renumbered(reason: Reason, *, tracks: int, tokens: int) -> Reason:
     """Return the reason of a window with the numbers of the whole video.
 
     Args:
-        reason: `predictions[].reason` of the explanation, as numbered in the window.
+        reason: the reason, as numbered in the window.
         tracks: number of the first track of the window.
         tokens: number of the first token of the window.
     """
 
-    def part_of(part: dict[str, Any]) -> dict[str, Any]:
-        return part | {"track": None if part["track"] is None else tracks + part["track"]}
+    def part_of(part: StatementT) -> StatementT:
+        return replace(part, track=None if part.track is None else tracks + part.track)
 
-    return part_of(reason) | {
-        "tokens": [tokens + token for token in reason["tokens"]],
-        "also": [part_of(part) for part in reason["also"]],
-    }
+    return replace(
+        part_of(reason),
+        tokens=tuple(tokens + token for token in reason.tokens),
+        also=tuple(part_of(part) for part in reason.also),
+    )
 
 
-def changed(first: dict[str, Any], second: dict[str, Any]) -> tuple[str, str] | None:
+def changed(first: Name, second: Name) -> tuple[str, str] | None:
     """Return what changes between the names of two tokens in a group.
 
     Args:
@@ -288,14 +279,14 @@ def changed(first: dict[str, Any], second: dict[str, Any]) -> tuple[str, str] | 
         has no such predicate, it is the one that the name shows. None if the predicates are equal
         or a token has no name.
     """
-    names = [name["predicates"] for name in (first, second)]
+    names = [name.predicates for name in (first, second)]
     if not all(names) or set(names[0]) == set(names[1]):
         return None
     return _only(first, names[1]), _only(second, names[0])
 
 
-def _only(name: dict[str, Any], others: list[str]) -> str:
-    words = [str(name["predicate"]), *name["predicates"]]
+def _only(name: Name, others: Sequence[str]) -> str:
+    words = [str(name.predicate), *name.predicates]
     return next((word for word in words if word not in others), words[0])
 
 
@@ -342,23 +333,23 @@ def _order(part: _Part) -> tuple[bool, float]:
 
 def _without(views: _Views, tokens: NamedTokens, track: int) -> int:
     """Add the view of the kept tokens of all other tracks."""
-    return views.add([token for token in tokens.kept if tokens.rows[token]["track"] != track])
+    return views.add([token for token in tokens.kept if tokens.rows[token].track != track])
 
 
-def _described(tokens: NamedTokens, part: _Part) -> dict[str, Any]:
+def _described(tokens: NamedTokens, part: _Part) -> Statement:
     said: Sequence[int] = part.tokens
     if part.kind == "lasting" and part.group is not None:
         said = [
             token
             for token in part.tokens
-            if part.after in tokens.name(token, part.group)["predicates"]
+            if part.after in tokens.name(token, part.group).predicates
         ]
-    return {
-        "kind": part.kind,
-        "object": tokens.rows[part.tokens[0]]["object"]["class"],
-        "track": part.track,
-        "group": part.group,
-        "from": part.before,
-        "to": part.after,
-        "between_s": [tokens.rows[token]["time_s"] for token in (said[0], said[-1])],
-    }
+    return Statement(
+        kind=part.kind,
+        object=tokens.rows[part.tokens[0]].object.class_,
+        track=part.track,
+        group=part.group,
+        from_=part.before,
+        to=part.after,
+        between_s=(tokens.rows[said[0]].time_s, tokens.rows[said[-1]].time_s),
+    )

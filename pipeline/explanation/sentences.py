@@ -1,12 +1,14 @@
 """Sentences that state the reasons of predicted actions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from pipeline.config.text_yaml import read_text_yaml
 from pipeline.errors import UsageError
+from pipeline.explanation.observations import Name, Token
+from pipeline.explanation.predictions import Reason, Statement
 
 WORDING = Path(__file__).resolve().parents[2] / "configs" / "wording"
 
@@ -81,50 +83,50 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def sentence_of(
-    name: str, score: float, reason: dict[str, Any], tokens: list[dict[str, Any]]
-) -> str:
+def sentence_of(name: str, score: float, reason: Reason, tokens: Sequence[Token]) -> str:
     """State the reason of an action in words.
 
     Args:
         name: name of the action.
         score: score of the action.
-        reason: `predictions[].reason` of the explanation.
-        tokens: `tokens` of the explanation.
+        reason: the reason.
+        tokens: the tokens of the video.
 
     Returns:
         One or two sentences. A question mark follows what a name states that is not confident.
     """
     wording = load_wording()
     head = f"{name} ({score:.2f}): "
-    if reason["kind"] == "none":
-        return f"{head}no relation is needed, the score without any is {reason['score_only']:.2f}."
-    parts = [reason, *reason["also"]]
+    if reason.object is None or reason.between_s is None:
+        return f"{head}no relation is needed, the score without any is {reason.score_only:.2f}."
+    parts = [reason, *reason.also]
     said = f"the person {', and '.join(_part(wording, part, tokens) for part in parts)}."
-    thing = wording.object(reason["object"])
-    if reason["kind"] == "change":
-        had = wording.clause(reason["from"], "had", thing)
-        if reason["from"] in _said(reason, tokens, reason["between_s"][1]):
+    thing = wording.object(reason.object)
+    if reason.from_ is not None:
+        had = wording.clause(reason.from_, "had", thing)
+        if reason.from_ in _said(reason, tokens, reason.between_s[1]):
             had = "without this change"
-        end = f" {had[0].upper()}{had[1:]}, the score would be {reason['score_if_unchanged']:.2f}."
+        end = f" {had[0].upper()}{had[1:]}, the score would be {reason.score_if_unchanged:.2f}."
     else:
-        end = f" Without {thing}, the score would be {reason['score_without_track']:.2f}."
+        end = f" Without {thing}, the score would be {reason.score_without_track:.2f}."
     return head + said + end
 
 
-def _part(wording: Wording, part: dict[str, Any], tokens: list[dict[str, Any]]) -> str:
+def _part(wording: Wording, part: Statement, tokens: Sequence[Token]) -> str:
     """Describe one track of a reason, without the subject."""
-    thing, (start, end) = wording.object(part["object"]), part["between_s"]
+    assert part.object is not None
+    assert part.between_s is not None
+    thing, (start, end) = wording.object(part.object), part.between_s
     first, last = times(start, end)
     marks = {time: _mark(part, tokens, time) for time in (start, end)}
-    if part["kind"] == "change":
-        before = wording.clause(part["from"], "is", thing) + marks[start]
-        after = wording.clause(part["to"], "then", wording.pronoun(part["object"])) + marks[end]
-        return f"{before} at {first} s and {after} at {last} s"
-    if part["to"] is None:
+    if part.to is None:
         said = f"is with {thing} (?)"
+    elif part.from_ is not None:
+        before = wording.clause(part.from_, "is", thing) + marks[start]
+        after = wording.clause(part.to, "then", wording.pronoun(part.object)) + marks[end]
+        return f"{before} at {first} s and {after} at {last} s"
     else:
-        said = wording.clause(part["to"], "is", thing) + (marks[start] or marks[end])
+        said = wording.clause(part.to, "is", thing) + (marks[start] or marks[end])
     return f"{said} at {first} s" if first == last else f"{said} between {first} s and {last} s"
 
 
@@ -134,22 +136,22 @@ def times(start: float, end: float) -> tuple[str, str]:
     return (f"{start:.2f}", f"{end:.2f}") if short[0] == short[1] and start != end else short
 
 
-def _mark(part: dict[str, Any], tokens: list[dict[str, Any]], time: float) -> str:
+def _mark(part: Statement, tokens: Sequence[Token], time: float) -> str:
     """Return a question mark if the name of the part's token at this time is not confident."""
     names = _names(part, tokens, time)
-    return "" if all(name["status"] == "confident" for name in names) else " (?)"
+    return "" if all(name.status == "confident" for name in names) else " (?)"
 
 
-def _said(part: dict[str, Any], tokens: list[dict[str, Any]], time: float) -> list[str]:
+def _said(part: Statement, tokens: Sequence[Token], time: float) -> list[str]:
     """Return the predicates by which the part's token at this time is named in its group."""
-    return [word for name in _names(part, tokens, time) for word in name["predicates"]]
+    return [word for name in _names(part, tokens, time) for word in name.predicates]
 
 
-def _names(part: dict[str, Any], tokens: list[dict[str, Any]], time: float) -> list[dict[str, Any]]:
+def _names(part: Statement, tokens: Sequence[Token], time: float) -> list[Name]:
     return [
         name
         for token in tokens
-        if token["track"] == part["track"] and token["time_s"] == time
-        for name in token["names"]
-        if name["group"] == part["group"]
+        if token.track == part.track and token.time_s == time
+        for name in token.names
+        if name.group == part.group
     ]

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
 
 from pipeline.errors import FailureReason, ItemError
 from pipeline.explanation.edits import Edit, Edited, EditedPrediction, parse_edit
 from pipeline.explanation.explained_clip import ExplainedClip, Network
-from pipeline.explanation.predictions import Prediction, Reason
+from pipeline.explanation.observations import Name, Token
+from pipeline.explanation.predictions import Prediction
 from pipeline.explanation.reason import NamedTokens, find_reasons, renumbered
 from pipeline.explanation.sentences import sentence_of
 
@@ -71,7 +71,9 @@ class EditableVideo:
         Raises:
             ItemError: NO_SUCH_RELATION if no token has the predicate of an edit.
         """
-        rows = {number: window.explained.tokens.rows for number, window in self._windows.items()}
+        rows: Mapping[int, Sequence[Token]] = {
+            number: window.explained.tokens.rows for number, window in self._windows.items()
+        }
         for edit in edits:
             made = {number: [_edited(row, edit) for row in rows[number]] for number in rows}
             if made == rows:
@@ -112,7 +114,6 @@ class EditableVideo:
         after = find_reasons(scorer, tokens, network.bank, actions)
         for c, reason_before, reason in zip(actions, before, after, strict=True):
             class_id, name = classes[c]
-            tree = renumbered(reason, tracks=window.track, tokens=window.token)
             yield EditedPrediction(
                 class_id=class_id,
                 name=name,
@@ -121,17 +122,17 @@ class EditableVideo:
                 score=scores[c],
                 sentence_before=sentence_of(name, old.scores[c], reason_before, old.tokens.rows),
                 sentence=sentence_of(name, scores[c], reason, tokens.rows),
-                reason=Reason.from_dict(tree),
+                reason=renumbered(reason, tracks=window.track, tokens=window.token),
             )
 
-    def _nothing(self, edit: Edit, rows: Mapping[int, list[dict[str, Any]]]) -> ItemError:
+    def _nothing(self, edit: Edit, rows: Mapping[int, Sequence[Token]]) -> ItemError:
         """Return the error of an edit without tokens, which lists what there is."""
-        every = sorted((row for part in rows.values() for row in part), key=lambda r: r["time_s"])
-        mine = [row for row in every if row["object"]["class"] == edit.object]
+        every = sorted((row for part in rows.values() for row in part), key=lambda row: row.time_s)
+        mine = [row for row in every if row.object.class_ == edit.object]
         if mine:
             there = ", ".join(_runs(mine, edit.group))
         else:
-            there = ", ".join(sorted({row["object"]["class"] for row in every})) or "no object"
+            there = ", ".join(sorted({row.object.class_ for row in every})) or "no object"
         start, end = edit.between_s
         return ItemError(
             FailureReason.NO_SUCH_RELATION,
@@ -140,34 +141,31 @@ class EditableVideo:
         )
 
 
-def _edited(row: dict[str, Any], edit: Edit) -> dict[str, Any]:
-    """Return a token of the explanation after an edit, or the same token."""
+def _edited(row: Token, edit: Edit) -> Token:
+    """Return a token after an edit, or the same token."""
     start, end = edit.between_s
-    is_inside = start - ROUNDING_S <= row["time_s"] <= end + ROUNDING_S
-    if row["object"]["class"] != edit.object or not is_inside:
+    is_inside = start - ROUNDING_S <= row.time_s <= end + ROUNDING_S
+    if row.object.class_ != edit.object or not is_inside:
         return row
-    return row | {"names": [_renamed(name, edit) for name in row["names"]]}
+    return replace(row, names=tuple(_renamed(name, edit) for name in row.names))
 
 
-def _renamed(name: dict[str, Any], edit: Edit) -> dict[str, Any]:
-    if name["group"] != edit.group or edit.from_ not in name["predicates"]:
+def _renamed(name: Name, edit: Edit) -> Name:
+    if name.group != edit.group or edit.from_ not in name.predicates:
         return name
-    said = [edit.to if word == edit.from_ else word for word in name["predicates"]]
-    shown = {"predicate": edit.to, "status": "confident"}
-    return (
-        name
-        | {"predicates": [*dict.fromkeys(said)]}
-        | (shown if name["predicate"] == edit.from_ else {})
-    )
+    said = [edit.to if word == edit.from_ else word for word in name.predicates]
+    name = replace(name, predicates=tuple(dict.fromkeys(said)))
+    is_shown = name.predicate == edit.from_
+    return replace(name, predicate=edit.to, status="confident") if is_shown else name
 
 
-def _runs(rows: list[dict[str, Any]], group: str) -> Iterator[str]:
+def _runs(rows: Sequence[Token], group: str) -> Iterator[str]:
     """Yield the predicates of tokens in a group with their times, in order of time."""
 
-    def said(row: dict[str, Any]) -> str:
-        names = [name["predicates"] for name in row["names"] if name["group"] == group]
-        return " and ".join(names[0] if names else []) or "unknown"
+    def said(row: Token) -> str:
+        words = [word for name in row.named(group) for word in name.predicates]
+        return " and ".join(words) or "unknown"
 
     for words, run in groupby(rows, said):
-        times = [row["time_s"] for row in run]
+        times = [row.time_s for row in run]
         yield f"{words} {times[0]:.2f}-{times[-1]:.2f} s"

@@ -221,7 +221,8 @@ class RayEngine:
     def _outcome(self, call: Any, task: Task) -> Outcome:
         errors = self._ray.exceptions
         try:
-            return self._ray.get(call)
+            outcome: Outcome = self._ray.get(call)
+            return outcome
         except errors.RayTaskError as error:
             if isinstance(error.cause, UsageError):
                 raise UsageError(str(error.cause)) from error

@@ -335,9 +335,9 @@ def test_training_overfits_eight_videos(preset: str) -> None:
     model = small(preset, decided=False, dropout=0.0, dim=32, reading=False).train()
     batch = random_batch(torch.ones(8, 3, 2, dtype=torch.bool))
     labels = (torch.rand(8, 3, generator=torch.Generator().manual_seed(5)) > 0.5).float()
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 400)
-    for _ in range(400):
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 120)
+    for _ in range(120):
         loss = loss_action_multi(model.recognize(batch).logits, labels)
         optimizer.zero_grad()
         loss.backward()

@@ -14,9 +14,9 @@ def test_training_overfits_eight_synthetic_videos(
     run = tmp_path / "run"
     data = ["--cache", str(world.cache), "--run", str(run)]
     words = (
-        "train.epochs=250",
+        "train.epochs=60",
         "train.batch_size=8",
-        "train.lr=2e-3",
+        "train.lr=5e-3",
         "model.dropout=0",
         "train.validation_fraction=0",
         "loss.selection=0.1",

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_only_frames_with_annotated_relations_are_evaluated(
     read = evaluate_relations._annotated
 
     def measured(change: Callable[[dict, int], object]) -> dict:
-        def reads(folders, info):
+        def reads(folders: Any, info: Any) -> Any:
             known = read(folders, info)
             for frames in known.values():
                 change(frames, sorted(frames)[1])

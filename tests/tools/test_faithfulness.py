@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from pipeline import train
 from pipeline.cache.manifest import read_manifest, write_manifest
 from pipeline.errors import UsageError
+from pipeline.explanation.predictions import NOTHING, Statement
 from tests.conftest import CONFIG, SMALL, World
 from tools.faithfulness import as_markdown, main
 from tools.proofs.faithfulness.causes import Cause, SampledTimes, best_faults, faults_of
@@ -72,22 +74,16 @@ HOLD = Cause(
 )
 
 
-def change(**changes: object) -> dict:
-    given: dict = {
-        "kind": "change",
-        "object": "cup",
-        "from": "holding",
-        "to": "not_contacting",
-        "between_s": [1.0, 2.0],
-    }
-    return given | changes
+def change(**changes: Any) -> Statement:
+    given = Statement("change", "cup", 0, "contacting", "holding", "not_contacting", (1.0, 2.0))
+    return Statement.from_dict(given.to_dict() | changes)
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({}, ()),
-        ({"kind": "none"}, ("none",)),
+        (NOTHING.to_dict(), ("none",)),
         ({"kind": "lasting"}, ("kind",)),
         ({"object": "box"}, ("object",)),
         ({"object": "table", "from": "in_front_of", "to": "in_front_of"}, ()),
@@ -121,8 +117,8 @@ def test_reason_of_a_change_is_true_if_all_its_parts_are(
 def test_reason_of_a_lasting_relation_is_true_during_the_action(
     changes: dict, expected: tuple[str, ...]
 ) -> None:
-    reason = change(kind="lasting", to="holding", **{"from": None}) | {"between_s": [1.0, 2.0]}
-    assert faults_of(reason | changes, HOLD, TIMES) == expected
+    given = {"kind": "lasting", "from": None, "to": "holding"}
+    assert faults_of(change(**given | changes), HOLD, TIMES) == expected
 
 
 def test_the_best_cause_of_a_class_decides() -> None:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from pipeline.explanation.explained_clip import ExplainedClip, find_transitions
+from pipeline.explanation.explained_clip import ExplainedClip, Support, find_transitions
+from pipeline.explanation.predictions import NOTHING, TokenContribution
 from pipeline.explanation.reason import find_reasons
 from pipeline.samples.clip_tokens import clip_tokens
 from tests.pipeline.clips import random_clip
@@ -46,10 +46,7 @@ def explained(rule: Callable[[View], float], contributions: list[float]) -> Expl
     """Return the explanation of the only action of a planted scorer."""
     scorer = PlantedScorer(TOKENS, rule)
     weights = sorted(enumerate(contributions), key=lambda item: -item[1])
-    support: dict[str, Any] = {
-        "evidence": [{"token": i, "contribution": value} for i, value in weights],
-        "transitions": [],
-    }
+    support = Support(tuple(TokenContribution(i, value) for i, value in weights), ())
     return ExplainedClip(
         clip=CLIP,
         clip_tokens=clip_tokens(CLIP, 4),
@@ -78,9 +75,9 @@ def measure(clip: ExplainedClip) -> dict[str, float]:
 def test_a_network_that_rests_on_its_reason_is_measured_as_such() -> None:
     clip = explained(puts, [0.8, 0.0, 0.8, 0.0, 0.0, 0.0])
     found = measure(clip)
-    assert clip.reasons[0]["tokens"] == [0, 2]
+    assert clip.reasons[0].tokens == (0, 2)
     assert extra_tokens(clip) == [0]
-    wrong = dict(clip.reasons[0], tokens=[0, 1, 2])
+    wrong = replace(clip.reasons[0], tokens=(0, 1, 2))
     assert extra_tokens(replace(clip, reasons={0: wrong})) == [1]
     assert found["sufficiency"] == pytest.approx(0.0)
     assert found["necessity"] == pytest.approx(0.8)
@@ -92,13 +89,13 @@ def test_a_network_that_rests_on_its_reason_is_measured_as_such() -> None:
     assert found["insertion"] > found["insertion_random"] + 0.1
     assert found["undone"] == pytest.approx(0.8)
     assert found["undone_random"] == pytest.approx(0.0)  # object 1 turns nothing
-    assert random_transition(clip, "seed")["kind"] == "change"
-    assert best_contribution(clip, 0)["to"] == "holding"
+    assert random_transition(clip, "seed").kind == "change"
+    assert best_contribution(clip, 0).to == "holding"
 
 
 def test_a_constant_network_needs_no_token() -> None:
     clip = explained(lambda view: 0.7, [0.0] * 6)
-    assert clip.reasons[0]["kind"] == "none"
+    assert clip.reasons[0].kind == "none"
     found = order_scores(clip, 0, np.random.default_rng(0))
     assert {round(value, 6) for value in found.values()} == {0.7}
     assert edit_scores(clip, 0, np.random.default_rng(0)) == {}
@@ -118,13 +115,13 @@ def test_a_network_that_ignores_the_order_states_no_change() -> None:
         return 0.9 if {"holding", "free"} <= said else 0.1
 
     clip = explained(both, [0.8, 0.0, 0.8, 0.0, 0.0, 0.0])
-    assert clip.reasons[0]["tokens"] == [0, 2]
+    assert clip.reasons[0].tokens == (0, 2)
     # Undoing the change removes "free", so a reason alone cannot tell order from co-occurrence.
-    assert clip.reasons[0]["kind"] == "change"
+    assert clip.reasons[0].kind == "change"
     backwards = named((0, 0, "looking", "free"), (2, 0, "looking", "holding"))
     scorer = PlantedScorer(backwards, both)
     (reason,) = find_reasons(scorer, backwards, bank(2), [0])
-    assert (reason["from"], reason["to"]) == ("free", "holding")
+    assert (reason.from_, reason.to) == ("free", "holding")
     assert puts([(0, 0, {"free"}), (2, 0, {"holding"})]) == 0.1
 
 
@@ -149,12 +146,12 @@ def test_clips_without_kept_tokens_have_defined_results() -> None:
         usable=[0],
         transitions=[],
         scorer=scorer,
-        support={0: {"evidence": [], "transitions": []}},
+        support={0: Support((), ())},
         reasons=dict(enumerate(find_reasons(scorer, empty, bank(2), [0]))),
     )
     rng = np.random.default_rng(0)
     assert name_scores(bank(2), clip, rng) == {"names": [], "names_random": []}
-    assert random_transition(clip, "seed") == best_contribution(clip, 0) == {"kind": "none"}
+    assert random_transition(clip, "seed") == best_contribution(clip, 0) == NOTHING
 
 
 def test_scores_are_tensors_of_subsets_and_actions() -> None:

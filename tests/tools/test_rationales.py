@@ -10,7 +10,8 @@ import torch
 
 from model.label_bank import LabelBank
 from pipeline.errors import UsageError
-from pipeline.explanation.explained_clip import ExplainedClip
+from pipeline.explanation.explained_clip import ExplainedClip, Support
+from pipeline.explanation.predictions import TokenContribution
 from tests.pipeline.explanation.test_reason import WORDS, View, bank, named, puts
 from tests.tools.test_interventions import TOKENS, explained
 from tools.proofs.faithfulness.names import most_frequent, name_truth
@@ -68,10 +69,10 @@ def test_random_reasons_have_the_values_of_chance() -> None:
     sums: dict[str, float] = {}
     for _ in range(500):
         tokens, order = rng.choice(6, 2, replace=False).tolist(), rng.permutation(6).tolist()
-        support = {"evidence": [{"token": i, "contribution": 0.0} for i in order]}
+        support = Support(tuple(TokenContribution(i, 0.0) for i in order), ())
         drawn = replace(
             clip,
-            reasons={0: clip.reasons[0] | {"tokens": tokens}},
+            reasons={0: replace(clip.reasons[0], tokens=tuple(tokens))},
             support={0: support},
         )
         for name, value in (rationale_scores(drawn, 0, OBJECT) or {}).items():
@@ -89,7 +90,7 @@ def test_actions_without_a_token_of_their_object_have_no_rationale() -> None:
     assert {*found} == {
         "pointing", "pointing, chance", "pointing in time", "pointing in time, chance",
     }  # fmt: skip
-    nothing = replace(none, support={0: {"evidence": [], "transitions": []}})
+    nothing = replace(none, support={0: Support((), ())})
     assert rationale_scores(nothing, 0, OBJECT) == {}
     empty = replace(none, tokens=named())
     assert rationale_scores(empty, 0, OBJECT) is None

@@ -10,6 +10,7 @@ import torch
 from model.labels import TokenLabels
 from pipeline.explanation.explained_clip import ExplainedClip, Network, explain_clip
 from pipeline.explanation.naming import label_bank
+from pipeline.explanation.predictions import NOTHING, Reason
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.weights.model_card import ModelCard
 from tests.pipeline.cache_maker import cache_info
@@ -29,18 +30,11 @@ from tools.proofs.faithfulness.summary import mean_with_interval
 CLIP = explained(puts, [0.8, 0.0, 0.8, 0.0, 0.0, 0.0])
 
 
-def reason(**changes: object) -> dict[str, Any]:
-    given: dict[str, Any] = {
-        "kind": "change",
-        "object": "cup",
-        "from": "holding",
-        "to": "free",
-        "between_s": [1.0, 2.0],
-    }
-    return given | changes
+def reason(**changes: Any) -> Reason:
+    return replace(CLIP.reasons[0], object="cup", between_s=(1.0, 2.0), **changes)
 
 
-def clip_with(scores: list[float], **reasons: dict[str, Any]) -> ExplainedClip:
+def clip_with(scores: list[float], **reasons: Reason) -> ExplainedClip:
     """Return a clip with scores, and reasons of the actions a0, a1, and so on."""
     return replace(CLIP, scores=scores, reasons={int(a[1:]): r for a, r in reasons.items()})
 
@@ -53,7 +47,7 @@ def means(pairs: list[tuple[ExplainedClip, ExplainedClip]]) -> dict[str, float]:
 
 
 def test_equal_caches_have_equal_reasons_and_controls_differ() -> None:
-    cup, box = clip_with([0.9], a0=reason()), clip_with([0.5], a0=reason(object="box"))
+    cup, box = clip_with([0.9], a0=reason()), clip_with([0.5], a0=replace(reason(), object="box"))
     found = means([(cup, cup), (box, box)])
     assert found == {
         "stability, explained": 1.0,
@@ -77,14 +71,14 @@ def test_constant_reasons_are_as_stable_as_their_control() -> None:
 
 def test_differences_between_caches_are_counted() -> None:
     first = clip_with([0.9, 0.8, 0.2], a0=reason(), a1=reason(to="wiping"))
-    second = clip_with([0.7, 0.8, 0.9], a0=reason(between_s=[2.5, 3.0]), a2=reason())
+    second = clip_with([0.7, 0.8, 0.9], a0=replace(reason(), between_s=(2.5, 3.0)), a2=reason())
     found = means([(first, second)])
     assert found["stability, explained"] == pytest.approx(1 / 3)
     assert (found["stability, statement"], found["stability, time"]) == (1.0, 0.0)
     assert found["stability, statement, random"] == 0.0  # that of the other action of the video
     assert found["stability, mean change"] == pytest.approx((0.2 + 0.0 + 0.7) / 3)
     assert found["stability, largest change"] == pytest.approx(0.7)
-    none = reason(kind="none", object=None, to=None, between_s=None) | {"from": None}
+    none = replace(reason(), **vars(NOTHING))
     assert "stability, time" not in means([(clip_with([0.9], a0=none),) * 2])
     assert means([]) == means([(clip_with([0.1]),) * 2]) == {}
 
@@ -128,15 +122,15 @@ def test_reasons_of_the_same_network_are_equal_and_random_ones_are_not() -> None
     kept = found.tokens.kept
     assert len(kept) > 4
     same = randomised_scores(trained, found, np.random.default_rng(0))
-    reasons = [row for row in found.reasons.values() if row["tokens"]]
+    reasons = [row for row in found.reasons.values() if row.tokens]
     assert same["randomised parameters"] == [1.0] * len(reasons)
     assert same["randomised parameters, no token"] == [0.0] * len(reasons)
-    one = replace(found, reasons={0: {"tokens": kept[:1]}})
+    one = replace(found, reasons={0: reason(tokens=tuple(kept[:1]))})
     rng, drawn = np.random.default_rng(0), []
     for _ in range(40):
         drawn += randomised_scores(trained, one, rng)["randomised parameters, random"]
     assert np.mean(drawn) == pytest.approx(1 / len(kept), abs=0.05)
-    none = replace(found, reasons={0: {"tokens": []}})
+    none = replace(found, reasons={0: reason(tokens=())})
     assert not any(randomised_scores(trained, none, rng).values())
 
 

@@ -5,6 +5,7 @@ import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,17 +162,14 @@ def test_run_that_fails_before_its_first_step_can_be_repeated(
 def test_training_resumes_after_an_interrupt_around_the_first_epoch(
     world: World, run: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stops(*args, **kwargs):
-        raise KeyboardInterrupt
-
     add = TrainingLog.add
 
-    def adds(log, kind, **row):
+    def adds(log: TrainingLog, kind: str, **row: Any) -> None:
         if kind == "epoch" and moment == "state":
-            stops()
+            raise KeyboardInterrupt
         add(log, kind, **row)
         if kind == moment:
-            stops()
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(TrainingLog, "add", adds)
     with pytest.raises(KeyboardInterrupt):
@@ -375,7 +373,7 @@ def test_reference_check_detects_a_wrong_network(monkeypatch: pytest.MonkeyPatch
     arrays = dict(np.load(folder / "sttran_predcls.npz"))
     build = reference.build_reference_predictor
 
-    def swapped(*args):
+    def swapped(*args: Any) -> STTran:
         model = build(*args)
         table = model.glocal_transformer.position_embedding.weight
         table.data = table.data.flip(0)

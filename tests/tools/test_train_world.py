@@ -1,4 +1,7 @@
+import importlib
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,8 +11,14 @@ from tools import train_world
 
 
 def test_run_is_trained_and_its_files_are_copied(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        """Run `python -m MODULE` in this process, which has loaded torch already."""
+        code = importlib.import_module(command[2]).main(command[3:])
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(train_world.subprocess, "run", run)
     small = ("model.dim=16", "model.part_width=8", "model.layers=1", "train.epochs=1", "device=cpu")
     words = ["--out", str(tmp_path / "out"), "--run", str(tmp_path / "run"), "--train", "2"]
     off = ("model.temporal_selection=false", "model.spatial_selection=false")

@@ -92,14 +92,16 @@ def classify(model: STTran, clip: CachedClip) -> Tensor:
     device = next(model.parameters()).device
     given = (clip.box_features, clip.distribution, clip.boxes)
     with torch.inference_mode():
-        return model.object_classifier(*(value.to(device) for value in given)).cpu()
+        logits: Tensor = model.object_classifier(*(value.to(device) for value in given))
+        return logits.cpu()
 
 
 def predict_scene(model: STTran, scene: Scene) -> Tensor:
     """Return the (P, R) predicate probabilities of the pairs of a scene."""
     device = next(model.parameters()).device
     with torch.inference_mode():
-        return model(scene.batch.to(device)).probabilities().cpu()
+        predicted: Tensor = model(scene.batch.to(device)).probabilities()
+        return predicted.cpu()
 
 
 def cached_truth(clip: CachedClip, group_sizes: tuple[int, int, int]) -> list[SceneGraph]:

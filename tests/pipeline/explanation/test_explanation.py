@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -17,12 +18,14 @@ from pipeline.explanation.builder import build_explanation, find_tracks
 from pipeline.explanation.explained_clip import Network, explain_clip, find_transitions
 from pipeline.explanation.explanation import WARNINGS, Explanation
 from pipeline.explanation.naming import label_bank
+from pipeline.explanation.observations import Token
 from pipeline.explanation.windows import WindowChoice
 from pipeline.extraction.person_choice import PersonChoice
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.weights.model_card import ModelCard
 from tests.pipeline.cache_maker import cache_info, labelled_clip
 from tests.pipeline.clips import random_clip
+from tests.pipeline.explanation.token_maker import make_name, make_token
 
 SCHEMA = json.loads(Path("configs/schemas/explanation.schema.json").read_text())
 SETTINGS = LaIARSettings(
@@ -189,22 +192,8 @@ def test_schema_lists_every_warning_code() -> None:
     assert known == list(WARNINGS)
 
 
-def token(number: int, t: int, *predicates: str, **changes: object) -> dict:
-    name = {
-        "group": "contacting",
-        "predicate": predicates[0] if predicates else None,
-        "predicates": list(predicates),
-        "status": "confident",
-    }
-    return {
-        "id": number,
-        "t": t,
-        "time_s": t / 2,
-        "keep": True,
-        "track": 0,
-        "object": {"class": "box"},
-        "names": [name],
-    } | changes
+def token(number: int, t: int, *predicates: str, **changes: Any) -> Token:
+    return make_token(number, t / 2, make_name("contacting", *predicates), t=t, **changes)
 
 
 def test_transitions_join_consecutive_kept_tokens_of_one_track() -> None:
@@ -214,11 +203,11 @@ def test_transitions_join_consecutive_kept_tokens_of_one_track() -> None:
         token(2, 1, "carrying", keep=False),
         token(3, 2),
         token(4, 3, "holding"),
-        token(5, 3, "wiping", track=2, object={"class": "cup"}),
+        token(5, 3, "wiping", track=2, kind="cup"),
         token(6, 6, "not_contacting"),
-        token(7, 7, "wiping", track=2, object={"class": "cup"}),
+        token(7, 7, "wiping", track=2, kind="cup"),
     ]
-    assert find_transitions(tokens, ("contacting",)) == [
+    assert [row.to_dict() for row in find_transitions(tokens, ("contacting",))] == [
         {
             "id": 0,
             "track": 0,
@@ -230,7 +219,7 @@ def test_transitions_join_consecutive_kept_tokens_of_one_track() -> None:
             "tokens": [4, 6],
         }
     ]
-    assert find_tracks(tokens) == [
+    assert [row.to_dict() for row in find_tracks(tokens)] == [
         {"id": 0, "object": "box", "tokens": [0, 2, 3, 4, 6]},
         {"id": 1, "object": "box", "tokens": [1]},
         {"id": 2, "object": "cup", "tokens": [5, 7]},
@@ -245,7 +234,7 @@ def test_ends_of_a_transition_are_predicates_that_only_one_token_has() -> None:
         token(3, 3, "holding", "touching"),
     ]
     found = find_transitions(tokens, ("contacting",))
-    assert [(row["from"], row["to"]) for row in found] == [
+    assert [(row.from_, row.to) for row in found] == [
         ("touching", "drinking_from"),
         ("drinking_from", "holding"),
         ("holding", "touching"),

@@ -1,4 +1,7 @@
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -6,6 +9,7 @@ from torch import Tensor
 from model.label_bank import LabelBank
 from model.token_scorer import TokenEdit, TokenScorer
 from pipeline.explanation.reason import NamedTokens, changed, find_reasons
+from tests.pipeline.explanation.token_maker import make_name, make_token
 
 GROUPS = {"attention": ("looking", "away"), "contacting": ("holding", "free", "wiping")}
 WORDS = [word for names in GROUPS.values() for word in names]
@@ -27,7 +31,7 @@ class PlantedScorer(TokenScorer):
     def scores(self, keep: Tensor, edits: Sequence[TokenEdit | None] = ()) -> Tensor:
         found = []
         for view, subset in enumerate(keep):
-            said = {row["id"]: self.tokens.label(row["id"]) for row in self.tokens.rows}
+            said = {row.id: self.tokens.label(row.id) for row in self.tokens.rows}
             edit = edits[view] if edits else None
             if edit is not None:
                 old = edit.new if edit.old is None else edit.old
@@ -36,25 +40,22 @@ class PlantedScorer(TokenScorer):
                     assert edit.old is None or words == said[token]
                     said[token] = {w for w, o in zip(WORDS, new, strict=True) if o}
             rows = [self.tokens.rows[i] for i in subset.nonzero()[:, 0].tolist()]
-            found.append(self.rule([(r["t"], r["track"], said[r["id"]]) for r in rows]))
+            found.append(self.rule([(r.t, r.track, said[r.id]) for r in rows]))
         return torch.tensor(found, dtype=torch.float64)[:, None]
 
 
 def named(*tokens: tuple[int, int, str, str], keep: Sequence[int] | None = None) -> NamedTokens:
     """Return tokens (t, track, attention, contacting). Track n is an object of class n."""
     rows = [
-        {
-            "id": i,
-            "t": t,
-            "time_s": t / 2,
-            "track": track,
-            "keep": keep is None or i in keep,
-            "object": {"class": f"object {track}"},
-            "names": [
-                {"group": g, "predicate": word, "predicates": [word], "margin": 0.1}
-                for g, word in zip(GROUPS, words, strict=True)
-            ],
-        }
+        make_token(
+            i,
+            t / 2,
+            *(make_name(g, word) for g, word in zip(GROUPS, words, strict=True)),
+            kind=f"object {track}",
+            t=t,
+            track=track,
+            keep=keep is None or i in keep,
+        )
         for i, (t, track, *words) in enumerate(tokens)
     ]
     return NamedTokens(rows, GROUPS, torch.tensor([track for _, track, *_ in tokens]))
@@ -73,10 +74,12 @@ def bank(num_objects: int, *, is_single: bool = False) -> LabelBank:
     )  # fmt: skip
 
 
-def reason_of(tokens: NamedTokens, rule: Callable[[View], float], **changes: bool) -> dict:
+def reason_of(
+    tokens: NamedTokens, rule: Callable[[View], float], **changes: bool
+) -> dict[str, Any]:
     scorer = PlantedScorer(tokens, rule)
     (reason,) = find_reasons(scorer, tokens, bank(3, **changes), [0])
-    return reason
+    return reason.to_dict()
 
 
 def puts(view: View) -> float:
@@ -174,8 +177,8 @@ def test_discarded_tokens_are_in_no_reason_and_no_token_may_be_needed() -> None:
 
 def test_tokens_without_a_name_are_still_part_of_the_reason() -> None:
     tokens = named((0, 0, "looking", "holding"), (1, 1, "away", "free"))
-    for name in tokens.rows[0]["names"]:
-        name.update(predicate=None, predicates=[], margin=0.0)
+    unnamed = replace(tokens.rows[0], names=tuple(make_name(group) for group in GROUPS))
+    tokens = replace(tokens, rows=[unnamed, tokens.rows[1]])
     alone = reason_of(tokens, lambda view: 0.9 if any(track == 0 for _, track, _ in view) else 0.1)
     assert (alone["kind"], alone["tokens"], alone["to"], alone["group"]) == (
         "lasting", [0], None, None,
@@ -198,15 +201,16 @@ def test_undoing_a_change_edits_the_tokens_with_the_later_name() -> None:
     tokens = named(
         (0, 0, "looking", "free"), (1, 0, "looking", "wiping"), (2, 0, "looking", "free")
     )
-    tokens.rows[1]["names"][1]["predicates"] = ["wiping", "free"]
+    names = tokens.rows[1].names[0], make_name("contacting", "wiping", "free")
+    both = replace(tokens.rows[1], names=names)
+    tokens = replace(tokens, rows=[tokens.rows[0], both, tokens.rows[2]])
     edit = tokens.undone(1, 2, "contacting")
     assert edit.tokens.tolist() == [0, 2]
     assert tokens.undone(0, 1, "contacting").tokens.tolist() == [1]
 
 
 def test_ends_of_a_change_are_predicates_that_only_one_token_has() -> None:
-    def name(*predicates: str) -> dict:
-        return {"predicate": predicates[0] if predicates else None, "predicates": [*predicates]}
+    name = partial(make_name, "contacting")
 
     assert changed(name("touching", "holding"), name("drinking", "holding")) == (
         "touching",

@@ -1,29 +1,34 @@
+from dataclasses import replace
+
 import pytest
 
 from pipeline.datasets.vocabulary import load_vocabulary
+from pipeline.explanation.observations import Token
+from pipeline.explanation.predictions import NOTHING, Reason, Statement
 from pipeline.explanation.sentences import load_wording, sentence_of, times
+from tests.pipeline.explanation.token_maker import make_name, make_token
 
-HOLDING = {
-    "kind": "change",
-    "object": "cup/glass/bottle",
-    "track": 0,
-    "group": "contacting",
-    "from": "holding",
-    "to": "not_contacting",
-    "between_s": [4.1, 4.5],
-    "score_only": 0.83,
-    "score_without": 0.4,
-    "score_without_track": 0.03,
-    "score_if_unchanged": 0.12,
-    "also": [],
-}
+HOLDING = Reason(
+    kind="change",
+    object="cup/glass/bottle",
+    track=0,
+    group="contacting",
+    from_="holding",
+    to="not_contacting",
+    between_s=(4.1, 4.5),
+    tokens=(0, 1),
+    score_only=0.83,
+    score_without=0.4,
+    score_without_track=0.03,
+    score_if_unchanged=0.12,
+    also=(),
+)
 
 
 def token(
     time_s: float, track: int = 0, status: str = "confident", predicates: tuple[str, ...] = ()
-) -> dict:
-    name = {"group": "contacting", "status": status, "predicates": [*predicates]}
-    return {"track": track, "time_s": time_s, "names": [name]}
+) -> Token:
+    return make_token(0, time_s, make_name("contacting", *predicates, status=status), track=track)
 
 
 def test_sentence_of_a_change_states_what_would_be_without_it() -> None:
@@ -41,7 +46,7 @@ def test_names_that_are_not_confident_have_a_question_mark() -> None:
 
 
 def test_a_relation_that_still_holds_is_not_said_to_have_ended() -> None:
-    wiping = HOLDING | {"to": "wiping"}
+    wiping = replace(HOLDING, to="wiping")
     later = token(4.5, predicates=("wiping", "holding"))
     assert sentence_of("Wash", 0.8, wiping, [token(4.1), later]).endswith(
         "is holding the cup at 4.1 s and is wiping it at 4.5 s. Without this change, the score "
@@ -50,33 +55,26 @@ def test_a_relation_that_still_holds_is_not_said_to_have_ended() -> None:
 
 
 def test_sentence_of_a_lasting_relation_names_its_objects() -> None:
-    table = {
-        "kind": "lasting",
-        "object": "table",
-        "track": 1,
-        "group": "contacting",
-        "from": None,
-        "to": "leaning_on",
-        "between_s": [2.0, 2.0],
-    }
-    clothes = HOLDING | {
-        "kind": "lasting",
-        "object": "clothes",
-        "from": None,
-        "to": "holding",
-        "between_s": [1.0, 3.0],
-        "also": [table],
-    }
+    table = Statement("lasting", "table", 1, "contacting", None, "leaning_on", (2.0, 2.0))
+    clothes = replace(
+        HOLDING,
+        kind="lasting",
+        object="clothes",
+        from_=None,
+        to="holding",
+        between_s=(1.0, 3.0),
+        also=(table,),
+    )
     assert sentence_of("Work", 0.9, clothes, []) == (
         "Work (0.90): the person is holding the clothes between 1.0 s and 3.0 s, and is leaning on "
         "the table at 2.0 s. Without the clothes, the score would be 0.03."
     )
-    unnamed = clothes | {"also": [], "to": None}
+    unnamed = replace(clothes, also=(), to=None)
     assert "the person is with the clothes (?) between 1.0 s" in sentence_of("W", 0.9, unnamed, [])
 
 
 def test_sentence_without_a_reason_says_so() -> None:
-    none = {"kind": "none", "score_only": 0.58, "also": []}
+    none = replace(HOLDING, **vars(NOTHING), score_only=0.58)
     assert sentence_of("Hold", 0.6, none, []) == (
         "Hold (0.60): no relation is needed, the score without any is 0.58."
     )

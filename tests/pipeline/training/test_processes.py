@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
+import torch.multiprocessing.spawn as mp
 from torch import nn
 
 from pipeline import train

@@ -137,14 +137,28 @@ def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
     """Measure the throughput of a large matrix multiplication on a device in GMAC/s.
 
     The multiplication runs six times as a matrix product and six times as a 1 x 1 convolution,
-    which is faster on AMD processors. The throughput of the fastest run is returned.
+    which is faster on AMD processors. The throughput of the fastest run is returned. The size of
+    the matrices doubles from 512 until a multiplication takes 20 ms, because emulated bfloat16 is
+    slow; it is at most 2048 on a CPU and 8192 on a GPU.
     """
-    size = 8192 if device.type == "cuda" else 2048
+    size, largest = 512, 8192 if device.type == "cuda" else 2048
+    while True:
+        seconds = [
+            min(_seconds(run, device) for _ in range(6)) for run in _products(size, dtype, device)
+        ]
+        if size == largest or max(seconds) > 0.02:
+            return size**3 / min(seconds) / 1e9
+        size *= 2
+
+
+def _products(
+    size: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Return the multiplication of two square matrices as a product and as a convolution."""
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     kernel = a.view(size, size, 1, 1)
     image = b.view(size // 64, size, 8, 8).contiguous(memory_format=torch.channels_last)
-    kernels: tuple[Callable[[], Any], ...] = (lambda: a @ b, lambda: conv2d(image, kernel))
-    return size**3 / min(_seconds(run, device) for run in kernels for _ in range(6)) / 1e9
+    return lambda: a @ b, lambda: conv2d(image, kernel)
 
 
 def _seconds(run: Callable[[], Any], device: torch.device) -> float:

@@ -125,7 +125,8 @@ class RandomTask(Task):
 
     def collate(self, items: list[Any]) -> SampleBatch:
         """Return the only item."""
-        return items[0]
+        batch: SampleBatch = items[0]
+        return batch
 
     def names(self, batch: SampleBatch) -> Sequence[str]:
         """Return the ids of the videos of a batch."""

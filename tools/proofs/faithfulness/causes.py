@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.explanation.predictions import Statement
 from tools.world.labels import Action, find_actions
 from tools.world.record import cause_of
 from tools.world.rules import Rules
@@ -63,11 +64,11 @@ class SampledTimes:
         return self.shown.index(time_s)
 
 
-def faults_of(reason: dict[str, Any], cause: Cause, times: SampledTimes) -> tuple[str, ...]:
+def faults_of(reason: Statement, cause: Cause, times: SampledTimes) -> tuple[str, ...]:
     """Return what is wrong with a reason as the statement of a cause.
 
     Args:
-        reason: `predictions[].reason` of an explanation.
+        reason: the reason.
         cause: the cause.
         times: times of the sampled frames of the clip.
 
@@ -83,36 +84,34 @@ def faults_of(reason: dict[str, Any], cause: Cause, times: SampledTimes) -> tupl
         Otherwise, the names of the faults: `none` for a reason of this kind, `kind`, `object`,
         `from`, `to`, `moment`, `long` and `time`.
     """
-    if reason["kind"] == "none":
+    if reason.object is None or reason.between_s is None:
         return ("none",)
-    if reason["kind"] != cause.kind:
+    if reason.kind != cause.kind:
         return ("kind",)
-    rule, name = cause.rule, reason["object"]
+    rule, name = cause.rule, reason.object
     if name != rule["of"] and name not in rule["with"]:
         return ("object",)
     other = None if name == rule["of"] else rule["with"][name]
-    frames = [times.frame(time) for time in reason["between_s"]]
+    frames = [times.frame(time) for time in reason.between_s]
     start, end = (times.script[frame] for frame in frames)
     if cause.kind == "lasting":
         inside = max(min(end, cause.end_s) - max(start, cause.start_s), 0.0)
         at_once = start == end and cause.start_s <= start <= cause.end_s
         checks = {
-            "to": reason["to"] in (other or rule["while"]),
+            "to": reason.to in (other or rule["while"]),
             "time": at_once or (start < end and 2 * inside >= end - start),
         }
     else:
         assert cause.moment_s is not None
         checks = {
-            "from": reason["from"] in (other or rule["before"]),
-            "to": reason["to"] in (other or rule["after"]),
+            "from": reason.from_ in (other or rule["before"]),
+            "to": reason.to in (other or rule["after"]),
             "moment": start <= cause.moment_s <= end,
             "long": frames[1] - frames[0] <= LONGEST,
         }
     return tuple(fault for fault, holds in checks.items() if not holds)
 
 
-def best_faults(
-    reason: dict[str, Any], causes: list[Cause], times: SampledTimes
-) -> tuple[str, ...]:
+def best_faults(reason: Statement, causes: list[Cause], times: SampledTimes) -> tuple[str, ...]:
     """Return the fewest faults over the causes of all actions of a class."""
     return min((faults_of(reason, cause, times) for cause in causes), key=len)

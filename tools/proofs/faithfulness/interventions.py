@@ -55,7 +55,7 @@ def reason_scores(clip: ExplainedClip, action: int, rng: np.random.Generator) ->
     tokens of the reason. The names with `random` have the means over random subsets of S of the
     same size. `empty` is p(S) - p({}).
     """
-    kept, reason = clip.tokens.kept, clip.reasons[action]["tokens"]
+    kept, reason = clip.tokens.kept, [*clip.reasons[action].tokens]
     drawn = [rng.choice(kept, len(reason), replace=False).tolist() for _ in range(DRAWS)]
     subsets = [[], kept, reason, _less(kept, reason), *drawn, *(_less(kept, d) for d in drawn)]
     p = clip.scorer.scores(clip.scorer.subsets(subsets))[:, action].cpu().numpy()
@@ -78,7 +78,7 @@ def extra_tokens(clip: ExplainedClip) -> list[int]:
         lambda sets: clip.scorer.scores(clip.scorer.subsets(sets)), clip.tokens.kept, actions
     )
     return [
-        len(clip.reasons[action]["tokens"]) - size
+        len(clip.reasons[action].tokens) - size
         for action, size in zip(actions, sizes, strict=True)
         if size is not None
     ]
@@ -90,7 +90,7 @@ def order_scores(clip: ExplainedClip, action: int, rng: np.random.Generator) -> 
     The mean is over evenly spaced numbers of tokens. The names with `random` have the means over
     random orders.
     """
-    by_weight = [part["token"] for part in clip.support[action]["evidence"]]
+    by_weight = [part.token for part in clip.support[action].evidence]
     orders = [by_weight, *(rng.permutation(by_weight).tolist() for _ in range(DRAWS))]
     sizes = np.unique(np.linspace(0, len(by_weight), POINTS).round().astype(int))
     subsets = [order[i:] for order in orders for i in sizes]
@@ -113,14 +113,14 @@ def edit_scores(clip: ExplainedClip, action: int, rng: np.random.Generator) -> d
     change, or there is no such transition.
     """
     reason = clip.reasons[action]
-    others = [row for row in clip.transitions if row["track"] != reason["track"]]
-    if reason["kind"] != "change" or not others:
+    others = [row for row in clip.transitions if row.track != reason.track]
+    if reason.score_if_unchanged is None or not others:
         return {}
     drawn = others[int(rng.integers(len(others)))]
     p = clip.scorer.scores(clip.scorer.subsets([clip.tokens.kept] * 2), [
-        clip.tokens.undone(drawn["tokens"][0], drawn["tokens"][1], drawn["group"]), None,
+        clip.tokens.undone(*drawn.tokens, drawn.group), None,
     ])[:, action].tolist()  # fmt: skip
-    return {"undone": p[1] - reason["score_if_unchanged"], "undone_random": p[1] - p[0]}
+    return {"undone": p[1] - reason.score_if_unchanged, "undone_random": p[1] - p[0]}
 
 
 def name_scores(

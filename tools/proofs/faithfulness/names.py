@@ -30,7 +30,7 @@ def name_truth(bank: LabelBank, clip: ExplainedClip, truth: Truth) -> dict[str, 
             continue
         true = {words[i] for i in truth.predicates[token].nonzero()[:, 0].tolist()}
         names = {
-            "": [clip.tokens.name(token, group)["predicate"] for group in groups],
+            "": [clip.tokens.name(token, group).predicate for group in groups],
             ", most frequent of class": _words(
                 words, most_frequent(bank, int(clip.tokens.object_labels[token]))
             ),

@@ -1,6 +1,7 @@
 """Reasons of a network with randomised parameters."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -64,7 +65,7 @@ def randomised_scores(
     Returns:
         One value per reason for each name.
     """
-    actions = [action for action, reason in clip.reasons.items() if reason["tokens"]]
+    actions = [action for action, reason in clip.reasons.items() if reason.tokens]
     again = explain_clip(network, clip.clip, actions=actions).reasons if actions else {}
     found: dict[str, list[float]] = {
         "randomised parameters": [],
@@ -73,7 +74,7 @@ def randomised_scores(
     }
     similar, control, empty = found.values()
     for action in actions:
-        tokens, other = clip.reasons[action]["tokens"], again[action]["tokens"]
+        tokens, other = clip.reasons[action].tokens, again[action].tokens
         similar.append(jaccard(tokens, other))
         drawn = [rng.choice(clip.tokens.kept, len(tokens), replace=False) for _ in range(DRAWS)]
         control.append(float(np.mean([jaccard(tokens, d.tolist()) for d in drawn])))
@@ -81,7 +82,7 @@ def randomised_scores(
     return found
 
 
-def jaccard(first: list[int], second: list[int]) -> float:
+def jaccard(first: Sequence[int], second: Sequence[int]) -> float:
     """Return the Jaccard similarity of two sets of tokens, 1 if both are empty."""
     a, b = {*first}, {*second}
     return len(a & b) / len(a | b) if a | b else 1.0

@@ -76,15 +76,15 @@ def rationale_scores(
         The values. None if G is empty. Precision and recall are missing if R is empty, and pointing
         if no token is kept.
     """
-    rows, evidence = clip.tokens.rows, clip.support[action]["evidence"]
-    times_s = torch.tensor([row["time_s"] for row in rows], dtype=torch.float64)
+    rows, evidence = clip.tokens.rows, clip.support[action].evidence
+    times_s = torch.tensor([row.time_s for row in rows], dtype=torch.float64)
     during = action_frames(clip.clip.header, times_s, len(clip.scores))[action].tolist()
-    inside = {row["id"] for row, holds in zip(rows, during, strict=True) if holds}
-    good = {token for token in inside if rows[token]["object"]["class"] in objects}
+    inside = {row.id for row, holds in zip(rows, during, strict=True) if holds}
+    good = {token for token in inside if rows[token].object.class_ in objects}
     if not good:
         return None
     found: dict[str, float] = {}
-    reason = {*clip.reasons[action]["tokens"]}
+    reason = {*clip.reasons[action].tokens}
     if reason:
         found |= {
             "rationale precision": len(reason & good) / len(reason),
@@ -93,7 +93,7 @@ def rationale_scores(
             "rationale recall, chance": len(reason) / len(rows),
         }
     if evidence:
-        first = evidence[0]["token"]
+        first = evidence[0].token
         found |= {
             "pointing": float(first in good),
             "pointing, chance": len(good) / len(rows),

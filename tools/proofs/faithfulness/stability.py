@@ -1,14 +1,14 @@
 """Stability of reasons in a second cache of the same videos."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pipeline.explanation.explained_clip import ExplainedClip
+from pipeline.explanation.predictions import Reason, Statement
 
 #: Fields of a reason that make its statement.
-STATEMENT = ("kind", "object", "from", "to")
+STATEMENT = ("kind", "object", "from_", "to")
 #: Values of each video, by metric.
 Values = dict[str, dict[str, list[float]]]
 
@@ -18,7 +18,7 @@ class _Pair:
     """Scores and reasons of one video in both caches."""
 
     scores: tuple[np.ndarray, np.ndarray]
-    reasons: tuple[dict[int, dict[str, Any]], dict[int, dict[str, Any]]]
+    reasons: tuple[dict[int, Reason], dict[int, Reason]]
 
 
 class Stability:
@@ -77,7 +77,7 @@ class Stability:
                 for end, other in others.items():
                     same = has_same_statement(first[action], other)
                     note(f"stability, statement{end}", video_id, same)
-                    if same and other["between_s"] is not None:
+                    if same and other.between_s is not None:
                         note(f"stability, time{end}", video_id, overlaps(first[action], other))
             for end, scores in self._scores(video_id, rng).items():
                 change = np.abs(scores - pair.scores[0])[either]
@@ -88,7 +88,7 @@ class Stability:
 
     def _control(
         self, video_id: str, action: int, explained: list[str], rng: np.random.Generator
-    ) -> dict[str, Any] | None:
+    ) -> Reason | None:
         """Return the reason with which the reason of an action is compared as a control."""
         videos = [other for other in explained if other != video_id]
         if videos:
@@ -106,12 +106,14 @@ class Stability:
         return found
 
 
-def has_same_statement(first: dict[str, Any], second: dict[str, Any]) -> bool:
+def has_same_statement(first: Statement, second: Statement) -> bool:
     """Return whether two reasons have the same kind, object, `from` and `to`."""
-    return all(first[field] == second[field] for field in STATEMENT)
+    return all(getattr(first, field) == getattr(second, field) for field in STATEMENT)
 
 
-def overlaps(first: dict[str, Any], second: dict[str, Any]) -> bool:
+def overlaps(first: Statement, second: Statement) -> bool:
     """Return whether the times of two reasons overlap, ends included."""
-    (a, b), (c, d) = first["between_s"], second["between_s"]
+    assert first.between_s is not None
+    assert second.between_s is not None
+    (a, b), (c, d) = first.between_s, second.between_s
     return bool(a <= d and c <= b)

@@ -94,9 +94,9 @@ class Study:
         self.without_tokens += not found.tokens.kept
         self._note(video_id, "discard invariance", discard_change(self.network, found, self.seed))
         for action, reason in found.reasons.items():
-            self.kinds[reason["kind"]] += 1
-            if reason["tokens"]:
-                self._note(video_id, "tokens of a reason", len(reason["tokens"]))
+            self.kinds[reason.kind] += 1
+            if reason.tokens:
+                self._note(video_id, "tokens of a reason", len(reason.tokens))
                 scores = reason_scores(found, action, rng) | order_scores(found, action, rng)
                 scores |= edit_scores(found, action, rng)
                 for name, value in scores.items():
