@@ -25,10 +25,12 @@ LAYERS = (
     "datasets",
     "cache",
     "weights",
+    "engine",
     "extraction",
     "samples",
     "evaluation",
     "explanation",
+    "prediction",
     "training",
 )
 MODULES = ("extract", "train", "evaluate", "predict", "predictor")

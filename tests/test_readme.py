@@ -106,6 +106,7 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "runs/oracle",
         "explained",
         "second",
+        "OUT",
         "runs/relations",
         "WORLD",
         "SHEETS",
@@ -146,6 +147,8 @@ def test_readme_command_runs(
     if module == "pipeline.predict" and "--out" not in words:
         words += ["--out", str(places["explained"])]
     if module == "pipeline.extract" and ships:
+        words += ["--limit", "2"]
+    if module == "pipeline.predict" and "VIDEOS" in command:
         words += ["--limit", "2"]
     words += ["device=cpu"] if ships else EXTRA[module]
     code = importlib.import_module(module).main(words)

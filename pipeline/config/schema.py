@@ -267,8 +267,8 @@ class Config:
     #: only the labels of these classes. If empty, all classes of the cache. It has no effect on
     #: `extract`, so one cache serves several subsets.
     classes: list[str] = field(default_factory=list)
-    #: Device, such as `auto`, `cpu`, `cuda` or `cuda:1`. An extraction accepts several devices,
-    #: such as `cuda:0,cuda:1`.
+    #: Device, such as `auto`, `cpu`, `cuda` or `cuda:1`. `extract` and `predict` accept several
+    #: devices, such as `cuda:0,cuda:1`.
     device: str = "auto"
     #: Branches of the network. `language` trains and evaluates the language branch alone, which
     #: reads relations instead of pixels. Such a run cannot predict new videos.

@@ -3,7 +3,6 @@
 explanation     `Explanation` as a frozen type
 predictions     types of predicted actions and their reasons
 observations    types of what a network observes in a video: frames, people, tokens, names
-explainer       trained network with its settings and detector
 explained_clip  names of the tokens of a clip, and the reasons of its actions
 thumbnails      small JPEG images of the frames of a video
 windows         choice of the windows of a long video that are explained
@@ -16,6 +15,7 @@ edits           edits of named relations, and what they change
 what_if         prediction after edits in the joint space
 formats         formats in which an explanation is written
 output          the files of an explanation in an output folder
+prediction_rows lines of `predictions.jsonl`
 exports/        files with explanations in the formats of other tools
 report/         HTML pages of explained videos
 media/          captions, contact sheets and annotated videos

@@ -6,12 +6,11 @@ the label bank. The sentence is generated from the fields of the reason.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from pipeline.decoding.video_source import VideoSource
 from pipeline.evaluation.temperature import probabilities
 from pipeline.explanation.explained_clip import ExplainedClip, Network
-from pipeline.explanation.explanation import WARNINGS, Explanation
+from pipeline.explanation.explanation import WARNINGS, Explanation, Generator
 from pipeline.explanation.observations import Frame, Token, Track, Transition
 from pipeline.explanation.predictions import Prediction
 from pipeline.explanation.reason import renumbered
@@ -37,7 +36,7 @@ def build_explanation(
     explained: dict[int, ExplainedClip],
     *,
     fingerprint: str,
-    generator: dict[str, Any],
+    generator: Generator,
     threshold: float,
     source: VideoSource,
     people: PersonChoice,
@@ -78,7 +77,7 @@ def build_explanation(
     tree = {
         "schema": Explanation.SCHEMA,
         "fingerprint": fingerprint,
-        "generator": generator,
+        "generator": generator.to_dict(),
         "video": source.to_dict()
         | {
             "id": first.video_id,

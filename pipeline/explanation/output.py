@@ -1,5 +1,6 @@
 """Files of an explanation in an output folder."""
 
+import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.explanation.formats import FILES, Format
 from pipeline.explanation.media.captions import captions
 from pipeline.explanation.media.sheet import write_sheet
 from pipeline.explanation.media.video import write_video
+from pipeline.explanation.prediction_rows import PREDICTIONS
 from pipeline.explanation.report.gallery import ENTRY, GalleryEntry, entry_of
 from pipeline.explanation.report.page import report_page
 from pipeline.runtime.files import json_bytes, write_atomically, write_json
@@ -29,7 +31,9 @@ _TEXTS: dict[Format, Callable[[Explanation], bytes]] = {
     Format.VTT: lambda explanation: captions(explanation).encode("utf-8", "replace"),
 }
 #: Names of other files and folders in an output folder.
-RESERVED = frozenset(("gallery.html", "predictions.jsonl", "failures.jsonl", "run.json", "exports"))
+RESERVED = re.compile(
+    rf"gallery\.html|{re.escape(PREDICTIONS)}|failures\.jsonl|run(-\d+-of-\d+)?\.json|exports"
+)
 _NAMES = tuple(name for names in FILES.values() for name in names)
 
 
@@ -64,7 +68,7 @@ def save(
     if Format.VIDEO in formats and video is None:
         raise ValueError("video: the explained video expected for an annotated video, got None")
     folder = out / explanation.video.id
-    if folder.name in RESERVED or (folder.exists() and not folder.is_dir()):
+    if RESERVED.fullmatch(folder.name) or (folder.exists() and not folder.is_dir()):
         raise ItemError(
             FailureReason.UNSAFE_ID,
             f"{folder.name}: an id that is not the name of another file of {out} expected; rename "

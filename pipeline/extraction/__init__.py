@@ -5,9 +5,6 @@ clip                 `ClipExtractor`, which converts the decoded frames of a vid
 labels               labels and annotated relations of clips, and their replacement
 person_choice        choice of the person whose pairs are extracted
 relation_prediction  predicates of a clip, computed by the relation predictor
-steps                steps of the extraction of each video (examine, extract, store)
-local                extraction on the devices of this machine
-cluster              extraction on a Ray cluster
-shard                division of the videos among several commands
+steps                steps of the extraction of each video, and the networks on a device
 estimate             estimate of the time and disk space of an extraction
 """

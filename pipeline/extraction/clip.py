@@ -64,6 +64,13 @@ def decode_options(config: DecodeConfig) -> DecodeOptions:
     )
 
 
+def failure_limits(config: Config) -> list[float]:
+    """Return the limits of a configuration that determine failures, but not results."""
+    decode = config.decode
+    limits = [decode.max_pixels, decode.max_frames, decode.timeout_s, decode.memory_gb]
+    return [*limits, config.detection.batch_size]
+
+
 def clip_fingerprint(
     video_sha256: str,
     settings: ExtractionSettings,

@@ -10,10 +10,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.cache.manifest import Manifest, read_manifest
+from pipeline.cache.manifest import read_manifest
 from pipeline.cache.union_features import stored_channels
+from pipeline.engine.stage import Outcome, Task, examine
 from pipeline.extraction.job import ExtractionJob
-from pipeline.extraction.steps import Outcome, Steps, Task
+from pipeline.extraction.steps import Steps
 from pipeline.runtime.progress import duration
 
 #: Assumed number of pairs per frame with detected boxes, used if the cache contains no clips.
@@ -70,9 +71,9 @@ def ignored_text(ignored: Mapping[str, int]) -> str:
 
 
 def _examine(steps: Steps, tasks: Sequence[Task]) -> tuple[list[Task], Counter[str]]:
-    manifest, todo, counts = Manifest(steps.cache), [], Counter[str]()
+    todo, counts = list[Task](), Counter[str]()
     for task in tqdm(tasks, desc="dry run", unit="video", disable=None):
-        found = steps.examine(task, manifest)
+        found = examine(steps, task)
         if isinstance(found, Outcome):
             counts[found.status] += 1
         elif found.request is not None:

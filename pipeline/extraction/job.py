@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,14 @@ from pipeline.cache.folder import (
 )
 from pipeline.cache.union_features import check_union
 from pipeline.config.schema import Backend, Boxes, Config, Relations
-from pipeline.datasets import Annotations, ClipAnnotation, read_dataset
+from pipeline.datasets import Annotations, read_dataset
 from pipeline.datasets.coverage import Coverage, check_coverage
 from pipeline.datasets.video_files import Ids, VideoFile, count_ignored, list_videos
 from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
-from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.errors import UsageError
 from pipeline.extraction.clip import extraction_settings
-from pipeline.extraction.steps import Steps, Task, failure_fingerprint
+from pipeline.extraction.steps import Steps
 from pipeline.runtime.devices import pick_devices
-from pipeline.runtime.failures import Failures
 from pipeline.runtime.writers import folder_lock
 from pipeline.weights.detectors import ResolvedDetector, resolve_detector
 from pipeline.weights.predictors import PredictorFile, check_predictor, find_predictor
@@ -97,70 +96,6 @@ class ExtractionJob:
         """Number of videos with annotations, or None without annotations."""
         ids = (video.video_id for video in self.videos)
         return Coverage.of(ids, self.annotations) if self.annotations else None
-
-    def annotation_of(self, video_id: str) -> ClipAnnotation | None:
-        """Return the annotation of a video, or None.
-
-        Raises:
-            ItemError: BAD_ANNOTATION if the annotation cannot be used.
-        """
-        return self.annotations.of_video(video_id) if self.annotations else None
-
-
-def make_tasks(
-    job: ExtractionJob,
-    steps: Steps,
-    videos: Sequence[VideoFile],
-    failures: Failures,
-    *,
-    retry: bool,
-    checksums: Mapping[str, str],
-) -> Iterator[Task]:
-    """Yield a task per video file.
-
-    Args:
-        job: inputs of the extraction.
-        steps: steps of the extraction.
-        videos: videos to extract.
-        failures: failures of earlier runs.
-        retry: whether to retry videos that failed before with the same bytes and settings.
-        checksums: mapping from the listed name of a video to its expected SHA-256.
-    """
-    seen: dict[str, Path] = {}
-    for video in videos:
-        item, error, annotation = video.video_id, None, None
-        if item in seen:
-            error = ItemError(
-                FailureReason.DUPLICATE_ID,
-                f"{video.path}: one file per id expected, {seen[item]} has the same id; rename one "
-                "of them, or make ids from relative paths with --ids path",
-            )
-            video = VideoFile(video.path, _name_of_double(video, job.folder))
-        else:
-            seen[item] = video.path
-            try:
-                annotation = job.annotation_of(item)
-            except ItemError as bad:
-                error = bad
-        expected = checksums.get(job.listed_name(video))
-        key = failure_fingerprint(steps, annotation, str(error) if error else None, expected)
-        row = failures.known(video.video_id) or {}
-        known = row.get("input_sha256") if row.get("settings") == key and not retry else None
-        yield Task(video, annotation, known or None, key, error, expected)
-
-
-def item_names(job: ExtractionJob) -> set[str]:
-    """Return the names of the job's videos in `failures.jsonl`.
-
-    The name of a video is its id. If another file has the same id, the name also contains
-    the path.
-    """
-    doubles = {_name_of_double(video, job.folder) for video in job.videos}
-    return {video.video_id for video in job.videos} | doubles
-
-
-def _name_of_double(video: VideoFile, folder: Path) -> str:
-    return f"{video.video_id} ({os.path.relpath(video.path, folder)})"
 
 
 def prepare_extraction(

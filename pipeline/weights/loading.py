@@ -1,5 +1,6 @@
 """Loading of weights into networks."""
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 Network = TypeVar("Network", bound=nn.Module)
+#: Lock for the construction of networks, which uses the global random generators.
+BUILDING = threading.Lock()
 
 
 def load_state(

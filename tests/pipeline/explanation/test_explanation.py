@@ -25,22 +25,13 @@ from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.weights.model_card import ModelCard
 from tests.pipeline.cache_maker import cache_info, labelled_clip
 from tests.pipeline.clips import random_clip
+from tests.pipeline.explanation.report.explanation_maker import GENERATOR
 from tests.pipeline.explanation.token_maker import make_name, make_token
 
 SCHEMA = json.loads(Path("configs/schemas/explanation.schema.json").read_text())
 SETTINGS = LaIARSettings(
     num_frames=6, max_pairs=4, dim=16, layers=1, heads=2, part_width=8, union_width=4
 )
-GENERATOR = {
-    "model_sha256": "0",
-    "label_bank_sha256": "0",
-    "calibration_sha256": "0",
-    "familiarity_sha256": "0",
-    "detector": {},
-    "preset": "strict",
-    "relations_in_training": "ground-truth",
-    "versions": {},
-}
 CALIBRATION = {"videos": 0, "groups": {}, "scores": {"temperature": 2.0}}
 
 

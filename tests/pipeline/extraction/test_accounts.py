@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.cache.manifest import Manifest
 from pipeline.config.loading import load_config
 from pipeline.datasets.video_files import Ids, count_ignored, list_videos
 from pipeline.decoding import open_video
+from pipeline.engine.stage import Examined, examine, failed_unless_there
+from pipeline.engine.tasks import make_tasks
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extract import main
-from pipeline.extraction.job import make_tasks, prepare_extraction
-from pipeline.extraction.steps import Examined
+from pipeline.extraction.job import prepare_extraction
 from pipeline.runtime.failures import Failures
 from tests.pipeline.test_extract import SMALL, call, counts
 from tests.pipeline.video_maker import write_clip
@@ -165,16 +165,16 @@ def test_video_with_a_clip_in_the_cache_is_not_a_failure(
     job = prepare_extraction(load_config(None, SMALL), videos, [])
     steps, error = job.steps(cache), ItemError(FailureReason.DECODE_TIMEOUT, "too slow")
     cache.mkdir()
-    task = next(make_tasks(job, steps, job.videos, Failures(cache), retry=False, checksums={}))
-    found = steps.examine(task, Manifest(cache))
+    task = make_tasks(steps, job.videos, Failures(cache), retry=False)[0]
+    found = examine(steps, task)
     assert isinstance(found, Examined)
-    assert steps.failed_unless_there(found, error).status == "failed"
+    assert failed_unless_there(steps, found, error).status == "failed"
     cache.rmdir()
     words = ["--videos", videos, "--cache", cache, *SMALL]
     call(capsys, words)
-    assert steps.failed_unless_there(found, error).status == "skipped"
-    other = replace(found, fingerprint="of another video")
-    assert steps.failed_unless_there(other, error).status == "failed"
+    assert failed_unless_there(steps, found, error).status == "skipped"
+    other = replace(found, sha256="of another video")
+    assert failed_unless_there(steps, other, error).status == "failed"
     # A failure that another command added is removed.
     late = Failures(cache)
     late.add("a", error, stage="extract", sha256=found.sha256, fingerprint=task.failure_fingerprint)

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from pipeline.cache.clip import CachedClip
 from pipeline.cache.folder import store_clip
-from pipeline.cache.manifest import Manifest
 from pipeline.config.loading import load_config
 from pipeline.datasets import ClipAnnotation, FrameAnnotation
 from pipeline.decoding import DecodePool, num_workers
 from pipeline.decoding.video_frames import VideoFrames
 from pipeline.decoding.video_source import VideoSource
+from pipeline.engine.local import LocalEngine
+from pipeline.engine.stage import Task, examine
 from pipeline.errors import StageError
 from pipeline.extraction.job import ExtractionJob, prepare_extraction
-from pipeline.extraction.local import LocalEngine
-from pipeline.extraction.steps import Examined, Networks, Steps, Task
+from pipeline.extraction.steps import ExaminedClip, Networks, Steps
 from tools.proofs.benchmarks.detector import run_given, run_ours
 from tools.proofs.benchmarks.timing import time_rounds
 
@@ -95,7 +95,7 @@ def _measure(plan: ExtractionPlan, boxes: str, folder: Path) -> dict[str, Any]:
     networks = Networks(steps, plan.device)
     found = _examine(job, steps, plan, given=boxes == "ground-truth")
     held = [list(_decode(one)) for one in found]
-    clips = [networks.extract(one, _Held(frames)) for one, frames in zip(found, held, strict=True)]
+    clips = [networks.run(one, _Held(frames)) for one, frames in zip(found, held, strict=True)]
     detector = networks.detector
     batches = [batch.frames.to(plan.device) for frames in held for batch in frames]
 
@@ -134,21 +134,21 @@ def _measure(plan: ExtractionPlan, boxes: str, folder: Path) -> dict[str, Any]:
 
 def _examine(
     job: ExtractionJob, steps: Steps, plan: ExtractionPlan, *, given: bool
-) -> list[Examined]:
-    manifest, found = Manifest(steps.cache), []
+) -> list[ExaminedClip]:
+    found = []
     for video in job.videos:
         plain = replace(steps, config=load_config(None, plan.words))
-        probe = plain.examine(Task(video), manifest)
-        if not isinstance(probe, Examined) or probe.request is None:
+        probe = examine(plain, Task(video))
+        if not isinstance(probe, ExaminedClip) or probe.request is None:
             raise StageError(f"{video.path}: a decodable video expected")
         annotation = _annotation(video.video_id, probe, plan) if given else None
-        one = steps.examine(Task(video, annotation), manifest)
-        assert isinstance(one, Examined)
+        one = examine(steps, Task(video, annotation))
+        assert isinstance(one, ExaminedClip)
         found.append(one)
     return found
 
 
-def _annotation(video_id: str, probe: Examined, plan: ExtractionPlan) -> ClipAnnotation:
+def _annotation(video_id: str, probe: ExaminedClip, plan: ExtractionPlan) -> ClipAnnotation:
     """Return an annotation with the same boxes in all uniform frames."""
     assert probe.request is not None
     probe = replace(probe, request=replace(probe.request, num_uniform=plan.num_frames))
@@ -166,13 +166,13 @@ def _given(height: int, width: int) -> Tensor:
     return _GIVEN * torch.tensor([width, height, width, height])
 
 
-def _decode(found: Examined) -> Iterator[VideoFrames]:
+def _decode(found: ExaminedClip) -> Iterator[VideoFrames]:
     assert found.request is not None
     with DecodePool(0) as pool, closing(pool.start(found.request)) as stream:
         yield from stream
 
 
-def _drain(steps: Steps, found: list[Examined]) -> None:
+def _drain(steps: Steps, found: list[ExaminedClip]) -> None:
     """Decode all videos with as many processes as extraction uses, and discard the frames."""
     with DecodePool(num_workers(steps.config.decode.workers)) as pool:
         streams = [pool.start(one.request) for one in found if one.request]
@@ -188,11 +188,11 @@ def _store(clips: list[CachedClip], folder: Path) -> None:
         store_clip(folder, clip)
 
 
-def _extract(steps: Steps, networks: Networks, found: list[Examined]) -> None:
+def _extract(steps: Steps, networks: Networks, found: list[ExaminedClip]) -> None:
     shutil.rmtree(steps.cache)
     steps.cache.mkdir()
     tasks = [one.task for one in found]
-    outcomes = list(LocalEngine(steps, [networks]).run(tasks))
+    outcomes = list(LocalEngine(steps, [networks.run]).run(tasks))
     bad = next((o for o in outcomes if o.status != "done"), None)
     if bad is not None:
         raise StageError(f"{bad.item}: {bad.status}, {bad.error}")

@@ -16,14 +16,13 @@ import av
 import numpy as np
 import torch
 
-from pipeline.cache.manifest import Manifest
 from pipeline.config.loading import load_config
 from pipeline.datasets.video_files import VideoFile, video_id_of
 from pipeline.decoding import DecodeOptions, DecodePool, DirectStream, FrameRequest
 from pipeline.decoding.video_frames import VideoFrames
+from pipeline.engine.stage import Outcome, Task, examine
 from pipeline.errors import FailureReason, ItemError
 from pipeline.extraction.job import prepare_extraction
-from pipeline.extraction.steps import Outcome, Task
 from pipeline.runtime.files import file_sha256
 from tools.proofs.faults.lab import HANG_S, IN_PROCESS, SMALL, Lab, Tally, encode, tree, write_clip
 
@@ -105,10 +104,9 @@ def damage_with_checksums(lab: Lab, number: int) -> Tally:
     tally = Tally("damaged videos, --checksums", "each video fails as corrupt-video")
     config = load_config(None, [*SMALL, IN_PROCESS])
     steps = prepare_extraction(config, lab.videos, []).steps(lab.new())
-    manifest = Manifest(steps.cache)
     for kind, source, path in _damaged(lab, number):
         task = Task(VideoFile(path, "V"), expected_sha256=file_sha256(source))
-        found = steps.examine(task, manifest)
+        found = examine(steps, task)
         error = found.error if isinstance(found, Outcome) else None
         is_caught = error is not None and error.reason is FailureReason.CORRUPT_VIDEO
         tally.count(None if is_caught else "accepted", f"{kind}, {path}")

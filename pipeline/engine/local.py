@@ -1,60 +1,71 @@
-"""Extraction on the devices of this machine, as a pipeline of threads and processes.
+"""Engine for the devices of this machine, a pipeline of threads and processes.
 
-    examine (a thread) ─▶ decode (processes) ─▶ extract (a thread per device) ─▶ store (a thread)
+    examine (a thread) ─▶ decode (processes) ─▶ run (a thread per device) ─▶ store (a thread)
 
 Each arrow is a bounded queue. The memory is therefore independent of the number of videos.
 """
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Generic
 
-from pipeline.cache.clip import CachedClip
-from pipeline.cache.manifest import Manifest
 from pipeline.decoding import BufferedStream, DecodePool, num_workers
+from pipeline.engine.stage import (
+    FoundT,
+    Outcome,
+    ResultT,
+    Stage,
+    Task,
+    Worker,
+    examine,
+    failed_unless_there,
+)
 from pipeline.errors import ItemError
-from pipeline.extraction.steps import Examined, Networks, Outcome, Steps, Task
 from pipeline.runtime.channel import Channel, Stopped
 from pipeline.runtime.item_errors import as_item_error
 
-#: Maximum number of clips in the queue of the storing thread.
-_WAITING_CLIPS = 2
+#: Maximum number of results in the queue of the storing thread.
+_WAITING_RESULTS = 2
 
 
-class LocalEngine:
-    """Engine that extracts videos with threads and decode processes.
+class LocalEngine(Generic[FoundT, ResultT]):
+    """Engine that runs a stage with threads and decode processes.
 
     Its method `run` may be called only once.
 
     Args:
-        steps: steps of the extraction.
-        networks: networks of each device.
+        stage: the stage.
+        workers: worker of each device.
     """
 
-    def __init__(self, steps: Steps, networks: list[Networks]) -> None:
-        self.steps, self.networks = steps, networks
-        self._workers = num_workers(steps.config.decode.workers)
-        self._ready: Channel[tuple[Examined, BufferedStream | None]]
-        self._ready = Channel(max(self._workers, 1))
-        self._clips: Channel[tuple[Examined, CachedClip]] = Channel(_WAITING_CLIPS)
+    def __init__(
+        self, stage: Stage[FoundT, ResultT], workers: Sequence[Worker[FoundT, ResultT]]
+    ) -> None:
+        self.stage, self.workers = stage, workers
+        self._num_decoders = num_workers(stage.config.decode.workers)
+        self._ready: Channel[tuple[FoundT, BufferedStream | None]]
+        self._ready = Channel(max(self._num_decoders, 1))
+        self._results: Channel[tuple[FoundT, ResultT]] = Channel(_WAITING_RESULTS)
         self._outcomes: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
-        """Extract videos and yield an outcome per task in the order of completion.
+        """Process videos and yield an outcome per task in the order of completion.
 
         Closing the generator early stops all threads and processes.
 
         Args:
-            tasks: videos to extract.
+            tasks: the videos.
 
         Raises:
             UsageError: if a network cannot be built.
         """
-        with DecodePool(self._workers, int(self.steps.config.decode.memory_gb * 1e9)) as pool:
-            examine = self._thread(lambda: self._examine_all(tasks, pool))
-            extract = [self._thread(self._extract_all, each) for each in self.networks]
+        memory_bytes = int(self.stage.config.decode.memory_gb * 1e9)
+        with DecodePool(self._num_decoders, memory_bytes) as pool:
+            makers = [self._thread(self._examine_all, tasks, pool)]
+            makers += [self._thread(self._run_all, worker) for worker in self.workers]
             store = self._thread(self._store_all)
-            end = self._thread(self._end_in_order, [examine, *extract], store)
+            end = self._thread(self._end_in_order, makers, store)
             try:
                 while (outcome := self._outcomes.get()) is not None:
                     if isinstance(outcome, BaseException):
@@ -62,7 +73,7 @@ class LocalEngine:
                     yield outcome
             finally:
                 self._ready.close()
-                self._clips.close()
+                self._results.close()
                 pool.close()
                 end.join()
 
@@ -75,44 +86,43 @@ class LocalEngine:
             except BaseException as error:  # raised again by `run` in the main thread
                 self._outcomes.put(error)
 
-        thread = threading.Thread(target=guarded, name=getattr(work, "__name__", "extract"))
+        thread = threading.Thread(target=guarded, name=work.__name__)
         thread.start()
         return thread
 
     def _end_in_order(self, makers: list[threading.Thread], store: threading.Thread) -> None:
         for thread in makers:
             thread.join()
-        self._clips.finish()
+        self._results.finish()
         store.join()
         self._outcomes.put(None)
 
     def _examine_all(self, tasks: Iterable[Task], pool: DecodePool) -> None:
-        manifest = Manifest(self.steps.cache)
         for task in tasks:
-            found = self.steps.examine(task, manifest)
+            found = examine(self.stage, task)
             if isinstance(found, Outcome):
                 self._outcomes.put(found)
             else:
                 self._ready.put((found, pool.start(found.request) if found.request else None))
         self._ready.finish()
 
-    def _extract_all(self, networks: Networks) -> None:
+    def _run_all(self, worker: Worker[FoundT, ResultT]) -> None:
         for found, frames in self._ready:
             try:
                 with as_item_error(found.task.video_id):
-                    clip = networks.extract(found, frames)
-                self._clips.put((found, clip))
+                    result = worker(found, frames)
+                self._results.put((found, result))
             except ItemError as error:
-                self._outcomes.put(self.steps.failed_unless_there(found, error))
+                self._outcomes.put(failed_unless_there(self.stage, found, error))
             finally:
                 if frames is not None:
                     frames.close()
 
     def _store_all(self) -> None:
-        for found, clip in self._clips:
+        for found, result in self._results:
             try:
                 with as_item_error(found.task.video_id):
-                    outcome = self.steps.store(found, clip)
+                    outcome = self.stage.store(found, result)
             except ItemError as error:
-                outcome = self.steps.failed_unless_there(found, error)
+                outcome = failed_unless_there(self.stage, found, error)
             self._outcomes.put(outcome)

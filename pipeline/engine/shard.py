@@ -3,9 +3,10 @@
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from pipeline.datasets.video_files import VideoFile
 from pipeline.errors import UsageError
 
 SLURM = "slurm"
@@ -28,6 +29,10 @@ class Shard:
     def has(self, video_id: str) -> bool:
         """Return whether a video belongs to this part."""
         return zlib.crc32(video_id.encode()) % self.count == self.index - 1
+
+    def choose(self, videos: Iterable[VideoFile], limit: int | None) -> list[VideoFile]:
+        """Return the first `limit` videos of this part, or all of them."""
+        return [video for video in videos if self.has(video.video_id)][:limit]
 
     @property
     def run_name(self) -> str:

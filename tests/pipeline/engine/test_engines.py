@@ -15,14 +15,15 @@ import torch
 from pipeline.cache.manifest import read_manifest
 from pipeline.config.loading import load_config
 from pipeline.datasets.video_files import VideoFile
+from pipeline.engine import ray
+from pipeline.engine.local import LocalEngine
+from pipeline.engine.ray import OneByOne, RayEngine
+from pipeline.engine.shard import Shard, parse_shard
+from pipeline.engine.stage import Task
 from pipeline.errors import FailureReason, UsageError
 from pipeline.extract import main
-from pipeline.extraction import cluster
-from pipeline.extraction.cluster import OneByOne, RayEngine, make_one_by_one
 from pipeline.extraction.job import prepare_extraction
-from pipeline.extraction.local import LocalEngine
-from pipeline.extraction.shard import Shard, parse_shard
-from pipeline.extraction.steps import Networks, Outcome, Steps, Task
+from pipeline.extraction.steps import ExaminedClip, Steps
 from tests.pipeline.test_extract import SMALL
 from tests.pipeline.video_maker import write_clip
 
@@ -232,18 +233,15 @@ def test_next_run_completes_an_interrupted_run(
     assert not list(tmp_path.glob(".*tmp*"))
 
 
-def make_crashing(steps: Steps) -> Callable[[Task], Outcome]:
-    """Return a worker that ends its process for two videos and hangs for one."""
-    real = make_one_by_one(steps)
+class CrashingSteps(Steps):
+    """Steps that end their process for two videos and hang for one."""
 
-    def work(task: Task) -> Outcome:
+    def prepare(self, task: Task, sha256: str) -> ExaminedClip:
         if task.video_id in ("V2", "V5"):
             os._exit(1)
         if task.video_id == "V1":  # early, so that the others are extracted meanwhile
             time.sleep(600)
-        return real(task)
-
-    return work
+        return super().prepare(task, sha256)
 
 
 def steps_of(videos: Path, cache: Path) -> tuple[Steps, list[Task]]:
@@ -260,9 +258,9 @@ def test_only_videos_of_crashed_or_hanging_actors_fail(
     many.mkdir()
     for i in range(8):
         shutil.copy(videos / "V0.mp4", many / f"V{i}.mp4")
-    monkeypatch.setattr(cluster, "_START_S", 20.0)
+    monkeypatch.setattr(ray, "_START_S", 20.0)
     steps, tasks = steps_of(many, tmp_path / "cache")
-    engine = RayEngine(steps, actors=2, time_limit_s=20, make=make_crashing)
+    engine = RayEngine(CrashingSteps(**vars(steps)), actors=2, time_limit_s=20)
     outcomes = {outcome.item: outcome for outcome in engine.run(tasks)}
     assert sorted(outcomes) == [f"V{i}" for i in range(8)]
     failed = {k: o.error.reason.value for k, o in outcomes.items() if o.error is not None}
@@ -292,7 +290,7 @@ def test_address_without_a_cluster_is_rejected(videos: Path, tmp_path: Path) -> 
 def test_closing_an_engine_early_stops_its_threads(videos: Path, tmp_path: Path) -> None:
     before = threading.active_count()
     steps, tasks = steps_of(videos, tmp_path / "cache")
-    outcomes = LocalEngine(steps, [Networks(steps, torch.device("cpu"))]).run(tasks)
+    outcomes = LocalEngine(steps, [steps.worker(torch.device("cpu"))]).run(tasks)
     next(outcomes)
     outcomes.close()
     assert threading.active_count() == before

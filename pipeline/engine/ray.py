@@ -1,8 +1,8 @@
-"""Extraction on a Ray cluster.
+"""Engine for a Ray cluster.
 
-Each actor loads the networks and extracts one video per call. If an actor dies or exceeds the time
+Each actor loads the networks and processes one video per call. If an actor dies or exceeds the time
 limit, only its video fails, and a new actor replaces it. A failed video is not retried
-automatically. The actors write the clips. They return only a few hundred bytes per video.
+automatically. The actors write the results. They return only a few kilobytes per video.
 """
 
 import logging
@@ -17,10 +17,15 @@ from typing import Any
 
 import torch
 
-from pipeline.cache.manifest import Manifest
 from pipeline.decoding import DecodePool, num_workers
+from pipeline.engine.stage import (
+    Outcome,
+    Stage,
+    Task,
+    examine,
+    failed_unless_there,
+)
 from pipeline.errors import FailureReason, ItemError, UsageError
-from pipeline.extraction.steps import Networks, Outcome, Steps, Task
 from pipeline.runtime.item_errors import as_item_error
 from pipeline.runtime.writers import Writer
 
@@ -34,41 +39,38 @@ _CLOSE_S = 30.0
 _POLL_S = 1.0
 _AGAIN = "retry with --retry-failed"
 
-Work = Callable[[Task], Outcome]
-
 
 class OneByOne:
     """Worker that runs all steps of one video at a time on one device.
 
     Args:
-        steps: steps of the extraction.
+        stage: the stage.
         device: device of the networks.
     """
 
-    def __init__(self, steps: Steps, device: torch.device) -> None:
-        self.steps = steps
-        self._networks = Networks(steps, device)
-        self._manifest = Manifest(steps.cache)
-        decode = steps.config.decode
+    def __init__(self, stage: Stage[Any, Any], device: torch.device) -> None:
+        self.stage = stage
+        self._worker = stage.worker(device)
+        decode = stage.config.decode
         self._pool = DecodePool(min(num_workers(decode.workers), 1), int(decode.memory_gb * 1e9))
         # The process is registered as a writer until `close` is called or the process ends.
-        self._writer = Writer(steps.cache).__enter__()
+        self._writer = Writer(stage.folder).__enter__()
 
     def __call__(self, task: Task) -> Outcome:
-        """Extract a video.
+        """Process a video.
 
         Raises:
             UsageError: if a network cannot be built.
         """
-        found = self.steps.examine(task, self._manifest)
+        found = examine(self.stage, task)
         if isinstance(found, Outcome):
             return found
         frames = self._pool.start(found.request) if found.request else None
         try:
             with as_item_error(task.video_id):
-                return self.steps.store(found, self._networks.extract(found, frames))
+                return self.stage.store(found, self._worker(found, frames))
         except ItemError as error:
-            return self.steps.failed_unless_there(found, error)
+            return failed_unless_there(self.stage, found, error)
         finally:
             if frames is not None:
                 frames.close()
@@ -80,16 +82,15 @@ class OneByOne:
 
 
 class RayEngine:
-    """Engine that extracts videos with Ray actors.
+    """Engine that runs a stage with Ray actors.
 
     Args:
-        steps: steps of the extraction. Their paths must be valid on every machine.
+        stage: the stage. Its paths must be absolute and valid on every machine.
         address: address of a running cluster, or `auto` for the cluster of this machine. If None, a
             new cluster is started.
         actors: number of actors. Default: the number of GPUs in the cluster. Without GPUs, the
             number of CPUs in the cluster, divided by `torch.get_num_threads()`.
         time_limit_s: time limit of a video, in seconds.
-        make: function that builds the worker of an actor. Default: `make_one_by_one`.
 
     Raises:
         UsageError: if the package ray is not installed.
@@ -97,25 +98,23 @@ class RayEngine:
 
     def __init__(
         self,
-        steps: Steps,
+        stage: Stage[Any, Any],
         *,
         address: str | None = None,
         actors: int | None = None,
         time_limit_s: float = 3600.0,
-        make: Callable[[Steps], Work] | None = None,
     ) -> None:
-        self.steps = replace(steps, cache=steps.cache.absolute())
+        self.stage = stage
         self.address, self.actors, self.time_limit_s = address, actors, time_limit_s
-        self._make = make or make_one_by_one
         self._ray = import_ray()
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
-        """Extract videos and yield an outcome per task in the order of completion.
+        """Process videos and yield an outcome per task in the order of completion.
 
         Closing the generator early stops all actors.
 
         Args:
-            tasks: videos to extract. Their paths must be valid on every machine.
+            tasks: the videos. Their paths must be valid on every machine.
 
         Raises:
             UsageError: if the cluster cannot be reached or lacks a required GPU, an actor cannot be
@@ -148,7 +147,7 @@ class RayEngine:
 
     def _plan_actors(self) -> tuple[Callable[[], Any], int]:
         """Return a function that starts an actor, and the number of actors."""
-        name, threads = self.steps.config.device, torch.get_num_threads()
+        name, threads = self.stage.config.device, torch.get_num_threads()
         resources = self._ray.cluster_resources()
         if name == "auto":
             name = "cuda" if resources.get("GPU", 0) >= 1 else "cpu"
@@ -166,7 +165,7 @@ class RayEngine:
             max_restarts=0, max_task_retries=0, **({"num_cpus": 0} | needs)
         )
         LOGGER.info("%d actors on %s", count, name)
-        return partial(remote.remote, self._make, self.steps, os.getcwd(), name, threads), count
+        return partial(remote.remote, self.stage, os.getcwd(), name, threads), count
 
     def _drive(
         self, start: Callable[[], Any], count: int, tasks: Iterator[Task]
@@ -194,7 +193,7 @@ class RayEngine:
                     actor = start()
                 idle.append(actor)
                 yield outcome
-        # Close the actors, so that they are unregistered as writers before `settle_manifest` runs.
+        # Close the actors, so that they are unregistered as writers before the driver ends.
         self._ray.wait([a.close.remote() for a in idle], num_returns=len(idle), timeout=_CLOSE_S)
 
     def _check_alive(self, actor: Any) -> None:
@@ -215,7 +214,7 @@ class RayEngine:
         ended = [(call, self._outcome(call, running[call][1])) for call in calls]
         for call, (_, task, deadline) in running.items():
             if call not in calls and time.monotonic() > deadline:
-                ended.append((call, self.steps.failed(task, _too_long(task, self.time_limit_s))))
+                ended.append((call, self.stage.failed(task, _too_long(task, self.time_limit_s))))
         return ended
 
     def _outcome(self, call: Any, task: Task) -> Outcome:
@@ -227,55 +226,45 @@ class RayEngine:
             if isinstance(error.cause, UsageError):
                 raise UsageError(str(error.cause)) from error
             problem = f"{task.video_id}: {type(error.cause).__name__}: {error.cause}"
-            return self.steps.failed(task, ItemError(FailureReason.INTERNAL_ERROR, problem))
+            return self.stage.failed(task, ItemError(FailureReason.INTERNAL_ERROR, problem))
         except errors.OutOfMemoryError:
             reason, problem = FailureReason.OUT_OF_MEMORY, "out of memory"
         except errors.RayError as error:
             reason = FailureReason.WORKER_DIED
             problem = " ".join(str(error).split())[:300] or type(error).__name__
-        problem = f"{task.video_id}: the actor that extracted this video died: {problem}; {_AGAIN}"
-        return self.steps.failed(task, ItemError(reason, problem))
+        problem = f"{task.video_id}: the actor that processed this video died: {problem}; {_AGAIN}"
+        return self.stage.failed(task, ItemError(reason, problem))
 
 
 class Actor:
     """Actor that runs in a Ray worker process.
 
     Args:
-        make: function that builds the worker.
-        steps: steps of the extraction.
+        stage: the stage.
         folder: working folder of the command.
         device: name of the device.
         threads: number of torch threads.
     """
 
-    def __init__(
-        self, make: Callable[[Steps], Work], steps: Steps, folder: str, device: str, threads: int
-    ) -> None:
+    def __init__(self, stage: Stage[Any, Any], folder: str, device: str, threads: int) -> None:
         # Relative paths in settings refer to the working folder of the command.
         if os.path.isdir(folder):
             os.chdir(folder)
         # Use as many threads as the command, because the number of threads affects rounding.
         torch.set_num_threads(threads)
-        steps.config.device = device
-        self._work = make(steps)
+        stage.config.device = device
+        self._worker = OneByOne(stage, torch.device("cuda" if "cuda" in device else "cpu"))
 
     def ready(self) -> None:
         """Do nothing. The call succeeds if the actor has started."""
 
     def close(self) -> None:
         """Close the worker."""
-        if isinstance(self._work, OneByOne):
-            self._work.close()
+        self._worker.close()
 
     def run(self, task: Task) -> Outcome:
-        """Extract one video."""
-        return self._work(task)
-
-
-def make_one_by_one(steps: Steps) -> Work:
-    """Build the worker of an actor on its GPU or CPU."""
-    device = torch.device("cuda" if steps.config.device.startswith("cuda") else "cpu")
-    return OneByOne(steps, device)
+        """Process one video."""
+        return self._worker(task)
 
 
 def import_ray() -> Any:
