@@ -19,8 +19,8 @@ ALLOWED = {
 #: Packages of pipeline/ in order. Each package imports only packages before it.
 LAYERS = (
     "errors",
-    "runtime",
     "config",
+    "runtime",
     "decoding",
     "datasets",
     "cache",

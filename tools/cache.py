@@ -67,7 +67,7 @@ def ls(args: Any, _words: list[str]) -> int:
             continue
         size = clip_path(args.cache, video_id).stat().st_size
         total += size
-        counts = "".join(f"{row.get(name, '-')!s:>8}" for name in ("frames", "boxes", "pairs"))
+        counts = f"{row.frames:8}{row.boxes:8}{row.pairs:8}"
         split = reader.header.split or "-"
         sources = ", ".join(reader.relations) or "none"
         print(f"{video_id:24}{split:>6}{counts}{size / 1e6:9.2f}  {sources}")

@@ -264,9 +264,9 @@ def _truth(job: RelationEvaluation, entry: ClipEntry) -> tuple[CachedClip, list[
     if job.mode is not Mode.sgdet:
         clip = read_annotated(entry)
         return clip, cached_truth(clip, job.group_sizes), 0
-    source = entry.header.source
+    height, width = entry.header.source.size
     frames = {
-        index: frame.scaled_to(source["height"], source["width"], entry.video_id)
+        index: frame.scaled_to(height, width, entry.video_id)
         for index, frame in job.frames.get(entry.video_id, {}).items()
     }
     graphs = zip(frames, annotated_truth(list(frames.values()), job.group_sizes), strict=True)

@@ -137,7 +137,7 @@ def prepare_relation_training(
         found = _training_clips(cache, verify=verify)
         manifest = read_manifest(cache)
         clips += found
-        files += [[c.video_id, str(manifest[c.video_id]["sha256"])] for c in found]
+        files += [[c.video_id, manifest[c.video_id].sha256] for c in found]
     _check_distinct(files)
     fraction = config.training.validation_fraction
     training, held_out = split_held_out(clips, fraction)

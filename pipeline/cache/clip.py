@@ -6,11 +6,9 @@ can therefore load only the sampled frames. Union boxes and spatial masks are co
 boxes and are not stored.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -28,7 +26,6 @@ from pipeline.cache.clip_checks import (
 from pipeline.config.ranges import ranged
 from pipeline.config.typed_json import TypedJson, parse_json
 from pipeline.errors import FailureReason, ItemError
-from pipeline.runtime.files import write_atomically
 from relations.graph import RelationGraph
 
 SCHEMA = "laiar.clip/1"
@@ -38,14 +35,41 @@ HALF_ARRAYS = ("distribution", "box_features", "union_features")
 
 
 @dataclass(frozen=True)
+class ClipSource(TypedJson):
+    """Properties of the video of a clip, see `pipeline.decoding.video_source.VideoSource`.
+
+    All properties of an extracted video are known, except `is_rescaled` in earlier versions.
+    """
+
+    SPARSE: ClassVar[bool] = True
+
+    num_frames: int
+    sha256: str | None = None
+    fps: float | None = None
+    width: int | None = None
+    height: int | None = None
+    duration_s: float | None = None
+    rotation: int | None = None
+    edit_lists: str | None = None
+    is_degraded: bool | None = None
+    is_rescaled: bool | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of an upright frame, in pixels. They must be known."""
+        if self.height is None or self.width is None:
+            raise ValueError("source: width and height expected")
+        return self.height, self.width
+
+
+@dataclass(frozen=True)
 class ClipHeader(TypedJson):
     """Provenance and labels of a cached clip, stored as JSON without paths and times.
 
     Attributes:
         video_id: file name of the video without suffix. Unsafe names are replaced by safe names.
         fingerprint: SHA-256 over everything that determines the arrays, except the relations.
-        source: properties of the video: sha256, fps, num_frames, width, height, duration_s,
-            rotation, edit_lists, is_degraded, is_rescaled.
+        source: properties of the video.
         detector: result of `ResolvedDetector.to_dict`, which contains the settings and either the
             SHA-256 of the weights or `random:SEED`.
         boxes: `detected` or `ground-truth`.
@@ -66,15 +90,14 @@ class ClipHeader(TypedJson):
             boxes that are scaled to frames of another size.
 
     Raises:
-        ValueError: if `num_uniform` is set but `source` has no integer `num_frames`, or an action
-            has a negative class index.
+        ValueError: if an action has a negative class index.
     """
 
     SCHEMA: ClassVar[str] = SCHEMA
 
     video_id: str
     fingerprint: str
-    source: dict[str, Any]
+    source: ClipSource
     detector: dict[str, Any]
     boxes: str
     feature_source: str
@@ -89,8 +112,6 @@ class ClipHeader(TypedJson):
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.num_uniform is not None and type(self.source.get("num_frames")) is not int:
-            raise ValueError("source.num_frames: an integer expected")
         if any(index < 0 for index, _, _ in self.actions or ()):
             raise ValueError("actions: class indices of at least 0 expected")
 
@@ -100,12 +121,7 @@ class ClipHeader(TypedJson):
 
     @classmethod
     def from_json(cls, text: str) -> "ClipHeader":
-        """Parse the output of `to_json`.
-
-        Raises:
-            ValueError: if the text is not a clip header, or if the schema is not that of this
-                class.
-        """
+        """Parse the output of `to_json`. See `TypedJson.from_dict` for errors."""
         return cls.from_dict(parse_json(text))
 
 
@@ -140,8 +156,8 @@ class CachedClip:
 
     Example:
         >>> import torch
-        >>> from pipeline.cache.clip import CachedClip, ClipHeader
-        >>> header = ClipHeader("V1", "0" * 64, {}, {}, boxes="detected", feature_source="proposal")
+        >>> from pipeline.cache.clip import CachedClip, ClipHeader, ClipSource
+        >>> header = ClipHeader("V1", "0" * 64, ClipSource(50), {}, "detected", "proposal")
         >>> clip = CachedClip(
         ...     header=header,
         ...     frame_index=torch.tensor([0, 25]),
@@ -185,14 +201,10 @@ class CachedClip:
         of_boxes = {name: getattr(self, name) for name in BOX_ARRAYS}
         of_pairs = {name: getattr(self, name) for name in PAIR_ARRAYS}
         of_pairs |= {f"{PREDICATES}{source}": v for source, v in self.predicates.items()}
-        for arrays, rows in ((of_boxes, N), (of_pairs, P)):
-            for name, value in arrays.items():
-                if value.shape[0] != rows:
-                    raise ValueError(f"{name}: {rows} rows expected, got {value.shape[0]}")
-        arrays = of_boxes | of_pairs
-        check_shapes(arrays)
+        check_shapes(of_boxes, N)
+        check_shapes(of_pairs, P)
         check_pairs(self.pairs, self.box_offsets, self.pair_offsets)
-        check_values(arrays)
+        check_values(of_boxes | of_pairs)
 
     @classmethod
     def of_frames(
@@ -304,23 +316,6 @@ def clip_bytes(clip: CachedClip) -> bytes:
             )
     arrays = {name: value.cpu().contiguous() for name, value in arrays.items()}
     return save(arrays, metadata={"laiar": clip.header.to_json()})
-
-
-def save_clip(path: Path, clip: CachedClip) -> str:
-    """Write a clip file atomically.
-
-    A temporary file is written, synced with fsync and renamed.
-
-    Returns:
-        SHA-256 of the file as hexadecimal digits.
-
-    Raises:
-        OSError: if the disk is full or the folder is not writable. The temporary file is removed.
-        ItemError: INTERNAL_ERROR, see `clip_bytes`.
-    """
-    data = clip_bytes(clip)
-    write_atomically(path, data)
-    return hashlib.sha256(data).hexdigest()
 
 
 def _rows_of(offsets: Tensor, frames: Sequence[int]) -> Tensor:

@@ -6,12 +6,12 @@ ID.safetensors    one clip
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pipeline.cache.clip import CachedClip, clip_bytes
-from pipeline.cache.manifest import Row, append_row
+from pipeline.cache.manifest import ManifestRow, append_row
 from pipeline.config.ranges import check_values, one_of
 from pipeline.config.schema import Backend, Boxes, DecodeConfig, FramesConfig, UnionKind
 from pipeline.config.typed_json import TypedJson, parse_json
@@ -158,7 +158,7 @@ def write_cache_info(folder: Path, info: CacheInfo) -> None:
     write_json(folder / "cache.json", tree | {"sha256": json_sha256(tree)})
 
 
-def store_clip(folder: Path, clip: CachedClip) -> Row:
+def store_clip(folder: Path, clip: CachedClip) -> ManifestRow:
     """Write a clip file and append its manifest line.
 
     Returns:
@@ -171,16 +171,16 @@ def store_clip(folder: Path, clip: CachedClip) -> Row:
             `clip_bytes`.
     """
     data = clip_bytes(clip)
-    row = {
-        "id": clip.video_id,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "fingerprint": clip.header.fingerprint,
-        "split": clip.header.split,
-        "bytes": len(data),
-        "frames": clip.num_frames,
-        "boxes": len(clip.boxes),
-        "pairs": len(clip.pairs),
-    }
+    row = ManifestRow(
+        clip.video_id,
+        sha256=hashlib.sha256(data).hexdigest(),
+        fingerprint=clip.header.fingerprint,
+        bytes=len(data),
+        frames=clip.num_frames,
+        boxes=len(clip.boxes),
+        pairs=len(clip.pairs),
+        split=clip.header.split,
+    )
     path = clip_path(folder, clip.video_id)
     temporary = write_temporary(path, data)
     with folder_lock(folder):
@@ -192,7 +192,7 @@ def store_clip(folder: Path, clip: CachedClip) -> Row:
     return row
 
 
-def replace_clip(folder: Path, clip: CachedClip, row: Row) -> Row:
+def replace_clip(folder: Path, clip: CachedClip, row: ManifestRow) -> ManifestRow:
     """Replace a cached clip by another clip of the same video.
 
     The manifest line is written before the clip file and contains the SHA-256 of the old and of
@@ -209,14 +209,10 @@ def replace_clip(folder: Path, clip: CachedClip, row: Row) -> Row:
     """
     data = clip_bytes(clip)
     path = clip_path(folder, clip.video_id)
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256, split = hashlib.sha256(data).hexdigest(), clip.header.split
     with folder_lock(folder):
-        new = row | {
-            "sha256": sha256,
-            "bytes": len(data),
-            "split": clip.header.split,
-            "before": file_sha256(path),
-        }
+        before = file_sha256(path)
+        new = replace(row, sha256=sha256, bytes=len(data), split=split, before=before)
         append_row(folder, new)
         write_atomically(path, data)
     return new

@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from pipeline.cache.clip import ClipHeader
 from pipeline.cache.folder import clip_path
-from pipeline.cache.manifest import Row, is_known_file, read_manifest
+from pipeline.cache.manifest import UNKNOWN, ManifestRow, read_manifest
 from pipeline.cache.reader import ClipReader
 from pipeline.datasets.ids import is_safe_id
 from pipeline.errors import FailureReason, ItemError
+from pipeline.runtime.files import file_sha256
 
 _SPLITS = ("train", "test", None)
 _THREADS = min(8, os.cpu_count() or 1)
@@ -64,7 +65,7 @@ def list_clips(
 
     def check(video_id: str) -> ClipEntry | ItemError:
         try:
-            row = manifest.get(video_id, {})
+            row = manifest.get(video_id)
             reader = open_clip(cache, video_id, row)
             if verify and (split is None or reader.header.split == split):
                 reader = open_clip(cache, video_id, row, verify=True)
@@ -79,14 +80,16 @@ def list_clips(
     clips, bad = [], {}
     for video_id, result in found.items():
         if isinstance(result, ItemError):
-            if split is None or _split_of(cache, video_id, manifest) in (split, "unknown"):
+            if split is None or _split_of(cache, video_id, manifest) in (split, UNKNOWN):
                 bad[video_id] = result
         elif split is None or result.header.split == split:
             clips.append(result)
     return clips, bad
 
 
-def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> ClipReader:
+def open_clip(
+    cache: Path, video_id: str, row: ManifestRow | None, *, verify: bool = False
+) -> ClipReader:
     """Open a clip file and compare it with its manifest line.
 
     The size and the header are always compared. A file of another size is accepted if its SHA-256
@@ -96,7 +99,7 @@ def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> 
     Args:
         cache: folder of the cache.
         video_id: id of the video.
-        row: manifest line of the clip, or an empty dict if the manifest does not list the clip.
+        row: manifest line of the clip, or None if the manifest does not list the clip.
         verify: if True, the SHA-256 of the file is also compared.
 
     Raises:
@@ -104,16 +107,19 @@ def open_clip(cache: Path, video_id: str, row: Row, *, verify: bool = False) -> 
             manifest line.
     """
     path = clip_path(cache, video_id)
-    if "sha256" not in row:
+    if row is None:
         problem = "not listed in the manifest"
     elif not path.is_file():
         problem = f"file not found: {path}"
-    elif (verify or path.stat().st_size != row.get("bytes")) and not is_known_file(path, row):
+    elif (verify or path.stat().st_size != row.bytes) and (
+        file_sha256(path) not in (row.sha256, row.before)
+    ):
         problem = f"{path} differs from its manifest line"
     else:
         reader = ClipReader(path)
         header = reader.header
-        known = {"id": video_id, "fingerprint": header.fingerprint, "split": header.split} | row
+        split = header.split if row.split == UNKNOWN else row.split
+        known = {"id": row.id, "fingerprint": row.fingerprint, "split": split}
         found = {"id": header.video_id, "fingerprint": header.fingerprint, "split": header.split}
         other = [name for name, value in found.items() if known[name] != value]
         if not other and header.split in _SPLITS:
@@ -144,14 +150,10 @@ def split_held_out(
     return [clip for clip in clips if not is_held_out(clip.video_id, fraction)], held_out
 
 
-def _split_of(cache: Path, video_id: str, manifest: dict[str, Row]) -> str | None:
-    """Return the split of an unusable clip.
-
-    The split is read from the manifest if the manifest contains the split, otherwise from the
-    header. If neither contains it, the result is `unknown`.
-    """
-    split = manifest.get(video_id, {}).get("split", "unknown")
-    if split == "unknown" and is_safe_id(video_id):
+def _split_of(cache: Path, video_id: str, manifest: dict[str, ManifestRow]) -> str | None:
+    """Return the split of an unusable clip from the manifest or the header, or `unknown`."""
+    split = manifest[video_id].split if video_id in manifest else UNKNOWN
+    if split == UNKNOWN and is_safe_id(video_id):
         with suppress(ItemError):
             split = ClipReader(clip_path(cache, video_id)).header.split
-    return split if split in _SPLITS else "unknown"
+    return split if split in _SPLITS else UNKNOWN

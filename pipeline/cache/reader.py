@@ -1,11 +1,12 @@
 """Reader of cached clips, which loads all or some of their frames."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from pipeline.cache.clip import (
     offsets_of,
 )
 from pipeline.cache.clip_checks import PREDICATES, check_offsets
-from pipeline.cache.tensor_rows import TensorRows
+from pipeline.cache.tensor_header import KEPT_HEADERS
+from pipeline.cache.tensor_rows import Spans, TensorRows
 from pipeline.errors import FailureReason, ItemError
 
 #: Errors that are raised for damaged files and for files of other formats.
@@ -40,6 +42,7 @@ class ClipReader:
     Attributes:
         path: path of the clip file.
         header: header of the clip.
+        relations: relation sources stored in the file.
 
     Raises:
         ItemError: BAD_CACHE if the file is missing, damaged, or of another schema.
@@ -49,19 +52,14 @@ class ClipReader:
         >>> from pathlib import Path
         >>> import torch
         >>> from detection.detections import Detections
-        >>> from pipeline.cache.clip import CachedClip, ClipHeader, save_clip
+        >>> from pipeline.cache.clip import CachedClip, ClipHeader, ClipSource, clip_bytes
         >>> from pipeline.cache.reader import ClipReader
         >>> from relations.graph import RelationGraph
-        >>> frame = Detections(
-        ...     boxes=torch.tensor([[0.0, 0, 4, 8], [3, 3, 7, 6]]),
-        ...     labels=torch.tensor([0, 1]),
-        ...     scores=torch.ones(2),
-        ...     distribution=torch.eye(2),
-        ...     features=torch.zeros(2, 16),
-        ...     image_size=(48, 64),
-        ... )
+        >>> boxes = torch.tensor([[0.0, 0, 4, 8], [3, 3, 7, 6]])
+        >>> labels, scores = torch.tensor([0, 1]), torch.ones(2)
+        >>> frame = Detections(boxes, labels, scores, torch.eye(2), torch.zeros(2, 16), (48, 64))
         >>> clip = CachedClip.of_frames(
-        ...     ClipHeader("V1", "0" * 64, {}, {}, boxes="ground-truth", feature_source="box"),
+        ...     ClipHeader("V1", "0" * 64, ClipSource(75), {}, "ground-truth", "box"),
         ...     frame_index=torch.tensor([0, 25, 50]),
         ...     timestamps_s=torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64),
         ...     detections=[frame] * 3,
@@ -69,7 +67,7 @@ class ClipReader:
         ... )
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "V1.safetensors"
-        ...     sha256 = save_clip(path, clip)
+        ...     _ = path.write_bytes(clip_bytes(clip))
         ...     reader = ClipReader(path)
         ...     part = reader.read([0, 2])
         >>> reader.num_frames
@@ -91,11 +89,21 @@ class ClipReader:
                 raise
 
     def _read_small(self) -> None:
-        self.header = ClipHeader.from_json(self._file.metadata.get("laiar", "null"))
-        names = (*FRAME_ARRAYS, "box_offsets", "pair_offsets")
-        self._small = {name: self._file.whole(name) for name in names}
-        for name, of in (("box_offsets", "boxes"), ("pair_offsets", "pairs")):
-            check_offsets(name, self._small[name], self.num_frames, self._file.num_rows(of))
+        file = self._file
+        self.header = parse_clip_header(file.metadata.get("laiar", "null"))
+        self._predicates = tuple(name for name in file.arrays if name.startswith(PREDICATES))
+        self.relations = tuple(name.removeprefix(PREDICATES) for name in self._predicates)
+        self._groups = {
+            "box_offsets": BOX_ARRAYS,
+            "pair_offsets": (*PAIR_ARRAYS, *self._predicates),
+        }
+        self._small = {name: file.read(name) for name in (*FRAME_ARRAYS, *self._groups)}
+        for offsets, names in self._groups.items():
+            rows = file.arrays[names[0]].num_rows
+            check_offsets(offsets, self._small[offsets], self.num_frames, rows)
+            for name in names:
+                if (found := file.arrays[name].num_rows) != rows:
+                    raise ValueError(f"{name}: {rows} rows expected, got {found}")
 
     @property
     def num_frames(self) -> int:
@@ -106,12 +114,6 @@ class ClipReader:
     def frame_index(self) -> Tensor:
         """(T,) int64 frame numbers in the video, 0-based."""
         return torch.from_numpy(self._small["frame_index"].copy())
-
-    @property
-    def relations(self) -> tuple[str, ...]:
-        """Relation sources stored in the file."""
-        names = self._file.names
-        return tuple(n.removeprefix(PREDICATES) for n in names if n.startswith(PREDICATES))
 
     def has_relations(self, source: str) -> Tensor:
         """Return a mask of the frames that have predicates of a relation source.
@@ -125,12 +127,10 @@ class ClipReader:
         Raises:
             ItemError: BAD_CACHE if the file is damaged or does not contain this source.
         """
-        name = f"{PREDICATES}{source}"
         with _as_bad_cache(self.path):
-            said = self._file.read({name: None})[name] > 0
-            offsets = torch.from_numpy(self._small["pair_offsets"].copy())
-            check_offsets("pair_offsets", offsets, self.num_frames, len(said))
-            return offsets_of(said.any(1).long())[offsets].diff() > 0
+            said = torch.from_numpy(self._file.read(f"{PREDICATES}{source}") > 0).any(1)
+            offsets = torch.from_numpy(self._small["pair_offsets"])
+            return offsets_of(said.long())[offsets].diff() > 0
 
     def labels(self, source: str) -> tuple[Tensor, Tensor]:
         """Read the object classes and predicates of pairs, without their features.
@@ -146,15 +146,15 @@ class ClipReader:
         Raises:
             ItemError: BAD_CACHE if the file is damaged or does not contain this source.
         """
-        name, known = f"{PREDICATES}{source}", self.has_relations(source)
+        known = self.has_relations(source)
         with _as_bad_cache(self.path):
-            found = self._file.read({"labels": None, "pairs": None, name: None})
-            boxes, pairs = (
-                torch.from_numpy(self._small[key].copy()) for key in ("box_offsets", "pair_offsets")
-            )
-            rows = found["pairs"][:, 1] + torch.repeat_interleave(boxes[:-1], pairs.diff())
-            here = known.repeat_interleave(pairs.diff())
-            return found["labels"][rows][here], found[name][here].float()
+            names = ("labels", "pairs", f"{PREDICATES}{source}")
+            labels, pairs, predicates = (torch.from_numpy(self._file.read(n)) for n in names)
+            offsets = torch.from_numpy(self._small["box_offsets"])
+            counts = torch.from_numpy(self._small["pair_offsets"]).diff()
+            rows = pairs[:, 1] + torch.repeat_interleave(offsets[:-1], counts)
+            here = known.repeat_interleave(counts)
+            return labels[rows][here], predicates[here].float()
 
     def read(self, rows: Sequence[int] | None = None, *, half: bool = False) -> CachedClip:
         """Load frames.
@@ -172,41 +172,39 @@ class ClipReader:
             ValueError: if `rows` are not increasing or are out of range.
         """
         picked = list(range(self.num_frames)) if rows is None else list(rows)
-        if picked != sorted(set(picked)) or (
-            picked and not 0 <= picked[0] <= picked[-1] < self.num_frames
-        ):
+        if picked != sorted({*picked} & {*range(self.num_frames)}):
             raise ValueError(
                 f"rows: increasing rows in [0, {self.num_frames}) expected, got {picked}"
             )
         with _as_bad_cache(self.path):
-            return CachedClip(self.header, **self._read_arrays(picked, half))
+            return self._read(picked, half)
 
-    def _read_arrays(self, picked: list[int], half: bool) -> dict[str, Any]:
-        arrays: dict[str, Any] = {
-            name: torch.from_numpy(self._small[name][picked]) for name in FRAME_ARRAYS
-        }
-        predicates = [f"{PREDICATES}{source}" for source in self.relations]
-        wanted: dict[str, Sequence[tuple[int, int]] | None] = {}
-        for offsets_name, names in (
-            ("box_offsets", BOX_ARRAYS),
-            ("pair_offsets", (*PAIR_ARRAYS, *predicates)),
-        ):
+    def _read(self, picked: list[int], half: bool) -> CachedClip:
+        arrays = {name: torch.from_numpy(self._small[name][picked]) for name in FRAME_ARRAYS}
+        features: list[tuple[np.ndarray, str, Spans]] = []
+        for offsets_name, names in self._groups.items():
             offsets = self._small[offsets_name].tolist()
-            spans = _merge_spans([(offsets[t], offsets[t + 1]) for t in picked])
+            ranges = [(offsets[t], offsets[t + 1]) for t in picked]
+            counts = accumulate((end - start for start, end in ranges), initial=0)
+            arrays[offsets_name] = torch.from_numpy(np.array([*counts], np.int64))
+            spans = _merge_spans(ranges)
             for name in names:
-                if (rows := self._file.num_rows(name)) != offsets[-1]:
-                    raise ValueError(f"{name}: {offsets[-1]} rows expected, got {rows}")
-            wanted |= dict.fromkeys(names, spans)
-            counts = (offsets[t + 1] - offsets[t] for t in picked)
-            running = np.array([0, *accumulate(counts)], np.int64)
-            arrays[offsets_name] = torch.from_numpy(running)
-        arrays |= self._file.read(wanted)
-        for name in () if half else HALF_ARRAYS:
-            arrays[name] = arrays[name].float()
-        arrays["predicates"] = {
-            name.removeprefix(PREDICATES): arrays.pop(name).float() for name in predicates
-        }
-        return arrays
+                values = self._file.empty(name, spans)
+                arrays[name] = torch.from_numpy(values)
+                if name in HALF_ARRAYS:
+                    features.append((values, name, spans))
+                else:
+                    self._file.fill(values, name, spans)
+        predicates = zip(self.relations, self._predicates, strict=True)
+        said = {source: arrays.pop(name).float() for source, name in predicates}
+        clip = CachedClip(self.header, **arrays, predicates=said)
+        # Megabytes of features displace the code and the data of the checks from the caches of the
+        # processor. The features are therefore read after the checks, which do not need them.
+        for values, name, parts in features:
+            self._file.fill(values, name, parts)
+        if half:
+            return clip
+        return replace(clip, **{name: getattr(clip, name).float() for name in HALF_ARRAYS})
 
 
 def load_clip(path: Path) -> CachedClip:
@@ -218,7 +216,7 @@ def load_clip(path: Path) -> CachedClip:
     return ClipReader(path).read()
 
 
-def _merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _merge_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     merged: list[tuple[int, int]] = []
     for start, end in spans:
         if merged and merged[-1][1] == start:
@@ -226,6 +224,12 @@ def _merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
         elif start < end:
             merged.append((start, end))
     return merged
+
+
+@lru_cache(KEPT_HEADERS)
+def parse_clip_header(text: str) -> ClipHeader:
+    """Parse the header of a clip, see `ClipHeader.from_json`. Equal headers share one object."""
+    return ClipHeader.from_json(text)
 
 
 @contextmanager

@@ -80,12 +80,12 @@ def check_values(kind: Any, values: Mapping[str, Any], prefix: str = "") -> None
         UsageError: if a value is out of its range. The message names the first such value.
     """
     for item in fields(kind):
-        if item.name not in values:
+        value, accepts = values.get(item.name), item.metadata.get("accepts")
+        if value is None or (accepts is None and isinstance(value, str)):
             continue
-        name, value = f"{prefix}{item.name}", values[item.name]
+        name, says = f"{prefix}{item.name}", item.metadata.get("says", "a number")
         if is_dataclass(value):
             check_ranges(value, f"{name}.")
-        accepts, says = item.metadata.get("accepts"), item.metadata.get("says", "a number")
         for one in value if isinstance(value, list) else [value]:
             is_nan = isinstance(one, float) and math.isnan(one)
             if is_nan or not (one is None or accepts is None or accepts(one)):

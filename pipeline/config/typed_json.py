@@ -27,15 +27,19 @@ class TypedJson:
     Attributes:
         SCHEMA: name and version of the format, stored as `schema`, or None if the format
             has no schema.
+        SPARSE: True if fields that are None are not stored.
     """
 
     SCHEMA: ClassVar[str | None] = None
+    SPARSE: ClassVar[bool] = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON."""
         schema = {} if self.SCHEMA is None else {"schema": self.SCHEMA}
         return schema | {
-            f.name.rstrip("_"): _to_json(f.type, getattr(self, f.name)) for f in fields(self)
+            f.name.rstrip("_"): _to_json(f.type, getattr(self, f.name))
+            for f in fields(self)
+            if not self.SPARSE or getattr(self, f.name) is not None
         }
 
     @classmethod
@@ -88,7 +92,9 @@ def _as_lists(value: Any) -> Any:
 
 def _from_json(kind: Any, tree: Any, name: str) -> Any:
     """Convert JSON to a value of a type. The ValueError names the first invalid field."""
-    origin, args = get_origin(kind) or kind, get_args(kind)
+    if type(tree) is kind and kind in (str, int, bool):
+        return tree
+    origin, args = _origin_and_args(kind)
     if origin is Any:
         return tree
     if origin is UnionType:  # X | None
@@ -146,6 +152,11 @@ def _object_from_json(kind: Any, tree: Any, name: str) -> Any:
         return kind(**values)
     except (TypeError, ValueError, UsageError) as error:
         raise ValueError(f"{name}: {error}" if name else str(error)) from error
+
+
+@functools.cache
+def _origin_and_args(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(kind) or kind, get_args(kind)
 
 
 @functools.cache

@@ -52,8 +52,8 @@ def make_tasks(
                 error = bad
         expected = (checksums or {}).get(video.path)
         key = stage.failure_fingerprint(annotation, str(error) if error else None, expected)
-        row = failures.known(video.video_id) or {}
-        known = row.get("input_sha256") if row.get("settings") == key and not retry else None
+        failed = failures.known(video.video_id)
+        known = failed.input_sha256 if failed and failed.settings == key and not retry else None
         tasks.append(Task(video, annotation, known or None, key, error, expected))
     return tasks
 

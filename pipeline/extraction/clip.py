@@ -9,7 +9,7 @@ import torch
 
 from detection.detections import Detections
 from detection.detector import Detector
-from pipeline.cache.clip import GROUND_TRUTH, CachedClip, ClipHeader
+from pipeline.cache.clip import GROUND_TRUTH, CachedClip, ClipHeader, ClipSource
 from pipeline.cache.clip_checks import check_inside
 from pipeline.cache.folder import ExtractionSettings
 from pipeline.config.schema import Config, DecodeConfig
@@ -336,7 +336,7 @@ class ClipExtractor:
         return ClipHeader(
             video_id=video_id,
             fingerprint=fingerprint,
-            source=found.to_dict(),
+            source=ClipSource(**found.to_dict()),
             detector=self.detector.to_dict(),
             boxes=self.settings.boxes,
             feature_source="box" if self.has_given_boxes else "proposal",

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.cache.manifest import read_manifest
+from pipeline.cache.manifest import ManifestRow, read_manifest
 from pipeline.cache.union_features import stored_channels
 from pipeline.engine.stage import Outcome, Task, examine
 from pipeline.extraction.job import ExtractionJob
@@ -93,9 +93,9 @@ def _bytes(
     job: ExtractionJob, steps: Steps, todo: Sequence[Task], frames: int
 ) -> tuple[float, str]:
     rows = list(read_manifest(steps.cache).values())
-    measured = sum(int(row.get("frames", 0)) for row in rows)
+    measured = sum(row.frames for row in rows)
     if measured:
-        per_frame = sum(int(row.get("bytes", 0)) for row in rows) / measured
+        per_frame = sum(row.bytes for row in rows) / measured
         how = f"{per_frame / 1e6:.3g} MB per frame, as in the {len(rows)} clips of the cache"
         return per_frame * frames, how
     if _is_given(job):
@@ -114,7 +114,7 @@ def _bytes(
     return boxes * per_box + pairs * per_pair, how
 
 
-def measured(cache: Path, written: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]:
+def measured(cache: Path, written: Mapping[str, ManifestRow], seconds: float) -> dict[str, Any]:
     """Return the measurements of a run, which later estimates use.
 
     If the run has written no clips, the measurements of the last run with clips are returned.
@@ -131,7 +131,7 @@ def measured(cache: Path, written: dict[str, dict[str, Any]], seconds: float) ->
     if not written:
         return next(iter(_measured(cache)), {})
     names = ("frames", "boxes", "pairs", "bytes")
-    sums = {name: sum(row.get(name, 0) for row in written.values()) for name in names}
+    sums = {name: sum(getattr(row, name) for row in written.values()) for name in names}
     return {"seconds": round(seconds, 3)} | sums
 
 

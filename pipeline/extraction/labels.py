@@ -40,7 +40,7 @@ def relabelled(clip: CachedClip, annotation: ClipAnnotation | None) -> CachedCli
     frames = annotation.frames if annotation else ()
     if frames:
         by_frame = {frame.frame_index: frame for frame in frames}
-        size = int(header.source["height"]), int(header.source["width"])
+        size = header.source.size
         ends = zip(clip.box_offsets.unfold(0, 2, 1), clip.pair_offsets.unfold(0, 2, 1), strict=True)
         rows = [
             annotated_predicates(

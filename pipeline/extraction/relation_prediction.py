@@ -45,9 +45,7 @@ def frame_sequences(clip: CachedClip) -> list[list[int]]:
     header = clip.header
     if header.num_uniform is None:
         return [every]
-    uniform = uniform_rows(
-        clip.frame_index.tolist(), int(header.source["num_frames"]), header.num_uniform
-    )
+    uniform = uniform_rows(clip.frame_index.tolist(), header.source.num_frames, header.num_uniform)
     rest = sorted(set(every) - set(uniform))
     return [rows for rows in (uniform, rest) if rows]
 

@@ -1,10 +1,9 @@
 """Steps of the extraction of each video."""
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,7 +11,7 @@ from detection.detector import Detector
 from pipeline.cache.clip import CachedClip, ClipHeader
 from pipeline.cache.folder import ExtractionSettings, clip_path, replace_clip, store_clip
 from pipeline.cache.listing import open_clip
-from pipeline.cache.manifest import Manifest
+from pipeline.cache.manifest import Manifest, ManifestRow
 from pipeline.cache.reader import load_clip
 from pipeline.cache.union_features import reduce_union
 from pipeline.config.schema import Config, UnionKind
@@ -48,10 +47,10 @@ class ExaminedClip(Examined):
     the annotation.
 
     Attributes:
-        row: manifest line of the cached clip; empty for a video to extract.
+        row: manifest line of the cached clip, or None for a video to extract.
     """
 
-    row: dict[str, Any] = field(default_factory=dict)
+    row: ManifestRow | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class Steps:
         # A predictor requires all union channels. If they are not stored, extract the video again.
         header = self._find(task, sha256, row, verify=True)
         if header is not None and (self._is_predicted(header) or self._is_full()):
-            return ExaminedClip(task, sha256, fingerprint, None, row or {})
+            return ExaminedClip(task, sha256, fingerprint, None, row)
         request = frame_request(
             task.video.path,
             sha256,
@@ -125,10 +124,10 @@ class Steps:
 
     def store(self, found: ExaminedClip, clip: CachedClip) -> Outcome:
         """Write a clip to the cache, see `pipeline.cache.folder.store_clip`."""
-        if found.request is None:
-            row = replace_clip(self.cache, clip, found.row)
-        else:
+        if found.row is None:
             row = store_clip(self.cache, clip)
+        else:
+            row = replace_clip(self.cache, clip, found.row)
         return found.task.outcome("done", found.sha256, row=row)
 
     def failed(self, task: Task, error: ItemError, sha256: str = "") -> Outcome:
@@ -139,7 +138,7 @@ class Steps:
     def _manifest(self) -> Manifest:
         return Manifest(self.cache)
 
-    def _row(self, task: Task) -> dict[str, Any] | None:
+    def _row(self, task: Task) -> ManifestRow | None:
         with _READING:
             return self._manifest.rows().get(task.video_id)
 
@@ -154,7 +153,7 @@ class Steps:
         return self.config.union is UnionKind.full
 
     def _find(
-        self, task: Task, sha256: str, row: dict[str, Any] | None, *, verify: bool
+        self, task: Task, sha256: str, row: ManifestRow | None, *, verify: bool
     ) -> ClipHeader | None:
         """Return the header of an undamaged cached clip of a video, or None."""
         if row is None:
@@ -164,7 +163,7 @@ class Steps:
             header = open_clip(self.cache, task.video_id, row, verify=verify).header
         except ItemError:
             return None
-        return header if header.fingerprint == fingerprint == row.get("fingerprint") else None
+        return header if header.fingerprint == fingerprint == row.fingerprint else None
 
 
 class Networks:

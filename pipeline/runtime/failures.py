@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from logging import Logger
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
+from pipeline.config.typed_json import TypedJson
 from pipeline.errors import RETRYABLE, FailureReason, ItemError
 from pipeline.runtime.files import append_line, file_state, read_rows, write_atomically
 from pipeline.runtime.writers import folder_lock
@@ -14,6 +17,35 @@ from pipeline.runtime.writers import folder_lock
 def log_failure(logger: Logger, item: str, error: ItemError) -> None:
     """Log the failure of an item."""
     logger.error("%s failed: %s: %s", item, error.reason.value, error)
+
+
+@dataclass(frozen=True)
+class Failure(TypedJson):
+    """Failure of an item, one line of `failures.jsonl`.
+
+    Attributes:
+        id: id of the item.
+        stage: name of the stage.
+        reason: value of the `FailureReason`.
+        message: start of the message of the error.
+        retryable: whether another attempt may succeed with the same input.
+        attempts: number of failed attempts.
+        input_sha256: SHA-256 of the item's bytes; empty if unknown.
+        settings: SHA-256 over everything else that determines the failure.
+        videos: video folder of the item, for a cache of several video folders.
+    """
+
+    SPARSE: ClassVar[bool] = True
+
+    id: str
+    stage: str
+    reason: str
+    message: str
+    retryable: bool
+    attempts: int
+    input_sha256: str = ""
+    settings: str = ""
+    videos: str | None = None
 
 
 class Failures:
@@ -30,8 +62,8 @@ class Failures:
         self._folder, self._path = folder, folder / "failures.jsonl"
         self._rows = self._read()
 
-    def known(self, item: str) -> dict[str, Any] | None:
-        """Return the line of an item, or None if the item has not failed before."""
+    def known(self, item: str) -> Failure | None:
+        """Return the failure of an item, or None if the item has not failed before."""
         return self._rows.get(item)
 
     def add(
@@ -44,38 +76,31 @@ class Failures:
         fingerprint: str = "",
         videos: Path | None = None,
     ) -> None:
-        """Record a failure.
-
-        Args:
-            item: id of the item.
-            error: reason and message of the failure.
-            stage: name of the stage.
-            sha256: SHA-256 of the item's bytes; empty if unknown.
-            fingerprint: SHA-256 over everything else that determines the failure.
-            videos: video folder of the item, for a cache of several video folders.
-        """
-        row = {
-            "id": item,
-            "stage": stage,
-            "reason": FailureReason(error.reason).value,
-            "message": " ".join(str(error).split())[:500],
-            "retryable": error.reason in RETRYABLE,
-            "attempts": int(self._rows.get(item, {}).get("attempts", 0)) + 1,
-            "input_sha256": sha256,
-            "settings": fingerprint,
-        } | ({"videos": str(videos.absolute())} if videos else {})
-        if item in self._rows:
+        """Record a failure. See `Failure` for the arguments."""
+        known = self._rows.get(item)
+        row = Failure(
+            item,
+            stage,
+            FailureReason(error.reason).value,
+            " ".join(str(error).split())[:500],
+            error.reason in RETRYABLE,
+            attempts=known.attempts + 1 if known else 1,
+            input_sha256=sha256,
+            settings=fingerprint,
+            videos=str(videos.absolute()) if videos else None,
+        )
+        if known:
             self._change(lambda rows: rows.update({item: row}))
         else:
             with folder_lock(self._folder):
-                append_line(self._path, json.dumps(row, sort_keys=True))
-        self._rows[item] = row
+                append_line(self._path, _line(row))
+            self._rows[item] = row
 
     def remove(self, item: str) -> None:
         """Remove the failure of an item whose result exists."""
         if file_state(self._path) != self._seen:  # another process may have added the item
             self._rows = self._read()
-        if self._rows.pop(item, None) is not None:
+        if item in self._rows:
             self._change(lambda rows: rows.pop(item, None))
 
     def keep_only(self, items: set[str], *, videos: Path | None = None) -> None:
@@ -86,36 +111,35 @@ class Failures:
             videos: video folder of these items; failures of other video folders are kept.
         """
         mine = None if videos is None else str(videos.absolute())
-        gone = {
-            item
-            for item, row in self._rows.items()
-            if item not in items and (mine is None or row.get("videos", mine) == mine)
-        }
-        for item in gone:
-            del self._rows[item]
-        if gone:
+
+        def is_gone(row: Failure) -> bool:
+            return row.id not in items and (mine is None or row.videos in (None, mine))
+
+        if gone := [item for item, row in self._rows.items() if is_gone(row)]:
             self._change(lambda rows: [rows.pop(item, None) for item in gone])
 
     def replace(self, failed: Mapping[str, ItemError], *, stage: str, logger: Logger) -> None:
-        """Replace all failures by the failures of a stage that processed all items, and log them.
-
-        Args:
-            failed: mapping from the id of each failed item to its error.
-            stage: name of the stage.
-            logger: logger of the stage.
-        """
+        """Replace all failures by those of a stage that processed all items, and log them."""
         self.keep_only(set(failed))
         for item, error in sorted(failed.items()):
             log_failure(logger, item, error)
             self.add(item, error, stage=stage)
 
-    def _change(self, change: Callable[[dict[str, dict[str, Any]]], object]) -> None:
+    def _change(self, change: Callable[[dict[str, Failure]], object]) -> None:
         with folder_lock(self._folder):
-            rows = self._read()
-            change(rows)
-            lines = [json.dumps(row, sort_keys=True) + "\n" for row in rows.values()]
+            self._rows = self._read()
+            change(self._rows)
+            lines = [_line(row) + "\n" for row in self._rows.values()]
             write_atomically(self._path, "".join(lines).encode())
 
-    def _read(self) -> dict[str, dict[str, Any]]:
+    def _read(self) -> dict[str, Failure]:
         self._seen = file_state(self._path)
-        return read_rows(self._path)
+        rows = {}
+        for item, tree in read_rows(self._path).items():
+            with suppress(ValueError):  # a damaged line
+                rows[item] = Failure.from_dict(tree)
+        return rows
+
+
+def _line(row: Failure) -> str:
+    return json.dumps(row.to_dict(), sort_keys=True)

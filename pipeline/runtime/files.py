@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import socket
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,10 @@ def write_temporary(path: Path, data: bytes) -> Path:
         OSError: if the file cannot be written. The temporary file is removed.
     """
     temporary = path.parent / f".{path.name}.tmp-{writer_token()}-{secrets.token_hex(4)}"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        _remove(temporary)
-        raise
+    with _removed_on_error(temporary), open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     return temporary
 
 
@@ -58,11 +55,8 @@ def publish(temporary: Path, path: Path) -> None:
     Raises:
         OSError: if the file cannot be renamed. The temporary file is removed.
     """
-    try:
+    with _removed_on_error(temporary):
         os.replace(temporary, path)
-    except BaseException:
-        _remove(temporary)
-        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -192,6 +186,11 @@ def json_sha256(tree: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
+@contextlib.contextmanager
+def _removed_on_error(temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise

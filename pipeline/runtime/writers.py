@@ -14,17 +14,17 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from pipeline.errors import UsageError
-from pipeline.runtime.files import host_mark, writer_token
+from pipeline.runtime.files import host_mark, make_folder, writer_token
 
 LOGGER = logging.getLogger(__name__)
-_TEMPORARY = re.compile(r"^\..+\.tmp-(([0-9a-f]{8})-(\d+))-[0-9a-f]{8}$")
-_WRITER = re.compile(r"^\.writer\.tmp-(([0-9a-f]{8})-(\d+))$")
+#: Name of a temporary file or of the marker file of a writer.
+_TEMPORARY = re.compile(r"^\..+\.tmp-(([0-9a-f]{8})-(\d{1,7}))(-[0-9a-f]{8})?$")
 #: Age in seconds at which a temporary file of another host is regarded as stale. The processes of
 #: other hosts are not visible, and a file has its temporary name only while it is written.
 _FOREIGN_AGE_S = 600.0
@@ -64,15 +64,13 @@ def only_command(folder: Path) -> Iterator[None]:
     """
     path = folder / RUN_LOCK
     lock = FileLock(path)
+    make_folder(folder, "--run")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UsageError(
             f"--run: another command uses {folder}; wait until it ends, or use another --run"
         ) from error
-    except FileExistsError as error:
-        raise UsageError(f"--run: a folder expected, {folder} is a file") from error
     except (OSError, RuntimeError) as error:
         LOGGER.debug("%s: not locked (%s)", folder, error)
     try:
@@ -87,8 +85,8 @@ class Writer:
     """Context manager that registers this process as a writer of a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._lock = FileLock(folder / f".writer.tmp-{writer_token()}")
+        self._mark = folder / f".writer.tmp-{writer_token()}"
+        self._lock = FileLock(self._mark)
 
     def __enter__(self) -> "Writer":
         with suppress(OSError, RuntimeError):
@@ -97,86 +95,69 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
-            (self.folder / f".writer.tmp-{writer_token()}").unlink(missing_ok=True)
+            self._mark.unlink(missing_ok=True)
         self._lock.release()
 
 
 def living_writers(folder: Path) -> list[str]:
     """Return the HOST-PID of all other processes that write to a folder, sorted."""
-    found = []
-    for path in folder.glob(".writer.tmp-*"):
-        match = _WRITER.match(path.name)
-        if match and match[1] != writer_token() and _is_alive(path, match[2], int(match[3])):
-            found.append(match[1])
-    return sorted(found)
+    names = [(path, _TEMPORARY.match(path.name)) for path in folder.glob(".writer.tmp-*")]
+    found = [name[1] for path, name in names if name and _is_alive(path, name[2], int(name[3]))]
+    return sorted(token for token in found if token != writer_token())
 
 
 def is_temporary(path: Path) -> bool:
     """Return whether a file is a temporary file, the marker file of a writer or the lock file."""
-    name = path.name
-    return name in (LOCK, RUN_LOCK) or bool(_TEMPORARY.match(name) or _WRITER.match(name))
+    return path.name in (LOCK, RUN_LOCK) or bool(_TEMPORARY.match(path.name))
 
 
 def sweep_temporary_files(folder: Path) -> list[Path]:
     """Remove the temporary files of writers that have ended, and return their paths."""
     removed = []
     for path in folder.glob(".*.tmp-*"):
-        match = _TEMPORARY.match(path.name) or _WRITER.match(path.name)
-        if match is None or _is_alive(path, match[2], int(match[3])):
-            continue
-        path.unlink(missing_ok=True)
-        removed.append(path)
+        name = _TEMPORARY.match(path.name)
+        if name and not _is_alive(path, name[2], int(name[3])):
+            path.unlink(missing_ok=True)
+            removed.append(path)
     return removed
 
 
 def _is_alive(path: Path, host: str, pid: int) -> bool:
-    """Return whether the writer of a temporary file may still be running."""
-    mark, written = path.parent / f".writer.tmp-{host}-{pid}", None
+    """Return whether the writer of a temporary file may still be running.
+
+    A process of this host that started after the file was written has the PID of an ended writer.
+    The processes of other hosts and, without /proc, the start times of processes are not visible.
+    Such a writer is running while it locks its marker file.
+    """
     with suppress(OSError):
         written = path.stat().st_mtime
-    if host != host_mark():
-        is_young = written is not None and time.time() - written < _FOREIGN_AGE_S
-        return is_young or _is_locked(mark)
-    if pid == os.getpid():
-        return True
-    if not _is_running(pid):
-        return False
-    # The PID may have been reused. A process that started after the file was written is not its
-    # writer.
-    started = _start_time(pid)
-    if started is None:
-        return _is_locked(mark)
-    return written is None or started <= written + _CLOCK_S
+        is_here = host == host_mark()
+        started = _start_time(pid) if is_here else None
+        if started is not None:
+            return started <= written + _CLOCK_S
+        is_young = not is_here and time.time() - written < _FOREIGN_AGE_S
+        return is_young or _is_locked(path.parent / f".writer.tmp-{host}-{pid}")
+    return False  # the process has ended, or another process has removed the file
 
 
 def _start_time(pid: int) -> float | None:
-    """Return the start time of a process in seconds since the epoch, or None if unknown."""
-    try:
+    """Return the start time of a process in seconds since the epoch, or None if it is unknown.
+
+    Raises:
+        ProcessLookupError: if there is no such process.
+    """
+    with suppress(PermissionError, FileNotFoundError):  # another user's process; no /proc
+        os.kill(pid, 0)
         ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-        lines = Path("/proc/stat").read_text().splitlines()
-        boot = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
-        return boot + ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError, StopIteration):
-        return None
+        booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        return booted + ticks / os.sysconf("SC_CLK_TCK")
+    return None
 
 
 def _is_locked(path: Path) -> bool:
-    if not path.exists():
+    with (
+        suppress(OSError, RuntimeError),
+        FileLock(path, timeout=0) if path.exists() else nullcontext(),
+    ):
         return False
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except (OSError, RuntimeError):
-        return True
-    lock.release()
-    return False
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
     return True

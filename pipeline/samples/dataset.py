@@ -233,7 +233,7 @@ def sample_rows(
     header, index = reader.header, reader.frame_index.tolist()
     rows = list(range(len(index)))
     if header.num_uniform is not None:
-        rows = uniform_rows(index, int(header.source["num_frames"]), header.num_uniform)
+        rows = uniform_rows(index, header.source.num_frames, header.num_uniform)
     return [rows[i] for i in segment_rows(len(rows), num_frames, rng)]
 
 

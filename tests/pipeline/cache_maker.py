@@ -1,7 +1,9 @@
 """Caches of random clips in the format of pipeline.extract."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save
@@ -15,9 +17,9 @@ from pipeline.cache.folder import (
     store_clip,
     write_cache_info,
 )
-from pipeline.cache.manifest import append_manifest
+from pipeline.cache.manifest import MANIFEST, ManifestRow, append_row, read_manifest
 from pipeline.datasets.vocabulary import load_vocabulary
-from pipeline.runtime.files import file_sha256
+from pipeline.runtime.files import append_line, file_sha256, json_sha256
 from tests.pipeline.clips import random_clip
 
 VOCABULARY = load_vocabulary("action_genome")
@@ -64,8 +66,19 @@ def forge(cache: Path, video_id: str, **arrays: Tensor) -> None:
         metadata = file.metadata()
         kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     path.write_bytes(save(kept | arrays, metadata))
-    row = {"id": video_id, "sha256": file_sha256(path), "bytes": path.stat().st_size}
-    append_manifest(cache, row)
+    row = read_manifest(cache)[video_id]
+    append_row(cache, replace(row, sha256=file_sha256(path), bytes=path.stat().st_size))
+
+
+def manifest_row(video_id: str, **changes: Any) -> ManifestRow:
+    """Return a manifest line with some fields changed."""
+    return replace(ManifestRow(video_id, "0" * 64, "f" * 64, 1, 3, 2, 1, "train"), **changes)
+
+
+def append_tree(cache: Path, tree: dict[str, Any]) -> None:
+    """Append a manifest line with a valid checksum and any fields."""
+    line = json.dumps(tree | {"line": json_sha256(tree)}, sort_keys=True)
+    append_line(cache / MANIFEST, line)
 
 
 def random_cache(cache: Path, train: int = 10, test: int = 4, **changes: object) -> Path:

@@ -1,27 +1,35 @@
 """Cached clips with random values."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
-from pipeline.cache.clip import CachedClip, ClipHeader
+from pipeline.cache.clip import CachedClip, ClipHeader, ClipSource, clip_bytes
+from pipeline.runtime.files import file_sha256, write_atomically
+
+
+def save_clip(path: Path, clip: CachedClip) -> str:
+    """Write a clip file and return its SHA-256."""
+    write_atomically(path, clip_bytes(clip))
+    return file_sha256(path)
 
 
 def header(video_id: str = "CLIP1") -> ClipHeader:
     return ClipHeader(
         video_id=video_id,
         fingerprint="f" * 64,
-        source={
-            "sha256": "0" * 64,
-            "fps": 25.0,
-            "num_frames": 100,
-            "width": 64,
-            "height": 48,
-            "duration_s": 4.0,
-            "rotation": 0,
-            "edit_lists": "applied",
-            "is_degraded": False,
-        },
+        source=ClipSource(
+            sha256="0" * 64,
+            fps=25.0,
+            num_frames=100,
+            width=64,
+            height=48,
+            duration_s=4.0,
+            rotation=0,
+            edit_lists="applied",
+            is_degraded=False,
+        ),
         detector={"weights": "random:0", "preset": "action-genome"},
         boxes="ground-truth",
         feature_source="box",

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from detection.build import NetworkSize, build_detector, seed_weights
-from pipeline.cache.clip import save_clip
 from pipeline.cache.reader import ClipReader
 from pipeline.errors import UsageError
+from tests.pipeline.clips import save_clip
 from tests.pipeline.video_maker import write_clip
 from tools import benchmark
 from tools.proofs.benchmarks.cache_reading import ReadingPlan, _clip, _spans, read_plainly

@@ -9,12 +9,12 @@ import torch
 from pipeline import extract
 from pipeline.cache import folder as cache_folder
 from pipeline.cache.listing import list_clips
-from pipeline.cache.manifest import append_manifest, read_manifest
+from pipeline.cache.manifest import append_row, read_manifest
 from pipeline.cache.reader import load_clip
 from pipeline.errors import UsageError
 from pipeline.weights.detectors import ResolvedDetector
 from tests.conftest import CONFIG, SMALL, World
-from tests.pipeline.cache_maker import forge
+from tests.pipeline.cache_maker import append_tree, forge, manifest_row
 from tests.pipeline.predictor_files import predictor_file
 from tools import cache
 
@@ -68,9 +68,9 @@ def test_invalid_manifest_lines_and_folders_are_ignored(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = sorted(read_manifest(copied))[0]
-    append_manifest(copied, read_manifest(copied)[first] | {"frames": None, "boxes": [1]})
-    append_manifest(copied, {"id": "../outside", "sha256": "0"})
-    append_manifest(copied, {"id": "GONE", "sha256": "0", "bytes": 1})
+    append_tree(copied, read_manifest(copied)[first].to_dict() | {"frames": None, "boxes": [1]})
+    append_row(copied, manifest_row("../outside"))
+    append_row(copied, manifest_row("GONE"))
     (copied / "FOLDER.safetensors").mkdir()
     (copied / "a\x1b[31m.safetensors").write_bytes(b"control characters")
     (tmp_path / "outside.safetensors").write_bytes(b"mine")
@@ -159,7 +159,7 @@ def test_interrupted_addition_leaves_intact_clips(
 def test_prune_removes_no_file_outside_the_cache(copied: Path) -> None:
     outside = copied.parent / "outside.safetensors"
     outside.write_bytes(b"precious")
-    append_manifest(copied, {"id": "../outside", "sha256": "0" * 64})
+    append_row(copied, manifest_row("../outside"))
     assert cache.main(["prune", str(copied)]) == 0
     assert outside.read_bytes() == b"precious"
     assert "../outside" not in read_manifest(copied)

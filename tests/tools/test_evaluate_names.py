@@ -12,7 +12,7 @@ import torch
 
 from detection.detections import Detections
 from model.label_bank import LabelBank
-from pipeline.cache.clip import CachedClip, ClipHeader
+from pipeline.cache.clip import CachedClip, ClipHeader, ClipSource
 from pipeline.cache.folder import read_cache_info, store_clip, write_cache_info
 from pipeline.decoding.scan import scan
 from pipeline.errors import UsageError
@@ -86,11 +86,10 @@ def clip_of(script: Script, frames: tuple[int, ...]) -> CachedClip:
             )
         )
     width, height = script.size
-    source = {"num_frames": len(times), "width": width, "height": height, "fps": 25.0}
     header = ClipHeader(
         video_id=script.video_id,
         fingerprint="0" * 64,
-        source=source | {"edit_lists": "ignored"},
+        source=ClipSource(len(times), width=width, height=height, fps=25.0, edit_lists="ignored"),
         detector={"weights": "none"},
         boxes="ground-truth",
         feature_source="box",
@@ -130,8 +129,8 @@ def test_frame_times_equal_the_times_of_the_video_file(
     def times(edit_lists: str, num_frames: int) -> list[float]:
         width, height = script.size
         rate = scan(path, ignore_edit_lists=True, max_pixels=10**6, max_frames=999).rate
-        size = {"num_frames": num_frames, "width": width, "height": height}
-        return frame_times(script, size | {"fps": rate, "edit_lists": edit_lists})
+        size = ClipSource(num_frames, width=width, height=height)
+        return frame_times(script, replace(size, fps=rate, edit_lists=edit_lists))
 
     with pytest.raises(UsageError, match=r"has 1 frames .* its script has \d+ frames") as error:
         times("ignored", 1)
@@ -397,4 +396,4 @@ def test_cache_of_another_vocabulary_or_without_videos_is_rejected(
     with pytest.raises(UsageError, match="other object classes or predicates"):
         evaluate_names.check_vocabulary(other, RULES, folders[0])
     with pytest.raises(UsageError, match="was written without pixels"):
-        frame_times(drawn(), {"num_frames": 5})
+        frame_times(drawn(), ClipSource(5))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from detection.detections import Detections
-from pipeline.cache.clip import CachedClip, ClipHeader
+from pipeline.cache.clip import CachedClip, ClipHeader, ClipSource
 from pipeline.cache.folder import CacheInfo, ExtractionSettings
 from relations.graph import RelationGraph
 from tools.world.film import annotated_ordinals, frame_ticks
@@ -148,7 +148,7 @@ def to_clip(rules: Rules, video: AnnotatedScript) -> CachedClip:
     header = ClipHeader(
         video_id=script.video_id,
         fingerprint="0" * 64,
-        source={"num_frames": T, "duration_s": script.length_s},
+        source=ClipSource(T, duration_s=script.length_s),
         detector=NO_DETECTOR,
         boxes="ground-truth",
         feature_source="box",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from pipeline.cache.clip import CachedClip
+from pipeline.cache.clip import CachedClip, ClipSource
 from pipeline.decoding.dump_map import dump_to_ordinal
 from pipeline.errors import UsageError
 from pipeline.samples.clip_tokens import ClipTokens
@@ -107,7 +107,7 @@ def _check_ranges(script: Script) -> None:
         raise ValueError(f"film.timing: constant, dropped or halved expected, got {film.timing!r}")
 
 
-def frame_times(script: Script, source: dict[str, Any]) -> list[float]:
+def frame_times(script: Script, source: ClipSource) -> list[float]:
     """Return the times of the frames of a video in the script, in seconds.
 
     Times of cached clips differ from the times of the script if the first frame is hidden or frames
@@ -124,19 +124,19 @@ def frame_times(script: Script, source: dict[str, Any]) -> list[float]:
         UsageError: if the video has another size or number of frames than the script, or the clip
             was written without a video.
     """
-    if "edit_lists" not in source:
+    if source.edit_lists is None or source.fps is None:
         raise UsageError(
             f"--cache: a cache of videos expected, but {script.video_id} was written without pixels"
         )
     num, ticks = script.film.rate[0], frame_ticks(script)
     times = [tick / num for tick in ticks]
-    if source["edit_lists"] == "applied":
+    if source.edit_lists == "applied":
         times = times[script.film.hidden :]
     else:  # frames are numbered as in Action Genome's dump, which repeats or drops frames
-        shown = dump_to_ordinal([time - times[0] for time in times], 0.0, source["fps"])
+        shown = dump_to_ordinal([time - times[0] for time in times], 0.0, source.fps)
         times = [times[ordinal] for ordinal in shown]
     found = (len(times), *script.size)
-    expected = tuple(source[key] for key in ("num_frames", "width", "height"))
+    expected = (source.num_frames, source.width, source.height)
     if found != expected:
         raise UsageError(
             f"--world: the world of the cached videos expected, but the cached video "

@@ -257,7 +257,7 @@ def prepare_training(
         multi_label=multi_label,
         columns=columns,
         branch=config.branch.name,
-        longest_s=max(float(clip.header.source.get("duration_s") or 0) for clip in clips),
+        longest_s=max(float(clip.header.source.duration_s or 0) for clip in clips),
         training=chosen | known,
     )
     manifest = read_manifest(cache)
@@ -267,7 +267,7 @@ def prepare_training(
     if columns is None:  # as in earlier versions, so that their runs can be resumed
         del tree["columns"]
     tree["training"] = chosen
-    files = [(c.video_id, manifest[c.video_id]["sha256"]) for c in clips]
+    files = [(c.video_id, manifest[c.video_id].sha256) for c in clips]
     parts = [tree, asdict(config.loss), files, pairs]
     weights = None
     if initial is not None:

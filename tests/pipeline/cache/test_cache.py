@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.cache.clip import CachedClip, clip_bytes, save_clip
+from pipeline.cache.clip import CachedClip, clip_bytes
 from pipeline.cache.folder import CacheInfo, ExtractionSettings, read_cache_info, write_cache_info
 from pipeline.cache.reader import ClipReader, load_clip
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.extraction.job import check_cache
 from pipeline.runtime.files import file_sha256, json_sha256
 from tests.pipeline.cache_maker import cache_info, forge, put
-from tests.pipeline.clips import random_clip
+from tests.pipeline.clips import random_clip, save_clip
 
 
 def assert_equal(a: CachedClip, b: CachedClip) -> None:

@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.cache.clip import CachedClip, clip_bytes, save_clip
+from pipeline.cache.clip import CachedClip, clip_bytes
 from pipeline.cache.clip_checks import check_inside
 from pipeline.cache.reader import ClipReader, load_clip
 from pipeline.errors import FailureReason, ItemError
 from pipeline.extraction.relation_prediction import check_features, predict_relations
 from pipeline.samples.dataset import check_finite
 from relations.sttran import STTran
-from tests.pipeline.clips import random_clip
+from tests.pipeline.clips import random_clip, save_clip
 from tests.pipeline.predictor_files import small_settings
 
 Change = Callable[[dict[str, torch.Tensor]], None]
@@ -83,8 +83,9 @@ def test_predicates_with_a_wrong_number_of_rows_are_reported_as_bad_cache(tmp_pa
     arrays, header = load_file(path), ClipReader(path).header
     arrays["predicates/ground-truth"] = torch.zeros(9, 6, dtype=torch.float16)
     save_file(arrays, path, metadata={"laiar": header.to_json()})
-    with pytest.raises(ItemError, match="pair_offsets"):
-        ClipReader(path).has_relations("ground-truth")
+    with pytest.raises(ItemError, match="predicates/ground-truth: 3 rows expected, got 9"):
+        ClipReader(path)
+    save_clip(path, random_clip([3, 2]))
     with pytest.raises(ItemError, match="predicted"):
         ClipReader(path).has_relations("predicted")
 
@@ -94,8 +95,8 @@ def test_predicates_with_a_wrong_number_of_rows_are_reported_as_bad_cache(tmp_pa
     [
         ({"num_uniform": []}, "num_uniform: int expected, got list"),
         ({"num_uniform": 0}, "num_uniform: at least 1 expected, got 0"),
-        ({"num_uniform": 4, "source": {}}, r"source\.num_frames: an integer expected"),
-        ({"source": None}, "source: dict expected"),
+        ({"num_uniform": 4, "source": {}}, r"source\.num_frames: missing"),
+        ({"source": None}, "source: a JSON object expected, got NoneType"),
         ({"actions": [[-1, 0.0, 1.0]]}, "actions: class indices of at least 0 expected"),
         ({"actions": [[1, 0.0]]}, "actions: 3 items expected, got 2"),
         ({"split": 3}, "split: str expected, got int"),

@@ -7,13 +7,18 @@ from pathlib import Path
 import pytest
 
 from pipeline.cache import listing
-from pipeline.cache.clip import save_clip
 from pipeline.cache.folder import store_clip
 from pipeline.cache.listing import is_held_out, list_clips, split_held_out
-from pipeline.cache.manifest import append_manifest, read_manifest, write_manifest
+from pipeline.cache.manifest import (
+    UNKNOWN,
+    append_row,
+    read_manifest,
+    write_manifest,
+)
 from pipeline.errors import FailureReason
-from tests.pipeline.cache_maker import labelled_clip, random_cache
-from tests.pipeline.clips import random_clip
+from pipeline.runtime.files import file_sha256
+from tests.pipeline.cache_maker import labelled_clip, manifest_row, random_cache
+from tests.pipeline.clips import random_clip, save_clip
 
 
 def flip_last_byte(path: Path) -> None:
@@ -29,10 +34,11 @@ def test_unusable_clips_are_reported_and_usable_clips_are_listed(tmp_path: Path)
     cut = tmp_path / "CUT1.safetensors"
     cut.write_bytes(cut.read_bytes()[:-1])
     (tmp_path / "GONE1.safetensors").unlink()
-    append_manifest(tmp_path, read_manifest(tmp_path)["OTHER1"] | {"fingerprint": "0" * 64})
+    other = replace(read_manifest(tmp_path)["OTHER1"], fingerprint="0" * 64)
+    append_row(tmp_path, other)
     save_clip(tmp_path / "UNLISTED.safetensors", random_clip([2], video_id="UNLISTED"))
     # A manifest line with an unsafe id and a folder are not clips.
-    append_manifest(tmp_path, {"id": "../../etc/passwd", "sha256": "0"})
+    append_row(tmp_path, manifest_row("../../etc/passwd"))
     (tmp_path / "FOLDER1.safetensors").mkdir()
     clips, bad = list_clips(tmp_path)
     # Only `verify` detects a changed byte in a file of unchanged size.
@@ -50,11 +56,11 @@ def test_without_verify_no_clip_is_hashed(tmp_path: Path, monkeypatch: pytest.Mo
     cache = random_cache(tmp_path / "cache")
     hashed = []
 
-    def counted(path: Path, row: dict) -> bool:
+    def counted(path: Path) -> str:
         hashed.append(path.stem)
-        return True
+        return file_sha256(path)
 
-    monkeypatch.setattr(listing, "is_known_file", counted)
+    monkeypatch.setattr(listing, "file_sha256", counted)
     assert len(list_clips(cache)[0]) == 14
     assert not hashed
     assert len(list_clips(cache, split="test", verify=True)[0]) == 4
@@ -70,9 +76,8 @@ def test_unusable_clip_is_listed_only_for_its_own_split(tmp_path: Path) -> None:
     assert sorted(list_clips(cache)[1]) == ["TEST002", "TRAIN001"]
     # Without a split in the manifest, the split of a readable header is used.
     rows = read_manifest(cache)
-    for row in rows.values():
-        del row["split"]
-    write_manifest(cache, rows)
+    write_manifest(cache, {k: replace(row, split=UNKNOWN) for k, row in rows.items()})
+    assert "split" not in (cache / "manifest.jsonl").read_text()
     flip_last_byte(cache / "TRAIN000.safetensors")
     clips, bad = list_clips(cache, split="train", verify=True)
     assert [c.video_id for c in clips] == ["TRAIN002"]
@@ -98,15 +103,13 @@ def test_clip_whose_header_differs_from_the_manifest_is_unusable(tmp_path: Path)
     assert list(list_clips(cache, split="train")[1]) == ["TRAIN001"]
     assert list(list_clips(cache, split="test")[1]) == ["TEST001"]
     # An invalid split is treated as unknown.
-    rows = read_manifest(cache)
-    rows["TRAIN001"]["split"] = ["train"]
-    write_manifest(cache, rows)
+    append_row(cache, replace(read_manifest(cache)["TRAIN001"], split="tsain"))
     assert "TRAIN001" in list_clips(cache, split="test")[1]
 
 
 def test_manifest_line_contains_the_split(tmp_path: Path) -> None:
     row = store_clip(tmp_path, labelled_clip(0, "test"))
-    assert row["split"] == "test"
+    assert row.split == "test"
     line = json.loads((tmp_path / "manifest.jsonl").read_text())
     assert line["split"] == "test"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.settings import LaIARSettings
 from pipeline import train
-from pipeline.cache.clip import clip_bytes, save_clip
+from pipeline.cache.clip import clip_bytes
 from pipeline.cache.folder import CacheInfo, ExtractionSettings, read_cache_info
 from pipeline.cache.reader import load_clip
 from pipeline.cache.union_features import (
@@ -29,7 +29,7 @@ from pipeline.extract import main as extract
 from pipeline.extraction.clip import clip_fingerprint, extraction_settings
 from pipeline.weights.detectors import resolve_detector
 from pipeline.weights.model_card import ModelCard
-from tests.pipeline.clips import random_clip
+from tests.pipeline.clips import random_clip, save_clip
 from tests.pipeline.dataset_maker import write_dataset
 from tests.pipeline.predictor_files import predictor_file
 from tests.pipeline.test_extract import SMALL

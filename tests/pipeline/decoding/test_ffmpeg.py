@@ -245,7 +245,7 @@ def test_caches_of_dumped_frames_and_of_videos_are_equal(
         for field in {f.name for f in fields(clips[0])} - {"header", "predicates"}:
             assert torch.equal(*(getattr(clip, field) for clip in clips)), field
         assert torch.equal(*(clip.predicates["ground-truth"] for clip in clips))
-        assert [clip.header.source["edit_lists"] for clip in clips] == ["ignored", "dumped"]
+        assert [clip.header.source.edit_lists for clip in clips] == ["ignored", "dumped"]
 
 
 def test_unsuitable_ffmpeg_versions_are_rejected(

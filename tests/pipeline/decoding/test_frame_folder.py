@@ -195,7 +195,7 @@ def test_cache_of_dumped_frames_equals_cache_of_videos(tmp_path: Path, words: li
         for field, value in vars(theirs).items():
             if isinstance(value, torch.Tensor):
                 assert torch.equal(value, getattr(ours, field)), field
-        assert theirs.header.source["edit_lists"] == "dumped"
+        assert theirs.header.source.edit_lists == "dumped"
     (dumped / "A0001.mp4" / "000002.png").unlink()
     assert main([*from_frames, "--cache", str(tmp_path / "b")]) == 1
     row = json.loads((tmp_path / "b" / "failures.jsonl").read_text())

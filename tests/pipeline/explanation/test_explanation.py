@@ -87,7 +87,7 @@ def random_explanation(
         fingerprint="f" * 64,
         generator=GENERATOR,
         threshold=0.5,
-        source=VideoSource(path=Path("a.mp4"), **clip.header.source),
+        source=VideoSource(path=Path("a.mp4"), **clip.header.source.to_dict()),
         people=PersonChoice(),
     )
 

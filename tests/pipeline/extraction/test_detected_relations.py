@@ -56,6 +56,6 @@ def test_annotated_frames_have_relations_and_training_uses_only_these_frames(cac
     rows = {int(i) for i in clip.frame_index[known]}
     assert {int(i) for i in taught.frame_index} <= rows
     shown = ClipDataset([entry], 157, num_frames=3, max_pairs=8).read(entry)
-    uniform = choose_frames(int(reader.header.source["num_frames"]), 4)
+    uniform = choose_frames(reader.header.source.num_frames, 4)
     assert set(shown.frame_index.tolist()) <= set(uniform)
     assert shown.num_frames == 3

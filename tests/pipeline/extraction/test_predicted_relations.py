@@ -202,7 +202,7 @@ def test_predictions_on_uniform_frames_do_not_depend_on_annotated_frames() -> No
         clip.header,
         boxes="detected",
         num_uniform=2,
-        source=clip.header.source | {"num_frames": 16},
+        source=replace(clip.header.source, num_frames=16),
     )
     clip = replace(clip, header=header, frame_index=torch.tensor([1, 4, 7, 12, 15]))
     assert frame_sequences(clip) == [[1, 3], [0, 2, 4]]

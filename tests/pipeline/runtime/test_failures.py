@@ -31,6 +31,23 @@ def test_replace_removes_failures_of_the_previous_run(
     assert not lines(tmp_path)
 
 
+def test_damaged_lines_are_ignored_and_removed_by_the_next_change(tmp_path: Path) -> None:
+    error = ItemError(FailureReason.CORRUPT_VIDEO, "x: broken")
+    for item in "abc":
+        Failures(tmp_path).add(item, error, stage="extract", sha256=item)
+    first = lines(tmp_path)
+    text = (tmp_path / "failures.jsonl").read_text()
+    damaged = text.replace('"attempts": 1', '"attempts": "1"', 1) + '{"id": "d"}\n{"id": "e"\n[1]\n'
+    (tmp_path / "failures.jsonl").write_text(damaged)
+    failures = Failures(tmp_path)
+    assert failures.known("a") is failures.known("d") is None
+    known = failures.known("b")
+    assert known is not None
+    assert known.to_dict() == first["b"]
+    failures.remove("c")
+    assert lines(tmp_path) == {"b": first["b"]}
+
+
 def test_error_for_a_folder_that_cannot_be_created_names_the_flag(tmp_path: Path) -> None:
     make_folder(tmp_path / "a" / "b", "--out")
     make_folder(tmp_path / "a" / "b", "--out")
