@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from pipeline.cache.manifest import settle_manifest
+from pipeline.cache.manifest import Manifest
 from pipeline.config.loading import config_as_dict, load_config
 from pipeline.datasets.checksums import read_checksums
 from pipeline.datasets.video_files import Ids, VideoFile
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
         tasks, start = make(accounts.failures), time.monotonic()
         written = accounts.run(engine, tasks, config.max_failures)
         seconds = time.monotonic() - start
-        settle_manifest(args.cache, written)
+        Manifest(args.cache).settle(written)
         run.extra["measured"] = measured(args.cache, written, seconds)
         if job.detector.is_random:
             run.extra["warnings"] = ["RANDOM_WEIGHTS"]

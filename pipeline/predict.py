@@ -17,7 +17,7 @@ from pipeline.explanation.exports.exported import ClassNames
 from pipeline.explanation.exports.saved import saved_videos
 from pipeline.explanation.exports.writing import ExportFormat, write_exports
 from pipeline.explanation.formats import DEFAULT, Format
-from pipeline.explanation.prediction_rows import settle_rows
+from pipeline.explanation.prediction_rows import PredictionRows
 from pipeline.explanation.report.gallery import write_gallery
 from pipeline.prediction.job import PredictionJob
 from pipeline.prediction.steps import PredictionSteps
@@ -89,7 +89,8 @@ def main(argv: list[str]) -> int:
                     retry=args.retry_failed,
                     annotations=annotations,
                 )
-                settle_rows(args.out, accounts.run(engine, tasks, job.config.max_failures))
+                written = accounts.run(engine, tasks, job.config.max_failures)
+                PredictionRows(args.out).settle(written)
             made = _export(job, args.out, exports)
             gallery = write_gallery(args.out)
         except OSError as error:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from pipeline.cache.folder import CacheInfo, clip_path, read_cache_info, replace_clip
 from pipeline.cache.listing import ClipEntry, list_clips
-from pipeline.cache.manifest import read_manifest, write_manifest
+from pipeline.cache.manifest import Manifest, read_manifest
 from pipeline.cache.reader import ClipReader, load_clip
 from pipeline.config.loading import load_config
 from pipeline.config.schema import Relations
@@ -118,7 +118,7 @@ def prune(args: Any, _words: list[str]) -> int:
     if not args.dry_run:
         for path in unusable:
             path.unlink(missing_ok=True)
-        write_manifest(args.cache, {k: v for k, v in manifest.items() if k not in bad})
+        Manifest(args.cache).write({k: v for k, v in manifest.items() if k not in bad})
         for path in sweep_temporary_files(args.cache):
             print(f"removed {path.name}")
     print(f"prune: {len(unusable)} clips; run pipeline.extract to extract them again")

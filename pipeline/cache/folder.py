@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pipeline.cache.clip import CachedClip, clip_bytes
-from pipeline.cache.manifest import ManifestRow, append_row
+from pipeline.cache.manifest import Manifest, ManifestRow
 from pipeline.config.ranges import check_values, one_of
 from pipeline.config.schema import Backend, Boxes, DecodeConfig, FramesConfig, UnionKind
 from pipeline.config.typed_json import TypedJson, parse_json
@@ -188,7 +188,7 @@ def store_clip(folder: Path, clip: CachedClip) -> ManifestRow:
             publish(temporary, path)
         except FileNotFoundError:  # another process removed it as a leftover temporary file
             write_atomically(path, data)
-        append_row(folder, row)
+        Manifest(folder).append_locked(row)
     return row
 
 
@@ -213,7 +213,7 @@ def replace_clip(folder: Path, clip: CachedClip, row: ManifestRow) -> ManifestRo
     with folder_lock(folder):
         before = file_sha256(path)
         new = replace(row, sha256=sha256, bytes=len(data), split=split, before=before)
-        append_row(folder, new)
+        Manifest(folder).append_locked(new)
         write_atomically(path, data)
     return new
 

@@ -1,18 +1,16 @@
 """The file `predictions.jsonl`, which lists the videos of an output folder."""
 
-import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from pipeline.config.typed_json import TypedJson
 from pipeline.datasets.ids import is_safe_id
 from pipeline.errors import FailureReason
 from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.formats import FILES, Format
-from pipeline.runtime.files import append_line, file_state, read_rows, write_atomically
-from pipeline.runtime.writers import folder_lock, living_writers
+from pipeline.runtime.row_files import RowFile
 
 PREDICTIONS = "predictions.jsonl"
 
@@ -112,66 +110,23 @@ def prediction_row(
     )
 
 
-def append_row(out: Path, row: Row) -> None:
-    """Append a line. The last line of an id is valid."""
-    with folder_lock(out):
-        append_line(out / PREDICTIONS, _line(row))
-
-
-def read_prediction_rows(out: Path) -> dict[str, Row]:
-    """Return the last line of each id. Invalid lines are ignored."""
-    rows: dict[str, Row] = {}
-    for item, tree in read_rows(out / PREDICTIONS).items():
-        with suppress(ValueError):
-            is_failed = tree.get("status") == "failed"
-            rows[item] = (FailedRow if is_failed else PredictionRow).from_dict(tree)
-    return rows
-
-
-def settle_rows(out: Path, written: Mapping[str, Row]) -> None:
-    """Append missing lines at the end of a run, and sort the lines if there is no other writer.
-
-    Lines can be missing if two writers replaced the file at the same time on a file system without
-    locks.
-
-    Args:
-        out: output folder.
-        written: lines that this run wrote, by id.
-    """
-    for item in sorted(written.keys() - read_prediction_rows(out).keys()):
-        append_row(out, written[item])
-    with folder_lock(out):
-        if not living_writers(out):
-            rows = read_prediction_rows(out)
-            lines = [_line(rows[item]) + "\n" for item in sorted(rows)]
-            write_atomically(out / PREDICTIONS, "".join(lines).encode())
-
-
-class KnownRows:
-    """Explained videos of a folder to which other processes may write.
-
-    The file is read again only if a video is missing and the file has changed.
+class PredictionRows(RowFile[Row]):
+    """The file `predictions.jsonl` of an output folder.
 
     Args:
         out: output folder.
     """
+
+    SORTS_KEYS: ClassVar[bool] = False
 
     def __init__(self, out: Path) -> None:
-        self._out = out
-        self._seen: tuple[int, int, int] | None = None
-        self._rows: dict[str, Row] = {}
+        super().__init__(out / PREDICTIONS)
+
+    def parse(self, tree: Any) -> Row:
+        """Convert the JSON of a line to a row."""
+        return (FailedRow if tree.get("status") == "failed" else PredictionRow).from_dict(tree)
 
     def has(self, video_id: str, fingerprint: str) -> bool:
-        """Return whether the line of a video has a fingerprint."""
-        state = file_state(self._out / PREDICTIONS)
-        if not self._matches(video_id, fingerprint) and state != self._seen:
-            self._rows, self._seen = read_prediction_rows(self._out), state
-        return self._matches(video_id, fingerprint)
-
-    def _matches(self, video_id: str, fingerprint: str) -> bool:
-        row = self._rows.get(video_id)
+        """Return whether the row of a video has a fingerprint."""
+        row = self.rows().get(video_id)
         return isinstance(row, PredictionRow) and row.fingerprint == fingerprint
-
-
-def _line(row: Row) -> str:
-    return json.dumps(row.to_dict(), allow_nan=False)

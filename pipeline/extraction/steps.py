@@ -1,6 +1,5 @@
 """Steps of the extraction of each video."""
 
-import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,9 +33,6 @@ from pipeline.weights.detectors import ResolvedDetector
 from pipeline.weights.loading import BUILDING
 from pipeline.weights.predictors import PredictorFile, load_predictor
 from relations.sttran import STTran
-
-#: Lock of the manifest, which several threads read.
-_READING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -139,8 +135,7 @@ class Steps:
         return Manifest(self.cache)
 
     def _row(self, task: Task) -> ManifestRow | None:
-        with _READING:
-            return self._manifest.rows().get(task.video_id)
+        return self._manifest.rows().get(task.video_id)
 
     def _fingerprint(self, task: Task, sha256: str) -> str:
         return clip_fingerprint(sha256, self.settings, self.detector, task.annotation)

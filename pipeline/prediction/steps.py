@@ -17,7 +17,7 @@ from pipeline.errors import FailureReason, ItemError
 from pipeline.explanation.edits import Edit, edited_fingerprint
 from pipeline.explanation.formats import DEFAULT, Format
 from pipeline.explanation.output import is_saved, remove, save
-from pipeline.explanation.prediction_rows import FailedRow, KnownRows, append_row, prediction_row
+from pipeline.explanation.prediction_rows import FailedRow, PredictionRows, prediction_row
 from pipeline.extraction.clip import failure_limits
 from pipeline.prediction.explainer import Explained, Explainer
 from pipeline.prediction.job import ExaminedVideo, PredictionJob
@@ -64,7 +64,7 @@ class PredictionSteps:
         """Return whether the explanation of a video exists in all formats."""
         fingerprint = edited_fingerprint(self.job.examine(task, sha256).fingerprint, self.edits)
         folder = self.folder / task.video_id
-        return is_saved(folder, fingerprint, self.formats) and self._known.has(
+        return is_saved(folder, fingerprint, self.formats) and self._rows.has(
             task.video_id, fingerprint
         )
 
@@ -101,7 +101,7 @@ class PredictionSteps:
                 try:
                     save(explanation, self.folder, plain, path)
                 finally:
-                    append_row(self.folder, row)
+                    self._rows.append(row)
                 if explanation.predictions:
                     LOGGER.info("%s: %s", task.video_id, explanation.predictions[0].sentence)
                 if Format.VIDEO in self.formats:
@@ -120,9 +120,9 @@ class PredictionSteps:
             if is_safe_id(task.video_id):
                 remove(self.folder / task.video_id)
             row = FailedRow(task.video_id, "failed", error.reason.value)
-            append_row(self.folder, row)
+            self._rows.append(row)
         return task.outcome("failed", sha256, error, row)
 
     @cached_property
-    def _known(self) -> KnownRows:
-        return KnownRows(self.folder)
+    def _rows(self) -> PredictionRows:
+        return PredictionRows(self.folder)

@@ -1,17 +1,14 @@
 """The file `failures.jsonl`, which lists the failed videos of a folder."""
 
-import json
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from logging import Logger
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipeline.config.typed_json import TypedJson
 from pipeline.errors import RETRYABLE, FailureReason, ItemError
-from pipeline.runtime.files import append_line, file_state, read_rows, write_atomically
-from pipeline.runtime.writers import folder_lock
+from pipeline.runtime.row_files import RowFile
 
 
 def log_failure(logger: Logger, item: str, error: ItemError) -> None:
@@ -48,23 +45,23 @@ class Failure(TypedJson):
     videos: str | None = None
 
 
-class Failures:
-    """Failures of a folder, stored in `failures.jsonl` with one line per item.
-
-    Several processes may change the file. It is read again before each change, so that the lines
-    of other processes are kept.
+class Failures(RowFile[Failure]):
+    """Failures of a folder, stored in `failures.jsonl`.
 
     Args:
         folder: folder of the file.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._path = folder, folder / "failures.jsonl"
-        self._rows = self._read()
+        super().__init__(folder / "failures.jsonl")
+
+    def parse(self, tree: Any) -> Failure:
+        """Convert the JSON of a line to a failure."""
+        return Failure.from_dict(tree)
 
     def known(self, item: str) -> Failure | None:
         """Return the failure of an item, or None if the item has not failed before."""
-        return self._rows.get(item)
+        return self.rows().get(item)
 
     def add(
         self,
@@ -77,7 +74,7 @@ class Failures:
         videos: Path | None = None,
     ) -> None:
         """Record a failure. See `Failure` for the arguments."""
-        known = self._rows.get(item)
+        known = self.known(item)
         row = Failure(
             item,
             stage,
@@ -90,18 +87,14 @@ class Failures:
             videos=str(videos.absolute()) if videos else None,
         )
         if known:
-            self._change(lambda rows: rows.update({item: row}))
+            self.change(lambda rows: rows.update({item: row}))
         else:
-            with folder_lock(self._folder):
-                append_line(self._path, _line(row))
-            self._rows[item] = row
+            self.append(row)
 
     def remove(self, item: str) -> None:
         """Remove the failure of an item whose result exists."""
-        if file_state(self._path) != self._seen:  # another process may have added the item
-            self._rows = self._read()
-        if item in self._rows:
-            self._change(lambda rows: rows.pop(item, None))
+        if self.known(item):
+            self.change(lambda rows: rows.pop(item, None))
 
     def keep_only(self, items: set[str], *, videos: Path | None = None) -> None:
         """Remove the failures of items that no longer exist.
@@ -115,8 +108,8 @@ class Failures:
         def is_gone(row: Failure) -> bool:
             return row.id not in items and (mine is None or row.videos in (None, mine))
 
-        if gone := [item for item, row in self._rows.items() if is_gone(row)]:
-            self._change(lambda rows: [rows.pop(item, None) for item in gone])
+        if gone := [item for item, row in self.rows().items() if is_gone(row)]:
+            self.change(lambda rows: [rows.pop(item, None) for item in gone])
 
     def replace(self, failed: Mapping[str, ItemError], *, stage: str, logger: Logger) -> None:
         """Replace all failures by those of a stage that processed all items, and log them."""
@@ -124,22 +117,3 @@ class Failures:
         for item, error in sorted(failed.items()):
             log_failure(logger, item, error)
             self.add(item, error, stage=stage)
-
-    def _change(self, change: Callable[[dict[str, Failure]], object]) -> None:
-        with folder_lock(self._folder):
-            self._rows = self._read()
-            change(self._rows)
-            lines = [_line(row) + "\n" for row in self._rows.values()]
-            write_atomically(self._path, "".join(lines).encode())
-
-    def _read(self) -> dict[str, Failure]:
-        self._seen = file_state(self._path)
-        rows = {}
-        for item, tree in read_rows(self._path).items():
-            with suppress(ValueError):  # a damaged line
-                rows[item] = Failure.from_dict(tree)
-        return rows
-
-
-def _line(row: Failure) -> str:
-    return json.dumps(row.to_dict(), sort_keys=True)

@@ -120,26 +120,6 @@ def json_bytes(tree: Any) -> bytes:
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 
-def read_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """Read a file of JSON lines.
-
-    Returns:
-        Mapping from `id` to object. The last of several objects with the same id is returned.
-        Invalid lines are ignored. The mapping is empty if the file does not exist.
-    """
-    rows: dict[str, dict[str, Any]] = {}
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-                row = json.loads(line, parse_constant=_reject)
-                rows[str(row["id"])] = row
-    return rows
-
-
-def _reject(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
 def file_state(path: Path) -> tuple[int, int, int] | None:
     """Return the state of a file, which changes when the file is written.
 

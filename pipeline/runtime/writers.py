@@ -24,7 +24,7 @@ from pipeline.runtime.files import host_mark, make_folder, writer_token
 
 LOGGER = logging.getLogger(__name__)
 #: Name of a temporary file or of the marker file of a writer.
-_TEMPORARY = re.compile(r"^\..+\.tmp-(([0-9a-f]{8})-(\d{1,7}))(-[0-9a-f]{8})?$")
+_TEMPORARY = re.compile(r"^\..+\.tmp-(([0-9a-f]{8})-(\d{1,9}))(-[0-9a-f]{8})?$")
 #: Age in seconds at which a temporary file of another host is regarded as stale. The processes of
 #: other hosts are not visible, and a file has its temporary name only while it is written.
 _FOREIGN_AGE_S = 600.0

@@ -17,7 +17,7 @@ from pipeline.cache.folder import (
     store_clip,
     write_cache_info,
 )
-from pipeline.cache.manifest import MANIFEST, ManifestRow, append_row, read_manifest
+from pipeline.cache.manifest import MANIFEST, Manifest, ManifestRow, read_manifest
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.runtime.files import append_line, file_sha256, json_sha256
 from tests.pipeline.clips import random_clip
@@ -67,7 +67,7 @@ def forge(cache: Path, video_id: str, **arrays: Tensor) -> None:
         kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     path.write_bytes(save(kept | arrays, metadata))
     row = read_manifest(cache)[video_id]
-    append_row(cache, replace(row, sha256=file_sha256(path), bytes=path.stat().st_size))
+    Manifest(cache).append(replace(row, sha256=file_sha256(path), bytes=path.stat().st_size))
 
 
 def manifest_row(video_id: str, **changes: Any) -> ManifestRow:

@@ -12,7 +12,7 @@ from model.criterion import LaIARCriterion
 from pipeline import evaluate, train
 from pipeline.cache.folder import ExtractionSettings
 from pipeline.cache.listing import list_clips, split_held_out
-from pipeline.cache.manifest import append_row
+from pipeline.cache.manifest import Manifest
 from pipeline.cache.reader import load_clip
 from pipeline.errors import StageError, UsageError
 from pipeline.explanation.familiarity import load_familiarity
@@ -197,7 +197,7 @@ def test_error_for_a_cache_without_labels_or_relations_explains_how_to_add_them(
     put(silent, clip)
     with pytest.raises(UsageError, match="relations=ground-truth expected"):
         fit(silent, tmp_path / "run")
-    append_row(silent, manifest_row("TRAIN009"))
+    Manifest(silent).append(manifest_row("TRAIN009"))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="an empty folder"):

@@ -9,7 +9,7 @@ import torch
 from pipeline import extract
 from pipeline.cache import folder as cache_folder
 from pipeline.cache.listing import list_clips
-from pipeline.cache.manifest import append_row, read_manifest
+from pipeline.cache.manifest import Manifest, read_manifest
 from pipeline.cache.reader import load_clip
 from pipeline.errors import UsageError
 from pipeline.weights.detectors import ResolvedDetector
@@ -69,8 +69,8 @@ def test_invalid_manifest_lines_and_folders_are_ignored(
 ) -> None:
     first = sorted(read_manifest(copied))[0]
     append_tree(copied, read_manifest(copied)[first].to_dict() | {"frames": None, "boxes": [1]})
-    append_row(copied, manifest_row("../outside"))
-    append_row(copied, manifest_row("GONE"))
+    Manifest(copied).append(manifest_row("../outside"))
+    Manifest(copied).append(manifest_row("GONE"))
     (copied / "FOLDER.safetensors").mkdir()
     (copied / "a\x1b[31m.safetensors").write_bytes(b"control characters")
     (tmp_path / "outside.safetensors").write_bytes(b"mine")
@@ -129,7 +129,7 @@ def test_relations_are_added_to_valid_clips_despite_invalid_clips(
     assert f"{second}: finite box_features expected" in out
 
 
-@pytest.mark.parametrize("moment", ["append_row", "write_atomically"])
+@pytest.mark.parametrize("moment", ["Manifest", "write_atomically"])
 def test_interrupted_addition_leaves_intact_clips(
     world: World, copied: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +159,7 @@ def test_interrupted_addition_leaves_intact_clips(
 def test_prune_removes_no_file_outside_the_cache(copied: Path) -> None:
     outside = copied.parent / "outside.safetensors"
     outside.write_bytes(b"precious")
-    append_row(copied, manifest_row("../outside"))
+    Manifest(copied).append(manifest_row("../outside"))
     assert cache.main(["prune", str(copied)]) == 0
     assert outside.read_bytes() == b"precious"
     assert "../outside" not in read_manifest(copied)

@@ -12,7 +12,7 @@ import pytest
 from pipeline import extract
 from pipeline.cache.folder import clip_path
 from pipeline.cache.listing import list_clips
-from pipeline.cache.manifest import read_manifest, write_manifest
+from pipeline.cache.manifest import Manifest, read_manifest
 from pipeline.errors import StageError, UsageError
 from tests.conftest import CONFIG, World
 from tests.pipeline.predictor_files import predictor_file
@@ -90,7 +90,7 @@ def test_frequency_baseline_requires_training_videos(
     trained = {clip.video_id for clip in clips if clip.header.split == "train"}
     for video_id in trained:
         clip_path(cache, video_id).unlink()
-    write_manifest(cache, {k: v for k, v in read_manifest(cache).items() if k not in trained})
+    Manifest(cache).write({k: v for k, v in read_manifest(cache).items() if k not in trained})
     found = measure(cache, predictor_file(tmp_path / "p.safetensors", 128, 64), "--mode", "predcls")
     assert found["results"]["frequency"] is None
     assert found["results"]["predictor"]["recall"]["no"]["100"] == 1

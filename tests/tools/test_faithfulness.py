@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline import train
-from pipeline.cache.manifest import read_manifest, write_manifest
+from pipeline.cache.manifest import Manifest, read_manifest
 from pipeline.errors import UsageError
 from pipeline.explanation.predictions import NOTHING, Statement
 from tests.conftest import CONFIG, SMALL, World
@@ -190,7 +190,7 @@ def test_command_measures_a_run(world: World, tmp_path: Path) -> None:
     rows = read_manifest(other)
     video_id = world.test_clips[0].stem
     del rows[video_id]
-    write_manifest(other, rows)
+    Manifest(other).write(rows)
     (other / f"{video_id}.safetensors").unlink()
     assert main([*words, "--annotations", str(charades), "--other", str(other)]) == 0
     tree = json.loads((out / "faithfulness.json").read_text())

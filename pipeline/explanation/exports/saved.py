@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.exports.exported import ExportedVideo
 from pipeline.explanation.formats import FILES, Format
-from pipeline.explanation.prediction_rows import PredictionRow, read_prediction_rows
+from pipeline.explanation.prediction_rows import PredictionRow, PredictionRows
 from pipeline.explanation.report.gallery import read_entries
 
 LOGGER = logging.getLogger("export")
@@ -24,7 +24,7 @@ def saved_videos(out: Path, model_sha256: str) -> Iterator[ExportedVideo]:
         out: output folder.
         model_sha256: SHA-256 of the weights of the network.
     """
-    (name,), rows = FILES[Format.JSON], read_prediction_rows(out)
+    (name,), rows = FILES[Format.JSON], PredictionRows(out).rows()
     for entry in read_entries(out):
         try:
             tree = json.loads((out / entry.id / name).read_text(encoding="utf-8"))

@@ -9,12 +9,7 @@ import pytest
 from pipeline.cache import listing
 from pipeline.cache.folder import store_clip
 from pipeline.cache.listing import is_held_out, list_clips, split_held_out
-from pipeline.cache.manifest import (
-    UNKNOWN,
-    append_row,
-    read_manifest,
-    write_manifest,
-)
+from pipeline.cache.manifest import UNKNOWN, Manifest, read_manifest
 from pipeline.errors import FailureReason
 from pipeline.runtime.files import file_sha256
 from tests.pipeline.cache_maker import labelled_clip, manifest_row, random_cache
@@ -35,10 +30,10 @@ def test_unusable_clips_are_reported_and_usable_clips_are_listed(tmp_path: Path)
     cut.write_bytes(cut.read_bytes()[:-1])
     (tmp_path / "GONE1.safetensors").unlink()
     other = replace(read_manifest(tmp_path)["OTHER1"], fingerprint="0" * 64)
-    append_row(tmp_path, other)
+    Manifest(tmp_path).append(other)
     save_clip(tmp_path / "UNLISTED.safetensors", random_clip([2], video_id="UNLISTED"))
     # A manifest line with an unsafe id and a folder are not clips.
-    append_row(tmp_path, manifest_row("../../etc/passwd"))
+    Manifest(tmp_path).append(manifest_row("../../etc/passwd"))
     (tmp_path / "FOLDER1.safetensors").mkdir()
     clips, bad = list_clips(tmp_path)
     # Only `verify` detects a changed byte in a file of unchanged size.
@@ -76,7 +71,7 @@ def test_unusable_clip_is_listed_only_for_its_own_split(tmp_path: Path) -> None:
     assert sorted(list_clips(cache)[1]) == ["TEST002", "TRAIN001"]
     # Without a split in the manifest, the split of a readable header is used.
     rows = read_manifest(cache)
-    write_manifest(cache, {k: replace(row, split=UNKNOWN) for k, row in rows.items()})
+    Manifest(cache).write({k: replace(row, split=UNKNOWN) for k, row in rows.items()})
     assert "split" not in (cache / "manifest.jsonl").read_text()
     flip_last_byte(cache / "TRAIN000.safetensors")
     clips, bad = list_clips(cache, split="train", verify=True)
@@ -103,7 +98,7 @@ def test_clip_whose_header_differs_from_the_manifest_is_unusable(tmp_path: Path)
     assert list(list_clips(cache, split="train")[1]) == ["TRAIN001"]
     assert list(list_clips(cache, split="test")[1]) == ["TEST001"]
     # An invalid split is treated as unknown.
-    append_row(cache, replace(read_manifest(cache)["TRAIN001"], split="tsain"))
+    Manifest(cache).append(replace(read_manifest(cache)["TRAIN001"], split="tsain"))
     assert "TRAIN001" in list_clips(cache, split="test")[1]
 
 

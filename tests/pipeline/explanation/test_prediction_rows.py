@@ -6,12 +6,9 @@ import pytest
 
 from pipeline.explanation.prediction_rows import (
     FailedRow,
-    KnownRows,
     PredictionRow,
+    PredictionRows,
     TopAction,
-    append_row,
-    read_prediction_rows,
-    settle_rows,
 )
 from pipeline.runtime.writers import LOCK
 
@@ -30,14 +27,14 @@ FAILED = {"id": "b (x/b.mp4)", "status": "failed", "reason": "duplicate-id"}
 
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
-    assert read_prediction_rows(tmp_path) == {}
+    assert PredictionRows(tmp_path).rows() == {}
     rows = PredictionRow.from_dict(ROW), FailedRow.from_dict(FAILED)
     assert rows[0].top == (TopAction("c000", "Reading", 0.5),)
     for row in rows:
-        append_row(tmp_path, row)
+        PredictionRows(tmp_path).append(row)
     lines = (tmp_path / "predictions.jsonl").read_text().splitlines()
     assert lines == [json.dumps(ROW), json.dumps(FAILED)]
-    assert read_prediction_rows(tmp_path) == {row.id: row for row in rows}
+    assert PredictionRows(tmp_path).rows() == {row.id: row for row in rows}
 
 
 @pytest.mark.parametrize(
@@ -61,24 +58,24 @@ def test_invalid_lines_are_ignored(tmp_path: Path, row: Any) -> None:
     good = ROW | {"id": "z"}
     text = json.dumps(row) + "\n" + json.dumps(good) + "\n{"
     (tmp_path / "predictions.jsonl").write_text(text)
-    assert read_prediction_rows(tmp_path) == {"z": PredictionRow.from_dict(good)}
+    assert PredictionRows(tmp_path).rows() == {"z": PredictionRow.from_dict(good)}
 
 
 def test_end_of_a_run_restores_missing_lines_and_sorts_them(tmp_path: Path) -> None:
     made = {item: PredictionRow.from_dict(ROW | {"id": item}) for item in ("a", "b", "c")}
     for item in ("c", "b", "c"):
-        append_row(tmp_path, made[item])
-    settle_rows(tmp_path, {item: made[item] for item in ("a", "b")})
-    assert [*read_prediction_rows(tmp_path).values()] == [made["a"], made["b"], made["c"]]
+        PredictionRows(tmp_path).append(made[item])
+    PredictionRows(tmp_path).settle({item: made[item] for item in ("a", "b")})
+    assert [*PredictionRows(tmp_path).rows().values()] == [made["a"], made["b"], made["c"]]
     assert {path.name for path in tmp_path.iterdir()} <= {"predictions.jsonl", LOCK}
 
 
 def test_lines_of_other_processes_become_known(tmp_path: Path) -> None:
-    known = KnownRows(tmp_path)
+    known = PredictionRows(tmp_path)
     assert not known.has("a", "f")
-    append_row(tmp_path, PredictionRow.from_dict(ROW))
+    PredictionRows(tmp_path).append(PredictionRow.from_dict(ROW))
     assert known.has("a", "f")
     assert not known.has("a", "of other settings")
-    append_row(tmp_path, FailedRow("a", "failed", "no-frames"))
+    PredictionRows(tmp_path).append(FailedRow("a", "failed", "no-frames"))
     assert not known.has("b", "f")
     assert not known.has("a", "f")

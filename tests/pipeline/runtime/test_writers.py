@@ -13,13 +13,7 @@ from filelock import FileLock
 
 from pipeline.cache import folder as cache_folder
 from pipeline.cache.folder import clip_path, store_clip
-from pipeline.cache.manifest import (
-    Manifest,
-    append_row,
-    read_manifest,
-    settle_manifest,
-    write_manifest,
-)
+from pipeline.cache.manifest import Manifest, read_manifest
 from pipeline.errors import FailureReason, ItemError
 from pipeline.runtime import files, writers
 from pipeline.runtime.failures import Failures
@@ -188,16 +182,16 @@ def test_running_writers_exclude_this_process(tmp_path: Path) -> None:
 
 
 def test_line_appended_after_a_truncated_line_is_complete(tmp_path: Path) -> None:
-    append_row(tmp_path, manifest_row("a"))
+    Manifest(tmp_path).append(manifest_row("a"))
     with open(tmp_path / "manifest.jsonl", "a") as file:
         file.write('{"id": "b", "sh')
-    append_row(tmp_path, manifest_row("c"))
+    Manifest(tmp_path).append(manifest_row("c"))
     assert sorted(read_manifest(tmp_path)) == ["a", "c"]
 
 
 def test_manifest_line_with_a_flipped_bit_is_ignored(tmp_path: Path) -> None:
     row = manifest_row("a")
-    append_row(tmp_path, row)
+    Manifest(tmp_path).append(row)
     path = tmp_path / "manifest.jsonl"
     whole = path.read_bytes()
     assert read_manifest(tmp_path) == {"a": row}
@@ -226,7 +220,7 @@ def test_invalid_manifest_lines_are_ignored(tmp_path: Path) -> None:
     ],
 )
 def test_manifest_line_with_a_wrong_type_is_ignored(change: dict, tmp_path: Path) -> None:
-    append_row(tmp_path, manifest_row("a"))
+    Manifest(tmp_path).append(manifest_row("a"))
     append_tree(tmp_path, manifest_row("a", frames=9).to_dict() | change)
     append_tree(tmp_path, {"id": "b", "sha256": "0" * 64})
     assert read_manifest(tmp_path) == {"a": manifest_row("a")}
@@ -241,32 +235,32 @@ def test_lines_of_other_versions_are_kept(tmp_path: Path) -> None:
     before = (tmp_path / "manifest.jsonl").read_bytes()
     rows = read_manifest(tmp_path)
     assert (rows["a"].split, rows["b"].other) == ("unknown", {"colour": "blue"})
-    write_manifest(tmp_path, {"a": rows["a"]})
-    write_manifest(tmp_path, rows)
+    Manifest(tmp_path).write({"a": rows["a"]})
+    Manifest(tmp_path).write(rows)
     assert (tmp_path / "manifest.jsonl").read_bytes() == before
 
 
 def test_manifest_reads_lines_that_other_processes_add_or_rewrite(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path)
     assert manifest.rows() == {}
-    append_row(tmp_path, manifest_row("b", frames=1))
-    append_row(tmp_path, manifest_row("a", frames=1))
+    Manifest(tmp_path).append(manifest_row("b", frames=1))
+    Manifest(tmp_path).append(manifest_row("a", frames=1))
     assert manifest.rows()["b"].frames == 1
-    append_row(tmp_path, manifest_row("b", frames=2))
+    Manifest(tmp_path).append(manifest_row("b", frames=2))
     assert {k: row.frames for k, row in manifest.rows().items()} == {"a": 1, "b": 2}
-    settle_manifest(tmp_path, {})
+    Manifest(tmp_path).settle({})
     lines = (tmp_path / "manifest.jsonl").read_text().splitlines()
     assert [(json.loads(line)["id"], json.loads(line)["frames"]) for line in lines] == [
         ("a", 1),
         ("b", 2),
     ]
-    append_row(tmp_path, manifest_row("a", frames=3))
+    Manifest(tmp_path).append(manifest_row("a", frames=3))
     assert {k: row.frames for k, row in manifest.rows().items()} == {"a": 3, "b": 2}
 
 
 def test_settle_manifest_restores_lost_lines(tmp_path: Path) -> None:
-    append_row(tmp_path, manifest_row("a", frames=1))
-    settle_manifest(tmp_path, {"a": manifest_row("a", frames=0), "b": manifest_row("b", frames=1)})
+    Manifest(tmp_path).append(manifest_row("a", frames=1))
+    Manifest(tmp_path).settle({"a": manifest_row("a", frames=0), "b": manifest_row("b", frames=1)})
     assert {k: row.frames for k, row in read_manifest(tmp_path).items()} == {"a": 1, "b": 1}
 
 
@@ -302,8 +296,7 @@ def test_two_runs_share_one_failures_file(tmp_path: Path) -> None:
 def test_concurrent_appends_lose_no_lines(tmp_path: Path) -> None:
     def write(number: int) -> None:
         for i in range(20):
-            with folder_lock(tmp_path):
-                append_row(tmp_path, manifest_row(f"{number}-{i}"))
+            Manifest(tmp_path).append(manifest_row(f"{number}-{i}"))
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
     for thread in threads:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing.spawn as mp
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 from pipeline import train
 from pipeline.training.parts import Rows, divide
@@ -102,7 +102,7 @@ def runs(
             run(main, [*at("frozen passes"), passes], is_frozen=True)
         if name == "paper":
             planned.append((main, [*at("frozen two passes"), passes], free_port(), True))
-    mp.spawn(run_rank, (planned,), nprocs=2)
+    spawn(run_rank, (planned,), nprocs=2)
     return folder
 
 
