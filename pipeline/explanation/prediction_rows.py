@@ -118,6 +118,7 @@ class PredictionRows(RowFile[Row]):
     """
 
     SORTS_KEYS: ClassVar[bool] = False
+    KEEPS_OTHERS: ClassVar[bool] = True
 
     def __init__(self, out: Path) -> None:
         super().__init__(out / PREDICTIONS)

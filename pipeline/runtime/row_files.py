@@ -42,14 +42,18 @@ class RowFile(ABC, Generic[RowT]):
 
     Attributes:
         SORTS_KEYS: whether the keys of a line are sorted.
+        KEEPS_OTHERS: whether `write` keeps lines that are not rows, as those of other versions.
     """
 
     SORTS_KEYS: ClassVar[bool] = True
+    KEEPS_OTHERS: ClassVar[bool] = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._rows: dict[str, RowT] = {}
-        self._file, self._read = (0, 0), 0
+        #: Lines of other versions by id, if they are kept.
+        self._others: dict[str, Any] = {}
+        self._file, self._read, self._end = (0, 0), 0, b""
 
     @abstractmethod
     def parse(self, tree: Any) -> RowT:
@@ -68,18 +72,28 @@ class RowFile(ABC, Generic[RowT]):
         try:
             with open(self.path, "rb") as file:
                 found = os.fstat(file.fileno())
-                if (found.st_dev, found.st_ino) != self._file or found.st_size < self._read:
-                    self._file, self._read, self._rows = (found.st_dev, found.st_ino), 0, {}
+                # A new file may have the inode number of a file that was replaced earlier.
+                file.seek(self._read - len(self._end))
+                is_same = file.read(len(self._end)) == self._end
+                if (found.st_dev, found.st_ino) != self._file or not is_same:
+                    self._file, self._rows, self._others = (found.st_dev, found.st_ino), {}, {}
+                    self._read, self._end = 0, b""
                 file.seek(self._read)
                 data = file.read()
         except FileNotFoundError:
             return {}
-        self._read += data.rfind(b"\n") + 1
+        if whole := data.rfind(b"\n") + 1:
+            self._read += whole
+            self._end = data[data.rfind(b"\n", 0, whole - 1) + 1 : whole]
         # A line without a line feed may be incomplete. It is used if valid, and read again later.
         for line in data.decode("utf-8", "replace").splitlines():
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                row = self.parse(json.loads(line, parse_constant=_reject))
+                tree = json.loads(line, parse_constant=_reject)
+                if self.KEEPS_OTHERS:
+                    self._others[str(tree["id"])] = tree
+                row = self.parse(tree)
                 self._rows[row.id] = row
+                self._others.pop(row.id, None)
         return self._rows
 
     def append(self, row: RowT) -> None:
@@ -96,11 +110,13 @@ class RowFile(ABC, Generic[RowT]):
         with folder_lock(self.path.parent):
             rows = dict(self.rows())
             change(rows)
-            self._write(rows.values())
+            self._write(map(self._line, rows.values()))
 
     def write(self, rows: Mapping[str, RowT]) -> None:
         """Replace the file by rows, sorted by id. A file with the same content is left as it is."""
-        self._write(rows[item] for item in sorted(rows))
+        lines = {item: json.dumps(tree) for item, tree in self._others.items()}
+        lines |= {item: self._line(row) for item, row in rows.items()}
+        self._write(lines[item] for item in sorted(lines))
 
     def settle(self, written: Mapping[str, RowT]) -> None:
         """Append missing lines at the end of a run, and sort the lines without another writer.
@@ -117,8 +133,8 @@ class RowFile(ABC, Generic[RowT]):
             if not living_writers(self.path.parent):
                 self.write(self.rows())
 
-    def _write(self, rows: Iterable[RowT]) -> None:
-        data = "".join(self._line(row) + "\n" for row in rows).encode()
+    def _write(self, lines: Iterable[str]) -> None:
+        data = "".join(line + "\n" for line in lines).encode()
         if not self.path.is_file() or self.path.read_bytes() != data:
             write_atomically(self.path, data)
 

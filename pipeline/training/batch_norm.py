@@ -1,5 +1,7 @@
 """Batch normalisation over the samples of all processes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -74,6 +76,20 @@ def share_statistics(module: nn.Module) -> list[SharedBatchNorm]:
                 made.append(SharedBatchNorm(layer, group))
                 setattr(parent, name, made[-1])
     return made
+
+
+@contextmanager
+def kept_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep the running statistics of batch normalisation in a module unchanged."""
+    layers = [x for x in module.modules() if isinstance(x, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 class _AllReduce(torch.autograd.Function):

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.errors import UsageError
+from pipeline.errors import StageError, UsageError
 from pipeline.runtime.devices import pick_device
 
 #: The other processes wait while the first one evaluates the network.
@@ -87,14 +87,22 @@ def join_processes(device: str) -> Iterator[Processes]:
         device: name of the device, see `pick_device`. With CUDA, each process uses its own GPU.
 
     Raises:
-        UsageError: if the device is not available, or the machine has fewer GPUs than processes.
+        UsageError: if the device is not available, the machine has fewer GPUs than processes, or
+            the environment is not that of torchrun.
+        StageError: if another process ends while this one waits for it.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    try:
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        rank, local = (int(os.environ[k]) if count > 1 else 0 for k in ("RANK", "LOCAL_RANK"))
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"WORLD_SIZE: the environment of torchrun expected, missing or invalid: {error}; start "
+            "several processes with torchrun, or unset WORLD_SIZE"
+        ) from error
     picked = pick_device(device)
     if count == 1:
         yield Processes(picked)
         return
-    rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     if picked.type == "cuda":
         if local >= torch.cuda.device_count():
             raise UsageError(
@@ -106,5 +114,12 @@ def join_processes(device: str) -> Iterator[Processes]:
     dist.init_process_group("nccl" if picked.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Processes(picked, rank, count)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        first = str(error).splitlines()[0][:200]
+        raise StageError(
+            f"process {rank}: another process has ended, see its message ({first})"
+        ) from error
     finally:
         dist.destroy_process_group()

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pipeline.config.schema import LoopConfig
-from pipeline.errors import StageError
+from pipeline.config.schema import Amp, LoopConfig
+from pipeline.errors import StageError, UsageError
 from pipeline.runtime.files import json_int
 from pipeline.runtime.progress import duration
-from pipeline.training.batch_norm import SharedBatchNorm, share_statistics
+from pipeline.training.batch_norm import SharedBatchNorm, kept_statistics, share_statistics
 from pipeline.training.log import TrainingLog
 from pipeline.training.optimizer import build_scaler
 from pipeline.training.parts import Part, Rows, divide, exchange
@@ -71,6 +71,9 @@ class Trainer:
         processes: processes that train the network.
         log_every: number of steps between two log entries.
         save_every: number of steps between two checkpoints, besides those after each epoch.
+
+    Raises:
+        UsageError: if float16 is requested on a CPU.
     """
 
     def __init__(
@@ -87,6 +90,8 @@ class Trainer:
         self.task, self.settings, self.processes = task, settings, processes
         self._log_every, self._save_every = log_every, save_every
         self.run_folder, self.fingerprint = run, fingerprint
+        if settings.amp is Amp.fp16 and processes.device.type == "cpu":
+            raise UsageError("amp=fp16: a GPU expected, got a CPU; use bf16 or none")
         self.scaler = build_scaler(settings.amp, processes.device)
         self.objective: nn.Module = task.objective
         self._norms = list[SharedBatchNorm]()
@@ -103,8 +108,15 @@ class Trainer:
         """Resume from the checkpoint `state.pt`, or write the first one.
 
         Raises:
-            UsageError: if the checkpoint is damaged or belongs to another training run.
+            UsageError: if the checkpoint is damaged or belongs to another training run, or if the
+                processes found different data.
         """
+        if self.processes.of_first(self.fingerprint) != self.fingerprint:
+            raise UsageError(
+                f"process {self.processes.rank}: the data and settings of process 0 expected, got "
+                "others; start training when no other command writes to the data, and use equal "
+                "copies on all machines"
+            )
         is_new = not (self.run_folder / STATE_FILE).is_file()
         self.processes.wait()
         if not is_new:
@@ -162,9 +174,7 @@ class Trainer:
         shared = self._with_rows([batch for batch, _ in parts], self._parts(parts))
         total: PartLoss | None = None
         for index, ((batch, _), part) in enumerate(zip(parts, shared, strict=True)):
-            self._seed(index)
-            for layer in self._norms:
-                layer.is_counted = not part.is_filler
+            self._begin(index, part)
             is_last = index == len(parts) - 1
             with nullcontext() if is_last else self._without_exchange():
                 found: PartLoss = self.objective(batch, part)
@@ -219,14 +229,18 @@ class Trainer:
             return parts
         own = []
         for index, (batch, part) in enumerate(zip(batches, parts, strict=True)):
-            self._seed(index)
-            rows = self.task.objective.rows(batch, part)
+            self._begin(index, part)
+            with kept_statistics(self.task.objective):  # the pass itself updates them
+                rows = self.task.objective.rows(batch, part)
             if rows is None:
                 return parts
             own.append(part.real(rows))
         return exchange(own, parts)
 
-    def _seed(self, index: int) -> None:
+    def _begin(self, index: int, part: Part) -> None:
+        """Seed the generators for a pass, and set whether its samples count for statistics."""
+        for layer in self._norms:
+            layer.is_counted = not part.is_filler
         seed = [self.settings.seed, self.progress.step, self.processes.rank, index]
         torch.manual_seed(json_int(seed))
 

@@ -77,17 +77,20 @@ class RelationObjective(Objective):
     def forward(self, batch: RelationSample, part: Part) -> PartLoss:
         """Compute the losses of `relation_losses`, and `objects`, that of the object classifier."""
         with autocast(self.settings.amp, self.device):
-            terms = self._terms(batch, part.totals["objects"])
+            terms = self._terms(batch, part)
         return PartLoss({name: part.shares[name] * term for name, term in terms.items()})
 
-    def _terms(self, batch: RelationSample, num_objects: float) -> dict[str, Tensor]:
+    def _terms(self, batch: RelationSample, part: Part) -> dict[str, Tensor]:
         pairs = batch.pairs.to(self.device)
         logits = self.model(pairs)
         kind: MultiLabelLoss = "bce" if self.settings.multi_label is MultiLabel.bce else "margin"
         terms = relation_losses(logits, batch.predicates.to(self.device), multi_label=kind)
         mine = batch.is_annotated.to(self.device)
-        # Batch normalisation in the classifier needs two boxes.
-        if self.settings.object_loss and num_objects > 1:
+        if not self.settings.object_loss or part.totals["objects"] < 2:
+            return terms
+        # Batch normalisation needs two boxes, in this pass or in those of all processes.
+        terms["objects"] = pairs.features.new_zeros(())
+        if part.processes.count > 1 or int(mine.sum()) > 1:
             distribution, boxes = batch.distribution.to(self.device), batch.boxes.to(self.device)
             given = (pairs.features, distribution, boxes)
             said = self.model.object_classifier(*(value[mine] for value in given))

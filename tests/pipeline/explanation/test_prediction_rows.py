@@ -70,6 +70,14 @@ def test_end_of_a_run_restores_missing_lines_and_sorts_them(tmp_path: Path) -> N
     assert {path.name for path in tmp_path.iterdir()} <= {"predictions.jsonl", LOCK}
 
 
+def test_end_of_a_run_keeps_the_lines_of_other_versions(tmp_path: Path) -> None:
+    later = ROW | {"id": "z", "more": 1}
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(later) + "\n")
+    PredictionRows(tmp_path).settle({"a": PredictionRow.from_dict(ROW)})
+    lines = (tmp_path / "predictions.jsonl").read_text().splitlines()
+    assert [*map(json.loads, lines)] == [ROW, later]
+
+
 def test_lines_of_other_processes_become_known(tmp_path: Path) -> None:
     known = PredictionRows(tmp_path)
     assert not known.has("a", "f")

@@ -258,6 +258,22 @@ def test_manifest_reads_lines_that_other_processes_add_or_rewrite(tmp_path: Path
     assert {k: row.frames for k, row in manifest.rows().items()} == {"a": 3, "b": 2}
 
 
+def test_manifest_is_read_again_if_a_longer_file_has_its_inode_number(tmp_path: Path) -> None:
+    manifest, path = Manifest(tmp_path), tmp_path / "manifest.jsonl"
+    manifest.append(manifest_row("b"))
+    assert [*manifest.rows()] == ["b"]
+    other = tmp_path / "other"
+    other.mkdir()
+    for item in ("a", "b", "c"):
+        Manifest(other).append(manifest_row(item))
+    path.write_bytes((other / path.name).read_bytes())  # keeps the inode number
+    assert [*manifest.rows()] == ["a", "b", "c"]
+    path.write_bytes(b"{")
+    assert manifest.rows() == {}
+    manifest.append(manifest_row("d"))
+    assert [*manifest.rows()] == ["d"]
+
+
 def test_settle_manifest_restores_lost_lines(tmp_path: Path) -> None:
     Manifest(tmp_path).append(manifest_row("a", frames=1))
     Manifest(tmp_path).settle({"a": manifest_row("a", frames=0), "b": manifest_row("b", frames=1)})
