@@ -170,7 +170,6 @@ class Trainer:
         task, optimizer, step = self.task, self.task.optimizer, self.progress.step
         task.set_learning_rate(step)
         task.train_mode()
-        optimizer.zero_grad(set_to_none=True)
         shared = self._with_rows([batch for batch, _ in parts], self._parts(parts))
         total: PartLoss | None = None
         for index, ((batch, _), part) in enumerate(zip(parts, shared, strict=True)):
@@ -179,6 +178,8 @@ class Trainer:
             with nullcontext() if is_last else self._without_exchange():
                 found: PartLoss = self.objective(batch, part)
                 loss = torch.stack(list(found.terms.values())).sum()
+                if total is None:  # late, so that the new gradients use the memory of the old ones
+                    optimizer.zero_grad(set_to_none=True)
                 # DistributedDataParallel computes the mean of the gradients over the processes.
                 self.scaler.scale(loss * self.processes.count).backward()
             total = _sum(total, found)
