@@ -125,8 +125,12 @@ class Stage(Protocol[FoundT, ResultT]):
     def is_done(self, task: Task, sha256: str) -> bool:
         """Return whether the result of a video exists."""
 
-    def prepare(self, task: Task, sha256: str) -> FoundT:
-        """Prepare a video without a result. An ItemError is its failure."""
+    def prepare(self, task: Task, sha256: str) -> FoundT | None:
+        """Prepare a video without a result. An ItemError is its failure.
+
+        Returns:
+            The prepared video, or None if another command has stored its result meanwhile.
+        """
 
     def worker(self, device: torch.device) -> Worker[FoundT, ResultT]:
         """Return the worker of a device."""
@@ -155,7 +159,7 @@ def examine(stage: Stage[FoundT, ResultT], task: Task) -> Outcome | FoundT:
                 return task.outcome("failed", sha256)
             if bad is not None:
                 raise bad
-            return stage.prepare(task, sha256)
+            return stage.prepare(task, sha256) or task.outcome("skipped", sha256)
     except ItemError as error:
         return stage.failed(task, error, sha256)
 

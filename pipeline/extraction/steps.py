@@ -90,11 +90,13 @@ class Steps:
     def is_done(self, task: Task, sha256: str) -> bool:
         """Return whether the cache contains the clip with all required relations and labels."""
         header = self._find(task, sha256, self._row(task), verify=self.verify)
-        labels = task.annotation.labels_fingerprint() if task.annotation else None
-        return header is not None and header.labels == labels and self._is_predicted(header)
+        return header is not None and self._is_complete(task, header)
 
-    def prepare(self, task: Task, sha256: str) -> ExaminedClip:
+    def prepare(self, task: Task, sha256: str) -> ExaminedClip | None:
         """Prepare the extraction of a video, or the completion of its clip.
+
+        Returns:
+            The examined video, or None if another command has stored the clip meanwhile.
 
         Raises:
             ItemError: NO_ANNOTATION if annotated boxes are required and no frame is annotated.
@@ -102,6 +104,8 @@ class Steps:
         fingerprint, row = self._fingerprint(task, sha256), self._row(task)
         # A predictor requires all union channels. If they are not stored, extract the video again.
         header = self._find(task, sha256, row, verify=True)
+        if header is not None and self._is_complete(task, header):
+            return None
         if header is not None and (self._is_predicted(header) or self._is_full()):
             return ExaminedClip(task, sha256, fingerprint, None, row)
         request = frame_request(
@@ -139,6 +143,11 @@ class Steps:
 
     def _fingerprint(self, task: Task, sha256: str) -> str:
         return clip_fingerprint(sha256, self.settings, self.detector, task.annotation)
+
+    def _is_complete(self, task: Task, header: ClipHeader) -> bool:
+        """Return whether a clip has all required relations and labels."""
+        labels = task.annotation.labels_fingerprint() if task.annotation else None
+        return header.labels == labels and self._is_predicted(header)
 
     def _is_predicted(self, header: ClipHeader) -> bool:
         """Return whether a clip has the required predicted relations."""

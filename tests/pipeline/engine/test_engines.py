@@ -183,6 +183,16 @@ def test_invalid_options_are_rejected(
     assert not (tmp_path / "cache").exists()
 
 
+def test_clip_that_another_command_stores_meanwhile_is_skipped(
+    videos: Path, whole: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert extract(videos, tmp_path) == 1
+    monkeypatch.setattr(Steps, "is_done", lambda *_: False)  # the clip is stored after this check
+    assert extract(videos, tmp_path) == 1
+    assert counts(tmp_path) == {"found": 5, "done": 0, "skipped": 4, "failed": 1}
+    assert tree(tmp_path) == whole
+
+
 def test_verify_extracts_damaged_clips_again(videos: Path, whole: Tree, tmp_path: Path) -> None:
     assert extract(videos, tmp_path) == 1
     path = tmp_path / "V1.safetensors"
@@ -236,7 +246,7 @@ def test_next_run_completes_an_interrupted_run(
 class CrashingSteps(Steps):
     """Steps that end their process for two videos and hang for one."""
 
-    def prepare(self, task: Task, sha256: str) -> ExaminedClip:
+    def prepare(self, task: Task, sha256: str) -> ExaminedClip | None:
         if task.video_id in ("V2", "V5"):
             os._exit(1)
         if task.video_id == "V1":  # early, so that the others are extracted meanwhile
