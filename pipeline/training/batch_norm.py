@@ -1,5 +1,6 @@
 """Batch normalisation over the samples of all processes."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from model.relation_features import TokenNorm
 
 #: Group of processes, as `torch.distributed.new_group` returns it.
 Group = Any
@@ -16,8 +19,8 @@ class SharedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation whose statistics in train mode are those of all processes.
 
     `torch.nn.SyncBatchNorm` does the same on GPUs only. Every process must call the layer equally
-    often. With fewer than two values per channel, the running statistics are used and are not
-    updated.
+    often. With fewer than two values per channel, or two tokens for a `TokenNorm`, the running
+    statistics are used and are not updated.
 
     Args:
         like: layer whose parameters, buffers and options are used.
@@ -31,7 +34,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
     def __init__(self, like: nn.BatchNorm1d | nn.BatchNorm2d, group: Group) -> None:
         super().__init__(like.num_features, like.eps, like.momentum)
         self._parameters, self._buffers = like._parameters, like._buffers
-        self.group, self.is_counted = group, True
+        self.group, self.is_counted, self._is_of_tokens = group, True, isinstance(like, TokenNorm)
         self.train(like.training)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,7 +49,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         sums = _AllReduce.apply(torch.cat([own * y.sum(dims), n]), self.group)
         n = sums[-1].detach()
         mean, var = self.running_mean, self.running_var
-        if n >= 2:
+        if n >= 2 * (math.prod(x.shape[2:]) if self._is_of_tokens else 1):
             mean = sums[:-1] / n
             var = _AllReduce.apply(own * (y - mean.view(shape)).square().sum(dims), self.group) / n
             self._update(mean.detach(), var.detach() * n / (n - 1))
