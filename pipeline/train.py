@@ -2,7 +2,6 @@
 
 import logging
 from argparse import Namespace
-from contextlib import nullcontext
 from pathlib import Path
 
 from pipeline.cache.folder import read_cache_info
@@ -19,7 +18,6 @@ from pipeline.runtime.command_line import (
 from pipeline.runtime.devices import use_threads
 from pipeline.runtime.failures import Failures
 from pipeline.runtime.run_record import RunRecord
-from pipeline.runtime.writers import only_command
 from pipeline.training.laiar.finishing import finish, is_finished
 from pipeline.training.laiar.job import (
     TrainingJob,
@@ -29,7 +27,7 @@ from pipeline.training.laiar.job import (
 )
 from pipeline.training.laiar.run_opening import open_run
 from pipeline.training.laiar.task import LaIARTask
-from pipeline.training.processes import Processes, join_processes
+from pipeline.training.processes import Processes, join_processes, training_run
 from pipeline.training.state import STATE_FILE
 from pipeline.training.trainer import Trainer
 
@@ -76,16 +74,11 @@ def _run(args: Namespace, argv: list[str], config: Config, processes: Processes)
         args.run, stage="train", config=config_as_dict(config), argv=argv, seed=config.train.seed
     )
     record.counts.found, record.counts.failed = len(clips) + len(bad), len(bad)
-    is_first = processes.is_first
-    with only_command(args.run) if is_first else nullcontext():
-        if is_first:
-            open_run(args.run, job, config)
-        processes.wait()
-        with record if is_first else nullcontext():
-            if is_first:
-                Failures(args.run).replace(bad, stage="train", logger=LOGGER)
-            _train(job, record, args.run, processes)
-    if is_first:
+    with training_run(processes, record, lambda: open_run(args.run, job, config)):
+        if processes.is_first:
+            Failures(args.run).replace(bad, stage="train", logger=LOGGER)
+        _train(job, record, args.run, processes)
+    if processes.is_first:
         print(f"train: {record.counts}")
         print(f"evaluate with: python -m pipeline.evaluate --run {args.run} --cache {args.cache}")
     return record.exit_code

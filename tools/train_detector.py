@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from pipeline.runtime.command_line import common_parser, parse_words, run_comman
 from pipeline.runtime.failures import Failures
 from pipeline.runtime.files import file_sha256, json_sha256, write_json
 from pipeline.runtime.run_record import RunRecord
-from pipeline.runtime.writers import only_command
 from pipeline.training.detector.batches import FrameImages, ImageOrder, repeat_factors
 from pipeline.training.detector.frames import dump_frames, find_image, find_wide
 from pipeline.training.detector.samples import Sample, check_boxes
@@ -27,7 +25,7 @@ from pipeline.training.detector.scoring import score_detector
 from pipeline.training.detector.settings import DetectorTraining
 from pipeline.training.detector.splits import read_samples
 from pipeline.training.detector.task import DetectorTask, with_new_heads
-from pipeline.training.processes import Processes, join_processes
+from pipeline.training.processes import Processes, join_processes, training_run
 from pipeline.training.state import open_run_folder
 from pipeline.training.trainer import Trainer
 from pipeline.weights.cards import read_tensors, save_carded
@@ -86,17 +84,14 @@ def main(argv: list[str]) -> int:
     config = load_settings(DetectorTraining, args.config, words)
     vocabulary = load_vocabulary(config.vocabulary)
     with join_processes(config.device) as processes:
-        is_first = processes.is_first
-        with only_command(args.run) if is_first else nullcontext():
-            if is_first:
-                open_run_folder(
-                    args.run, lambda names: args.score or not names or "run.json" in names
-                )
-            processes.wait()
-            tree, seed = config_as_dict(config), config.training.seed
-            record = RunRecord(args.run, stage="train_detector", config=tree, argv=argv, seed=seed)
-            with record if is_first else nullcontext():
-                return _run(DetectorJob(config, vocabulary, args, processes), record)
+        tree, seed = config_as_dict(config), config.training.seed
+        record = RunRecord(args.run, stage="train_detector", config=tree, argv=argv, seed=seed)
+
+        def open_folder() -> None:
+            open_run_folder(args.run, lambda names: args.score or not names or "run.json" in names)
+
+        with training_run(processes, record, open_folder):
+            return _run(DetectorJob(config, vocabulary, args, processes), record)
 
 
 def _run(job: DetectorJob, record: RunRecord) -> int:

@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,9 @@ from pipeline.runtime.command_line import (
 )
 from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import RunRecord
-from pipeline.runtime.writers import only_command
 from pipeline.training.laiar.job import check_vocabulary
 from pipeline.training.log import LOG_FILE
-from pipeline.training.processes import Processes, join_processes
+from pipeline.training.processes import Processes, join_processes, training_run
 from pipeline.training.relations.samples import GROUND_TRUTH
 from pipeline.training.relations.settings import RelationTraining
 from pipeline.training.relations.task import RelationClipSplits, RelationTask
@@ -89,24 +87,24 @@ def main(argv: list[str]) -> int:
         tree, seed = config_as_dict(config), config.training.seed
         record = RunRecord(args.run, stage="train_relations", config=tree, argv=argv, seed=seed)
         record.counts.found = len(job.clips.training) + len(job.clips.validation)
-        is_first = processes.is_first
-        with only_command(args.run) if is_first else nullcontext():
-            if is_first:
-                open_run_folder(args.run, lambda names: STATE_FILE in names or names <= _BEGUN)
-            processes.wait()
-            with record if is_first else nullcontext():
-                progress = _train(job, args.run, processes)
-                record.counts.done = record.counts.found
-                record.extra["best_epoch"] = progress.best_epoch
-                if is_first:
-                    record.extra["weights_sha256"] = _write(job, args.run, progress)
-    if is_first:
+        with training_run(processes, record, lambda: open_run_folder(args.run, _is_mine)):
+            progress = _train(job, args.run, processes)
+            record.counts.done = record.counts.found
+            record.extra["best_epoch"] = progress.best_epoch
+            if processes.is_first:
+                record.extra["weights_sha256"] = _write(job, args.run, progress)
+    if processes.is_first:
         print(f"train_relations: {record.counts}; best epoch {progress.best_epoch}")
         print(
             f"evaluate it with: python -m tools.evaluate_relations --weights {args.run / WEIGHTS} "
             f"--cache {args.cache[0]} --mode predcls"
         )
     return EXIT_OK
+
+
+def _is_mine(names: set[str]) -> bool:
+    """Return whether the files of a run folder belong to this command."""
+    return STATE_FILE in names or names <= _BEGUN
 
 
 def prepare_relation_training(

@@ -1,7 +1,7 @@
 """Processes that train one network together, started by torchrun."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from pipeline.errors import StageError, UsageError
 from pipeline.runtime.devices import pick_device
+from pipeline.runtime.run_record import RunRecord
+from pipeline.runtime.writers import only_command
 
 #: The other processes wait while the first one evaluates the network.
 _PATIENCE = timedelta(hours=12)
@@ -77,6 +79,31 @@ class Processes:
         """Wait for the other processes."""
         if self.count > 1:
             dist.barrier()
+
+
+@contextmanager
+def training_run(
+    processes: Processes, record: RunRecord, open_folder: Callable[[], None]
+) -> Iterator[None]:
+    """Open a run folder and record the run, in the first process. The others wait until it is open.
+
+    Args:
+        processes: processes of the run.
+        record: record of the run, which is written at its end.
+        open_folder: function that creates the run folder or checks its content.
+
+    Raises:
+        UsageError: if another command uses the folder, or `open_folder` rejects it.
+    """
+    if not processes.is_first:
+        processes.wait()
+        yield
+        return
+    with only_command(record.folder):
+        open_folder()
+        processes.wait()
+        with record:
+            yield
 
 
 @contextmanager
