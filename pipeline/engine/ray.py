@@ -132,7 +132,8 @@ class RayEngine:
         environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
         try:
             self._ray.init(
-                address=self.address,
+                # Without "local", Ray would join any cluster of this machine.
+                address=self.address or "local",
                 log_to_driver=False,
                 include_dashboard=False if self.address is None else None,
                 runtime_env={"env_vars": environment},

@@ -292,6 +292,22 @@ def test_actors_on_two_nodes_share_the_work(videos: Path, whole: Tree, tmp_path:
     assert tree(tmp_path) == whole
 
 
+def test_engine_without_an_address_starts_its_own_cluster(videos: Path, tmp_path: Path) -> None:
+    """A running cluster of this machine is not joined, since it may end before the engine."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    steps, tasks = steps_of(videos, tmp_path / "cache")
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        outcomes = RayEngine(steps, actors=1).run(tasks)
+        next(outcomes)
+        assert ray.get_runtime_context().gcs_address != nodes.address
+        outcomes.close()
+    finally:
+        nodes.shutdown()
+
+
 def test_address_without_a_cluster_is_rejected(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--address: cannot connect to not an address"):
         extract(videos, tmp_path, "--engine", "ray", "--address", "not an address")
