@@ -257,9 +257,9 @@ class DTFormer(nn.Module):
                 context=none.
             keep: tokens to keep. If None, the selectors determine them.
             gather: if True and discard=mask, discarded tokens are removed from the transformer's
-                sequence. If False, their gates are set to zero. The result is the same up to
-                rounding errors, but the gates of removed tokens get no gradient. This option has
-                no effect with discard=zero.
+                sequence, as padding always is. If False, their gates are set to zero. The result is
+                the same up to rounding errors, but the gates of removed tokens get no gradient.
+                This option has no effect with discard=zero.
             head: readout of the action logits, with which selector=subset checks in eval mode that
                 the selection preserves the prediction. If None, this is not checked.
             noise: noise of the videos in training mode. If None, it is drawn.
@@ -293,9 +293,11 @@ class DTFormer(nn.Module):
         x, inputs = (x * gate[..., None]).flatten(1, 2), inputs.flatten(1, 2)  # (B, T K, D)
         gate = gate.flatten(1)  # (B, T K)
         masked = self.settings.discard == "mask"
-        if gather and masked:
-            (x, left), (inputs, _) = (left_align(v, kept.flatten(1)) for v in (x, inputs))
-            gate = left.to(x.dtype)  # (B, L)
+        if masked:  # remove padding, and with `gather` also discarded tokens
+            rows = (kept if gather else mask).flatten(1)
+            values = (left_align(v, rows) for v in (x, inputs, gate[..., None]))
+            (x, left), (inputs, _), (gates, _) = values
+            gate = gates[..., 0] * left  # (B, L)
         first = self.class_token.to(x.dtype).expand(len(x), 1, -1)
         keys = gate if masked else mask.flatten(1).to(x.dtype)
         keys = torch.cat([keys.new_ones(len(x), 1), keys], 1)

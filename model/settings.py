@@ -53,6 +53,8 @@ class LaIARSettings:
             discard=mask and another context than `all`; with other settings, None selects
             `gumbel`.
         num_frames: maximum number of frames, T.
+        sample_ends: if True, the first and the last frame of a video are always sampled. A change
+            at the edge of a clip is then seen, which the centres of segments may miss.
         max_pairs: maximum number of slots per frame, K. The network uses it only with
             positions=time-slot.
         dim: width of the joint space and the transformer, D; a multiple of `heads`.
@@ -89,6 +91,7 @@ class LaIARSettings:
     reading: bool | None = None
     selector: str | None = None
     num_frames: int = 16
+    sample_ends: bool = False
     max_pairs: int = 10
     dim: int = 512
     layers: int = 4
