@@ -26,7 +26,12 @@ Modules that write the files:
 film     H.264 files with the irregularities of real recordings
 record   one video and its ground truth
 release  annotations in the formats of Charades and Action Genome
+folder   folder of a world, which an interrupted run resumes
 preview  contact sheets
+
+Packages of other worlds, which use the modules above:
+
+cad120/  frames and annotations in the form of CAD-120
 
 Modules that compare the world with results of the program:
 

@@ -210,6 +210,12 @@ class Figure:
         mouth = middle - 0.2 * r, lift + 0.6 * r
         self.canvas.limb(mouth, (mouth[0] + 0.4 * r, mouth[1]), 0.09 * r, (150, 60, 60))
 
+    def head_box(self) -> tuple[float, float, float, float]:
+        """Return the box of the face and the short hair, xyxy in pixels."""
+        x, y = self.to_pixels(self.bones.head)
+        r = _HEAD * self.unit
+        return x - 1.02 * r, y - 1.2 * r, x + 1.02 * r, y + 1.1 * r
+
     def arm(self, which: int, elbow: Point, hand: Point) -> None:
         """Draw one arm and its hand."""
         shoulder, actor = self.bones.shoulders[which], self.actor

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.datasets.charades import COLUMNS
+from pipeline.datasets.charades.table import COLUMNS
 from pipeline.datasets.vocabulary import normalize_name
 from pipeline.runtime.files import write_atomically
 from tools.world.record import VERSION

@@ -61,9 +61,9 @@ class Renderer:
     def __init__(self, rules: Rules, script: Script) -> None:
         self.rules, self.script = rules, script
         self.stage = Stage(rules, script)
-        self.camera = Camera(script)
-        self._room = draw_room(rules, script, self.camera)
-        self._gains = light_map(script, self.camera)
+        self.camera = Camera(script.room, script.size)
+        self._room = draw_room(rules, script.room, self.camera)
+        self._gains = light_map(script.room, self.camera)
         self._paint = lru_cache(maxsize=256)(self._painted)
         self._room_ids = np.zeros(self._room.shape[:2], np.uint8)
         self._still: dict[int, Trace] = {}

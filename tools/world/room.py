@@ -5,7 +5,7 @@ import numpy as np
 
 from tools.world.canvas import Canvas, Point
 from tools.world.rules import Rules
-from tools.world.script import Script
+from tools.world.script import Room
 from tools.world.sprites import paint, shade
 
 #: Width in pixels of the border around the frame, required by the shaking camera.
@@ -14,13 +14,19 @@ _FEET = 0.93  # distance of the feet from the top, as a share of the height of t
 
 
 class Camera:
-    """Projection from metres to pixels of the frame with its border."""
+    """Projection from metres to pixels of the frame with its border.
 
-    def __init__(self, script: Script) -> None:
-        self.width, self.height = (v + 2 * MARGIN for v in script.size)
-        self.pixels_per_m = script.room.pixels_per_m
-        self.middle = self.width / 2 - script.room.pan * self.pixels_per_m
-        self.feet = MARGIN + _FEET * script.size[1]
+    Args:
+        room: room, with the scale and the aim of the camera.
+        size: (width, height) of the frame in pixels.
+        feet: distance of the feet from the top, as a share of the height of the frame.
+    """
+
+    def __init__(self, room: Room, size: tuple[int, int], feet: float = _FEET) -> None:
+        self.width, self.height = (v + 2 * MARGIN for v in size)
+        self.pixels_per_m = room.pixels_per_m
+        self.middle = self.width / 2 - room.pan * self.pixels_per_m
+        self.feet = MARGIN + feet * size[1]
 
     def to_pixels(self, point: Point) -> Point:
         """Convert (x, y) in metres, y up from the feet, to pixels, y down from the top."""
@@ -30,9 +36,8 @@ class Camera:
         )
 
 
-def draw_room(rules: Rules, script: Script, camera: Camera) -> np.ndarray:
+def draw_room(rules: Rules, room: Room, camera: Camera) -> np.ndarray:
     """Draw the empty room and return an (H, W, 3) uint8 RGB image."""
-    room = script.room
     line = int(camera.to_pixels((0.0, room.floor_line))[1])
     image = np.empty((camera.height, camera.width, 3), np.uint8)
     image[:] = room.wall
@@ -49,15 +54,15 @@ def draw_room(rules: Rules, script: Script, camera: Camera) -> np.ndarray:
     return image
 
 
-def light_map(script: Script, camera: Camera) -> np.ndarray:
+def light_map(room: Room, camera: Camera) -> np.ndarray:
     """Return the (H, W, 3) float32 gains of the light.
 
     The gains model the colour and direction of the light, and vignetting.
     """
     xs = np.linspace(-1, 1, camera.width, dtype=np.float32)[None]
     ys = np.linspace(-1, 1, camera.height, dtype=np.float32)[:, None]
-    fall = 1 + 0.12 * script.room.light_from * xs - 0.1 * (xs**2 + ys**2)
-    gains: np.ndarray = fall[..., None] * np.array(script.room.light, np.float32)
+    fall = 1 + 0.12 * room.light_from * xs - 0.1 * (xs**2 + ys**2)
+    gains: np.ndarray = fall[..., None] * np.array(room.light, np.float32)
     return gains.astype(np.float32)
 
 
