@@ -65,7 +65,7 @@ class EvaluatedSplit:
         """Return scores and labels with a row for each missing video, which ranks last.
 
         As in the official evaluation of Charades, the positives of a video without a prediction
-        count.
+        count. In the mean average recall, such a video is a miss.
 
         Args:
             found: scores of V videos.
@@ -100,11 +100,12 @@ def rank_scores(
     if not videos:
         return (found.scores, found.labels), None
     has_given_boxes = card.cache.settings.boxes == "ground-truth"
-    every = [video for video in videos if _is_evaluated(video, card)]
+    every = [video for video in videos if is_evaluated(video, card)]
     tested = EvaluatedSplit.of(every, found.video_ids, has_given_boxes=has_given_boxes)
     if tested.missing:
         ids = ", ".join(video.id for video in tested.missing[:5])
-        treated = "are left out" if only_present else "rank last"
+        counted = "rank last" if card.multi_label else "are misses"
+        treated = "are left out" if only_present else counted
         LOGGER.warning(
             "%d of %d test videos have no prediction and %s: %s%s",
             len(tested.missing),
@@ -118,7 +119,7 @@ def rank_scores(
     return tested.add_missing(found, card.columns), tested.to_dict()
 
 
-def _is_evaluated(video: LabelledVideo, card: ModelCard) -> bool:
+def is_evaluated(video: LabelledVideo, card: ModelCard) -> bool:
     """Return whether the scores of a test video would count (`with_known_labels`)."""
     if card.columns is None:
         return True

@@ -1,4 +1,4 @@
-"""Results of an evaluation: `metrics.json`, AP per class, and scores."""
+"""Results of an evaluation: `metrics.json`, AP and recall per class, and scores."""
 
 import io
 from pathlib import Path
@@ -13,6 +13,7 @@ from pipeline.evaluation.metrics import (
     none_if_nan,
     tie_grouped_map,
 )
+from pipeline.evaluation.recall import recall_of_scores
 from pipeline.evaluation.scoring import Scores
 from pipeline.evaluation.submission import submission_line
 from pipeline.runtime.files import write_atomically
@@ -21,6 +22,8 @@ from pipeline.weights.model_card import ModelCard
 METRICS_SCHEMA = "laiar.metrics/1"
 #: Scores in the format of the official evaluation of Charades.
 SUBMISSION = "charades_scores.txt"
+#: Recall per class of a single-label network.
+RECALLS = "per_class_recall.csv"
 
 
 def metrics_dict(
@@ -28,7 +31,8 @@ def metrics_dict(
 ) -> dict[str, Any]:
     """Return the metrics as a dict for JSON.
 
-    A mean over no values is None.
+    A mean over no values is None. For a single-label network, the dict also contains those of
+    `MeanAverageRecall.to_dict`.
 
     Args:
         found: scores of the evaluated clips.
@@ -56,7 +60,16 @@ def metrics_dict(
         "preset": card.settings.preset,
         "boxes": card.cache.settings.boxes,
         "relations_in_training": card.relations,
-    }
+    } | _recalls(scores, labels, card)
+
+
+def _recalls(scores: np.ndarray, labels: np.ndarray, card: ModelCard) -> dict[str, Any]:
+    """Return the recall of each class and its mean; nothing for a multi-label network."""
+    if card.multi_label:
+        return {}
+    tree = recall_of_scores(scores, labels).to_dict()
+    rows = zip(card.classes, tree["recall"], strict=True)
+    return tree | {"recall": [{"class_id": i, "name": name} | row for (i, name), row in rows]}
 
 
 def _maps(
@@ -83,6 +96,8 @@ def write_tables(
 ) -> None:
     """Write `per_class_ap.csv`, `scores.npz` and `charades_scores.txt`.
 
+    For a single-label network, also write `per_class_recall.csv`.
+
     Args:
         out: output folder.
         found: scores of the evaluated clips.
@@ -94,14 +109,19 @@ def write_tables(
     table = pd.DataFrame(card.classes, columns=["class_id", "name"]).assign(
         positives=official.num_positives, ap=official.ap, ap_tie_grouped=grouped.ap
     )
-    text = table.to_csv(index=False, na_rep="", float_format="%.6f")
-    write_atomically(out / "per_class_ap.csv", text.encode())
+    _write_table(out / "per_class_ap.csv", table)
+    if recalls := _recalls(*ranked, card):
+        _write_table(out / RECALLS, pd.DataFrame(recalls["recall"]))
     buffer = io.BytesIO()
     ids = np.array(found.video_ids, dtype=np.str_)
     np.savez(buffer, scores=found.scores, labels=found.labels, ids=ids, **order)
     write_atomically(out / "scores.npz", buffer.getvalue())
     lines = map(submission_line, found.video_ids, found.scores)
     write_atomically(out / SUBMISSION, "".join(lines).encode())
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    write_atomically(path, table.to_csv(index=False, na_rep="", float_format="%.6f").encode())
 
 
 def _mean(values: np.ndarray) -> float | None:
