@@ -1,0 +1,224 @@
+"""Cells of a table: training and evaluation of one network for one fold and one seed."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ItemError, StageError, UsageError
+from pipeline.evaluation.recall import MeanAverageRecall
+from pipeline.runtime.files import json_sha256, write_json
+from pipeline.training.state import STATE_FILE
+from pipeline.weights.cards import read_json
+
+CELL_SCHEMA = "laiar.cell/1"
+#: Runs `python -m WORDS` and appends its output to a file. Returns the exit code.
+Runner = Callable[[Sequence[str], Path], int]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Data of a command.
+
+    Attributes:
+        config: YAML file of the settings.
+        cache: folder of the cache.
+        annotations: folder of the annotations, which some functions require, or None.
+        words: settings of all networks, as key=value words.
+    """
+
+    config: Path
+    cache: Path
+    annotations: Path | None = None
+    words: tuple[str, ...] = ()
+
+
+#: Computes the metrics of a row without a network, on the test clips of a fold.
+Measure = Callable[[Sources, int | None], MeanAverageRecall]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Cell to compute.
+
+    Attributes:
+        network: name of the network.
+        fold: test fold, or None for a dataset with one test split.
+        seed: random seed of the training.
+        words: settings of the training, without those of the fold and of the seed.
+        function: key of `tools.tables.measures.MEASURES`, or None for a network.
+        inputs: SHA-256 of the file of the settings and of the clips of the cache.
+    """
+
+    network: str
+    fold: int | None
+    seed: int
+    words: tuple[str, ...]
+    function: str | None
+    inputs: str
+
+    @property
+    def name(self) -> str:
+        """Name of the files of the cell."""
+        fold = "" if self.fold is None else f"_fold{self.fold}"
+        return f"{self.network}{fold}_seed{self.seed}"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that determines the result, except the code."""
+        return json_sha256(asdict(self))
+
+    @property
+    def training_words(self) -> list[str]:
+        """All settings of the training."""
+        fold = [] if self.fold is None else [f"fold={self.fold}"]
+        return [*self.words, *fold, f"train.seed={self.seed}"]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """Result of a finished cell.
+
+    Attributes:
+        cell: the cell.
+        metrics: content of `metrics.json`.
+        seconds: time of the training and of the evaluation. After an interruption, the time of the
+            last command.
+        warnings: codes of the warnings of the training and of the evaluation.
+    """
+
+    cell: Cell
+    metrics: Mapping[str, Any]
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+class Cells:
+    """Computes cells and stores each finished cell in a JSON file.
+
+    Args:
+        out: output folder, with the folders `cells` (results), `runs` (run folders) and `logs`.
+        sources: data of the commands.
+        runner: runs a command.
+        measures: functions of rows without a network.
+        metric: key of the metric, which each result must contain.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        sources: Sources,
+        runner: Runner,
+        measures: Mapping[str, Measure],
+        metric: str,
+    ) -> None:
+        self._out, self._sources = out.resolve(), sources
+        self._run, self._measures, self._metric = runner, measures, metric
+
+    def path(self, cell: Cell) -> Path:
+        """Return the file of the result of a cell."""
+        return self._out / "cells" / f"{cell.name}.json"
+
+    def log(self, cell: Cell) -> Path:
+        """Return the file of the output of the commands of a cell."""
+        return self._out / "logs" / f"{cell.name}.log"
+
+    def find(self, cell: Cell) -> CellResult | None:
+        """Return the stored result of a cell, or None if it is not finished.
+
+        Raises:
+            UsageError: if the file is damaged, or its result belongs to other settings.
+        """
+        path = self.path(cell)
+        if not path.is_file():
+            return None
+        try:
+            tree = read_json(path)
+            is_same = tree["fingerprint"] == cell.fingerprint and tree["schema"] == CELL_SCHEMA
+            found = CellResult(cell, tree["metrics"], tree["seconds"], tuple(tree["warnings"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"--out: {path} is damaged ({error}); delete it") from error
+        if not is_same:
+            raise UsageError(
+                f"--out: results of these settings and of this cache expected, but {path} has "
+                "others; use another folder"
+            )
+        return found
+
+    def compute(self, cell: Cell) -> CellResult:
+        """Compute a cell and store its result.
+
+        The checkpoint of a finished training is deleted, because it is several times as large as
+        the weights.
+
+        Raises:
+            StageError: if a command fails. The message names its log.
+        """
+        start = time.time()
+        run = self._out / "runs" / cell.name
+        for folder in (run.parent, self.path(cell).parent, self.log(cell).parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        metrics, warnings = self._measure(cell) if cell.function else self._train(cell, run)
+        if metrics.get(self._metric) is None:
+            raise StageError(
+                f"{cell.name}: a metric {self._metric!r} expected, the evaluation has none; check "
+                "loss.multi_label and the test clips"
+            )
+        result = CellResult(cell, metrics, round(time.time() - start, 1), tuple(sorted(warnings)))
+        tree = {
+            "schema": CELL_SCHEMA,
+            "fingerprint": cell.fingerprint,
+            "cell": asdict(cell),
+            "metrics": metrics,
+            "seconds": result.seconds,
+            "warnings": list(result.warnings),
+        }
+        write_json(self.path(cell), tree)
+        (run / STATE_FILE).unlink(missing_ok=True)
+        return result
+
+    def _measure(self, cell: Cell) -> tuple[dict[str, Any], set[str]]:
+        assert cell.function is not None
+        try:
+            return self._measures[cell.function](self._sources, cell.fold).to_dict(), set()
+        except (UsageError, ItemError) as error:
+            raise StageError(f"{cell.name}: {error}") from error
+
+    def _train(self, cell: Cell, run: Path) -> tuple[dict[str, Any], set[str]]:
+        cache = ["--cache", str(self._sources.cache.resolve()), "--run", str(run)]
+        config = ["--config", str(self._sources.config.resolve())]
+        code = self._run(
+            ["pipeline.train", *config, *cache, *cell.training_words], log := self.log(cell)
+        )
+        warnings = _warnings_of_training(run)
+        # Such a network is a valid result of an ablation.
+        if code and not (code == 1 and "DEGENERATE_SELECTION" in warnings):
+            raise StageError(f"{cell.name}: training {_failure(code, log)}")
+        if code := self._run(["pipeline.evaluate", *cache], log):
+            raise StageError(f"{cell.name}: evaluation {_failure(code, log)}")
+        metrics = _read(run / "metrics.json")
+        return metrics, warnings | {*metrics.get("warnings", [])}
+
+
+def _warnings_of_training(run: Path) -> set[str]:
+    """Return the warnings of a training without failed clips."""
+    path = run / "run.json"
+    tree = _read(path) if path.is_file() else {}
+    if tree.get("status") != "finished" or tree["counts"]["failed"]:
+        return set()
+    return {*tree.get("warnings", [])}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree: dict[str, Any] = read_json(path)
+    except (OSError, ValueError) as error:
+        raise StageError(f"{path}: a file of the pipeline expected: {error}") from error
+    return tree
+
+
+def _failure(code: int, log: Path) -> str:
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    last = next((line for line in reversed(text.splitlines()) if line.strip()), "no output")
+    return f"failed with exit code {code}: {last.strip()[:200]} (log: {log})"
