@@ -6,7 +6,9 @@ from pathlib import Path
 
 from pipeline.config.loading import config_as_dict
 from pipeline.config.schema import Backend
+from pipeline.datasets import Annotations
 from pipeline.datasets.coverage import check_coverage
+from pipeline.datasets.spans import divide_into_spans
 from pipeline.datasets.video_files import Ids, VideoFile, in_order, list_videos, sort_videos
 from pipeline.engine.accounts import Accounts, look_around
 from pipeline.engine.arguments import add_engine_arguments, apply_engine_arguments, make_engine
@@ -19,6 +21,7 @@ from pipeline.explanation.exports.writing import ExportFormat, write_exports
 from pipeline.explanation.formats import DEFAULT, Format
 from pipeline.explanation.prediction_rows import PredictionRows
 from pipeline.explanation.report.gallery import write_gallery
+from pipeline.explanation.wording import load_wording
 from pipeline.prediction.job import PredictionJob
 from pipeline.prediction.steps import PredictionSteps
 from pipeline.predictor import WORLD, prepare_prediction
@@ -55,14 +58,15 @@ def main(argv: list[str]) -> int:
     )
     shard = apply_engine_arguments(args, job.config)
     cache = job.card.cache
-    edits = tuple(parse_edit(text, cache.objects, cache.predicate_groups) for text in args.edit)
+    wording = load_wording(cache.settings.vocabulary)
+    edits = tuple(
+        parse_edit(text, cache.objects, cache.predicate_groups, wording) for text in args.edit
+    )
     is_dumped = job.config.decode.backend is Backend.frames
     videos = find_videos(paths, dumped=is_dumped, ids=Ids(args.ids))
     if annotations is not None:
-        try:
-            check_coverage([video.video_id for video in videos], annotations, args.annotations)
-        except UsageError as problem:
-            LOGGER.warning("%s", problem)
+        num = cache.settings.frames
+        videos, annotations = _divide(videos, annotations, args.annotations, num)
     steps = PredictionSteps(job, args.out.absolute(), formats, edits)
     engine = make_engine(args, steps)
     make_folder(args.out, "--out")
@@ -128,7 +132,8 @@ def _parser() -> Parser:
         type=Path,
         action="append",
         default=[],
-        help="annotation folder (repeatable)",
+        help="annotation folder (repeatable). If a video has annotated spans, each of them "
+        "is explained on its own",
     )
     add(
         "--ids",
@@ -183,6 +188,20 @@ def find_videos(paths: Sequence[Path], *, dumped: bool, ids: Ids = Ids.NAME) -> 
         else:
             files += sort_videos([path])
     return in_order({file.path.absolute(): file for file in files}.values())
+
+
+def _divide(
+    videos: list[VideoFile], annotations: Annotations, folders: Sequence[Path], num_frames: int
+) -> tuple[list[VideoFile], Annotations]:
+    """Divide videos into their annotated spans, see `divide_into_spans`.
+
+    Log a warning if no video is annotated.
+    """
+    try:
+        check_coverage([video.video_id for video in videos], annotations, folders)
+    except UsageError as problem:
+        LOGGER.warning("%s", problem)
+    return divide_into_spans(videos, annotations, num_frames)
 
 
 def _export(job: PredictionJob, out: Path, formats: Sequence[ExportFormat]) -> list[Path]:

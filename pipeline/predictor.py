@@ -8,10 +8,11 @@ import numpy as np
 
 from pipeline.config.loading import load_config
 from pipeline.config.schema import Backend, Branch, Config, UnionKind
-from pipeline.datasets import Annotations, read_dataset
+from pipeline.datasets import Annotations, ClipAnnotation, ReadOptions, read_dataset
 from pipeline.datasets.ids import is_safe_id
+from pipeline.datasets.spans import span_annotations
 from pipeline.datasets.video_files import VideoFile, video_id_of, video_sha256
-from pipeline.datasets.vocabulary import load_vocabulary
+from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 from pipeline.decoding import DirectStream
 from pipeline.decoding.array_stream import ArrayStream, array_sha256
 from pipeline.engine.stage import Task
@@ -124,7 +125,8 @@ class LaIARPredictor:
             ItemError: if a video cannot be decoded.
             ValueError: if an array has another shape or dtype, no frame rate is given for it, or
                 its id is not safe as a file name; or if a frame rate is given for a path.
-            UsageError: if a path is a URL. URLs are not fetched.
+            UsageError: if a path is a URL. URLs are not fetched. Also if the annotation divides a
+                video into spans (`predict_spans`).
         """
         if isinstance(video, np.ndarray):
             return self._predict_array(video, fps, video_id)
@@ -132,11 +134,45 @@ class LaIARPredictor:
             raise ValueError("fps: supported only for an array of frames; leave it out")
         if not isinstance(video, str | Path):
             return [self.predict(each) for each in video]
+        file, known = self._known(video)
+        if known is not None and known.spans:
+            raise UsageError(
+                f"{video}: one sample expected, but the annotation divides the video into "
+                f"{len(known.spans)} spans; use predict_spans"
+            )
+        return self._predict_file(file, known)
+
+    def predict_spans(self, video: str | Path) -> list[Explanation]:
+        """Predict and explain each annotated span of a video, such as the clips of CAD-120.
+
+        Args:
+            video: path of a video.
+
+        Returns:
+            An explanation per span, in the order of the annotation. Empty if the video has no
+            annotated spans.
+
+        Raises:
+            ItemError: if the video cannot be decoded.
+            UsageError: if the path is a URL.
+        """
+        file, known = self._known(video)
+        frames = self.explainer.card.cache.settings.frames
+        spans = {} if known is None else span_annotations(known, frames)
+        return [
+            self._predict_file(VideoFile(file.path, name), span) for name, span in spans.items()
+        ]
+
+    def _known(self, video: str | Path) -> tuple[VideoFile, ClipAnnotation | None]:
+        """Return the file and the annotation of a video."""
         reject_url(video, "video")
         dumped = self.explainer.job.config.decode.backend is Backend.frames
         file = VideoFile(Path(video), video_id_of(Path(video), dumped=dumped))
-        with as_item_error(str(video)):
-            found = self._examine(file, video_sha256(file.path))
+        return file, self.annotations.of_video(file.video_id) if self.annotations else None
+
+    def _predict_file(self, file: VideoFile, known: ClipAnnotation | None) -> Explanation:
+        with as_item_error(str(file.path)):
+            found = self._examine(file, video_sha256(file.path), known)
             return self.explainer.explain(found, DirectStream(found.request)).explanation
 
     def _predict_array(
@@ -153,11 +189,15 @@ class LaIARPredictor:
             raise ValueError(
                 f"video_id: a name of letters, digits, . _ and - expected, got {video_id!r}"
             )
-        found = self._examine(VideoFile(Path(video_id), video_id), array_sha256(frames, rate))
+        known = self.annotations.of_video(video_id) if self.annotations else None
+        found = self._examine(
+            VideoFile(Path(video_id), video_id), array_sha256(frames, rate), known
+        )
         return self.explainer.explain(found, ArrayStream(frames, rate, found.request)).explanation
 
-    def _examine(self, video: VideoFile, sha256: str) -> ExaminedVideo:
-        known = self.annotations.of_video(video.video_id) if self.annotations else None
+    def _examine(
+        self, video: VideoFile, sha256: str, known: ClipAnnotation | None
+    ) -> ExaminedVideo:
         return self.explainer.job.examine(Task(video, known), sha256)
 
 
@@ -182,7 +222,9 @@ def prepare_prediction(
     detector = find_described_detector(card.cache.detector, made.detection)
     read = None
     if annotations:
-        read = read_dataset(made.dataset.value, annotations, load_vocabulary(made.vocabulary))
+        known, settings = load_vocabulary(made.vocabulary), card.cache.settings
+        options = ReadOptions(settings.pairs or (), frames=settings.frames)
+        read = read_dataset(made.dataset.value, annotations, known, options)
     _, card = load_model(run, "cpu", tolerance=made.model.tolerance)
     bank, calibration = load_bank(run, card), load_calibration(run, card)
     familiarity = load_familiarity(run, card)
@@ -205,10 +247,31 @@ def prepare_prediction(
         familiarity=familiarity,
         generator=generator,
         detector=detector,
+        vocabulary=network_vocabulary(card),
         label_classes=read.classes if read else None,
         person=person,
     )
     return job, read
+
+
+def network_vocabulary(card: ModelCard) -> Vocabulary:
+    """Return the vocabulary of a network, with its kinds of pairs and its aliases.
+
+    Raises:
+        UsageError: if the network was trained with kinds of pairs, and the vocabulary's file is
+            missing or has other names.
+    """
+    cache = card.cache
+    try:
+        known = load_vocabulary(cache.settings.vocabulary)
+        if (known.objects, known.predicate_groups) == (cache.objects, cache.predicate_groups):
+            return known
+        problem = "the file has other object classes or predicates"
+    except UsageError as error:
+        problem = str(error)
+    if cache.settings.pairs:
+        raise UsageError(f"vocabulary={cache.settings.vocabulary} of the network: {problem}")
+    return Vocabulary(cache.objects, cache.predicate_groups)
 
 
 def predict_config(run: Path, card: ModelCard, path: Path | None, words: Sequence[str]) -> Config:

@@ -11,6 +11,7 @@ naming          construction of the label bank, and calibration of the names
 familiarity     distance of a video's features to those of the training videos
 reason          reasons of actions: minimal sets of kept tokens, described by their names
 sentences       sentences that state the reasons
+wording         words of the sentences, by vocabulary
 edits           edits of named relations, and what they change
 what_if         prediction after edits in the joint space
 formats         formats in which an explanation is written

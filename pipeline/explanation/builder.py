@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from pipeline.decoding.video_source import VideoSource
 from pipeline.evaluation.temperature import probabilities
 from pipeline.explanation.explained_clip import ExplainedClip, Network
-from pipeline.explanation.explanation import WARNINGS, Explanation, Generator
-from pipeline.explanation.observations import Frame, Token, Track, Transition
+from pipeline.explanation.explanation import WARNINGS, Explanation, Generator, reads_people
+from pipeline.explanation.observations import Frame, Pairs, Token, Track, Transition
 from pipeline.explanation.predictions import Prediction
 from pipeline.explanation.reason import renumbered
 from pipeline.explanation.sentences import sentence_of
 from pipeline.explanation.what_if import EditableVideo, EditableWindow
 from pipeline.explanation.windows import WindowChoice
+from pipeline.explanation.wording import load_wording
 from pipeline.extraction.person_choice import PersonChoice
 
 
@@ -40,6 +41,7 @@ def build_explanation(
     threshold: float,
     source: VideoSource,
     people: PersonChoice,
+    pairs: Sequence[Pairs] = (),
     labels: Sequence[tuple[str, str]] | None = None,
     warnings: Sequence[str] = (),
 ) -> Explanation:
@@ -54,6 +56,7 @@ def build_explanation(
         threshold: smallest score of an action that is reported as present.
         source: properties of the video.
         people: the people of the video.
+        pairs: kinds of pairs that the network reads, see `Explanation`.
         labels: id and name of each annotated action, or None.
         warnings: codes of `WARNINGS` from earlier stages.
     """
@@ -70,7 +73,9 @@ def build_explanation(
                 )
         _add(rows, found, number)
     first = next(iter(explained.values())).clip
-    observed = [code for found in explained.values() for code in _observed(network, found, people)]
+    observed = [
+        code for found in explained.values() for code in _observed(network, found, people, pairs)
+    ]
     found_late = {"DECODE_DEGRADED": source.is_degraded, "RESCALED_FRAMES": source.is_rescaled}
     late = [code for code, holds in found_late.items() if holds]  # after the first window
     codes = dict.fromkeys((*first.header.warnings, *late, *warnings, *observed))
@@ -85,7 +90,9 @@ def build_explanation(
             if labels is None
             else [{"class_id": class_id, "name": name} for class_id, name in labels],
         },
+        "vocabulary": network.card.cache.settings.vocabulary,
         "boxes": first.header.boxes,
+        "pairs": [kind.to_dict() for kind in pairs],
         "people": people.to_dict(),
         "sampling": {"policy": "segment-centres", "frames": [row.to_dict() for row in rows.frames]},
         "windows": [
@@ -112,7 +119,7 @@ def build_explanation(
 
 
 def find_tracks(tokens: Sequence[Token]) -> list[Track]:
-    """Return the tokens of each object, in order of time."""
+    """Return the tokens of each track, in order of time."""
     tracks: dict[int, list[Token]] = {}
     for token in tokens:
         tracks.setdefault(token.track, []).append(token)
@@ -180,20 +187,29 @@ def _prediction(
             for part in support.transitions
         ),
         reason=renumbered(reason, tracks=len(rows.tracks), tokens=len(rows.tokens)),
-        sentence=sentence_of(name, found.scores[action], reason, found.tokens.rows),
+        sentence=sentence_of(
+            name,
+            found.scores[action],
+            reason,
+            found.tokens.rows,
+            load_wording(card.cache.settings.vocabulary),
+        ),
     )
 
 
-def _observed(network: Network, found: ExplainedClip, people: PersonChoice) -> list[str]:
+def _observed(
+    network: Network, found: ExplainedClip, people: PersonChoice, pairs: Sequence[Pairs]
+) -> list[str]:
     """Return the warning codes that are determined from the result."""
-    clip, settings = found.clip, network.card.settings
-    kept = [token for token in found.tokens.rows if token.keep]
-    names = [name for token in kept for name in token.names]
+    clip, settings, rows = found.clip, network.card.settings, found.tokens.rows
+    kept = [token for token in rows if token.keep]
+    names = [name for token in kept for name in (token.shown_names if pairs else token.names)]
     has_person = bool((clip.labels == 0).any())
     codes = {
-        "NO_PERSON": not has_person,
+        "NO_PERSON": reads_people(pairs) and not has_person,
         "ABSENT_PERSON": people.is_absent(),
-        "NO_OBJECT": has_person and not found.tokens.rows and not people.is_absent(),
+        "NO_OBJECT": not pairs and has_person and not rows and not people.is_absent(),
+        "NO_PAIR": bool(pairs) and not rows and not people.is_absent(),
         "EMPTY_SELECTION": not kept,
         "LOW_MARGIN": any(name.status != "confident" for name in names),
         "UNCALIBRATED": not network.calibration.get("videos"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.config.typed_json import TypedJson
 from pipeline.errors import UsageError
 from pipeline.explanation.predictions import Reason
-from pipeline.explanation.sentences import load_wording
+from pipeline.explanation.wording import Wording
 from pipeline.runtime.files import json_sha256
 
 FORM = (
@@ -82,7 +82,12 @@ class Edited(TypedJson):
     predictions: tuple[EditedPrediction, ...]
 
 
-def parse_edit(text: str, objects: Sequence[str], groups: Mapping[str, Collection[str]]) -> Edit:
+def parse_edit(
+    text: str,
+    objects: Sequence[str],
+    groups: Mapping[str, Collection[str]],
+    wording: Wording,
+) -> Edit:
     """Parse an edit such as "1.2-3.4 cup holding=>not_contacting".
 
     Args:
@@ -90,6 +95,7 @@ def parse_edit(text: str, objects: Sequence[str], groups: Mapping[str, Collectio
             as "cup" for cup/glass/bottle. Spaces in predicates are read as underscores.
         objects: object classes, the person first.
         groups: predicates of each group.
+        wording: words of the vocabulary.
 
     Raises:
         UsageError: if the text has another form, the interval is empty, a word is unknown, or the
@@ -102,7 +108,7 @@ def parse_edit(text: str, objects: Sequence[str], groups: Mapping[str, Collectio
     if start > end:
         raise UsageError(f"--edit: a start before the end expected, got {text!r}")
     group_of = {word: group for group, words in groups.items() for word in words}
-    classes = {load_wording().noun(name): name for name in objects[1:]}
+    classes = {wording.noun(name): name for name in objects[1:]}
     classes |= {name: name for name in objects[1:]}
     words, to = found[3].split(), "_".join(found[4].split())
     pairs = [(" ".join(words[:i]), "_".join(words[i:])) for i in range(1, len(words))]

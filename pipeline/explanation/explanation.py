@@ -11,6 +11,8 @@ from pipeline.config.typed_json import TypedJson
 from pipeline.explanation.edits import Edit, Edited, edited_fingerprint
 from pipeline.explanation.formats import DEFAULT, Format
 from pipeline.explanation.observations import (
+    PERSON,
+    Pairs,
     People,
     Sampling,
     Token,
@@ -30,6 +32,7 @@ WARNINGS = {
     "DETECTED_BOXES": "the network was trained on annotated boxes; this video has detected boxes",
     "NO_PERSON": "no sampled frame shows a person",
     "NO_OBJECT": "no sampled frame shows a person with an object",
+    "NO_PAIR": "no sampled frame shows a pair of boxes that the network reads",
     "ABSENT_PERSON": "no sampled frame shows the chosen person; see the numbers of the people",
     "EMPTY_SELECTION": "no token is kept; the [class] token alone determines the scores",
     "LOW_MARGIN": "some names of kept tokens are uncertain or unknown",
@@ -39,6 +42,11 @@ WARNINGS = {
     "SHORT_CLIP": "the video has fewer sampled frames than the network was trained with",
     "SEVERAL_PEOPLE": "several people are visible; only the relations of one person are used",
 }
+
+
+def reads_people(pairs: Sequence[Pairs]) -> bool:
+    """Return whether a network with some kinds of pairs reads pairs of the person."""
+    return not pairs or any(kind.subject == PERSON for kind in pairs)
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,10 @@ class Explanation(TypedJson):
         fingerprint: SHA-256 over everything that determines the explanation.
         generator: what produced the explanation.
         video: the video.
+        vocabulary: name of the vocabulary.
         boxes: `detected` or `ground-truth`.
+        pairs: kinds of pairs that the network reads. Empty if the person is paired with every other
+            box.
         people: the people of the video.
         sampling: the sampled frames.
         windows: all windows of the video; one for a short video.
@@ -118,12 +129,14 @@ class Explanation(TypedJson):
         ValueError: if an id of a token, transition or window does not exist.
     """
 
-    SCHEMA: ClassVar[str] = "laiar.explanation/5"
+    SCHEMA: ClassVar[str] = "laiar.explanation/6"
 
     fingerprint: str
     generator: Generator
     video: Video
+    vocabulary: str
     boxes: str
+    pairs: tuple[Pairs, ...]
     people: People
     sampling: Sampling
     windows: tuple[Window, ...]
@@ -152,6 +165,11 @@ class Explanation(TypedJson):
         used += [token for row in self.transitions for token in row.tokens]
         if not all(token in num for token in used):
             raise ValueError("tracks, transitions: a row refers to an unknown token")
+
+    @property
+    def has_people(self) -> bool:
+        """Whether the network reads pairs of the person."""
+        return reads_people(self.pairs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the explanation as JSON, without the images."""

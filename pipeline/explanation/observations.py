@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pipeline.config.typed_json import TypedJson
 from pipeline.datasets.ids import is_safe_id
 
+PERSON = "person"
+
 
 @dataclass(frozen=True)
 class Label(TypedJson):
@@ -163,18 +165,33 @@ class Name(TypedJson):
 
 
 @dataclass(frozen=True)
+class Pairs(TypedJson):
+    """Kind of pairs that a network reads.
+
+    Attributes:
+        name: name of the kind.
+        subject: class of the first box, or None if each object is paired with itself.
+        objects: classes of the second box.
+    """
+
+    name: str
+    subject: str | None
+    objects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Token(TypedJson):
-    """Human-object pair in a sampled frame.
+    """Pair of boxes in a sampled frame, such as a human and an object.
 
     Attributes:
         id: number of the token, its index in `Explanation.tokens`.
         t: sampled frame.
         k: slot in the frame.
-        track: track of the object.
+        track: track of the pair.
         time_s: time of the frame in seconds.
         frame_index: number of the frame in the video, from 0.
-        human: box of the human.
-        object: box of the object.
+        human: first box of the pair: the human, a hand, the head or an object.
+        object: second box of the pair. An object that is paired with itself has this box twice.
         keep: whether the token is kept.
         keep_temporal: whether the temporal selector keeps the frame (preset `paper`).
         keep_spatial: whether the spatial selector keeps the token (preset `paper`).
@@ -196,6 +213,30 @@ class Token(TypedJson):
     keep_probability: float
     names: tuple[Name, ...]
 
+    @property
+    def is_single(self) -> bool:
+        """Whether the token is an object that is paired with itself."""
+        return self.human == self.object
+
+    @property
+    def title(self) -> str:
+        """The object, after the first box of the pair unless it is the person or the object."""
+        if self.is_single or self.human.class_ == PERSON:
+            return self.object.class_
+        return f"{self.human.class_} and {self.object.class_}"
+
+    @property
+    def shown_names(self) -> tuple[Name, ...]:
+        """The names with a predicate, or all names if none has one.
+
+        A token of one kind of pairs has no name in the groups of the other kinds.
+        """
+        return tuple(name for name in self.names if name.predicate) or self.names
+
+    def has_same_object(self, other: "Token") -> bool | None:
+        """Return whether two tokens of one frame have the same object; None for other frames."""
+        return self.object == other.object if self.t == other.t else None
+
     def named(self, group: str) -> list[Name]:
         """Return the names of the token in a group, at most one."""
         return [name for name in self.names if name.group == group]
@@ -203,7 +244,7 @@ class Token(TypedJson):
 
 @dataclass(frozen=True)
 class Track(TypedJson):
-    """One object of the video.
+    """One pair of the video, such as the person and an object.
 
     Attributes:
         id: number of the track.

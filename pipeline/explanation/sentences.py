@@ -2,88 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-from pipeline.config.text_yaml import read_text_yaml
-from pipeline.errors import UsageError
-from pipeline.explanation.observations import Name, Token
+from pipeline.explanation.observations import PERSON, Name, Token
 from pipeline.explanation.predictions import Reason, Statement
-
-WORDING = Path(__file__).resolve().parents[2] / "configs" / "wording"
-
-
-@dataclass(frozen=True)
-class Wording:
-    """Words for object classes and predicates, from the files in `configs/wording/`.
-
-    Attributes:
-        objects: `name` and `plural` of object classes.
-        predicates: `is`, `then` and `had` of predicates.
-    """
-
-    objects: dict[str, dict[str, str]]
-    predicates: dict[str, dict[str, str]]
-
-    def noun(self, name: str) -> str:
-        """Return an object class as a noun, such as "cup" for cup/glass/bottle."""
-        return self.objects.get(name, {}).get("name", name)
-
-    def object(self, name: str) -> str:
-        """Return an object class with an article, such as "the cup"."""
-        return f"the {self.noun(name)}"
-
-    def pronoun(self, name: str) -> str:
-        """Return the pronoun of an object class."""
-        return "them" if self.objects.get(name, {}).get("plural") == "true" else "it"
-
-    def clause(self, predicate: str, form: str, it: str) -> str:
-        """Return a clause, such as "is holding the cup".
-
-        Args:
-            predicate: the predicate.
-            form: `is`, `then` or `had`.
-            it: the object.
-        """
-        forms = self.predicates.get(predicate)
-        if forms is None:
-            name = words(predicate)
-            clause = (
-                "had the relation to {it} still been {name}"
-                if form == "had"
-                else ("has the relation {name} to {it}")
-            )
-            return clause.format(it=it, name=f"“{name}”")
-        return forms.get(form, forms["is"]).format(it=it)
+from pipeline.explanation.wording import Wording
 
 
-@cache
-def load_wording() -> Wording:
-    """Load all files in `configs/wording/`, sorted by name. Later files replace words.
-
-    Raises:
-        UsageError: if a file has another format.
-    """
-    found: dict[str, dict[str, dict[str, str]]] = {"objects": {}, "predicates": {}}
-    for path in sorted(WORDING.glob("*.yaml")):
-        tree = read_text_yaml(path)
-        for part, rows in tree.items() if isinstance(tree, dict) else [("", "")]:
-            if part not in found or not isinstance(rows, dict):
-                raise UsageError(f"{path}: mappings `objects` and `predicates` expected")
-            for name, row in rows.items():
-                if not isinstance(row, dict) or (part == "predicates" and "is" not in row):
-                    what = "a mapping with the key `is`" if part == "predicates" else "a mapping"
-                    raise UsageError(f"{path}: {part}.{name}: {what} expected, got {row!r}")
-            found[part] |= rows
-    return Wording(found["objects"], found["predicates"])
-
-
-def words(name: str) -> str:
-    """Return a predicate or a group as words, such as "drinking from"."""
-    return name.replace("_", " ")
-
-
-def sentence_of(name: str, score: float, reason: Reason, tokens: Sequence[Token]) -> str:
+def sentence_of(
+    name: str, score: float, reason: Reason, tokens: Sequence[Token], wording: Wording
+) -> str:
     """State the reason of an action in words.
 
     Args:
@@ -91,16 +18,21 @@ def sentence_of(name: str, score: float, reason: Reason, tokens: Sequence[Token]
         score: score of the action.
         reason: the reason.
         tokens: the tokens of the video.
+        wording: words of the vocabulary.
 
     Returns:
         One or two sentences. A question mark follows what a name states that is not confident.
     """
-    wording = load_wording()
     head = f"{name} ({score:.2f}): "
     if reason.object is None or reason.between_s is None:
         return f"{head}no relation is needed, the score without any is {reason.score_only:.2f}."
+    writer = _Writer(wording, tokens)
+    said, subject = [], ""
     parts = [reason, *reason.also]
-    said = f"the person {', and '.join(_part(wording, part, tokens) for part in parts)}."
+    for number, part in enumerate(parts):
+        new = writer.subject(part)
+        said.append((f"{new} " if new != subject else "") + writer.clauses(part, parts[:number]))
+        subject = new
     thing = wording.object(reason.object)
     if reason.from_ is not None:
         had = wording.clause(reason.from_, "had", thing)
@@ -108,26 +40,104 @@ def sentence_of(name: str, score: float, reason: Reason, tokens: Sequence[Token]
             had = "without this change"
         end = f" {had[0].upper()}{had[1:]}, the score would be {reason.score_if_unchanged:.2f}."
     else:
-        end = f" Without {thing}, the score would be {reason.score_without_track:.2f}."
-    return head + said + end
+        gone = thing if writer.is_of_person(reason) else "this relation"
+        end = f" Without {gone}, the score would be {reason.score_without_track:.2f}."
+    return f"{head}{', and '.join(said)}.{end}"
 
 
-def _part(wording: Wording, part: Statement, tokens: Sequence[Token]) -> str:
-    """Describe one track of a reason, without the subject."""
-    assert part.object is not None
-    assert part.between_s is not None
-    thing, (start, end) = wording.object(part.object), part.between_s
-    first, last = times(start, end)
-    marks = {time: _mark(part, tokens, time) for time in (start, end)}
-    if part.to is None:
-        said = f"is with {thing} (?)"
-    elif part.from_ is not None:
-        before = wording.clause(part.from_, "is", thing) + marks[start]
-        after = wording.clause(part.to, "then", wording.pronoun(part.object)) + marks[end]
-        return f"{before} at {first} s and {after} at {last} s"
-    else:
-        said = wording.clause(part.to, "is", thing) + (marks[start] or marks[end])
-    return f"{said} at {first} s" if first == last else f"{said} between {first} s and {last} s"
+@dataclass(frozen=True)
+class _Writer:
+    """Writer of what the tracks of a reason state.
+
+    Attributes:
+        wording: words of the vocabulary.
+        tokens: the tokens of the video.
+    """
+
+    wording: Wording
+    tokens: Sequence[Token]
+
+    def subject(self, part: Statement) -> str:
+        """Return what a sentence is about: the person, or the first box of the pair."""
+        token = self._first(part)
+        return self.wording.object(PERSON if token is None else self._whole(token))
+
+    def is_of_person(self, part: Statement) -> bool:
+        """Return whether the pair of a track is the person with an object."""
+        token = self._first(part)
+        return token is None or token.human.class_ == PERSON
+
+    def clauses(self, part: Statement, earlier: Sequence[Statement]) -> str:
+        """Describe one track of a reason, without the subject.
+
+        Args:
+            part: what the track states.
+            earlier: what is stated before.
+        """
+        assert part.object is not None
+        assert part.between_s is not None
+        wording, (start, end) = self.wording, part.between_s
+        is_same = [same for other in earlier if (same := self._is_same(part, other)) is not None]
+        thing = wording.object(part.object, is_other=is_same != [] and not any(is_same))
+        first, last = times(start, end)
+        marks = {time: _mark(part, self.tokens, time) for time in (start, end)}
+        if part.to is None:
+            said = f"is with {thing}{self._by(part, None, start, any(is_same))} (?)"
+        elif part.from_ is not None:
+            by = self._by(part, part.from_, start, any(is_same))
+            before = wording.clause(part.from_, "is", thing) + by + marks[start]
+            by = self._by(part, part.to, end)
+            after = wording.clause(part.to, "then", wording.pronoun(part.object)) + by + marks[end]
+            return f"{before} at {first} s and {after} at {last} s"
+        else:
+            by = self._by(part, part.to, start, any(is_same))
+            said = wording.clause(part.to, "is", thing) + by + (marks[start] or marks[end])
+        return f"{said} at {first} s" if first == last else f"{said} between {first} s and {last} s"
+
+    def _by(
+        self, part: Statement, predicate: str | None, time: float, is_other: bool = False
+    ) -> str:
+        """Return the part of the person, if the clause would be wrong or confusing without it."""
+        token = self._first(part)
+        if token is None or self._whole(token) == token.human.class_:
+            return ""
+        noun = self.wording.noun(token.human.class_)
+        if is_other:
+            return f" with the other {noun}"
+        unless = None if predicate is None else self.wording.unless(predicate)
+        here = [row for row in self.tokens if row.track == part.track and row.time_s == time]
+        others = [
+            word
+            for mine in here
+            for row in self.tokens
+            if row.track != part.track and self._is_alike(mine, row) and mine.has_same_object(row)
+            for name in row.names
+            for word in name.predicates
+        ]
+        return f" with one {noun}" if unless in others else ""
+
+    def _is_same(self, part: Statement, other: Statement) -> bool | None:
+        """Return whether two tracks have the same object; None if their words differ anyway.
+
+        Tracks without a common frame count as tracks of the same object.
+        """
+        mine, theirs = ([t for t in self.tokens if t.track == p.track] for p in (part, other))
+        if not mine or not theirs or not self._is_alike(mine[0], theirs[0]):
+            return None
+        found = [a.has_same_object(b) for a in mine for b in theirs]
+        known = [same for same in found if same is not None]
+        return any(known) or not known
+
+    def _is_alike(self, first: Token, second: Token) -> bool:
+        """Return whether two pairs have the same words for their boxes."""
+        ends = [(token.human.class_, token.object.class_) for token in (first, second)]
+        return ends[0] == ends[1]
+
+    def _first(self, part: Statement) -> Token | None:
+        return next((token for token in self.tokens if token.track == part.track), None)
+
+    def _whole(self, token: Token) -> str:
+        return self.wording.whole(token.human.class_)
 
 
 def times(start: float, end: float) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from pipeline.explanation.observations import Name, Token
 from pipeline.explanation.predictions import Prediction
 from pipeline.explanation.reason import NamedTokens, find_reasons, renumbered
 from pipeline.explanation.sentences import sentence_of
+from pipeline.explanation.wording import load_wording
 
 #: Largest error of times that are printed with two decimals, in seconds.
 ROUNDING_S = 0.005
@@ -50,11 +51,12 @@ class EditableVideo:
     ) -> None:
         self._network, self._video_id = network, video_id
         self._windows, self._threshold = dict(windows), threshold
+        self._wording = load_wording(network.card.cache.settings.vocabulary)
 
     def parse(self, text: str) -> Edit:
         """Parse an edit, see `parse_edit`."""
         cache = self._network.card.cache
-        return parse_edit(text, cache.objects, cache.predicate_groups)
+        return parse_edit(text, cache.objects, cache.predicate_groups, self._wording)
 
     def edited(self, edits: Sequence[Edit], predictions: Sequence[Prediction]) -> Edited:
         """Predict the video after edits.
@@ -120,8 +122,10 @@ class EditableVideo:
                 window=number,
                 score_before=old.scores[c],
                 score=scores[c],
-                sentence_before=sentence_of(name, old.scores[c], reason_before, old.tokens.rows),
-                sentence=sentence_of(name, scores[c], reason, tokens.rows),
+                sentence_before=sentence_of(
+                    name, old.scores[c], reason_before, old.tokens.rows, self._wording
+                ),
+                sentence=sentence_of(name, scores[c], reason, tokens.rows, self._wording),
                 reason=renumbered(reason, tracks=window.track, tokens=window.token),
             )
 

@@ -78,8 +78,10 @@ class Explainer:
         """
         job, network, settings = self.job, self.network, self.card.settings
         extracted = job.settings(found.boxes)
-        extractor = ClipExtractor(self._detector, job.detector, extracted, network.device)
-        people, images = PersonChoice(job.person), Thumbnails(frames)
+        extractor = ClipExtractor(
+            self._detector, job.detector, extracted, network.device, job.vocabulary
+        )
+        people, images = PersonChoice(job.person, extractor.kinds), Thumbnails(frames)
         windows = extractor.windows(
             images,
             found.task.video_id,
@@ -91,7 +93,7 @@ class Explainer:
         choice = WindowChoice(job.config.predict.top)
         for clip in windows:
             clip = reduce_union(clip, extracted.union).rounded()
-            clip = clip.select(sample_rows(clip, settings.num_frames))
+            clip = clip.select(sample_rows(clip, settings.num_frames, ends=settings.sample_ends))
             output = network.recognize(clip_tokens(clip, settings.max_pairs).batch)
             logits = output.logits.double().cpu().numpy()
             scores = probabilities(logits, multi_label=self.card.multi_label)[0]
@@ -118,6 +120,7 @@ class Explainer:
             threshold=job.config.predict.threshold,
             source=images.source,
             people=people,
+            pairs=job.pairs,
             labels=found.labels,
             warnings=tuple(code for code, holds in codes.items() if holds),
         )
@@ -127,4 +130,5 @@ class Explainer:
     @cached_property
     def _detector(self) -> Detector:
         with BUILDING:
-            return self.job.detector.load(self.card.cache.objects, self.network.device)
+            words = self.job.vocabulary
+            return self.job.detector.load(words.objects, self.network.device, words.aliases)

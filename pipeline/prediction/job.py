@@ -8,11 +8,13 @@ from model.label_bank import LabelBank
 from pipeline.cache.folder import ExtractionSettings
 from pipeline.config.schema import Config
 from pipeline.datasets import ClipAnnotation
+from pipeline.datasets.vocabulary import Vocabulary
 from pipeline.decoding import FrameRequest
 from pipeline.engine.stage import Examined, Task
 from pipeline.errors import UsageError
-from pipeline.explanation.explanation import Explanation, Generator
+from pipeline.explanation.explanation import Explanation, Generator, reads_people
 from pipeline.explanation.familiarity import Familiarity
+from pipeline.explanation.observations import Pairs
 from pipeline.extraction.clip import clip_fingerprint, decode_options, frame_request
 from pipeline.runtime.files import json_sha256
 from pipeline.weights.detectors import ResolvedDetector
@@ -49,6 +51,7 @@ class PredictionJob:
         familiarity: distributions of the features of the training videos.
         generator: hashes and versions that are stored in every explanation.
         detector: description of the detector.
+        vocabulary: names of the object classes and predicates.
         label_classes: id and name of each action class of the annotations, or None without
             annotations.
         person: number of the person whose relations are used, or None for the person with the
@@ -63,12 +66,26 @@ class PredictionJob:
     familiarity: Familiarity
     generator: Generator
     detector: ResolvedDetector
+    vocabulary: Vocabulary
     label_classes: tuple[tuple[str, str], ...] | None
     person: int | None
 
     def __post_init__(self) -> None:
         if self.person is not None and not (type(self.person) is int and self.person >= 1):
             raise UsageError(f"--person: a number of at least 1 expected, got {self.person}")
+        if self.person is not None and not reads_people(self.pairs):
+            kinds = ", ".join(kind.name for kind in self.pairs)
+            raise UsageError(
+                f"--person: a network that pairs the person expected, {self.run} has the pairs "
+                f"{kinds}; leave it out"
+            )
+
+    @property
+    def pairs(self) -> tuple[Pairs, ...]:
+        """Kinds of pairs that the network reads, see `Explanation.pairs`."""
+        known = self.vocabulary.pairs
+        names = self.card.cache.settings.pairs or ()
+        return tuple(Pairs(name, known[name].subject, known[name].objects) for name in names)
 
     def settings(self, boxes: str) -> ExtractionSettings:
         """Return the settings of the extraction.
@@ -108,7 +125,8 @@ class PredictionJob:
         )
         limit = config.predict.window_s
         window_s = None if is_given else (card.longest_s if limit is None else limit) or None
-        request = replace(request, num_sampled=card.settings.num_frames, window_s=window_s)
+        num, ends = card.settings.num_frames, card.settings.sample_ends
+        request = replace(request, num_sampled=num, ends=ends, window_s=window_s)
         inner = clip_fingerprint(sha256, settings, self.detector, known)
         limits = [
             Explanation.SCHEMA, config.predict.top, config.predict.threshold,
@@ -119,8 +137,8 @@ class PredictionJob:
 
     def _labels(self, known: ClipAnnotation | None) -> tuple[tuple[str, str], ...] | None:
         """Return the annotated actions that are classes of the network."""
-        if self.label_classes is None or known is None or known.actions is None:
+        if self.label_classes is None or known is None or not known.is_labelled:
             return None
-        rows = {self.label_classes[c] for c, _, _ in known.actions}
+        rows = {self.label_classes[c] for actions in known.labels().values() for c in actions}
         ids = {class_id for class_id, _ in self.card.classes}
         return tuple(sorted(row for row in rows if self.card.columns is None or row[0] in ids))

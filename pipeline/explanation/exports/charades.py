@@ -2,7 +2,7 @@
 
 import csv
 
-from pipeline.datasets.charades import COLUMNS
+from pipeline.datasets.charades.table import COLUMNS
 from pipeline.evaluation.submission import submission_line
 from pipeline.explanation.exports.exported import ClassNames, ExportedVideo
 from pipeline.explanation.exports.files import ExportFiles

@@ -1,11 +1,12 @@
 """Types of an exported video, and its boxes by frame."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.explanation.explanation import Explanation
-from pipeline.explanation.observations import Frame, Token, Video
+from pipeline.explanation.observations import PERSON, Frame, Token, Video
+from pipeline.explanation.wording import Wording, load_wording
 
 XYXY = tuple[float, float, float, float]
 
@@ -45,14 +46,14 @@ class ExportedVideo:
 
 @dataclass(frozen=True)
 class FrameBox:
-    """Box of a person or an object.
+    """Box of an object, or of the subject of pairs: a person, a hand or the head.
 
     Attributes:
         class_: object class.
         box: x1, y1, x2, y2 in pixels of the decoded frame.
         score: score of the detector, or 1 if annotated.
-        track: track of an object, or None for a person.
-        relations: shown predicates of an object, one per predicate group with a name.
+        track: track of an object, or None for a subject.
+        relations: shown predicates of an object, one per pair and predicate group with a name.
         is_kept: whether a token with the box is kept.
     """
 
@@ -72,7 +73,7 @@ class FrameBoxes:
         frame_index: number of the frame in the video, from 0.
         time_s: time of the frame in seconds.
         windows: windows that the frame belongs to.
-        boxes: persons, then objects. Each box occurs once.
+        boxes: subjects, then objects. Each box occurs once.
     """
 
     frame_index: int
@@ -83,15 +84,18 @@ class FrameBoxes:
     @property
     def persons(self) -> tuple[FrameBox, ...]:
         """Boxes of persons whose relations are used."""
-        return tuple(box for box in self.boxes if box.track is None)
+        return tuple(box for box in self.boxes if box.track is None and box.class_ == PERSON)
 
 
 def boxes_by_frame(explanation: Explanation) -> list[FrameBoxes]:
     """Return the boxes of each sampled frame, in order of frames.
 
     Overlapping windows can share a frame. It is returned once. A box that several tokens share has
-    the track and the relations of the first kept token, or of the first token if none is kept.
+    the track and the relations of the first kept token, or of the first token if none is kept. If
+    it is part of several pairs of a window, it has the first of their tracks, and all relations of
+    kept pairs that hold for the person.
     """
+    wording = load_wording(explanation.vocabulary)
     frames: dict[int, list[Frame]] = {}
     for row in explanation.sampling.frames:
         frames.setdefault(row.frame_index, []).append(row)
@@ -103,7 +107,7 @@ def boxes_by_frame(explanation: Explanation) -> list[FrameBoxes]:
             index,
             rows[0].time_s,
             frozenset(row.window for row in rows),
-            (*_unique(map(_person, tokens[index])), *_unique(map(_object, tokens[index]))),
+            _boxes(tokens[index], wording),
         )
         for index, rows in sorted(frames.items())
     ]
@@ -128,14 +132,34 @@ def relative_box(box: XYXY, video: Video) -> XYXY | None:
     return x1, y1, x2, y2
 
 
-def _person(token: Token) -> FrameBox:
+def _boxes(tokens: Sequence[Token], wording: Wording) -> tuple[FrameBox, ...]:
+    """Return the boxes of the tokens of a frame: subjects, then objects."""
+    objects = _unique(_object(token, tokens, wording) for token in tokens)
+    subjects = _unique(map(_subject, tokens))
+    known = {(row.class_, row.box) for row in objects}
+    return (*(row for row in subjects if (row.class_, row.box) not in known), *objects)
+
+
+def _subject(token: Token) -> FrameBox:
     return FrameBox(token.human.class_, token.human.box, token.human.score, None, (), token.keep)
 
 
-def _object(token: Token) -> FrameBox:
-    names = tuple(name.predicate for name in token.names if name.predicate is not None)
-    row = token.object
-    return FrameBox(row.class_, row.box, row.score, token.track, names, token.keep)
+def _object(token: Token, tokens: Sequence[Token], wording: Wording) -> FrameBox:
+    """Return the object of a token, with what the other pairs of the object state."""
+    same = [other for other in tokens if other.has_same_object(token)]
+    shown = [other for other in same if other.keep] if token.keep else [token]
+    named = dict.fromkeys(
+        (name.group, name.predicate) for other in shown for name in other.names if name.predicate
+    )
+    row, track = token.object, min(other.track for other in same)
+    return FrameBox(
+        row.class_,
+        row.box,
+        row.score,
+        track,
+        wording.true_of_person([word for _, word in named]),
+        token.keep,
+    )
 
 
 def _unique(boxes: Iterable[FrameBox]) -> list[FrameBox]:

@@ -19,7 +19,7 @@ from pipeline.explanation.predictions import Prediction
 #: Most actions, and most lines of a sentence.
 MAX_ACTIONS, MAX_LINES = 4, 4
 #: Warnings that are shown while there is no sentence.
-NOTICES = ("RANDOM_WEIGHTS", "UNFAMILIAR", "NO_PERSON", "NO_OBJECT", "EMPTY_SELECTION")
+NOTICES = ("RANDOM_WEIGHTS", "UNFAMILIAR", "NO_PERSON", "NO_OBJECT", "NO_PAIR", "EMPTY_SELECTION")
 #: Color of the window that is explained.
 WINDOW = "#3f6782"
 #: Share of the width for the names of actions.

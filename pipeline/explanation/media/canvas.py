@@ -9,7 +9,7 @@ from pipeline.explanation.media.bar import MAX_ACTIONS, Bar
 from pipeline.explanation.media.moments import moment_at, moments_of
 from pipeline.explanation.media.painting import DARK, Mark, Rect, draw_marks
 from pipeline.explanation.media.pairs import PairTimeline, ShownPair
-from pipeline.explanation.observations import Token
+from pipeline.explanation.wording import Wording, load_wording, words
 
 #: Smallest width of a painted frame in pixels, so that its text can be read. Smaller pictures are
 #: enlarged by a whole number up to `MAX_ZOOM`, but not beyond `MAX_HEIGHT`.
@@ -44,6 +44,7 @@ class Canvas:
         self.zoom = max(min(-(-MIN_WIDTH // width), MAX_HEIGHT // height, MAX_ZOOM), 1)
         shown = width * self.zoom, height * self.zoom
         whole = max(shown[0] + shown[0] % 2, MIN_WIDTH)
+        self._wording = load_wording(explanation.vocabulary)
         self._times, self._pairs = times_s, PairTimeline(explanation, times_s)
         self._moments = moments_of(explanation.predictions[:MAX_ACTIONS], end_s)
         sampled = {times_s[number]: kept for number, kept in self._pairs.sampled.items()}
@@ -66,7 +67,7 @@ class Canvas:
         if self.zoom > 1:
             size = picture.width * self.zoom, picture.height * self.zoom
             picture = picture.resize(size, Image.Resampling.BILINEAR)
-        marks = marks_of(self._pairs.at(number), self.zoom)
+        marks = marks_of(self._pairs.at(number), self.zoom, self._wording)
         moment, is_within = moment_at(self._moments, time)
         frame = 2 * self._line
         if is_within:
@@ -79,39 +80,54 @@ class Canvas:
         return whole
 
 
-def marks_of(pairs: Sequence[ShownPair], scale: float, *, names: bool = True) -> list[Mark]:
-    """Return the boxes of pairs. A human that is part of several pairs has one box.
+def marks_of(
+    pairs: Sequence[ShownPair], scale: float, wording: Wording | None = None
+) -> list[Mark]:
+    """Return the boxes of pairs. Each box occurs once, also if it is part of several pairs.
 
     Args:
         pairs: pairs of one frame.
         scale: factor from pixels of the decoded frame to pixels of the picture.
-        names: whether labels state the relation of kept pairs, and not only the object.
+        wording: words of the vocabulary. If None, labels do not state the relations of kept pairs.
     """
+    objects: dict[tuple[str, Rect], list[ShownPair]] = {}
+    for pair in pairs:
+        objects.setdefault((pair.token.object.class_, pair.object), []).append(pair)
     marks = []
+    for (name, box), mine in objects.items():
+        shown = [pair for pair in mine if pair.token.keep] or mine[:1]
+        is_kept = shown[0].token.keep
+        label = name if wording is None or not is_kept else label_of(shown, wording)
+        marks.append(Mark(_scaled(box, scale), False, label, is_kept, shown[0].is_sampled))
     humans: dict[Rect, Mark] = {}
     for pair in pairs:
         token = pair.token
-        label = label_of(token) if token.keep and names else token.object.class_
-        box = _scaled(pair.object, scale)
-        marks.append(Mark(box, False, label, token.keep, pair.is_sampled))
         human = Mark(
             _scaled(pair.human, scale), True, token.human.class_, token.keep, pair.is_sampled
         )
-        if token.keep or human.box not in humans:
+        is_object = (token.human.class_, pair.human) in objects
+        if not is_object and (token.keep or human.box not in humans):
             humans[human.box] = human
     return [*marks, *humans.values()]
 
 
-def label_of(token: Token) -> str:
-    """Return the object and its relation in words.
+def label_of(pairs: Sequence[ShownPair], wording: Wording) -> str:
+    """Return an object and its relations in words.
 
     The last predicate group with a predicate, such as contacting, is the most informative.
+
+    Args:
+        pairs: pairs of the object.
+        wording: words of the vocabulary.
     """
-    name = next((name for name in reversed(token.names) if name.predicate), None)
-    if name is None or name.predicate is None:
-        return token.object.class_
-    doubt = "" if name.status == "confident" else " ?"
-    return f"{token.object.class_}: {name.predicate.replace('_', ' ')}{doubt}"
+    shown = [next((n for n in reversed(p.token.names) if n.predicate), None) for p in pairs]
+    names = {name.predicate: name for name in shown if name is not None and name.predicate}
+    said = ", ".join(
+        words(word) + ("" if names[word].status == "confident" else " ?")
+        for word in wording.true_of_person(names)
+    )
+    thing = pairs[0].token.object.class_
+    return f"{thing}: {said}" if said else thing
 
 
 def _scaled(box: Rect, scale: float) -> Rect:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.observations import Token
-from pipeline.explanation.sentences import words
+from pipeline.explanation.wording import words
 
 
 class Cue(NamedTuple):
@@ -67,7 +67,7 @@ def _relations(explanation: Explanation) -> Iterator[Cue]:
                 mark = "" if all(name.status == "confident" for name in names) else " (?)"
                 said = " and ".join(map(words, _said(run[0], group)))
                 start, end = spans[run[0].t][0], spans[run[-1].t][1]
-                yield _cue("relation", number, start, end, f"{track.object}: {said}{mark}")
+                yield _cue("relation", number, start, end, f"{tokens[0].title}: {said}{mark}")
                 number += 1
 
 
@@ -87,7 +87,8 @@ def _runs(tokens: list[Token], group: str) -> Iterator[list[Token]]:
 
 def _transitions(explanation: Explanation) -> Iterator[Cue]:
     for row in explanation.transitions:
-        text = f"{row.object}: {words(row.from_)} → {words(row.to)}"
+        title = explanation.tokens[row.tokens[0]].title
+        text = f"{title}: {words(row.from_)} → {words(row.to)}"
         yield _cue("transition", row.id, *row.between_s, text)
 
 

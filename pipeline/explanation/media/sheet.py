@@ -131,8 +131,10 @@ def _rows(explanation: Explanation, window: int, width: int, column: int) -> lis
             y += row.height + ROOM
         parts.append(image)
     if more:
-        names = ", ".join(dict.fromkeys(track.object for track in more))
-        parts.append(_text([f"{and_more(len(more), 'object')}: {names}"], width, NOTE, LIGHT.muted))
+        names = dict.fromkeys(explanation.tokens[track.tokens[0]].title for track in more)
+        noun = "pair" if explanation.pairs else "object"
+        text = f"{and_more(len(more), noun)}: {', '.join(names)}"
+        parts.append(_text([text], width, NOTE, LIGHT.muted))
     return parts
 
 

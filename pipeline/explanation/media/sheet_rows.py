@@ -20,7 +20,7 @@ from pipeline.explanation.media.painting import (
 )
 from pipeline.explanation.media.pairs import ShownPair
 from pipeline.explanation.observations import Frame, Name, Token, Track, Transition
-from pipeline.explanation.sentences import words
+from pipeline.explanation.wording import words
 
 #: Most tracks, and most lines of transitions of a track.
 MAX_TRACKS, MAX_LANES = 6, 6
@@ -139,7 +139,7 @@ class FrameRow:
             for token in self._explanation.tokens
             if token.t == frame.t and token.keep
         ]
-        marks = marks_of(pairs, self._scale, names=False)
+        marks = marks_of(pairs, self._scale)
         marks = [replace(mark, label="") if mark.is_human else mark for mark in marks]
         draw_marks(picture, marks, LABEL, 2)
         return picture
@@ -162,8 +162,9 @@ class TrackRow:
         self._columns, self._track, self._ranks = columns, track, ranks
         mine = [explanation.tokens[i] for i in track.tokens]
         self._tokens = {columns.of(token.t): token for token in mine}
+        self._title = mine[0].title if mine else track.object
         self._has_kept = any(token.keep for token in mine)
-        groups = max((len(token.names) for token in mine), default=0) if self._has_kept else 1
+        groups = max((len(t.shown_names) for t in mine), default=0) if self._has_kept else 1
         self._cell = 12 + line_height(font_of(NAME))
         self._cell += max(groups - 1, 0) * line_height(font_of(SMALL))
         self._lanes, self._more = self._lay_out(explanation)
@@ -173,7 +174,7 @@ class TrackRow:
         """Draw the row at a height of an image."""
         colour = LIGHT.ink if self._has_kept else GREY
         font = font_of(OBJECT)
-        name = shortened(self._track.object, font, self._columns.left - left - GAP)
+        name = shortened(self._title, font, self._columns.left - left - GAP)
         draw_text(draw, (left, y + self._cell / 2), name, font, colour, "lm")
         right = self._columns.place(len(self._columns.frames)) - GAP
         draw.line((left, y - ROOM // 2, right, y - ROOM // 2), fill=LIGHT.line)
@@ -199,7 +200,7 @@ class TrackRow:
             draw.rounded_rectangle(box, 6, fill=LIGHT.soft, outline=edge, width=line)
             if ranks:
                 badge = self._badge(draw, ", ".join(map(str, ranks)), x + width, y)
-        names = [*reversed(token.names)] if token.keep else [*token.names[-1:]]
+        names = [*reversed(token.shown_names)][: None if token.keep else 1]
         top = y + 4
         for at, name in enumerate(names):
             font = font_of(SMALL if at else NAME)

@@ -31,7 +31,7 @@ class Drawing:
 
     Attributes:
         frame: reference to the image.
-        human: box of the human.
+        human: first box of the pair, empty if it is the object.
         object: box of the object.
         label: description of the frame in words.
     """
@@ -80,7 +80,10 @@ def draw(explanation: Explanation, token: Token, label: str) -> Drawing:
     def boxed(box: tuple[float, ...], name: str, *, is_inside: bool) -> Rect:
         x1, y1, x2, y2 = (round(float(value), 1) for value in box)
         name = name if len(name) <= 24 else name[:23] + "…"
-        top = y1 + 1.2 * size if is_inside else y2 + 1.1 * size
+        if is_inside:
+            top = y1 + 1.2 * size if y2 - y1 > 4 * size else y1 - 0.4 * size
+        else:
+            top = y2 + 1.1 * size
         if not is_inside and top > height:
             top = y1 - 0.4 * size
         left = max(min(x1 + 0.4 * size, width - LETTER * size * len(name)), 0.0)
@@ -90,9 +93,13 @@ def draw(explanation: Explanation, token: Token, label: str) -> Drawing:
             name,
         )
 
+    x, y = token.object.box[:2]
+    human = boxed((x, y, x, y), "", is_inside=True)
+    if not token.is_single:
+        human = boxed(token.human.box, token.human.class_, is_inside=True)
     return Drawing(
         frame=f"#frame-{token.frame_index}" if has_image else "#frame-none",
-        human=boxed(token.human.box, token.human.class_, is_inside=True),
+        human=human,
         object=boxed(token.object.box, token.object.class_, is_inside=False),
         label=label,
     )

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.explanation.explanation import Explanation
-from pipeline.explanation.observations import Token
+from pipeline.explanation.observations import PERSON, Token
 from pipeline.explanation.predictions import Prediction, Statement
 from pipeline.explanation.report.drawing import Drawing, canvas, draw
 from pipeline.explanation.report.rendering import render, seconds
 from pipeline.explanation.report.timeline import timelines
-from pipeline.explanation.sentences import load_wording, words
+from pipeline.explanation.wording import Wording, load_wording, words
 
 #: Most actions, and most ignored tokens of a track, that a page lists.
 MAX_ACTIONS, MAX_IGNORED = 50, 30
@@ -42,6 +42,7 @@ class Action:
         prediction: the prediction.
         is_annotated: whether the action is a label, or None if the video is not annotated.
         strips: frames of its reason.
+        change: frames of another change that contributes to it, or None.
         scores: other scores and their meaning.
         curve: scores of the windows, or None if there is one window.
     """
@@ -49,6 +50,7 @@ class Action:
     prediction: Prediction
     is_annotated: bool | None
     strips: tuple[Strip, ...]
+    change: Strip | None
     scores: tuple[tuple[str, float], ...]
     curve: dict[str, Any] | None
 
@@ -61,7 +63,7 @@ def report_page(explanation: Explanation) -> str:
     Args:
         explanation: the explanation, possibly without images.
     """
-    labels = explanation.video.labels
+    labels, wording = explanation.video.labels, load_wording(explanation.vocabulary)
     chosen = explanation.predictions[:MAX_ACTIONS]
     annotated = None if labels is None else {label.class_id for label in labels}
     reasons = {token for prediction in chosen for token in prediction.reason.tokens}
@@ -75,7 +77,8 @@ def report_page(explanation: Explanation) -> str:
             prediction,
             None if annotated is None else prediction.class_id in annotated,
             tuple(_strips(explanation, prediction)),
-            tuple(_scores(prediction)),
+            _change(explanation, prediction),
+            tuple(_scores(explanation, prediction, wording)),
             _curve(explanation, rank, prediction),
         )
         for rank, prediction in enumerate(chosen)
@@ -130,10 +133,10 @@ def _detail(explanation: Explanation, token: Token) -> dict[str, Any]:
             if name.right_on_validation is None
             else f"{name.right_on_validation:.0%}",
         }
-        for name in token.names
+        for name in token.shown_names
     ]
     said = ", ".join(row["predicate"] for row in rows) or "no name"
-    title = f"{token.object.class_} at {seconds(token.time_s)}"
+    title = f"{token.title} at {seconds(token.time_s)}"
     drawing = draw(explanation, token, f"{title}: {said}")
     return {"title": title, "kept": kept, "names": rows, "drawing": drawing.to_dict()}
 
@@ -153,14 +156,31 @@ def _strips(explanation: Explanation, prediction: Prediction) -> Iterator[Strip]
         first, last = ends[0] or ends[1], ends[1] or ends[0]
         if first is None or last is None:
             continue
-        yield Strip(
-            title=_stated(part),
-            first=draw(explanation, first, _caption(first, part, part.from_ or part.to)),
-            second=None
-            if first is last
-            else draw(explanation, last, _caption(last, part, part.to)),
-            between=seconds(abs(last.time_s - first.time_s)),
-        )
+        yield _strip(explanation, part, first, last)
+
+
+def _strip(explanation: Explanation, part: Statement, first: Token, last: Token) -> Strip:
+    """Return the frames of what a track states, between two tokens."""
+    second = None if first is last else draw(explanation, last, _caption(last, part, part.to))
+    return Strip(
+        title=_stated(first, part),
+        first=draw(explanation, first, _caption(first, part, part.from_ or part.to)),
+        second=second,
+        between=seconds(abs(last.time_s - first.time_s)),
+    )
+
+
+def _change(explanation: Explanation, prediction: Prediction) -> Strip | None:
+    """Return the frames of the change with the largest contribution, unless the reason has it."""
+    rows = [explanation.transitions[part.transition] for part in prediction.transitions[:1]]
+    stated = {(part.track, part.between_s) for part in (prediction.reason, *prediction.reason.also)}
+    for row in rows:
+        if (row.track, row.between_s) not in stated:
+            part = Statement(
+                "change", row.object, row.track, row.group, row.from_, row.to, row.between_s
+            )
+            return _strip(explanation, part, *(explanation.tokens[token] for token in row.tokens))
+    return None
 
 
 def _caption(token: Token, part: Statement, predicate: str | None) -> str:
@@ -168,15 +188,16 @@ def _caption(token: Token, part: Statement, predicate: str | None) -> str:
     return f"{seconds(token.time_s)}{said}"
 
 
-def _stated(part: Statement) -> str:
+def _stated(token: Token, part: Statement) -> str:
+    after = words(part.to or "unknown")
     if part.kind == "change":
-        return (
-            f"{part.object}: from {words(part.from_ or 'unknown')} to {words(part.to or 'unknown')}"
-        )
-    return f"{part.object}: {words(part.to or 'unknown')}"
+        return f"{token.title}: from {words(part.from_ or 'unknown')} to {after}"
+    return f"{token.title}: {after}"
 
 
-def _scores(prediction: Prediction) -> Iterator[tuple[str, float]]:
+def _scores(
+    explanation: Explanation, prediction: Prediction, wording: Wording
+) -> Iterator[tuple[str, float]]:
     """Yield what the score would be otherwise, in words."""
     reason = prediction.reason
     if not reason.tokens:
@@ -185,12 +206,16 @@ def _scores(prediction: Prediction) -> Iterator[tuple[str, float]]:
     noun = "the token" if len(reason.tokens) == 1 else f"the {len(reason.tokens)} tokens"
     yield f"from {noun} of the reason alone", reason.score_only
     yield f"without {noun} of the reason", reason.score_without
-    thing = load_wording().object(reason.object or "object")
+    thing = wording.object(reason.object or "object")
+    token = explanation.tokens[reason.tokens[0]]
+    token = next((t for t in explanation.tokens if t.track == reason.track), token)
+    track = thing if token.human.class_ == PERSON else "this pair"
+    changed = thing if token.is_single else f"the relation to {thing}"
     if reason.score_without_track is not None:
-        yield f"without every token of {thing}", reason.score_without_track
+        yield f"without every token of {track}", reason.score_without_track
     if reason.score_if_unchanged is not None:
         yield (
-            f"if the relation to {thing} had stayed “{words(reason.from_ or 'the same')}”",
+            f"if {changed} had stayed “{words(reason.from_ or 'the same')}”",
             reason.score_if_unchanged,
         )
 
@@ -237,7 +262,7 @@ def _ignored(explanation: Explanation) -> list[dict[str, Any]]:
         if times:
             rows.append(
                 {
-                    "object": mine[0].object.class_,
+                    "object": mine[0].title,
                     "times": ", ".join(
                         f"{time:.2f}".rstrip("0").rstrip(".") for time in times[:MAX_IGNORED]
                     ),

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.explanation.sentences import words
+from pipeline.explanation.wording import words
 
 TEMPLATES = Path(__file__).with_name("templates")
 

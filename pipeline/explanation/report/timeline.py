@@ -9,7 +9,7 @@ from itertools import groupby
 
 from pipeline.explanation.explanation import Explanation
 from pipeline.explanation.observations import Token
-from pipeline.explanation.sentences import words
+from pipeline.explanation.wording import words
 
 #: Most tokens that a timeline shows.
 MAX_TOKENS = 400
@@ -127,11 +127,14 @@ def _timeline(window: int, tokens: list[Token], times: list[float], total: int) 
 
 
 def _lanes(tokens: list[Token], y: float, right: float, places: dict[int, float]) -> TrackLanes:
-    groups = tuple(dict.fromkeys(name.group for token in tokens for name in token.names)) or ("",)
+    shown = {name.group for token in tokens for name in token.shown_names}
+    groups = tuple(
+        dict.fromkeys(n.group for token in tokens for n in token.names if n.group in shown)
+    ) or ("",)
     marks = tuple(y + LANE * row + 24 for row in range(len(groups)))
     height = LANE * len(groups)
     return TrackLanes(
-        name=shortened(tokens[0].object.class_, LABELS - LETTER),
+        name=shortened(tokens[0].title, LABELS - LETTER),
         y=y,
         height=height,
         groups=tuple(shortened(words(group), LABELS) for group in groups),

@@ -9,13 +9,15 @@ from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.explanation.edits import Edit, parse_edit
 from pipeline.explanation.explanation import Explanation
+from pipeline.explanation.wording import load_wording
 from tests.pipeline.explanation.test_explanation import SCHEMA, random_explanation
 
 VOCABULARY = load_vocabulary("action_genome")
 
 
 def parsed(text: str) -> Edit:
-    return parse_edit(text, VOCABULARY.objects, VOCABULARY.predicate_groups)
+    words = load_wording("action_genome")
+    return parse_edit(text, VOCABULARY.objects, VOCABULARY.predicate_groups, words)
 
 
 def test_edits_are_parsed_and_written() -> None:

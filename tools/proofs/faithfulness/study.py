@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.cache.clip import CachedClip
 from pipeline.explanation.explained_clip import ExplainedClip, Network, explain_clip
 from pipeline.explanation.sentences import sentence_of
+from pipeline.explanation.wording import load_wording
 from tools.proofs.faithfulness.annotations import Annotations
 from tools.proofs.faithfulness.causes import Cause, SampledTimes, best_faults, find_causes
 from tools.proofs.faithfulness.interventions import (
@@ -193,7 +194,8 @@ class Study:
             if faults:
                 self.faults[f"{kind}: {' + '.join(faults)}"] += 1
             name = self.network.card.classes[action][1]
-            said = sentence_of(name, clip.scores[action], reason, clip.tokens.rows)
+            wording = load_wording(self.network.card.cache.settings.vocabulary)
+            said = sentence_of(name, clip.scores[action], reason, clip.tokens.rows, wording)
             self.sentences.append(
                 {"video": video_id, "sentence": said, "faults": [*faults], "cause": causes[0].rule}
             )

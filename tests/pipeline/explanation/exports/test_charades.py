@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.charades import Charades, read_charades
-from pipeline.datasets.locate import CLASSES as CLASS_FILE
-from pipeline.datasets.locate import TEST
+from pipeline.datasets.charades.locate import CLASSES as CLASS_FILE
+from pipeline.datasets.charades.locate import TEST
+from pipeline.datasets.charades.table import Charades, read_charades
 from pipeline.explanation.exports.exported import ExportedVideo
 from pipeline.explanation.exports.writing import ExportFormat
 from tests.pipeline.explanation.exports.exported_maker import (

@@ -104,7 +104,9 @@ def make_scene(
         generator=GENERATOR,
         video=Video("CLIP", "0" * 64, fps, num_frames, *size, num_frames / fps, 0, "applied",
                     False, False, None),
+        vocabulary="action_genome",
         boxes="detected",
+        pairs=(),
         people=People(None, ()),
         sampling=Sampling("segment-centres", sampled),
         windows=tuple(

@@ -75,7 +75,9 @@ def make_explanation(
         fingerprint="f" * 64,
         generator=GENERATOR,
         video=video,
+        vocabulary="action_genome",
         boxes="detected",
+        pairs=(),
         people=People(None, tuple(Person(i + 1, frames, i % 2) for i in range(people))),
         sampling=Sampling("segment-centres", sampled),
         windows=tuple(
