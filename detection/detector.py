@@ -1,5 +1,6 @@
 """Faster R-CNN detector that returns boxes with their features."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -51,6 +52,7 @@ class Detector(nn.Module):
         roi_head: `RoIHead`, or a module with the same interface.
         preset: conventions of the checkpoint family.
         num_classes: number of object classes O, without background.
+        columns: with `map_classes`, the class of the vocabulary of each class of the network.
         feature_width: width F of the box features.
         union_channels: channels Cu of the union features.
     """
@@ -64,8 +66,37 @@ class Detector(nn.Module):
         self.roi_head = cast(RoIHead, roi_head)
         self.preset = preset
         self.num_classes = self.roi_head.num_classes
+        self.columns: tuple[int, ...] | None = None
         self.feature_width = self.roi_head.feature_width
         self.union_channels = self.roi_head.union_channels
+
+    def map_classes(self, columns: Sequence[int], num_classes: int) -> None:
+        """Return the classes of another vocabulary from now on.
+
+        Boxes of classes that the vocabulary does not contain are dropped. The probability of a
+        class of the vocabulary is the sum over its classes of the network.
+
+        Args:
+            columns: class of the vocabulary of each class of the network, or -1.
+            num_classes: number of classes of the vocabulary.
+
+        Raises:
+            ValueError: if `columns` does not have one entry per class of the network.
+        """
+        if len(columns) != self.roi_head.num_classes:
+            raise ValueError(
+                f"columns: {self.roi_head.num_classes} entries expected, got {len(columns)}"
+            )
+        self.columns, self.num_classes = tuple(columns), num_classes
+
+    def _mapped(self, distribution: Tensor) -> Tensor:
+        """Return the (N, O) probabilities of the vocabulary's classes."""
+        if self.columns is None:
+            return distribution
+        columns = torch.tensor(self.columns, device=distribution.device)
+        known = columns >= 0
+        mapped = distribution.new_zeros(len(distribution), self.num_classes)
+        return mapped.index_add(1, columns[known], distribution[:, known])
 
     def feature_maps(self, frames: UInt8[Tensor, "T C H W"]) -> FeatureMaps:
         """Compute the feature maps of frames in one pass of the backbone.
@@ -115,9 +146,14 @@ class Detector(nn.Module):
             size=maps.size,
             frame_size=maps.frame_size,
         )
-        distribution = logits[rows, 1:].softmax(1)
+        distribution, labels = self._mapped(logits[rows, 1:].softmax(1)), labels - 1
+        if self.columns is not None:
+            labels = torch.tensor(self.columns, device=labels.device)[labels]
+            kept = labels >= 0
+            boxes, scores, rows = boxes[kept], scores[kept], rows[kept]
+            labels, distribution = labels[kept], distribution[kept]
         return Detections(
-            boxes, labels - 1, scores, distribution, features[rows], maps.frame_size, "proposal"
+            boxes, labels, scores, distribution, features[rows], maps.frame_size, "proposal"
         )
 
     def describe(
@@ -155,7 +191,7 @@ class Detector(nn.Module):
                 box,
                 label,
                 torch.ones_like(box[:, 0]),
-                self.roi_head.cls_score(feature)[:, 1:].softmax(1),
+                self._mapped(self.roi_head.cls_score(feature)[:, 1:].softmax(1)),
                 feature,
                 maps.frame_size,
                 "box",

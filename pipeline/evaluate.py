@@ -1,4 +1,4 @@
-"""`python -m pipeline.evaluate`: compute mAP, AP per class and the number of kept tokens."""
+"""`python -m pipeline.evaluate`: compute mAP or mAR, and the number of kept tokens."""
 
 import argparse
 import logging
@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.cache.folder import CacheInfo, read_cache_info
-from pipeline.cache.listing import ClipEntry, is_held_out, list_clips
+from pipeline.cache.folder import CacheInfo, LabelledVideo, read_cache_info
+from pipeline.cache.listing import ClipEntry, is_held_out
 from pipeline.config.loading import config_as_dict, load_config
 from pipeline.config.schema import Branch, Config
 from pipeline.errors import ItemError, UsageError
-from pipeline.evaluation.evaluated_split import rank_scores
+from pipeline.evaluation.evaluated_split import is_evaluated, rank_scores
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs, score_inverse_pairs
-from pipeline.evaluation.results import metrics_dict, write_tables
+from pipeline.evaluation.results import RECALLS, metrics_dict, write_tables
 from pipeline.evaluation.scoring import KEEPS, Scores, score_clips
 from pipeline.evaluation.temperature import calibration_errors
 from pipeline.explanation.familiarity import load_familiarity, unfamiliar_share
@@ -25,7 +25,8 @@ from pipeline.runtime.failures import Failures
 from pipeline.runtime.files import file_sha256, make_folder, write_json
 from pipeline.runtime.run_record import RunRecord
 from pipeline.samples.dataset import clip_dataset
-from pipeline.samples.labels import with_known_labels
+from pipeline.samples.labels import check_single_label, clip_actions, with_known_labels
+from pipeline.samples.listing import fold_subjects, list_samples
 from pipeline.weights.detectors import RANDOM
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import (
@@ -40,7 +41,9 @@ from pipeline.weights.run_folder import (
 
 LOGGER = logging.getLogger("evaluate")
 SPLITS = ("test", "train", "validation")
-#: Metrics that the command prints.
+#: Metrics of a single-label network that the command prints first.
+FIRST_REPORTED = ("mar", "accuracy")
+#: Metrics of all networks that the command prints.
 REPORTED = (
     "map_official",
     "map_tie_grouped",
@@ -69,11 +72,7 @@ def main(argv: list[str]) -> int:
     model, card = load_model(args.run, device, tolerance=config.model.tolerance)
     check_fits(card, info, args.cache)
     out = args.out or args.run
-    fraction = float(card.training.get("validation_fraction", 0.0))
-    clips, bad = split_clips(args.cache, args.split, fraction, info=info, verify=args.verify)
-    clips = with_known_labels(clips, card.columns, multi_label=card.multi_label)
-    if not clips:
-        raise UsageError(f"--cache: {args.cache} contains no labelled videos of {args.split!r}")
+    clips, videos, bad = _samples(args, config, card, info)
     make_folder(out, "--out")
     seed = int(card.training.get("seed", 0))
     record = RunRecord(out, stage="evaluate", config=config_as_dict(config), argv=argv, seed=seed)
@@ -99,7 +98,6 @@ def main(argv: list[str]) -> int:
         found = score()
         Failures(out).replace(bad | found.failed, stage="evaluate", logger=LOGGER)
         run.counts.done, run.counts.failed = len(found.video_ids), len(bad) + len(found.failed)
-        videos = info.test_videos if args.split == "test" else ()
         ranked, tested = rank_scores(found, videos, card, only_present=args.only_present)
         tree = metrics_dict(found, card, args.split, *ranked) | {"test_videos": tested}
         tree |= {"branch": branch, "keep": args.keep}
@@ -139,8 +137,8 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--only-present",
         action="store_true",
-        help="leave out test videos without a prediction; by default, they rank last, as in the "
-        "official evaluation",
+        help="leave out test videos without a prediction; by default, they rank last in the mAP, "
+        "as in the official evaluation, and are misses in the mAR",
     )
     parser.add_argument("--out", type=Path, help="output folder (default: --run)")
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)
@@ -170,7 +168,7 @@ def run_config(run: Path, words: Sequence[str]) -> Config:
     read_card(run)  # raises a clear error for runs of earlier versions
     for word in words:
         key = word.partition("=")[0]
-        fixed = key.startswith(("model.", "loss.", "train.", "vocabulary", "classes"))
+        fixed = key.startswith(("model.", "loss.", "train.", "vocabulary", "classes", "fold"))
         if fixed and key not in _CHANGEABLE:
             raise UsageError(
                 f"{word!r}: this setting is fixed by the network in {run}; train another network"
@@ -191,13 +189,14 @@ def check_fits(card: ModelCard, info: CacheInfo, cache: Path) -> None:
             such property.
     """
     wanted, there = card.cache.to_dict(), info.to_dict()
-    for part in ("objects", "predicate_groups", "classes", "detector"):
-        if wanted[part] != there[part]:
+    for part in ("objects", "predicate_groups", "classes", "folds", "detector"):
+        one, two = wanted.get(part, {}), there.get(part, {})
+        if one != two:
             raise UsageError(
                 f"--cache: {part!r} of {cache} differs from the training cache "
-                f"({_first_difference(wanted[part], there[part])}); extract with the same {part}"
+                f"({_first_difference(one, two)}); extract with the same {part}"
             )
-    for key in ("boxes", "union"):
+    for key in ("boxes", "union", "pairs", "occluded"):
         trained, found = (getattr(each.settings, key) for each in (card.cache, info))
         if trained != found:
             raise UsageError(
@@ -211,6 +210,7 @@ def split_clips(
     fraction: float,
     *,
     info: CacheInfo | None = None,
+    subjects: Sequence[str] | None = None,
     verify: bool = False,
 ) -> tuple[list[ClipEntry], dict[str, ItemError]]:
     """List the labelled clips of a split.
@@ -220,22 +220,67 @@ def split_clips(
         split: `test`, `train` or `validation`.
         fraction: fraction of the training videos that form the split `validation`.
         info: description of the cache. If it lists test videos, other unusable clips do not count
-            as test videos.
+            as test videos. In a fold, unusable clips of the subjects of the other split do not
+            count.
+        subjects: test subjects of a fold, which determine the split, or None.
         verify: whether to compare every byte of the clips with the manifest.
 
     Returns:
         The clips, and a mapping from the video id of each unusable clip to its error.
     """
 
-    tested = {video.id for video in info.test_videos} if info and split == "test" else set[str]()
+    tested = set[str]()
+    if info and split == "test" and subjects is None:
+        tested = {video.id for video in info.test_videos}
 
     def belongs(video_id: str) -> bool:
         return split == "test" or is_held_out(video_id, fraction) == (split == "validation")
 
-    listed, bad = list_clips(cache, split="test" if split == "test" else "train", verify=verify)
-    clips = [c for c in listed if c.header.actions is not None and belongs(c.video_id)]
+    part = "test" if split == "test" else "train"
+    listed, bad = list_samples(cache, split=part, subjects=subjects, info=info, verify=verify)
+    clips = [clip for clip in listed if belongs(clip.source_id)]
     mine = {name for name in bad if belongs(name) and (not tested or name in tested)}
     return clips, {name: error for name, error in bad.items() if name in mine}
+
+
+def _samples(
+    args: argparse.Namespace, config: Config, card: ModelCard, info: CacheInfo
+) -> tuple[list[ClipEntry], Sequence[LabelledVideo], dict[str, ItemError]]:
+    """Return the samples to evaluate, the labelled test videos, and the unusable clips."""
+    fraction = float(card.training.get("validation_fraction", 0.0))
+    subjects = fold_subjects(config.fold, info)
+    clips, bad = split_clips(
+        args.cache, args.split, fraction, info=info, subjects=subjects, verify=args.verify
+    )
+    clips = with_known_labels(clips, card.columns, multi_label=card.multi_label)
+    if not clips:
+        raise UsageError(
+            f"--cache: {args.cache} contains no labelled videos of {args.split!r} "
+            f"({len(bad)} clips are damaged)"
+        )
+    return clips, _test_videos(info, args.split, card, clips, subjects), bad
+
+
+def _test_videos(
+    info: CacheInfo,
+    split: str,
+    card: ModelCard,
+    clips: list[ClipEntry],
+    subjects: Sequence[str] | None,
+) -> Sequence[LabelledVideo]:
+    """Return the labelled test videos of the dataset or the fold; none for another split.
+
+    Raises:
+        UsageError: if a clip or a test video does not have exactly one action, for a single-label
+            network.
+    """
+    videos = [v for v in info.test_videos if subjects is None or v.subject in subjects]
+    if split != "test":
+        videos = []
+    if not card.multi_label:
+        tested = [(video.id, video.actions) for video in videos if is_evaluated(video, card)]
+        check_single_label([*clip_actions(clips), *tested], card.columns)
+    return videos
 
 
 def _reliability(
@@ -254,7 +299,7 @@ def _reliability(
 
 
 def _report(tree: dict[str, Any], out: Path) -> None:
-    rows = {name: tree[name] for name in REPORTED}
+    rows = {name: tree[name] for name in (*FIRST_REPORTED, *REPORTED) if name in tree}
     tested = tree["test_videos"] or {}
     rows |= {f"test videos, {name}".replace("_", " "): value for name, value in tested.items()}
     order = tree.get("inverse_pairs", {})
@@ -265,6 +310,8 @@ def _report(tree: dict[str, Any], out: Path) -> None:
     for name, value in rows.items():
         text = str(value) if isinstance(value, int) else "none" if value is None else f"{value:.4f}"
         print(f"{name:36} {text}")
+    if "mar" in tree:
+        print(f"recall per class: {out / RECALLS}")
     print(f"AP per class: {out / 'per_class_ap.csv'}")
 
 

@@ -71,8 +71,8 @@ def main(argv: list[str]) -> int:
         name=shard.run_name,
     )
     with _disk_errors(args.cache), Writer(args.cache), record as run:
-        accounts = Accounts(run, "extract", args.videos)
-        accounts.failures.keep_only(item_names(job.videos, args.videos), videos=args.videos)
+        accounts = Accounts(run, "extract", job.folder)
+        accounts.failures.keep_only(item_names(job.videos, job.folder), videos=job.folder)
         tasks, start = make(accounts.failures), time.monotonic()
         written = accounts.run(engine, tasks, config.max_failures)
         seconds = time.monotonic() - start
@@ -94,7 +94,7 @@ def _parser() -> Parser:
     parser = common_parser("python -m pipeline.extract", __doc__ or "", EXAMPLE)
     add = parser.add_argument
     add("--config", type=Path, default=Path("configs/charades.yaml"))
-    add("--videos", type=Path, required=True, help="folder of raw videos")
+    add("--videos", type=Path, help="folder of raw videos; required unless features=none")
     add(
         "--annotations",
         type=Path,

@@ -68,7 +68,7 @@ def _run(args: Namespace, argv: list[str], config: Config, processes: Processes)
         raise UsageError(
             f"--resume: {STATE_FILE} not found in {args.run}; omit --resume to start a new run"
         )
-    clips, bad = training_clips(config, args.cache, verify=args.verify)
+    clips, bad = training_clips(config, args.cache, info, verify=args.verify)
     job = prepare_training(config, info, clips, args.cache, initial=args.init_from)
     record = RunRecord(
         args.run, stage="train", config=config_as_dict(config), argv=argv, seed=config.train.seed

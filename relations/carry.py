@@ -1,9 +1,11 @@
-"""Transfer of annotated relations to detected boxes."""
+"""Matching of detected boxes with annotated boxes, to transfer annotated relations."""
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torchvision.ops import box_iou
+from torchvision.ops import box_area, box_iou
+
+from relations.pairs import PERSON
 
 
 def match_to_annotation(
@@ -12,6 +14,8 @@ def match_to_annotation(
     annotated_boxes: Float[Tensor, "M 4"],
     annotated_labels: Int64[Tensor, "M"],
     min_iou: float = 0.5,
+    *,
+    is_person_partial: bool = False,
 ) -> Int64[Tensor, "N"]:
     """Match detected boxes to annotated boxes of the same class, one to one.
 
@@ -23,6 +27,8 @@ def match_to_annotation(
         annotated_boxes: annotated boxes of the same frame, xyxy.
         annotated_labels: classes of the annotated boxes.
         min_iou: minimum IoU of a match.
+        is_person_partial: whether the annotated box of the person covers only a part of the person.
+            Its overlap with a detected person is then its share inside the detected box.
 
     Returns:
         Row of the matching annotated box for each detected box, or -1 if there is no match.
@@ -30,7 +36,11 @@ def match_to_annotation(
     found = labels.new_full((len(boxes),), -1)
     if not len(boxes) or not len(annotated_boxes):
         return found
-    overlap = box_iou(boxes, annotated_boxes) * (labels[:, None] == annotated_labels[None])
+    overlap = box_iou(boxes, annotated_boxes)
+    if is_person_partial:
+        person = annotated_labels == PERSON
+        overlap[:, person] = _share_inside(annotated_boxes[person], boxes).T
+    overlap = overlap * (labels[:, None] == annotated_labels[None])
     rows, columns = (overlap >= min_iou).nonzero().unbind(1)
     order = overlap[rows, columns].argsort(descending=True, stable=True)
     taken: set[int] = set()
@@ -41,22 +51,10 @@ def match_to_annotation(
     return found
 
 
-def carry_predicates(
-    pairs: Int64[Tensor, "P 2"], match: Int64[Tensor, "N"], predicates: Float[Tensor, "M R"]
-) -> Float[Tensor, "P R"]:
-    """Transfer annotated predicates to detected pairs.
-
-    Args:
-        pairs: (human row, object row) of the detected boxes.
-        match: annotated row of each detected box, or -1; see `match_to_annotation`.
-        predicates: predicates between the person and each annotated box.
-
-    Returns:
-        Predicates of the detected pairs. If a box of a pair has no match, the predicates are
-        unknown and set to zeros.
-    """
-    human, object_ = match[pairs].unbind(1)
-    known = (human >= 0) & (object_ >= 0)
-    carried = predicates.new_zeros(len(pairs), predicates.shape[1])
-    carried[known] = predicates[object_[known]]
-    return carried
+def _share_inside(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the (N, M) share of the area of each box that lies inside each other box."""
+    corner = torch.maximum(boxes[:, None, :2], others[None, :, :2])
+    opposite = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    inside = (opposite - corner).clamp(min=0).prod(2)
+    area: Tensor = box_area(boxes)[:, None].clamp(min=torch.finfo(boxes.dtype).tiny)
+    return inside / area

@@ -16,15 +16,15 @@ class RelationGraph:
     All tensors have one row per pair and are on the same device.
 
     Attributes:
-        pairs: (P, 2) int64 rows of the frame's detections, human first.
+        pairs: (P, 2) int64 rows of the frame's detections, human first. A pair of a box with itself
+            carries the state of an object.
         union_boxes: (P, 4) float32, xyxy, pixels of the decoded frame.
         union_features: (P, Cu, 7, 7) float32 features pooled on the union boxes.
         predicates: (P, R) float32 in [0, 1]. R is 0 if there is no relation source.
         source: relation source of the predicates, `predicted`, `ground-truth` or `none`.
 
     Raises:
-        ValueError: if a field does not have the shape, dtype and range given above, or if a box is
-            paired with itself.
+        ValueError: if a field does not have the shape, dtype and range given above.
 
     Example::
 
@@ -73,10 +73,6 @@ class RelationGraph:
                     f"{name}: ({P}, …, {', '.join(map(str, tail))}) {dtype} with {ndim} dimensions "
                     f"expected, got {tuple(value.shape)} {value.dtype}"
                 )
-        if P and bool((self.pairs[:, 0] == self.pairs[:, 1]).any()):
-            raise ValueError(
-                "pairs: a human and a different box expected, got a box paired with itself"
-            )
         if bool(((self.predicates < 0) | (self.predicates > 1)).any()):
             raise ValueError("predicates: probabilities in [0, 1] expected. Apply a sigmoid first")
 

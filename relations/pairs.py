@@ -1,10 +1,14 @@
-"""Human-object pairs of a frame."""
+"""Pairs of the boxes of a frame."""
+
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 PERSON = 0
+#: Kinds of pairs: class of the first box, or None, and classes of the second box.
+Kinds = Sequence[tuple[int | None, Collection[int]]]
 
 
 def human_object_pairs(
@@ -29,5 +33,47 @@ def human_object_pairs(
     if not bool(is_human.any()):
         return labels.new_zeros(0, 2)
     if human is None:
-        human = int(scores.masked_fill(~is_human, float("-inf")).argmax())
+        human = human_row(labels, scores)
     return torch.stack([torch.full_like(objects, human), objects], 1)
+
+
+def pairs_of_kinds(
+    labels: Int64[Tensor, "N"],
+    scores: Float[Tensor, "N"],
+    kinds: Kinds,
+    human: int | None = None,
+) -> Int64[Tensor, "P 2"]:
+    """Pair the boxes of some classes, kind by kind.
+
+    Args:
+        labels: object classes of the boxes. Class 0 is the person.
+        scores: scores of the boxes.
+        kinds: class of the first box of each pair, and the classes of the second box. If the first
+            class is None, each object is paired with itself. Of several humans, one is paired. If
+            there are no kinds, the human is paired with every other box (`human_object_pairs`).
+        human: row of the human, see `human_object_pairs`.
+
+    Returns:
+        Rows (first, second) of the pairs, sorted by kind, then by second row.
+    """
+    if not kinds:
+        return human_object_pairs(labels, scores, human)
+    found = []
+    for subject, classes in kinds:
+        objects = [row for row, label in enumerate(labels.tolist()) if label in classes]
+        if subject is None:
+            found += [(row, row) for row in objects]
+            continue
+        subjects = (labels == subject).nonzero()[:, 0].tolist()
+        if subject == PERSON and subjects:
+            subjects = [human_row(labels, scores) if human is None else human]
+        found += [(first, row) for row in objects for first in subjects if first != row]
+    return torch.tensor(found, dtype=torch.int64, device=labels.device).reshape(-1, 2)
+
+
+def human_row(labels: Int64[Tensor, "N"], scores: Float[Tensor, "N"]) -> int:
+    """Return the row of the human with the highest score; of several such humans, the first one.
+
+    There must be a human.
+    """
+    return int(scores.masked_fill(labels != PERSON, float("-inf")).argmax())

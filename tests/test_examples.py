@@ -17,7 +17,7 @@ ENTRY_POINTS = (
     "model.laiar:LaIAR.recognize",
     "pipeline.cache.clip:CachedClip",
     "pipeline.cache.reader:ClipReader",
-    "pipeline.datasets.annotations:read_annotations",
+    "pipeline.datasets.charades.release:read_annotations",
     "pipeline.decoding.reader:open_video",
     "pipeline.evaluation.metrics:charades_map",
     "relations.graph:RelationGraph",

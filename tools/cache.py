@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 
 from pipeline.cache.folder import CacheInfo, clip_path, read_cache_info, replace_clip
@@ -87,7 +88,7 @@ def show(args: Any, _words: list[str]) -> int:
         raise UsageError(str(error)) from error
     print(json.dumps(json.loads(clip.header.to_json()), indent=2, ensure_ascii=False))
     for name, value in vars(clip).items():
-        if name not in ("header", "predicates"):
+        if isinstance(value, Tensor):
             print(f"{name:16} {tuple(value.shape)!s:22} {value.dtype}")
     for source, value in clip.predicates.items():
         print(f"{'predicates':16} {tuple(value.shape)!s:22} {source}")

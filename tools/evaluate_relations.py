@@ -21,7 +21,8 @@ from pipeline.cache.folder import CacheInfo, read_cache_info
 from pipeline.cache.listing import ClipEntry, list_clips
 from pipeline.cache.reader import ClipReader
 from pipeline.config.schema import RelationPredictorConfig
-from pipeline.datasets import FrameAnnotation, read_annotations
+from pipeline.datasets import FrameAnnotation
+from pipeline.datasets.charades.release import read_annotations
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import StageError, UsageError
 from pipeline.evaluation.relations.graphs import (

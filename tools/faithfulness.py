@@ -34,6 +34,7 @@ from pipeline.runtime.devices import pick_device
 from pipeline.runtime.failures import log_failure
 from pipeline.runtime.files import write_atomically, write_json
 from pipeline.samples.dataset import ClipDataset, clip_dataset
+from pipeline.samples.listing import fold_subjects
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import load_bank, load_calibration, load_model
 from tools.proofs.faithfulness.annotations import read_annotations
@@ -62,16 +63,23 @@ def main(argv: list[str]) -> int:
     bank, calibration = load_bank(args.run, card), load_calibration(args.run, card)
     network = Network(model, card, bank, calibration, device, keeps_all=args.keep == "all")
     fraction = float(card.training.get("validation_fraction", 0.0))
-    clips, failed = split_clips(args.cache, args.split, fraction, verify=args.verify)
+    config = run_config(args.run, [])
+    clips, failed = split_clips(
+        args.cache,
+        args.split,
+        fraction,
+        info=info,
+        subjects=fold_subjects(config.fold, info),
+        verify=args.verify,
+    )
     clips = clips[: args.limit]
     if not clips:
         raise UsageError(
             f"--cache: {args.cache} contains no labelled videos of the split {args.split!r}"
         )
-    others, unusable = _other_clips(args, card, fraction)
+    others, unusable = _other_clips(args, card, fraction, config.fold)
     failed |= {c.video_id: unusable[c.video_id] for c in clips if c.video_id in unusable}
     annotations = read_annotations(args.annotations, card, [clip.video_id for clip in clips])
-    config = run_config(args.run, [])
     pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.classes])
     study = Study(network, annotations, config.predict.threshold, args.seed, pairs)
     data = clip_dataset(card, clips)
@@ -136,13 +144,17 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _other_clips(
-    args: argparse.Namespace, card: ModelCard, fraction: float
+    args: argparse.Namespace, card: ModelCard, fraction: float, fold: str | None
 ) -> tuple[dict[str, ClipEntry], dict[str, ItemError]]:
     """Return the clips of the second cache, and the errors of unusable clips, by video id."""
     if args.other is None:
         return {}, {}
-    check_fits(card, read_cache_info(args.other), args.other)
-    clips, failed = split_clips(args.other, args.split, fraction, verify=args.verify)
+    info = read_cache_info(args.other)
+    check_fits(card, info, args.other)
+    subjects = fold_subjects(fold, info)
+    clips, failed = split_clips(
+        args.other, args.split, fraction, info=info, subjects=subjects, verify=args.verify
+    )
     return {clip.video_id: clip for clip in clips}, failed
 
 

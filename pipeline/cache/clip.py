@@ -25,6 +25,7 @@ from pipeline.cache.clip_checks import (
 )
 from pipeline.config.ranges import ranged
 from pipeline.config.typed_json import TypedJson, parse_json
+from pipeline.datasets import Span
 from pipeline.errors import FailureReason, ItemError
 from relations.graph import RelationGraph
 
@@ -86,6 +87,10 @@ class ClipHeader(TypedJson):
             unlabelled.
         labels: SHA-256 of the labels and relations in the annotation of the video
             (`ClipAnnotation.labels_fingerprint`), or None without annotation.
+        span_frames: requested number of evenly spaced frames of each span (`frames.num`), or None
+            without spans.
+        spans: ranges of frames of the video that are samples of their own, or None if the video is
+            one sample.
         warnings: codes such as RANDOM_WEIGHTS, DECODE_DEGRADED, and RESCALED_BOXES for annotated
             boxes that are scaled to frames of another size.
 
@@ -110,10 +115,18 @@ class ClipHeader(TypedJson):
     actions: tuple[tuple[int, float, float], ...] | None = None
     labels: str | None = None
     warnings: tuple[str, ...] = ()
+    spans: tuple[Span, ...] | None = None
+    span_frames: int | None = ranged(None, 1)
 
     def __post_init__(self) -> None:
         if any(index < 0 for index, _, _ in self.actions or ()):
             raise ValueError("actions: class indices of at least 0 expected")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON. The fields of spans are stored only if there are spans."""
+        tree = super().to_dict()
+        added = () if self.spans is not None else ("spans", "span_frames")
+        return {k: v for k, v in tree.items() if k not in added}
 
     def to_json(self) -> str:
         """Return canonical JSON with sorted keys and without white space."""
@@ -148,11 +161,13 @@ class CachedClip:
         union_features: (P, Cu, 7, 7) feature maps of the union boxes.
         predicates: maps each relation source (`ground-truth`, `predicted`) to (P, R) float32
             values in [0, 1].
+        instances: (N,) int64 number of the object of each box, equal in all frames of the video, or
+            None if unknown.
 
     Raises:
         ValueError: if array lengths and offsets do not match, an array has a wrong shape, a pair
-            refers to a box outside its frame or pairs a box with itself, a box is inverted, a
-            label is not a column of `distribution`, or a predicate is not in [0, 1].
+            refers to a box outside its frame, a box is inverted, a label is not a column of
+            `distribution`, or a predicate is not in [0, 1].
 
     Example:
         >>> import torch
@@ -191,6 +206,7 @@ class CachedClip:
     pairs: Tensor
     union_features: Tensor
     predicates: dict[str, Tensor] = field(default_factory=dict)
+    instances: Tensor | None = None
 
     def __post_init__(self) -> None:
         T, N, P = (each.shape[0] for each in (self.frame_index, self.boxes, self.pairs))
@@ -198,7 +214,7 @@ class CachedClip:
             raise ValueError(f"timestamps_s: {T} rows expected, got {len(self.timestamps_s)}")
         check_offsets("box_offsets", self.box_offsets, T, N)
         check_offsets("pair_offsets", self.pair_offsets, T, P)
-        of_boxes = {name: getattr(self, name) for name in BOX_ARRAYS}
+        of_boxes = {name: getattr(self, name) for name in self.box_arrays}
         of_pairs = {name: getattr(self, name) for name in PAIR_ARRAYS}
         of_pairs |= {f"{PREDICATES}{source}": v for source, v in self.predicates.items()}
         check_shapes(of_boxes, N)
@@ -214,6 +230,7 @@ class CachedClip:
         timestamps_s: Tensor,
         detections: Sequence[Detections],
         graphs: Sequence[RelationGraph],
+        instances: Tensor | None = None,
     ) -> "CachedClip":
         """Build a clip from the detections and relation graphs of T >= 1 frames.
 
@@ -224,6 +241,7 @@ class CachedClip:
             detections: boxes of each frame.
             graphs: pairs of each frame, all with the same relation source. The predicates are
                 stored under this source. With the source `none`, no predicates are stored.
+            instances: (N,) int64 number of the object of each box, or None.
         """
 
         def join(name: str, parts: Sequence[Detections] | Sequence[RelationGraph]) -> Tensor:
@@ -244,7 +262,13 @@ class CachedClip:
             pairs=join("pairs", graphs),
             union_features=join("union_features", graphs),
             predicates={} if source == "none" else {source: join("predicates", graphs)},
+            instances=instances,
         )
+
+    @property
+    def box_arrays(self) -> tuple[str, ...]:
+        """Names of the arrays with a row per box."""
+        return BOX_ARRAYS if self.instances is None else (*BOX_ARRAYS, INSTANCES)
 
     @property
     def video_id(self) -> str:
@@ -281,7 +305,7 @@ class CachedClip:
             pair_offsets=offsets_of(self.pair_offsets.diff()[index]),
             predicates={name: value[pairs] for name, value in self.predicates.items()},
             **{name: getattr(self, name)[index] for name in FRAME_ARRAYS},
-            **{name: getattr(self, name)[boxes] for name in BOX_ARRAYS},
+            **{name: getattr(self, name)[boxes] for name in self.box_arrays},
             **{name: getattr(self, name)[pairs] for name in PAIR_ARRAYS},
         )
 
@@ -290,6 +314,7 @@ class CachedClip:
         return replace(self, **{name: getattr(self, name).half().float() for name in HALF_ARRAYS})
 
 
+INSTANCES = "instances"
 BOX_ARRAYS = ("boxes", "labels", "scores", "distribution", "box_features")
 PAIR_ARRAYS = ("pairs", "union_features")
 FRAME_ARRAYS = ("frame_index", "timestamps_s")
@@ -303,7 +328,7 @@ def clip_bytes(clip: CachedClip) -> bytes:
     Raises:
         ItemError: INTERNAL_ERROR if a feature or a predicate is not finite in float16.
     """
-    names = (*FRAME_ARRAYS, "box_offsets", "pair_offsets", *BOX_ARRAYS, *PAIR_ARRAYS)
+    names = (*FRAME_ARRAYS, "box_offsets", "pair_offsets", *clip.box_arrays, *PAIR_ARRAYS)
     relations = {f"{PREDICATES}{source}": value for source, value in clip.predicates.items()}
     arrays = {name: getattr(clip, name) for name in names} | relations
     for name in (*HALF_ARRAYS, *relations):

@@ -16,13 +16,14 @@ PREDICATES = "predicates/"
 _SHAPES: dict[str, tuple[int, tuple[int, ...]]] = {
     "boxes": (2, (4,)),
     "labels": (1, ()),
+    "instances": (1, ()),
     "scores": (1, ()),
     "distribution": (2, ()),
     "box_features": (2, ()),
     "pairs": (2, (2,)),
     "union_features": (4, (7, 7)),
 }
-_INDICES = ("labels", "pairs")
+_INDICES = ("labels", "pairs", "instances")
 
 
 def check_offsets(name: str, offsets: Tensor | np.ndarray, frames: int, rows: int) -> None:
@@ -51,7 +52,7 @@ def check_shapes(arrays: Mapping[str, Tensor], rows: int) -> None:
         rows: number of rows of each array.
 
     Raises:
-        ValueError: if a shape is wrong, or `labels` or `pairs` are not int64.
+        ValueError: if a shape is wrong, or `labels`, `pairs` or `instances` are not int64.
     """
     for name, value in arrays.items():
         shape = tuple(value.shape)
@@ -66,7 +67,7 @@ def check_shapes(arrays: Mapping[str, Tensor], rows: int) -> None:
 
 
 def check_pairs(pairs: Tensor, box_offsets: Tensor, pair_offsets: Tensor) -> None:
-    """Check that each pair consists of two different boxes of its frame.
+    """Check that each pair consists of two boxes of its frame, which may be the same.
 
     Args:
         pairs: (P, 2) int64, see `CachedClip`.
@@ -74,15 +75,13 @@ def check_pairs(pairs: Tensor, box_offsets: Tensor, pair_offsets: Tensor) -> Non
         pair_offsets: (T + 1,) int64.
 
     Raises:
-        ValueError: if a pair refers to a box outside its frame or pairs a box with itself.
+        ValueError: if a pair refers to a box outside its frame.
     """
     rows, of_boxes, of_pairs = pairs.numpy(), box_offsets.numpy(), pair_offsets.numpy()
     num_boxes = np.repeat(of_boxes[1:] - of_boxes[:-1], of_pairs[1:] - of_pairs[:-1])
     # As uint64, a negative index is larger than every number of boxes.
     if count_nonzero(rows.view(np.uint64) >= num_boxes.view(np.uint64)[:, None]):
         raise ValueError("pairs: box rows of the same frame expected, got a row out of range")
-    if count_nonzero(rows[:, 0] == rows[:, 1]):
-        raise ValueError("pairs: two different boxes expected, got a box paired with itself")
 
 
 def check_inside(boxes: Tensor, width: int, height: int) -> None:

@@ -6,7 +6,7 @@ ID.safetensors    one clip
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,7 +40,13 @@ class ExtractionSettings(TypedJson):
         frames: number of uniform frames per video (`frames.num`), used with detected boxes.
         vocabulary: name of the vocabulary.
         objects: SHA-256 of the object classes of the vocabulary.
+        pairs: names of the kinds of pairs, or None if the vocabulary has none.
+        occluded: True if pairs with an invisible box are used, otherwise None.
+        features: `none` for a cache without features, otherwise None.
     """
+
+    #: Settings that are stored only if they are not None, as caches of earlier versions lack them.
+    ADDED: ClassVar[tuple[str, ...]] = ("pairs", "occluded", "features")
 
     boxes: str = one_of("detected", Boxes.__members__)
     union: str = one_of("full", UnionKind.__members__)
@@ -50,6 +56,14 @@ class ExtractionSettings(TypedJson):
     frames: int = 32
     vocabulary: str = "action_genome"
     objects: str = ""
+    pairs: tuple[str, ...] | None = None
+    occluded: bool | None = None
+    features: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON."""
+        tree = super().to_dict()
+        return {k: v for k, v in tree.items() if k not in self.ADDED or v is not None}
 
     def __post_init__(self) -> None:
         check_values(DecodeConfig, {"fps": self.fps}, "")
@@ -58,17 +72,21 @@ class ExtractionSettings(TypedJson):
 
 @dataclass(frozen=True)
 class LabelledVideo(TypedJson):
-    """Labelled video of a dataset.
+    """Labelled sample of a dataset, a video or a clip of a video.
 
     Attributes:
-        id: id of the video.
+        id: id of the sample.
         actions: columns of its actions, increasing.
-        has_frames: whether it has annotated frames.
+        has_frames: whether the video has annotated frames.
+        subject: id of the filmed person, if folds determine the split. Otherwise None.
     """
+
+    SPARSE: ClassVar[bool] = True
 
     id: str
     actions: tuple[int, ...]
     has_frames: bool
+    subject: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +99,9 @@ class CacheInfo(TypedJson):
         objects: names of the O object classes.
         predicate_groups: maps each predicate group to the names of its predicates.
         classes: (id, name) of the C actions. It is empty if no annotations were provided.
-        test_videos: labelled test videos of the dataset, also those without a clip.
+        test_videos: labelled test videos of the dataset, also those without a clip. With folds,
+            all labelled samples.
+        folds: mapping from the name of a fold to its test subjects; empty without folds.
 
     Raises:
         ValueError: if an object class or the id of an action is listed twice.
@@ -95,6 +115,12 @@ class CacheInfo(TypedJson):
     predicate_groups: dict[str, tuple[str, ...]]
     classes: tuple[tuple[str, str], ...] = ()
     test_videos: tuple[LabelledVideo, ...] = ()
+    folds: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the properties as JSON."""
+        tree = super().to_dict()
+        return tree if self.folds else {k: v for k, v in tree.items() if k != "folds"}
 
     def __post_init__(self) -> None:
         ids = [class_id for class_id, _ in self.classes]

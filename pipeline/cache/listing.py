@@ -24,22 +24,29 @@ _THREADS = min(8, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class ClipEntry:
-    """A usable clip of a cache.
+    """A usable clip of a cache, or a sample that is a part of it.
 
     Attributes:
         path: path of the clip file.
-        header: header of the clip.
+        header: header of the clip. The header of a part contains the id and the label of the part.
         relations: relation sources in the file.
+        span: indices of the first and the last frame of a part; None for a whole clip.
     """
 
     path: Path
     header: ClipHeader
     relations: tuple[str, ...] = ()
+    span: tuple[int, int] | None = None
 
     @property
     def video_id(self) -> str:
-        """Id of the video."""
+        """Id of the video, or of the part."""
         return self.header.video_id
+
+    @property
+    def source_id(self) -> str:
+        """Id of the video."""
+        return self.path.stem
 
 
 def list_clips(
@@ -145,9 +152,12 @@ def is_held_out(video_id: str, fraction: float) -> bool:
 def split_held_out(
     clips: Sequence[ClipEntry], fraction: float
 ) -> tuple[list[ClipEntry], list[ClipEntry]]:
-    """Divide training clips into (clips for training, clips of the validation split)."""
-    held_out = [clip for clip in clips if is_held_out(clip.video_id, fraction)]
-    return [clip for clip in clips if not is_held_out(clip.video_id, fraction)], held_out
+    """Divide training clips into (clips for training, clips of the validation split).
+
+    All samples of a video are in the same part.
+    """
+    held_out = [clip for clip in clips if is_held_out(clip.source_id, fraction)]
+    return [clip for clip in clips if not is_held_out(clip.source_id, fraction)], held_out
 
 
 def _split_of(cache: Path, video_id: str, manifest: dict[str, ManifestRow]) -> str | None:

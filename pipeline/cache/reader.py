@@ -16,6 +16,7 @@ from pipeline.cache.clip import (
     BOX_ARRAYS,
     FRAME_ARRAYS,
     HALF_ARRAYS,
+    INSTANCES,
     PAIR_ARRAYS,
     SCHEMA,
     CachedClip,
@@ -94,7 +95,7 @@ class ClipReader:
         self._predicates = tuple(name for name in file.arrays if name.startswith(PREDICATES))
         self.relations = tuple(name.removeprefix(PREDICATES) for name in self._predicates)
         self._groups = {
-            "box_offsets": BOX_ARRAYS,
+            "box_offsets": (*BOX_ARRAYS, INSTANCES) if INSTANCES in file.arrays else BOX_ARRAYS,
             "pair_offsets": (*PAIR_ARRAYS, *self._predicates),
         }
         self._small = {name: file.read(name) for name in (*FRAME_ARRAYS, *self._groups)}

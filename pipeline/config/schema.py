@@ -15,7 +15,8 @@ from model.settings import LaIARSettings
 from pipeline.config.ranges import one_of, ranged
 from pipeline.errors import UsageError
 
-Dataset = Enum("Dataset", {"charades": "charades"})
+Dataset = Enum("Dataset", {"charades": "charades", "cad120": "cad120"})
+Features = Enum("Features", {"detector": "detector", "none": "none"})
 Boxes = Enum("Boxes", {"detected": "detected", "ground-truth": "ground-truth"})
 Relations = Enum(
     "Relations", {"predicted": "predicted", "ground-truth": "ground-truth", "none": "none"}
@@ -77,7 +78,9 @@ class DecodeConfig:
 class FramesConfig:
     """Settings of frame sampling."""
 
-    #: Number of uniformly spaced frames with `boxes=detected`. Annotated frames are always added.
+    #: Number of uniformly spaced frames of a video with `boxes=detected`. Annotated frames are
+    #: always added. In a dataset whose videos consist of spans, it is the number of uniformly
+    #: spaced frames of each span, for all boxes.
     num: int = ranged(32, 1, 100_000)
 
 
@@ -260,6 +263,17 @@ class Config:
     boxes: Boxes = Boxes.detected
     #: Relation source: `predicted`, `ground-truth` (annotated) or `none`.
     relations: Relations = Relations.none
+    #: Kinds of pairs, such as `[hand,state]`, of a vocabulary that has several. If empty, its first
+    #: kind.
+    pairs: list[str] = field(default_factory=list)
+    #: Whether annotated pairs with an invisible box are used. Requires `features=none`.
+    occluded: bool = False
+    #: Source of the features: `detector`, or `none` for a cache without features, which is made of
+    #: annotations alone. It serves `branch=language`. Requires `boxes=ground-truth`.
+    features: Features = Features.detector
+    #: Fold of a dataset with cross-validation, which determines the test subjects of `train` and
+    #: `evaluate`. It has no effect on `extract`, so one cache serves all folds.
+    fold: str | None = None
     #: Stored union features: `full` (all channels), `conv256` (256 channels of a frozen 1x1
     #: convolution) or `none`.
     union: UnionKind = UnionKind.full
@@ -293,6 +307,12 @@ class Config:
         """Raise UsageError if settings contradict each other."""
         self.decode.check()
         self.detection.check()
+        if self.features is Features.none and self.boxes is not Boxes["ground-truth"]:
+            raise UsageError("features=none: boxes=ground-truth expected, got boxes=detected")
+        if self.occluded and self.features is not Features.none:
+            raise UsageError(
+                "occluded=true: features=none expected, because an invisible box has no features"
+            )
         given = {
             "loss.excerpts": self.loss.excerpts,
             "train.reversed_share": self.train.reversed_share,

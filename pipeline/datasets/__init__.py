@@ -1,25 +1,33 @@
 """Readers of the videos and annotations of datasets in their released form.
 
-annotations        labels and annotated frames of each video, from all files
-charades           reader of Charades' CSV and class files
-action_genome      reader of Action Genome's two pickles
-pickle_values      checked access to the values of an unpickled annotation
-locate             search for annotation files by their release names
+annotations        types of the labels and annotated frames of each video
+registry           datasets by name
+charades/          reader of Charades and Action Genome
+cad120/            reader of the re-annotation of CAD-120
 restricted_pickle  unpickler that cannot run code
 vocabulary         names of the object classes and predicates
 video_files        videos of a folder, with their ids
+spans              division of annotated videos into their spans
 coverage           number of videos with annotations
 ids                ids of videos, which are safe as file names
 checksums          reader of lists of SHA-256 sums
 text_files         reader of text files in UTF-8 or UTF-16
 """
 
-from pipeline.datasets.action_genome import FrameAnnotation
 from pipeline.datasets.annotations import (
     Annotations,
     ClipAnnotation,
-    read_annotations,
-    read_dataset,
+    FrameAnnotation,
+    ReadOptions,
+    Span,
 )
+from pipeline.datasets.registry import read_dataset
 
-__all__ = ["Annotations", "ClipAnnotation", "FrameAnnotation", "read_annotations", "read_dataset"]
+__all__ = [
+    "Annotations",
+    "ClipAnnotation",
+    "FrameAnnotation",
+    "ReadOptions",
+    "Span",
+    "read_dataset",
+]

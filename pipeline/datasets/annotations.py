@@ -1,16 +1,131 @@
-"""Labels and annotated frames of each video, from all files of a dataset."""
+"""Types of the annotations of a dataset."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from pipeline.datasets.action_genome import FrameAnnotation, read_action_genome
-from pipeline.datasets.charades import Action, read_charades
-from pipeline.datasets.locate import locate
-from pipeline.datasets.vocabulary import Vocabulary
+import torch
+from torch import Tensor
+
+from pipeline.config.typed_json import TypedJson
 from pipeline.errors import FailureReason, ItemError
 from pipeline.runtime.files import json_sha256
+
+#: Index of the class of an action, and its start and end in seconds.
+Action = tuple[int, float, float]
+#: Largest relative difference between the aspect ratios of a frame and of an annotated image. It
+#: covers the rounding of sizes to even pixels, such as 426x240 and 854x480 for 16:9.
+ASPECT_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class FrameAnnotation:
+    """Annotated boxes and relations of one frame.
+
+    Attributes:
+        frame_index: 0-based frame index in ffmpeg's dump. The release counts from 1.
+        boxes: (N, 4) float32 boxes (x1, y1, x2, y2) in pixels, as released. They may extend
+            slightly beyond the frame. The person's box, if there is one, comes first.
+        labels: (N,) int64 indices of the object classes. Class 0 is the person.
+        predicates: (N, R) bool. Entry (n, r) is True if predicate r is annotated for the person and
+            object n. Spatial predicates point from the object to the person. All other predicates
+            point from the person to the object. The row of the person is False. With `pairs`,
+            (P, R) bool, a row per pair.
+        image_size: (height, width) of the annotated image, or None if unknown. A frame whose size
+            is not annotated has the size of the other frames of the video, if they have one size.
+        split: `train` or `test`, or None if unknown.
+        pairs: (P, 2) int64 rows of the boxes of each pair, the subject first. None if the pairs
+            are those of the person with every other box.
+        instances: (N,) int64 numbers of the objects, which are equal in all frames of a video. None
+            if unknown.
+        is_person_partial: whether the person's box covers the head and the hands only.
+    """
+
+    frame_index: int
+    boxes: Tensor
+    labels: Tensor
+    predicates: Tensor
+    image_size: tuple[int, int] | None
+    split: str | None
+    pairs: Tensor | None = None
+    instances: Tensor | None = None
+    is_person_partial: bool = False
+
+    def predicates_of(self, pairs: Tensor) -> Tensor:
+        """Return the predicates of pairs of annotated boxes.
+
+        Args:
+            pairs: (Q, 2) int64 rows (subject, object) of boxes, -1 for an unknown box.
+
+        Returns:
+            (Q, R) float32 predicates, zeros for pairs that are not annotated.
+        """
+        found = torch.zeros(len(pairs), self.predicates.shape[1])
+        known = (pairs >= 0).all(1)
+        if self.pairs is None:
+            found[known] = self.predicates[pairs[known, 1]].float()
+            return found
+        same = (pairs[:, None] == self.pairs[None]).all(2) & known[:, None]  # (Q, P)
+        rows, columns = same.nonzero().unbind(1)
+        found[rows] = self.predicates[columns].float()
+        return found
+
+    def scaled_to(self, height: int, width: int, video_id: str) -> "FrameAnnotation":
+        """Return the annotation with boxes in pixels of a decoded frame.
+
+        If the annotated image has another size than the frame, and both aspect ratios are equal up
+        to `ASPECT_TOLERANCE`, the boxes are scaled.
+
+        Args:
+            height: height of the frame in pixels.
+            width: width of the frame in pixels.
+            video_id: id of the video, used in the error message.
+
+        Raises:
+            ItemError: BAD_ANNOTATION if the aspect ratios differ.
+        """
+        if self.image_size is None or self.image_size == (height, width):
+            return self
+        old_height, old_width = self.image_size
+        if abs(width * old_height / (height * old_width) - 1) > ASPECT_TOLERANCE:
+            raise ItemError(
+                FailureReason.BAD_ANNOTATION,
+                f"{video_id}: frames with the aspect ratio of the annotated size {old_width}x"
+                f"{old_height} expected, got {width}x{height} in frame {self.frame_index + 1}; use "
+                "the release of the videos that was annotated",
+            )
+        old, new = (old_width, old_height) * 2, (width, height) * 2
+        scale = torch.tensor(new, dtype=torch.float32) / torch.tensor(old, dtype=torch.float32)
+        return replace(self, boxes=self.boxes * scale, image_size=(height, width))
+
+
+@dataclass(frozen=True)
+class Span(TypedJson):
+    """Range of frames of a video that shows one action. It is a sample of its own.
+
+    Attributes:
+        first: 0-based index of the first frame.
+        last: 0-based index of the last frame, which belongs to the range.
+        action: index of the class of the action.
+
+    Raises:
+        ValueError: if the range is empty, or a number is negative.
+    """
+
+    first: int
+    last: int
+    action: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first <= self.last or self.action < 0:
+            raise ValueError(
+                f"span: 0 <= first <= last and a class of at least 0 expected, got {self}"
+            )
+
+    def id(self, video_id: str) -> str:
+        """Return the id of the sample, with the numbers of the frames from 1."""
+        return f"{video_id}_{self.first + 1}_{self.last + 1}"
 
 
 @dataclass(frozen=True)
@@ -27,6 +142,8 @@ class ClipAnnotation:
         length_s: length of the video, in seconds.
         actions: (class index, start_s, end_s) of each action.
         frames: annotated frames, in increasing order of index.
+        spans: ranges of frames that are samples of their own. Empty if the video is one sample.
+        num_frames: number of frames of the video, or None if the dataset does not contain it.
     """
 
     video_id: str
@@ -36,6 +153,21 @@ class ClipAnnotation:
     length_s: float | None = None
     actions: tuple[Action, ...] | None = None
     frames: tuple[FrameAnnotation, ...] = ()
+    spans: tuple[Span, ...] = ()
+    num_frames: int | None = None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the actions of the video are known."""
+        return self.actions is not None or bool(self.spans)
+
+    def labels(self) -> dict[str, tuple[int, ...]]:
+        """Return the id of each labelled sample, and the increasing classes of its actions."""
+        if self.spans:
+            return {span.id(self.video_id): (span.action,) for span in self.spans}
+        if self.actions is None:
+            return {}
+        return {self.video_id: tuple(sorted({action for action, _, _ in self.actions}))}
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the content. The path of the files has no effect on it."""
@@ -50,8 +182,9 @@ class ClipAnnotation:
         found = hashlib.sha256(f"{self.length_s}\n".encode())
         for frame in self.frames:
             found.update(f"{frame.frame_index} {frame.image_size}\n".encode())
-            for value in (frame.boxes, frame.labels):
-                found.update(value.numpy().tobytes())
+            for value in (frame.boxes, frame.labels, frame.pairs, frame.instances):
+                if value is not None:
+                    found.update(value.numpy().tobytes())
         return found.hexdigest()
 
     def labels_fingerprint(self) -> str:
@@ -60,8 +193,25 @@ class ClipAnnotation:
         for frame in self.frames:
             found.update(f"{frame.frame_index} {frame.split}\n".encode())
             found.update(frame.predicates.numpy().tobytes())
-        labels = [self.video_id, self.split, self.subject, self.scene, self.actions]
+        labels: list[Any] = [self.video_id, self.split, self.subject, self.scene, self.actions]
+        if self.spans:
+            labels.append([span.to_dict() for span in self.spans])
         return json_sha256([labels, found.hexdigest()])
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Pairs and frames to read, for datasets whose videos consist of spans.
+
+    Attributes:
+        pairs: names of the kinds of pairs (`Vocabulary.pairs`).
+        occluded: whether pairs with an invisible box are read as well. Their boxes are empty.
+        frames: number of frames of each span, the centres of equal segments.
+    """
+
+    pairs: tuple[str, ...] = ()
+    occluded: bool = False
+    frames: int = 100_000
 
 
 @dataclass(frozen=True)
@@ -69,14 +219,19 @@ class Annotations:
     """Annotations of all videos of a dataset.
 
     Attributes:
-        classes: (id, name) of each of the C action classes. Empty if there are no Charades files.
+        classes: (id, name) of each of the C action classes. Empty if the files do not name them.
         videos: mapping from video id to annotation.
         errors: mapping from video id to the reason why its annotation cannot be used.
+        folds: mapping from the name of a fold to its test subjects. Empty if each video has a
+            split.
+        files: mapping from video id to the file of its annotation. Empty if the videos share files.
     """
 
     classes: tuple[tuple[str, str], ...]
     videos: dict[str, ClipAnnotation]
     errors: dict[str, str]
+    folds: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
 
     def of_video(self, video_id: str) -> ClipAnnotation | None:
         """Return the annotation of a video, or None if it has none.
@@ -87,75 +242,3 @@ class Annotations:
         if video_id in self.errors:
             raise ItemError(FailureReason.BAD_ANNOTATION, self.errors[video_id])
         return self.videos.get(video_id)
-
-
-def read_dataset(name: str, folders: Sequence[Path], vocabulary: Vocabulary) -> Annotations:
-    """Read all annotation files of a dataset.
-
-    Args:
-        name: name of the dataset, a key of `READERS`.
-        folders: folders that contain the files, possibly in subfolders.
-        vocabulary: names of the object classes and predicates.
-
-    Returns:
-        Annotations of all videos.
-
-    Raises:
-        UsageError: if the reader of the dataset rejects the files; see `read_annotations`.
-    """
-    return READERS[name](folders, vocabulary)
-
-
-def read_annotations(folders: Sequence[Path], vocabulary: Vocabulary) -> Annotations:
-    r"""Read the annotation files of Charades and Action Genome.
-
-    Args:
-        folders: folders that contain the files under their release names, possibly in subfolders.
-        vocabulary: names of the object classes and predicates.
-
-    Returns:
-        Annotations of all videos. A video with a malformed annotation is listed in `errors`.
-
-    Raises:
-        UsageError: if a file is missing, occurs twice, has the wrong format, or is a pickle that
-            refers to code.
-
-    Example::
-
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from pipeline.datasets import read_annotations
-        >>> from pipeline.datasets.charades import COLUMNS
-        >>> from pipeline.datasets.vocabulary import load_vocabulary
-        >>> temporary = tempfile.TemporaryDirectory()
-        >>> folder = Path(temporary.name)
-        >>> classes = "c000 Holding some clothes\nc001 Putting clothes somewhere\n"
-        >>> _ = (folder / "Charades_v1_classes.txt").write_text(classes)
-        >>> row = "A0001,S1,Kitchen,5,6,Yes,script,clothes,description,c001 0.5 2.0,10.0"
-        >>> table = f"{','.join(COLUMNS)}\n{row}\n"
-        >>> _ = (folder / "Charades_v1_train.csv").write_text(table)
-        >>> annotations = read_annotations([folder], load_vocabulary("action_genome"))
-        >>> annotations.classes
-        (('c000', 'Holding some clothes'), ('c001', 'Putting clothes somewhere'))
-        >>> clip = annotations.of_video("A0001")
-        >>> clip.split, clip.length_s, clip.actions
-        ('train', 10.0, ((1, 0.5, 2.0),))
-        >>> temporary.cleanup()
-    """
-    files = locate(folders)
-    charades = read_charades(files)
-    genome = read_action_genome(files, vocabulary)
-    errors = charades.errors | genome.errors
-    videos = {}
-    for video_id in charades.videos.keys() | genome.videos.keys():
-        if video_id in errors:
-            continue
-        row, frames = charades.videos.get(video_id), genome.videos.get(video_id, ())
-        split = next((frame.split for frame in frames if frame.split), None)
-        said = vars(row) if row else {"split": split}
-        videos[video_id] = ClipAnnotation(video_id, **said, frames=frames)
-    return Annotations(charades.classes, videos, errors)
-
-
-#: Mapping from dataset name to reader.
-READERS = {"charades": read_annotations}

@@ -37,7 +37,7 @@ class Coverage:
         return cls(
             videos=len(ids),
             annotated=len(ids & every),
-            labels=sum(row.actions is not None for row in known),
+            labels=sum(row.is_labelled for row in known),
             boxes=sum(bool(row.frames) for row in known),
             relations=sum(any(bool(f.predicates.any()) for f in row.frames) for row in known),
             no_file=len(every - ids),

@@ -1,6 +1,7 @@
 """Names of the object classes and predicates."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,19 @@ def normalize_name(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class PairKind:
+    """Kind of pairs, by the classes of its boxes.
+
+    Attributes:
+        subject: class of the first box. If None, each object is paired with itself, for its state.
+        objects: classes of the second box.
+    """
+
+    subject: str | None
+    objects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """Names of the O object classes and R predicates, in the order of their indices.
 
@@ -27,13 +41,19 @@ class Vocabulary:
         objects: names of the object classes, `person` first.
         predicate_groups: mapping from group name to predicate names. The R predicates are the
             concatenation of the groups in order.
+        pairs: mapping from name to kind of pairs; the first one is the default. If it is empty, the
+            person is paired with every other box.
+        aliases: mapping from a name of another detector's class to the object class.
 
     Raises:
-        ValueError: if a name occurs twice in any spelling, or the first object is not `person`.
+        ValueError: if a name occurs twice in any spelling, the first object is not `person`, or a
+            kind or an alias has an unknown class.
     """
 
     objects: tuple[str, ...]
     predicate_groups: dict[str, tuple[str, ...]]
+    pairs: dict[str, PairKind] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.objects or self.objects[0] != "person":
@@ -43,6 +63,10 @@ class Vocabulary:
             if len(set(folded)) < len(folded):
                 twice = [n for n, key in zip(names, folded, strict=True) if folded.count(key) > 1]
                 raise ValueError(f"{what} names: unique names expected, got {twice[0]!r} twice")
+        for name in [*self.aliases.values(), *(n for k in self.pairs.values() for n in k.objects)]:
+            self.object_index(name)
+        for kind in self.pairs.values():
+            self.object_index(kind.subject or "person")
 
     @property
     def predicates(self) -> tuple[str, ...]:
@@ -53,6 +77,31 @@ class Vocabulary:
     def group_sizes(self) -> dict[str, int]:
         """Mapping from group name to number of predicates, in index order."""
         return {group: len(names) for group, names in self.predicate_groups.items()}
+
+    def chosen_pairs(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of kinds of pairs, or the default kind if `names` is empty.
+
+        Raises:
+            UsageError: if a kind is unknown or repeated.
+        """
+        for number, name in enumerate(names):
+            if name not in self.pairs or name in names[:number]:
+                known = ", ".join(self.pairs) or "no kinds (the person is paired with every box)"
+                raise UsageError(
+                    f"pairs: different kinds of the vocabulary expected, which has {known}; got "
+                    f"{', '.join(names)}"
+                )
+        return tuple(names) or tuple(self.pairs)[:1]
+
+    def pair_classes(self, names: Sequence[str]) -> list[tuple[int | None, frozenset[int]]]:
+        """Return the class of the subject and the classes of the objects of kinds of pairs."""
+        return [
+            (
+                None if kind.subject is None else self.object_index(kind.subject),
+                frozenset(self.object_index(name) for name in kind.objects),
+            )
+            for kind in (self.pairs[name] for name in names)
+        ]
 
     def object_index(self, name: str) -> int:
         """Return the index of an object class, given its name in any spelling.
@@ -98,9 +147,34 @@ def load_vocabulary(name: str) -> Vocabulary:
         return Vocabulary(
             _names(objects, "objects"),
             {group: _names(names, f"predicates.{group}") for group, names in groups.items()},
+            _pair_kinds(tree.get("pairs", {})),
+            _aliases(tree.get("aliases", {})),
         )
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
+
+
+def _pair_kinds(tree: Any) -> dict[str, PairKind]:
+    kinds = {}
+    for name, kind in tree.items() if isinstance(tree, dict) else [("", None)]:
+        if not isinstance(kind, dict) or not {"objects"} <= {*kind} <= {"subject", "objects"}:
+            raise ValueError(
+                f"pairs: kinds with the keys subject (optional) and objects expected, got {name!r}"
+            )
+        objects = _names(kind["objects"], f"pairs.{name}.objects")
+        subject = _names([kind["subject"]], f"pairs.{name}.subject")[0] if len(kind) > 1 else None
+        kinds[name] = PairKind(subject, objects)
+    return kinds
+
+
+def _aliases(tree: Any) -> dict[str, str]:
+    if not isinstance(tree, dict):
+        raise ValueError("aliases: a mapping from object classes to lists of names expected")
+    return {
+        normalize_name(alias): name
+        for name, aliases in tree.items()
+        for alias in _names(aliases, f"aliases.{name}")
+    }
 
 
 def _value(tree: Any, key: str) -> Any:

@@ -1,7 +1,8 @@
 """Reader of a folder of dumped frames, such as `ID.mp4/000089.png` of Action Genome.
 
-File n contains frame n - 1 of ffmpeg's constant-rate dump. The number in a file name may have
-leading zeros.
+File n contains frame n - 1 of the video; for Action Genome, of ffmpeg's constant-rate dump. The
+number in a file name may have leading zeros, and `RGB_` before it, as in `RGB_89.png` of CAD-120.
+All other files are ignored, such as `Depth_89.png`.
 """
 
 import re
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Name of the file that contains the frame rate of the dumped frames.
 RATE_FILE = "fps.txt"
+_NAME = re.compile(r"(?:RGB_)?([0-9]{1,9})\.(?:png|jpe?g)", re.IGNORECASE)
 _EIGHT_BIT = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
 
 
@@ -148,12 +150,13 @@ class FrameFolder:
 def _by_number(path: Path) -> dict[int, Path]:
     found: dict[int, Path] = {}
     for image in numbered_images(path):
-        first = found.setdefault(int(image.stem), image)
+        number = _number(image.name)
+        first = found.setdefault(number, image)
         if first is not image:
             raise ItemError(
                 FailureReason.UNREADABLE_VIDEO,
                 f"{path.name}: one file per frame expected, got {first.name} and {image.name}, "
-                f"both frame {int(image.stem)}; delete one of them",
+                f"both frame {number}; delete one of them",
             )
     if 0 in found or not found:
         raise ItemError(
@@ -205,10 +208,16 @@ def _rate(path: Path, fps: float | None, length_s: float | None, num_frames: int
 
 
 def numbered_images(folder: Path) -> list[Path]:
-    """Return the PNG and JPEG files of a folder whose names are numbers, sorted by name."""
+    """Return the images of the frames of a folder, sorted by name (`is_numbered`)."""
     return sorted(p for p in folder.iterdir() if is_numbered(p.name) and p.is_file())
 
 
 def is_numbered(name: str) -> bool:
-    """Return whether a file name is a number with a PNG or JPEG suffix."""
-    return re.fullmatch(r"[0-9]{1,9}\.(png|jpe?g)", name, re.IGNORECASE) is not None
+    """Return whether a file name is a number with a PNG or JPEG suffix, possibly after `RGB_`."""
+    return _NAME.fullmatch(name) is not None
+
+
+def _number(name: str) -> int:
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[1])

@@ -53,6 +53,7 @@ class FrameRequest:
             If `num_uniform` is not None, annotated frames are then not decoded. None decodes all.
         window_s: a longer video is decoded in windows of at most `num_sampled` frames, see
             `window_segments`. None sets no limit.
+        ends: whether the first and the last of these frames are always decoded, see `segment_rows`.
         batch_size: number of frames per batch.
         length_s: length of the video in its dataset, in seconds; see `FrameFolder`.
     """
@@ -64,6 +65,7 @@ class FrameRequest:
     annotated: tuple[int, ...] = ()
     num_uniform: int | None = 32
     num_sampled: int | None = None
+    ends: bool = False
     window_s: float | None = None
     batch_size: int = 1
     length_s: float | None = None
@@ -115,7 +117,7 @@ class FrameRequest:
             if self.has_windows(reader.source):
                 return rows
         num = len(rows) if self.num_sampled is None else self.num_sampled
-        return [rows[i] for i in segment_rows(len(rows), num)]
+        return [rows[i] for i in segment_rows(len(rows), num, ends=self.ends)]
 
     def has_windows(self, source: VideoSource) -> bool:
         """Return whether a video is decoded in windows."""

@@ -8,7 +8,11 @@ import numpy as np
 
 
 def segment_rows(
-    num_rows: int, num_segments: int, rng: np.random.Generator | None = None
+    num_rows: int,
+    num_segments: int,
+    rng: np.random.Generator | None = None,
+    *,
+    ends: bool = False,
 ) -> list[int]:
     """Return one row of each of n = min(num_rows, num_segments) equal segments.
 
@@ -19,11 +23,19 @@ def segment_rows(
         num_segments: maximum number of segments.
         rng: random generator. If it is not None, a random row of each segment is returned, as in
             training. If None, the centre row floor((i + 1/2) num_rows / n) is returned.
+        ends: if True, the first and the last row are always returned, and n - 2 rows between them:
+            evenly spaced rows, or with `rng` one random row of each of n - 2 segments. It has no
+            effect if n is less than 2.
 
     Returns:
         n row indices, strictly increasing.
     """
     n = min(num_rows, num_segments)
+    if ends and 2 <= n < num_rows:
+        if rng is None:
+            return [(2 * i * (num_rows - 1) + n - 1) // (2 * (n - 1)) for i in range(n)]
+        inner = segment_rows(num_rows - 2, n - 2, rng) if n > 2 else []
+        return [0, *(1 + row for row in inner), num_rows - 1]
     if rng is None or n == num_rows:
         return [(2 * i + 1) * num_rows // (2 * n) for i in range(n)]
     edges = [i * num_rows // n for i in range(n + 1)]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets.charades import read_charades
-from pipeline.datasets.locate import CLASSES, TEST, locate
+from pipeline.datasets.charades.locate import CLASSES, TEST, locate
+from pipeline.datasets.charades.table import read_charades
 from pipeline.errors import UsageError
 
 

@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from detection.detections import Detections
 from detection.detector import Detector
 from pipeline.cache.clip import GROUND_TRUTH, CachedClip, ClipHeader, ClipSource
 from pipeline.cache.clip_checks import check_inside
 from pipeline.cache.folder import ExtractionSettings
-from pipeline.config.schema import Config, DecodeConfig
+from pipeline.config.schema import Config, DecodeConfig, Features
 from pipeline.datasets import ClipAnnotation, FrameAnnotation
+from pipeline.datasets.vocabulary import Vocabulary
 from pipeline.decoding import DecodeOptions, FrameRequest, FrameStream
 from pipeline.decoding.sampling import window_hop
 from pipeline.decoding.video_frames import VideoFrames
@@ -21,6 +23,7 @@ from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
 from pipeline.extraction.labels import (
     annotated_predicates,
+    check_length,
     given_boxes,
     has_other_size,
     label_fields,
@@ -30,15 +33,18 @@ from pipeline.runtime.files import json_sha256
 from pipeline.weights.detectors import ResolvedDetector
 from relations.boxes import union_boxes
 from relations.graph import PredicateSource, RelationGraph
-from relations.pairs import human_object_pairs
+from relations.pairs import Kinds, pairs_of_kinds
 
 
-def extraction_settings(config: Config, objects: Sequence[str]) -> ExtractionSettings:
+def extraction_settings(config: Config, vocabulary: Vocabulary) -> ExtractionSettings:
     """Return the settings that determine the content of clips.
 
     Args:
         config: configuration of the command.
-        objects: names of the object classes.
+        vocabulary: names of the object classes and predicates.
+
+    Raises:
+        UsageError: if the vocabulary does not contain a kind of pairs.
     """
     return ExtractionSettings(
         boxes=config.boxes.value,
@@ -48,7 +54,10 @@ def extraction_settings(config: Config, objects: Sequence[str]) -> ExtractionSet
         tolerant=config.decode.tolerant,
         frames=config.frames.num,
         vocabulary=config.vocabulary,
-        objects=json_sha256(list(objects)),
+        objects=json_sha256(list(vocabulary.objects)),
+        pairs=vocabulary.chosen_pairs(config.pairs) or None,
+        occluded=config.occluded or None,
+        features=None if config.features is Features.detector else config.features.value,
     )
 
 
@@ -140,7 +149,7 @@ def frame_request(
         options=options,
         numbering="dump" if annotated else "presentation",
         annotated=annotated,
-        num_uniform=None if has_given_boxes else settings.frames,
+        num_uniform=None if has_given_boxes or known.spans else settings.frames,
         batch_size=batch_size,
         length_s=known.length_s,
     )
@@ -155,6 +164,7 @@ class _Described:
     source: VideoSource
     detections: Detections
     graph: RelationGraph
+    instances: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -166,12 +176,19 @@ class ClipExtractor:
         detector: description of `network`.
         settings: settings of the extraction.
         device: device of `network`.
+        vocabulary: names of the object classes and predicates.
     """
 
     network: Detector
     detector: ResolvedDetector
     settings: ExtractionSettings
     device: torch.device
+    vocabulary: Vocabulary
+
+    @property
+    def kinds(self) -> Kinds:
+        """Kinds of pairs of detected boxes."""
+        return self.vocabulary.pair_classes(self.settings.pairs or ())
 
     @property
     def has_given_boxes(self) -> bool:
@@ -205,6 +222,7 @@ class ClipExtractor:
         """
         parts = [*self._described(frames, video_id, annotation, None)]
         assert frames.source is not None
+        check_length(annotation, frames.source)
         return self._clip(parts, self._header(frames.source, video_id, fingerprint, annotation))
 
     def windows(
@@ -245,6 +263,7 @@ class ClipExtractor:
 
         described = self._described(frames, video_id, annotation, people)
         for count, part in enumerate(described):
+            check_length(annotation, part.source)
             size = request.window_size(part.source)
             if count >= size and (count - size) % window_hop(size) == 0:
                 yield window()
@@ -269,19 +288,22 @@ class ClipExtractor:
             annotated = [by_frame.get(i) for i in index]
             with torch.inference_mode():  # not around the yield, which runs code of the caller
                 found = self._describe(batch, annotated, video_id, num_predicates, people)
-            for i, time_s, parts in zip(index, times, found, strict=True):
-                yield _Described(i, time_s, batch.source, *parts)
+            for i, time_s, parts, frame in zip(index, times, found, annotated, strict=True):
+                known = frame.instances if frame and self.has_given_boxes else None
+                yield _Described(i, time_s, batch.source, *parts, known)
 
     @staticmethod
     def _clip(parts: Sequence["_Described"], header: ClipHeader) -> CachedClip:
         for part in parts:
             check_inside(part.detections.boxes, part.source.width, part.source.height)
+        instances = [part.instances for part in parts if part.instances is not None]
         return CachedClip.of_frames(
             header,
             torch.tensor([part.frame_index for part in parts], dtype=torch.int64),
             torch.tensor([part.time_s for part in parts], dtype=torch.float64),
             [part.detections for part in parts],
             [part.graph for part in parts],
+            torch.cat(instances) if len(instances) == len(parts) else None,
         )
 
     def _describe(
@@ -303,7 +325,8 @@ class ClipExtractor:
         else:
             found, maps = self.network.detect(images)
         pairs = [
-            people.pairs(d) if people else human_object_pairs(d.labels, d.scores) for d in found
+            self._pairs(d, frame if self.has_given_boxes else None, people)
+            for d, frame in zip(found, annotated, strict=True)
         ]
         unions = [
             union_boxes(d.boxes[p[:, 0]], d.boxes[p[:, 1]])
@@ -324,9 +347,22 @@ class ClipExtractor:
         ]
         return list(zip(found, graphs, strict=True))
 
+    def _pairs(
+        self, found: Detections, annotated: FrameAnnotation | None, people: PersonChoice | None
+    ) -> Tensor:
+        """Return the (P, 2) pairs of a frame. `annotated` is None for detected boxes."""
+        if people is not None:
+            pairs = people.pairs(found)
+        else:
+            pairs = pairs_of_kinds(found.labels, found.scores, self.kinds)
+        if annotated is None or annotated.pairs is None:
+            return pairs
+        return annotated.pairs.to(found.labels.device)
+
     def _header(
         self, found: VideoSource, video_id: str, fingerprint: str, annotation: ClipAnnotation | None
     ) -> ClipHeader:
+        is_cut = annotation is not None and bool(annotation.spans)
         codes = {
             "RANDOM_WEIGHTS": self.detector.is_random,
             "DECODE_DEGRADED": found.is_degraded,
@@ -340,7 +376,8 @@ class ClipExtractor:
             detector=self.detector.to_dict(),
             boxes=self.settings.boxes,
             feature_source="box" if self.has_given_boxes else "proposal",
-            num_uniform=None if self.has_given_boxes else self.settings.frames,
+            num_uniform=None if self.has_given_boxes or is_cut else self.settings.frames,
+            span_frames=self.settings.frames if is_cut else None,
             warnings=tuple(code for code, holds in codes.items() if holds),
             **label_fields(annotation),
         )

@@ -109,7 +109,7 @@ def _bytes(
     if widths is None:
         return 0.0, "unknown before detectron2 builds the network"
     box_features, union_channels = widths[0], stored_channels(job.config.union.value, widths[1])
-    per_box = 2 * (box_features + len(steps.objects)) + 4 * 4 + 8 + 4
+    per_box = 2 * (box_features + len(steps.vocabulary.objects)) + 4 * 4 + 8 + 4
     per_pair = 2 * _CELLS * union_channels + 2 * 8
     return boxes * per_box + pairs * per_pair, how
 

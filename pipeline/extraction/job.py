@@ -15,17 +15,17 @@ from pipeline.cache.folder import (
     write_cache_info,
 )
 from pipeline.cache.union_features import check_union
-from pipeline.config.schema import Backend, Boxes, Config, Relations
-from pipeline.datasets import Annotations, read_dataset
+from pipeline.config.schema import Backend, Boxes, Config, Features, Relations
+from pipeline.datasets import Annotations, ReadOptions, read_dataset
 from pipeline.datasets.coverage import Coverage, check_coverage
-from pipeline.datasets.video_files import Ids, VideoFile, count_ignored, list_videos
+from pipeline.datasets.video_files import Ids, VideoFile, count_ignored, in_order, list_videos
 from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 from pipeline.errors import UsageError
 from pipeline.extraction.clip import extraction_settings
 from pipeline.extraction.steps import Steps
 from pipeline.runtime.devices import pick_devices
 from pipeline.runtime.writers import folder_lock
-from pipeline.weights.detectors import ResolvedDetector, resolve_detector
+from pipeline.weights.detectors import NO_DETECTOR, ResolvedDetector, resolve_detector
 from pipeline.weights.predictors import PredictorFile, check_predictor, find_predictor
 
 LOGGER = logging.getLogger("extract")
@@ -61,12 +61,13 @@ class ExtractionJob:
     def info(self) -> CacheInfo:
         """Content of `cache.json` for this extraction."""
         return CacheInfo(
-            settings=extraction_settings(self.config, self.vocabulary.objects),
+            settings=extraction_settings(self.config, self.vocabulary),
             detector=self.detector.to_dict(),
             objects=self.vocabulary.objects,
             predicate_groups=self.vocabulary.predicate_groups,
             classes=self.annotations.classes if self.annotations else (),
             test_videos=_test_videos(self.annotations) if self.annotations else (),
+            folds=self.annotations.folds if self.annotations else {},
         )
 
     def steps(self, cache: Path, *, verify: bool = False) -> Steps:
@@ -80,7 +81,7 @@ class ExtractionJob:
             self.config,
             cache,
             self.detector,
-            self.vocabulary.objects,
+            self.vocabulary,
             self.predictor,
             verify,
         )
@@ -99,13 +100,13 @@ class ExtractionJob:
 
 
 def prepare_extraction(
-    config: Config, videos: Path, annotations: list[Path], ids: Ids = Ids.NAME
+    config: Config, videos: Path | None, annotations: list[Path], ids: Ids = Ids.NAME
 ) -> ExtractionJob:
     """Read the inputs of an extraction and check them without building a network.
 
     Args:
         config: configuration of the command.
-        videos: folder of the videos.
+        videos: folder of the videos, or None if `features` is `none`.
         annotations: folders of the annotations, possibly none.
         ids: source of the ids of the videos.
 
@@ -113,16 +114,23 @@ def prepare_extraction(
         UsageError: if an input is missing or invalid, or if inputs contradict each other.
     """
     pick_devices(config.device)
+    vocabulary = load_vocabulary(config.vocabulary)
+    options = ReadOptions(vocabulary.chosen_pairs(config.pairs), config.occluded, config.frames.num)
+    if config.features is Features.none:
+        return _without_features(config, videos, annotations, vocabulary, options)
+    if videos is None:
+        raise UsageError("--videos: the folder of the videos expected, got none")
     dumped = config.decode.backend is Backend.frames
     listed = list_videos(videos, dumped=dumped, ids=ids)
     ignored = {} if dumped else count_ignored(videos)
-    vocabulary = load_vocabulary(config.vocabulary)
     detector = resolve_detector(config.detection)
     if detector.is_random:
         LOGGER.warning(
             "RANDOM_WEIGHTS: the detector is untrained; boxes and features are meaningless"
         )
-    read = read_dataset(config.dataset.value, annotations, vocabulary) if annotations else None
+    read = None
+    if annotations:
+        read = read_dataset(config.dataset.value, annotations, vocabulary, options)
     if read is not None:
         check_coverage([video.video_id for video in listed], read, annotations)
     _check_annotated(config, read, annotations)
@@ -131,6 +139,34 @@ def prepare_extraction(
     return ExtractionJob(
         config, listed, vocabulary, read, detector, predictor, videos, ids, ignored
     )
+
+
+def _without_features(
+    config: Config,
+    videos: Path | None,
+    annotations: list[Path],
+    vocabulary: Vocabulary,
+    options: ReadOptions,
+) -> ExtractionJob:
+    """Prepare a cache without features, whose only input is the annotation file of each video."""
+    if videos is not None:
+        raise UsageError("--videos: features=none reads no videos; leave it out")
+    if not annotations:
+        raise UsageError("--annotations: features=none reads annotations, but none are given")
+    wanted = {"union": "none", "relations": "ground-truth"}
+    for name, value in wanted.items():
+        if getattr(config, name).value != value:
+            raise UsageError(f"features=none: {name}={value} expected")
+    if config.decode.fps is None:
+        raise UsageError("features=none: the frames per second expected, set decode.fps")
+    read = read_dataset(config.dataset.value, annotations, vocabulary, options)
+    if not read.files:
+        raise UsageError(
+            "features=none: a dataset with a file of annotations per video expected, got "
+            f"dataset={config.dataset.value}"
+        )
+    listed = in_order(VideoFile(path, video_id) for video_id, path in read.files.items())
+    return ExtractionJob(config, listed, vocabulary, read, NO_DETECTOR, folder=annotations[0])
 
 
 def _check_annotated(config: Config, read: Annotations | None, annotations: Sequence[Path]) -> None:
@@ -222,17 +258,19 @@ def check_cache(folder: Path, info: CacheInfo) -> None:
             raise UsageError(f"--cache: {folder} has clips but no cache.json; use an empty folder")
         return
     wanted, there = info.to_dict(), read_cache_json(folder)
-    for part in ("settings", "detector", "objects", "predicate_groups", "classes"):
-        if wanted[part] != there[part]:
-            raise UsageError(_difference(folder, part, wanted[part], there[part]))
+    for part in ("settings", "detector", "objects", "predicate_groups", "classes", "folds"):
+        if wanted.get(part) != there.get(part):
+            raise UsageError(_difference(folder, part, wanted.get(part), there.get(part)))
 
 
 def _test_videos(annotations: Annotations) -> tuple[LabelledVideo, ...]:
-    rows = (row for _, row in sorted(annotations.videos.items()) if row.split == "test")
+    """Return the labelled test samples; with folds, those of all folds."""
+    folds = bool(annotations.folds)
     return tuple(
-        LabelledVideo(row.video_id, tuple(sorted({c for c, _, _ in row.actions})), bool(row.frames))
-        for row in rows
-        if row.actions is not None
+        LabelledVideo(name, actions, bool(row.frames), row.subject if folds else None)
+        for _, row in sorted(annotations.videos.items())
+        if row.split == "test" or (folds and row.split is None)
+        for name, actions in row.labels().items()
     )
 
 

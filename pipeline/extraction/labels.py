@@ -9,7 +9,8 @@ from torch import Tensor
 from pipeline.cache.clip import GROUND_TRUTH, CachedClip
 from pipeline.datasets import ClipAnnotation, FrameAnnotation
 from pipeline.decoding.video_source import VideoSource
-from relations.carry import carry_predicates, match_to_annotation
+from pipeline.errors import FailureReason, ItemError
+from relations.carry import match_to_annotation
 
 
 def label_fields(annotation: ClipAnnotation | None) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def label_fields(annotation: ClipAnnotation | None) -> dict[str, Any]:
         "length_s": known.length_s,
         "actions": known.actions,
         "labels": annotation.labels_fingerprint() if annotation else None,
+        "spans": known.spans or None,
     }
 
 
@@ -88,10 +90,12 @@ def annotated_predicates(
     if frame is None:
         return torch.zeros(len(pairs), num_predicates)
     if has_given_boxes:
-        return frame.predicates[pairs[:, 1].cpu()].float()
+        return frame.predicates_of(pairs.cpu())
     given = given_boxes(frame, *size, video_id)
-    match = match_to_annotation(boxes.cpu(), labels.cpu(), given, frame.labels)
-    return carry_predicates(pairs.cpu(), match, frame.predicates.float())
+    match = match_to_annotation(
+        boxes.cpu(), labels.cpu(), given, frame.labels, is_person_partial=frame.is_person_partial
+    )
+    return frame.predicates_of(match[pairs.cpu()])
 
 
 def given_boxes(frame: FrameAnnotation, height: int, width: int, video_id: str) -> Tensor:
@@ -102,6 +106,21 @@ def given_boxes(frame: FrameAnnotation, height: int, width: int, video_id: str) 
     """
     limit = torch.tensor([width, height, width, height], dtype=torch.float32)
     return frame.scaled_to(height, width, video_id).boxes.clamp(min=0).minimum(limit)
+
+
+def check_length(annotation: ClipAnnotation | None, video: VideoSource) -> None:
+    """Check that a video has the annotated number of frames.
+
+    Raises:
+        ItemError: BAD_ANNOTATION if the numbers differ. A damaged video may have fewer frames.
+    """
+    expected = annotation.num_frames if annotation else None
+    if expected not in (None, video.num_frames) and not video.is_degraded:
+        raise ItemError(
+            FailureReason.BAD_ANNOTATION,
+            f"{video.path.name}: {expected} frames expected as in the annotation, got "
+            f"{video.num_frames}; use the release of the video that was annotated",
+        )
 
 
 def has_other_size(annotation: ClipAnnotation, video: VideoSource) -> bool:

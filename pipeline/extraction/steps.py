@@ -13,11 +13,13 @@ from pipeline.cache.listing import open_clip
 from pipeline.cache.manifest import Manifest, ManifestRow
 from pipeline.cache.reader import load_clip
 from pipeline.cache.union_features import reduce_union
-from pipeline.config.schema import Config, UnionKind
+from pipeline.config.schema import Config, Features, UnionKind
 from pipeline.datasets import ClipAnnotation
+from pipeline.datasets.vocabulary import Vocabulary
 from pipeline.decoding import FrameStream
 from pipeline.engine.stage import Examined, Outcome, Task, Worker
 from pipeline.errors import ItemError
+from pipeline.extraction.annotated import annotated_clip
 from pipeline.extraction.clip import (
     ClipExtractor,
     clip_fingerprint,
@@ -57,7 +59,7 @@ class Steps:
         config: configuration of the command.
         cache: folder of the cache.
         detector: description of the detector.
-        objects: names of the O object classes.
+        vocabulary: names of the object classes and predicates.
         predictor: relation predictor, or None if `relations` is not `predicted`.
         verify: whether to compare every byte of existing clips with the manifest.
     """
@@ -65,14 +67,14 @@ class Steps:
     config: Config
     cache: Path
     detector: ResolvedDetector
-    objects: tuple[str, ...]
+    vocabulary: Vocabulary
     predictor: PredictorFile | None = None
     verify: bool = False
 
     @property
     def settings(self) -> ExtractionSettings:
         """Settings that determine the content of clips."""
-        return extraction_settings(self.config, self.objects)
+        return extraction_settings(self.config, self.vocabulary)
 
     @property
     def folder(self) -> Path:
@@ -108,6 +110,8 @@ class Steps:
             return None
         if header is not None and (self._is_predicted(header) or self._is_full()):
             return ExaminedClip(task, sha256, fingerprint, None, row)
+        if self.config.features is Features.none:
+            return ExaminedClip(task, sha256, fingerprint, None)
         request = frame_request(
             task.video.path,
             sha256,
@@ -195,6 +199,8 @@ class Networks:
             UsageError: if a network cannot be built.
         """
         steps, task = self.steps, found.task
+        if steps.config.features is Features.none:
+            return self._annotated(found)
         if frames is None:
             clip = relabelled(load_clip(clip_path(steps.cache, task.video_id)), task.annotation)
         else:
@@ -210,12 +216,25 @@ class Networks:
         """Detector, which is built when it is first used."""
         return self._extractor.network
 
+    def _annotated(self, found: ExaminedClip) -> CachedClip:
+        annotation = found.task.annotation
+        assert annotation is not None
+        return annotated_clip(
+            annotation,
+            self.steps.vocabulary,
+            fingerprint=found.fingerprint,
+            sha256=found.sha256,
+            fps=float(self.steps.config.decode.fps or 0),
+            span_frames=self.steps.config.frames.num,
+        )
+
     @cached_property
     def _extractor(self) -> ClipExtractor:
         steps = self.steps
         with BUILDING:
-            network = steps.detector.load(steps.objects, self.device)
-        return ClipExtractor(network, steps.detector, steps.settings, self.device)
+            words = steps.vocabulary
+            network = steps.detector.load(words.objects, self.device, words.aliases)
+        return ClipExtractor(network, steps.detector, steps.settings, self.device, words)
 
     @cached_property
     def _predictor(self) -> STTran:

@@ -61,7 +61,6 @@ def clip_tokens(clip: CachedClip, max_pairs: int, relations: str | None = None) 
     human, object_ = clip.pair_rows[order].unbind(1)
     frame = clip.pair_frame[order]
     times_s = (clip.timestamps_s - clip.timestamps_s[:1]).float()
-    boxes, features = clip.boxes[object_], clip.box_features[object_]
     batch = TokenBatch(
         mask=mask[None],
         human_features=clip.box_features[human].float(),
@@ -71,7 +70,7 @@ def clip_tokens(clip: CachedClip, max_pairs: int, relations: str | None = None) 
         human_labels=clip.labels[human],
         object_labels=clip.labels[object_],
         times_s=times_s[frame],
-        tracks=link_tracks(boxes, clip.labels[object_], features, frame),
+        tracks=_tracks(clip, clip.pair_rows[order], frame),
         predicates=None if relations is None else clip.predicates[relations][order],
     )
     return ClipTokens(batch, order, frame)
@@ -110,6 +109,36 @@ def collate_tokens(videos: Sequence[TokenBatch]) -> TokenBatch:
     packed = {name: torch.cat([getattr(v, name) for v in videos]) for name in _PACKED}
     predicates = [v.predicates for v in videos if v.predicates is not None]
     return TokenBatch(mask, **packed, predicates=torch.cat(predicates) if predicates else None)
+
+
+def _tracks(clip: CachedClip, pairs: Tensor, frame: Tensor) -> Tensor:
+    """Return the track of each pair, numbered from 0 by first appearance.
+
+    Equal numbers mark the same two objects. If an object has one pair per frame, as with a single
+    person, its track is that of the object.
+
+    Args:
+        clip: the clip.
+        pairs: (M, 2) box rows of the pairs, sorted by frame.
+        frame: (M,) frame row of each pair.
+    """
+    if clip.instances is not None:
+        return _numbered(clip.instances[pairs])
+    first, objects = pairs.unbind(1)
+    if len(objects.unique()) == len(objects):
+        boxes, features = clip.boxes[objects], clip.box_features[objects]
+        return link_tracks(boxes, clip.labels[objects], features, frame)
+    rows, place = torch.cat([first, objects]).unique(return_inverse=True)
+    frames = torch.repeat_interleave(clip.box_offsets.diff())[rows]
+    tracks = link_tracks(clip.boxes[rows], clip.labels[rows], clip.box_features[rows], frames)
+    return _numbered(tracks[place].view(2, -1).T)
+
+
+def _numbered(ids: Tensor) -> Tensor:
+    """Number the distinct rows of (M, 2) ids from 0 by first appearance."""
+    numbers: dict[tuple[int, ...], int] = {}
+    found = [numbers.setdefault(tuple(row), len(numbers)) for row in ids.tolist()]
+    return torch.tensor(found, dtype=torch.int64)
 
 
 def _slots(clip: CachedClip, max_pairs: int) -> tuple[Tensor, Tensor]:

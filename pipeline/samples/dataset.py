@@ -83,6 +83,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
             samples.
         columns: class of the cache in each of the C columns. Labels of other classes are dropped.
             If None, the columns are the classes of the cache.
+        ends: whether the first and the last frame of a clip are always used.
 
     Attributes:
         epoch: number of the epoch, set by the training loop.
@@ -100,8 +101,9 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         reversed_share: float = 0.0,
         inverse_pairs: Sequence[tuple[int, int]] = (),
         columns: Sequence[int] | None = None,
+        ends: bool = False,
     ) -> None:
-        self.clips, self.columns = list(clips), columns
+        self.clips, self.columns, self.ends = list(clips), columns, ends
         self.num_classes = num_classes
         self.num_frames, self.max_pairs = num_frames, max_pairs
         self.relations, self.seed = relations, seed
@@ -117,9 +119,8 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         try:
             clip = self.read(entry)
             tokens = clip_tokens(clip, self.max_pairs, self.relations).batch
-            header = with_classes(entry.header, self.columns)
-            labels = class_labels(header, self.num_classes)
-            during = action_frames(header, clip.timestamps_s, self.num_classes)
+            labels = class_labels(clip.header, self.num_classes)
+            during = action_frames(clip.header, clip.timestamps_s, self.num_classes)
             sample = Sample(entry.video_id, tokens, labels, during)
             return (
                 reversed_sample(sample, self.inverse_pairs) if self._is_reversed(entry) else sample
@@ -143,13 +144,15 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
                 f"pipeline.extract with relations={self.relations}",
             )
         rng = self._generator(entry, 0)
-        rows = sample_rows(reader, self.num_frames, rng)
+        rows = sample_rows(reader, self.num_frames, rng, span=entry.span, ends=self.ends)
         if self.relations == "ground-truth" and reader.header.num_uniform is not None:
             known = reader.has_relations(self.relations).nonzero()[:, 0].tolist()
-            rows = [known[i] for i in segment_rows(len(known), self.num_frames, rng)]
+            rows = [
+                known[i] for i in segment_rows(len(known), self.num_frames, rng, ends=self.ends)
+            ]
         clip = reader.read(rows, half=True)
         check_finite(clip)
-        return replace(clip, header=with_classes(clip.header, self.columns))
+        return replace(clip, header=with_classes(entry.header, self.columns))
 
     def _is_reversed(self, entry: ClipEntry) -> bool:
         if self.reversed_share in (0, 1):
@@ -195,6 +198,7 @@ def clip_dataset(
         reversed_share=reversed_share,
         inverse_pairs=inverse_pairs,
         columns=card.columns,
+        ends=card.settings.sample_ends,
     )
 
 
@@ -216,7 +220,12 @@ def check_finite(clip: CachedClip) -> None:
 
 
 def sample_rows(
-    reader: ClipReader | CachedClip, num_frames: int, rng: np.random.Generator | None = None
+    reader: ClipReader | CachedClip,
+    num_frames: int,
+    rng: np.random.Generator | None = None,
+    *,
+    span: tuple[int, int] | None = None,
+    ends: bool = False,
 ) -> list[int]:
     """Return the rows of the sampled frames of a clip.
 
@@ -225,6 +234,8 @@ def sample_rows(
         num_frames: maximum number of frames T.
         rng: random number generator that selects a frame of each segment. If None, the centre
             frames are used.
+        span: indices of the first and the last frame of the sample; None for the whole clip.
+        ends: whether the first and the last frame are always used.
 
     Returns:
         At most T rows in increasing order. For clips with detected boxes, they are rows of uniform
@@ -232,9 +243,12 @@ def sample_rows(
     """
     header, index = reader.header, reader.frame_index.tolist()
     rows = list(range(len(index)))
+    if span is not None:
+        inside = [number - span[0] for number in index]
+        rows = uniform_rows(inside, span[1] - span[0] + 1, header.span_frames or len(index))
     if header.num_uniform is not None:
         rows = uniform_rows(index, header.source.num_frames, header.num_uniform)
-    return [rows[i] for i in segment_rows(len(rows), num_frames, rng)]
+    return [rows[i] for i in segment_rows(len(rows), num_frames, rng, ends=ends)]
 
 
 def collate_samples(items: Sequence[Sample | tuple[str, ItemError]]) -> SampleBatch:

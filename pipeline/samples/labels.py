@@ -1,6 +1,6 @@
 """Labels of clips, and of subsets of their tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.cache.clip import ClipHeader
 from pipeline.cache.listing import ClipEntry
-from pipeline.errors import FailureReason, ItemError
+from pipeline.errors import FailureReason, ItemError, UsageError
 
 
 def with_classes(header: ClipHeader, columns: Sequence[int] | None) -> ClipHeader:
@@ -45,6 +45,31 @@ def with_known_labels(
         return list(clips)
     known = clips if multi_label else [c for c in clips if with_classes(c.header, columns).actions]
     return [clip for clip in known if clip.header.actions]
+
+
+def check_single_label(
+    videos: Iterable[tuple[str, Collection[int]]], columns: Sequence[int] | None
+) -> None:
+    """Check that each video has exactly one of some classes.
+
+    Args:
+        videos: id and class indices of each video.
+        columns: class of the cache in each column; None for all classes.
+
+    Raises:
+        UsageError: if a video has none or several of the classes.
+    """
+    for video_id, actions in videos:
+        num = len({*actions} if columns is None else {*actions} & {*columns})
+        if num != 1:
+            raise UsageError(
+                f"loss.multi_label=false: one action per video expected, {video_id} has {num}"
+            )
+
+
+def clip_actions(clips: Iterable[ClipEntry]) -> list[tuple[str, Collection[int]]]:
+    """Return the id and the class indices of each clip, for `check_single_label`."""
+    return [(clip.video_id, {a for a, _, _ in clip.header.actions or ()}) for clip in clips]
 
 
 def class_labels(header: ClipHeader, num_classes: int) -> Tensor:

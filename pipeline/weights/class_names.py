@@ -1,6 +1,6 @@
 """Names of object classes of other projects in the spelling of a vocabulary."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.datasets.vocabulary import Vocabulary, normalize_name
 
@@ -27,6 +27,24 @@ def match_names(names: Sequence[str], vocabulary: Vocabulary) -> tuple[str, ...]
         if not (is_background(name) and row in (0, len(names) - 1))
     ]
     return tuple(known.get(normalize_name(name), name) for name in inner)
+
+
+def class_columns(
+    names: Sequence[str], objects: Sequence[str], aliases: Mapping[str, str]
+) -> tuple[int, ...]:
+    """Return the class of a vocabulary of each class of a detector, by its names and aliases.
+
+    Args:
+        names: names of the classes of the detector, without background.
+        objects: names of the classes of the vocabulary.
+        aliases: other names of these classes (`Vocabulary.aliases`).
+
+    Returns:
+        Index of the class, or -1 for a class that the vocabulary does not contain.
+    """
+    index = {normalize_name(name): index for index, name in enumerate(objects)}
+    known = {alias: index[normalize_name(name)] for alias, name in aliases.items()} | index
+    return tuple(known.get(normalize_name(name), -1) for name in names)
 
 
 def first_difference(found: Sequence[str], expected: Sequence[str]) -> int | None:

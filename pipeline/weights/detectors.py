@@ -17,7 +17,7 @@ from pipeline.config.typed_json import TypedJson
 from pipeline.errors import UsageError
 from pipeline.runtime.files import file_sha256
 from pipeline.weights.cards import checked_sha256, read_tensors
-from pipeline.weights.class_names import first_difference
+from pipeline.weights.class_names import class_columns, first_difference
 from pipeline.weights.detector_card import DetectorCard
 from pipeline.weights.detectron2_backend import Detectron2Settings
 from pipeline.weights.files import find_weights
@@ -94,25 +94,30 @@ class NetworkSettings(TypedJson):
 
 
 @dataclass(frozen=True)
+class NoNetwork(TypedJson):
+    """Settings of a cache without features, which no detector has made."""
+
+
+@dataclass(frozen=True)
 class ResolvedDetector:
     """Detector whose settings are resolved and whose weights file exists.
 
     `weights` and `settings` together determine all results of the detector.
 
     Attributes:
-        weights: SHA-256 of the weights file, or `random:SEED`.
-        path: path of the weights file, or None for random weights.
+        weights: SHA-256 of the weights file, `random:SEED`, or `none` without a detector.
+        path: path of the weights file, or None for random weights and without a detector.
         settings: settings of the network.
     """
 
     weights: str
     path: Path | None = field(compare=False)
-    settings: NetworkSettings | Detectron2Settings
+    settings: NetworkSettings | Detectron2Settings | NoNetwork
 
     @property
     def is_random(self) -> bool:
         """Whether the weights are untrained."""
-        return self.path is None
+        return self.weights.startswith(RANDOM)
 
     @property
     def feature_widths(self) -> tuple[int, int] | None:
@@ -121,24 +126,36 @@ class ResolvedDetector:
         The widths of a detectron2 model are known only after `load`.
         """
         settings = self.settings
+        if isinstance(settings, NoNetwork):
+            return 0, 0
         return settings.feature_widths if isinstance(settings, NetworkSettings) else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that determines the results as a JSON-compatible dict."""
         return {"weights": self.weights, **self.settings.to_dict()}
 
-    def load(self, classes: Sequence[str], device: torch.device | str) -> Detector:
+    def load(
+        self,
+        classes: Sequence[str],
+        device: torch.device | str,
+        aliases: Mapping[str, str] | None = None,
+    ) -> Detector:
         """Build the detector with its weights, in eval mode.
 
         Args:
             classes: names of the O object classes, in the order of the labels.
             device: device of the parameters.
+            aliases: names of the classes in other detectors (`Vocabulary.aliases`). If there are
+                any, a detector of other classes returns these classes (`Detector.map_classes`).
 
         Raises:
-            UsageError: if the weights do not fit the network, or the classes of their card are not
-                `classes`.
+            UsageError: if the weights do not fit the network, the classes of their card are not
+                `classes`, or there is no detector.
         """
         settings = self.settings
+        columns: tuple[int, ...] | None = None
+        if isinstance(settings, NoNetwork):
+            raise UsageError(f"{SETTING}: a detector expected; {_HOW_TO}")
         if isinstance(settings, Detectron2Settings):
             assert self.path is not None
             return settings.load(len(classes), self.path, device)
@@ -147,18 +164,42 @@ class ResolvedDetector:
             seed_weights(detector, int(self.weights.removeprefix(f"{RANDOM}:")))
         else:
             card = DetectorCard.read_header(self.path, SETTING)
+            num_classes = len(classes)
             if card is not None:
-                check_classes(card.classes, classes, str(self.path))
+                columns = _columns(card, classes, aliases or {}, self.path)
+                num_classes = len(card.classes)
             state = read_tensors(self.path, SETTING)
             try:
-                detector = build_with_weights(lambda: settings.build(len(classes)), state)
+                detector = build_with_weights(lambda: settings.build(num_classes), state)
             except ValueError as error:
                 raise UsageError(f"{SETTING}: {self.path}: {error}") from error
         detector.eval().requires_grad_(False).to(device)
+        if columns is not None:
+            detector.map_classes(columns, len(classes))
         if settings.mode is not Mode.exact:
             dtype = torch.bfloat16 if settings.mode is Mode.fast else torch.float32
             make_fast(detector, dtype=dtype, compile_trunk=settings.compile)
         return detector
+
+
+#: Description of a cache without features.
+NO_DETECTOR = ResolvedDetector("none", None, NoNetwork())
+
+
+def _columns(
+    card: DetectorCard, classes: Sequence[str], aliases: Mapping[str, str], path: Path
+) -> tuple[int, ...] | None:
+    """Return the class of the vocabulary of each class of a detector; None if they are the same."""
+    if not aliases or first_difference(card.classes, classes) is None:
+        check_classes(card.classes, classes, str(path))
+        return None
+    columns = class_columns(card.classes, classes, aliases)
+    if max(columns) < 0:
+        raise UsageError(
+            f"{SETTING}: {path}: at least one class of the vocabulary expected, got "
+            f"{', '.join(card.classes[:5])}, ...; add aliases to the vocabulary"
+        )
+    return columns
 
 
 def resolve_detector(config: DetectionConfig) -> ResolvedDetector:

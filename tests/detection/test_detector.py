@@ -214,3 +214,31 @@ def test_wrong_numbers_of_boxes_and_invalid_boxes_are_rejected(family: Detector)
         family.describe(frames, [broken], [label])
     with pytest.raises(ValueError, match="in row 0"):
         family.pool_union(family.feature_maps(frames), [broken])
+
+
+def test_classes_of_another_vocabulary_are_returned(detector: Detector) -> None:
+    mapped = build_detector(num_classes=36, size=SMALL, short_side=64, proposals=20)
+    mapped.load_state_dict(detector.state_dict())
+    columns = [0, 2, -1, 2, *[-1 if i % 3 else 1 for i in range(32)]]
+    mapped.map_classes(columns, 3)
+    plain, maps = detector.detect(frames(2))
+    found, _ = mapped.detect(frames(2))
+    assert mapped.num_classes == 3
+    assert sum(map(len, found)) > 0
+    for before, after in zip(plain, found, strict=True):
+        rows = [row for row, label in enumerate(before.labels.tolist()) if columns[label] >= 0]
+        assert after.labels.tolist() == [columns[before.labels[row]] for row in rows]
+        for name in ("boxes", "scores", "features"):
+            assert torch.equal(getattr(after, name), getattr(before, name)[rows]), name
+        for row, mine in zip(rows, after.distribution.tolist(), strict=True):
+            sums = [0.0, 0.0, 0.0]
+            for column, share in zip(columns, before.distribution[row].tolist(), strict=True):
+                sums[column] += share if column >= 0 else 0.0
+            assert mine == pytest.approx(sums, abs=1e-6)
+    boxes, labels = [torch.tensor([[0.0, 0, 30, 40]])], [torch.tensor([2])]
+    given, _ = mapped.describe(frames(1), boxes, labels)
+    assert given[0].labels.tolist() == [2]
+    assert given[0].distribution.shape == (1, 3)
+    assert len(maps.levels) == 1
+    with pytest.raises(ValueError, match="columns: 36 entries expected, got 2"):
+        mapped.map_classes([0, 1], 3)

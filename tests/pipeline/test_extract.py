@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.cache.reader import ClipReader, load_clip
-from pipeline.datasets import read_annotations
+from pipeline.datasets.charades.release import read_annotations
 from pipeline.datasets.video_files import video_id_of
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.extract import main

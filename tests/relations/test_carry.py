@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from relations.carry import carry_predicates, match_to_annotation
+from relations.carry import match_to_annotation
 
 BOX = st.tuples(*[st.integers(0, 20)] * 2, *[st.integers(1, 20)] * 2)
 
@@ -45,11 +45,11 @@ def test_matches_are_one_to_one_and_have_the_minimum_iou(
             assert all(overlap[row, c] < 0.5 for c in free)
 
 
-def test_predicates_are_carried_to_matched_pairs() -> None:
-    predicates = torch.tensor([[0.0, 0], [1, 0], [0, 1]])
-    pairs = torch.tensor([[0, 1], [0, 2], [0, 3]])
-    match = torch.tensor([0, 2, -1, 1])
-    assert carry_predicates(pairs, match, predicates).tolist() == [[0, 1], [0, 0], [1, 0]]
-    nobody = torch.tensor([-1, 2, -1, 1])
-    assert carry_predicates(pairs, nobody, predicates).sum() == 0
-    assert carry_predicates(pairs[:0], match, predicates).shape == (0, 2)
+def test_partial_person_matches_the_person_that_contains_it() -> None:
+    found = torch.tensor([[0.0, 0, 40, 100], [50, 0, 90, 100], [10, 10, 20, 20]])
+    labels = torch.tensor([0, 0, 1])
+    annotated = torch.tensor([[55.0, 5, 80, 30], [10, 10, 20, 20]])
+    kinds = torch.tensor([0, 1])
+    assert match_to_annotation(found, labels, annotated, kinds).tolist() == [-1, -1, 1]
+    match = match_to_annotation(found, labels, annotated, kinds, is_person_partial=True)
+    assert match.tolist() == [-1, 0, 1]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from relations.boxes import union_boxes
 from relations.graph import RelationGraph
-from relations.pairs import human_object_pairs
+from relations.pairs import human_object_pairs, pairs_of_kinds
 from relations.spatial_masks import spatial_masks
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
@@ -98,13 +98,47 @@ def test_best_human_is_paired_with_every_object(
     assert pairs.shape[1] == 2
 
 
+def pairs_by_loops(
+    labels: list[int], kinds: list[tuple[int | None, set[int]]], human: int | None
+) -> list[list[int]]:
+    found = []
+    for subject, classes in kinds:
+        for row, label in enumerate(labels):
+            if label not in classes:
+                continue
+            if subject is None:
+                found.append([row, row])
+            for first, other in enumerate(labels):
+                if first != row and other == subject and (subject != 0 or first == human):
+                    found.append([first, row])
+    return found
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), max_size=7),
+    kinds=st.lists(
+        st.tuples(st.none() | st.integers(0, 4), st.sets(st.integers(0, 4))), min_size=1, max_size=3
+    ),
+)
+def test_pairs_of_kinds_equal_plain_loops(
+    labels: list[int], kinds: list[tuple[int | None, set[int]]]
+) -> None:
+    rows = torch.tensor(labels, dtype=torch.int64)
+    humans = [row for row, label in enumerate(labels) if label == 0]
+    scores = torch.tensor([row / 10 for row in range(len(labels))])
+    best = humans[-1] if humans else None
+    assert pairs_of_kinds(rows, scores, kinds).tolist() == pairs_by_loops(labels, kinds, best)
+    for human in humans:
+        expected = pairs_by_loops(labels, kinds, human)
+        assert pairs_of_kinds(rows, scores, kinds, human).tolist() == expected
+    assert torch.equal(pairs_of_kinds(rows, scores, []), human_object_pairs(rows, scores))
+
+
 def test_inconsistent_graph_is_rejected() -> None:
     empty = RelationGraph.empty(4, 26)
     assert len(empty) == 0
     one = (torch.tensor([[0, 1]]), torch.zeros(1, 4), torch.zeros(1, 4, 7, 7), torch.zeros(1, 26))
     assert len(RelationGraph(*one)) == 1
-    with pytest.raises(ValueError, match="paired with itself"):
-        RelationGraph(torch.tensor([[1, 1]]), *one[1:])
     with pytest.raises(ValueError, match="probabilities"):
         RelationGraph(*one[:3], one[3] - 1)
     with pytest.raises(ValueError, match="union_features"):

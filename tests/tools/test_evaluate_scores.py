@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from pipeline.datasets.charades import COLUMNS
+from pipeline.datasets.charades.table import COLUMNS
 from pipeline.errors import UsageError
 from pipeline.evaluation.submission import read_submission, submission_line
 from tools import evaluate_scores

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from pipeline.datasets import read_annotations
+from pipeline.datasets.charades.release import read_annotations
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.decoding import open_video
 from pipeline.errors import UsageError

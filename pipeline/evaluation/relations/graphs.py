@@ -118,7 +118,7 @@ def annotated_truth(
     for frame in frames:
         pairs = human_object_pairs(frame.labels, torch.ones(len(frame.labels)))
         objects = (frame.boxes.numpy(), frame.labels.numpy(), np.ones(len(frame.labels)))
-        known = frame.predicates[pairs[:, 1]].double().numpy()
+        known = frame.predicates_of(pairs).double().numpy()
         graphs.append(SceneGraph(*objects, pairs.numpy(), known, group_sizes))
     return graphs
 

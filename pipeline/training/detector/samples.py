@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.datasets import read_annotations
+from pipeline.datasets.charades.release import read_annotations
 from pipeline.datasets.vocabulary import Vocabulary
 from pipeline.errors import UsageError
 

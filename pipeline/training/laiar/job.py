@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.labels import THRESHOLD, TokenLabels
 from pipeline.cache.folder import CacheInfo
-from pipeline.cache.listing import ClipEntry, list_clips, split_held_out
+from pipeline.cache.listing import ClipEntry, split_held_out
 from pipeline.cache.manifest import read_manifest
 from pipeline.cache.reader import ClipReader
 from pipeline.config.schema import Branch, Config, Relations
@@ -19,7 +19,8 @@ from pipeline.evaluation.inverse_pairs import read_inverse_pairs
 from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import versions
 from pipeline.samples.dataset import ClipDataset, clip_dataset
-from pipeline.samples.labels import with_classes, with_known_labels
+from pipeline.samples.labels import check_single_label, clip_actions, with_known_labels
+from pipeline.samples.listing import fold_subjects, list_samples
 from pipeline.training.laiar.initial_weights import initial_weights
 from pipeline.weights.detectors import RANDOM, resolve_detector
 from pipeline.weights.model_card import ModelCard
@@ -135,13 +136,14 @@ def check_vocabulary(name: str, info: CacheInfo, cache: object) -> None:
 
 
 def training_clips(
-    config: Config, cache: Path, *, verify: bool = False
+    config: Config, cache: Path, info: CacheInfo, *, verify: bool = False
 ) -> tuple[list[ClipEntry], dict[str, ItemError]]:
     """List the labelled clips of the training split that contain the configured relations.
 
     Args:
         config: configuration of the training run.
         cache: folder of the cache.
+        info: description of the cache.
         verify: whether to compare every byte of the clips with the manifest.
 
     Returns:
@@ -150,8 +152,8 @@ def training_clips(
     Raises:
         UsageError: if no clip is usable, or the relations come from several predictors.
     """
-    listed, bad = list_clips(cache, split="train", verify=verify)
-    clips = [c for c in listed if c.header.actions is not None]
+    subjects = fold_subjects(config.fold, info)
+    clips, bad = list_samples(cache, split="train", subjects=subjects, info=info, verify=verify)
     source = config.relations.value
     if clips and not any(source in c.relations for c in clips):
         raise UsageError(
@@ -166,7 +168,7 @@ def training_clips(
     if not good:
         raise UsageError(
             f"--cache: labelled videos of the training split expected, but {cache} has none "
-            f"({len(listed)} unlabelled and {len(bad)} damaged training clips)"
+            f"({len(bad)} clips are damaged)"
         )
     _check_one_predictor(good, source)
     return good, bad
@@ -228,7 +230,7 @@ def prepare_training(
             f"train.validation_fraction={fraction} leaves no videos for training; lower it"
         )
     if not multi_label:
-        _check_single_label(clips, columns)
+        check_single_label(clip_actions(clips), columns)
     settings = config.model.resolved()
     if settings.class_embeddings is None:
         settings = replace(settings, class_embeddings=config.boxes.value == "detected")
@@ -267,7 +269,7 @@ def prepare_training(
     if columns is None:  # as in earlier versions, so that their runs can be resumed
         del tree["columns"]
     tree["training"] = chosen
-    files = [(c.video_id, manifest[c.video_id].sha256) for c in clips]
+    files = [(c.video_id, manifest[c.source_id].sha256) for c in clips]
     parts = [tree, asdict(config.loss), files, pairs]
     weights = None
     if initial is not None:
@@ -276,16 +278,6 @@ def prepare_training(
         parts.append(card.training["initial_weights"])
     card.training["fingerprint"] = fingerprint = json_sha256(parts)
     return TrainingJob(config, card, training, validation, labels, pairs, fingerprint, weights)
-
-
-def _check_single_label(clips: list[ClipEntry], columns: tuple[int, ...] | None) -> None:
-    for clip in clips:
-        header = with_classes(clip.header, columns)
-        num = len({action for action, _, _ in header.actions or ()})
-        if num != 1:
-            raise UsageError(
-                f"loss.multi_label=false: one action per video expected, {clip.video_id} has {num}"
-            )
 
 
 def chosen_columns(class_ids: list[str], info: CacheInfo) -> tuple[int, ...] | None:
@@ -341,15 +333,15 @@ def training_labels(
     """
     found = []
     R = sum(map(len, info.predicate_groups.values()))
-    for clip in clips:
+    for path in dict.fromkeys(clip.path for clip in clips):
         try:
-            objects, predicates = ClipReader(clip.path).labels(source)
+            objects, predicates = ClipReader(path).labels(source)
         except ItemError as error:
             raise StageError(str(error)) from error
         inside = (objects >= 0) & (objects < len(info.objects))
         if predicates.shape != (len(objects), R) or not bool(inside.all()):
             raise StageError(
-                f"{clip.video_id}: {len(info.objects)} object classes and {R} predicates expected, "
+                f"{path.stem}: {len(info.objects)} object classes and {R} predicates expected, "
                 f"got class {int(objects.max()) if len(objects) else 0} and predicates of shape "
                 f"{tuple(predicates.shape)}; extract the clip again"
             )

@@ -13,6 +13,7 @@ from model.criterion import LaIARCriterion
 from pipeline.cache.listing import ClipEntry
 from pipeline.errors import StageError
 from pipeline.evaluation.metrics import charades_map
+from pipeline.evaluation.recall import recall_of_scores
 from pipeline.evaluation.scoring import Scores, score_clips
 from pipeline.samples.dataset import SampleBatch, collate_samples, shuffled_batches
 from pipeline.training.laiar.job import TrainingJob
@@ -98,15 +99,26 @@ class LaIARTask(Task):
         return self.network.parts()
 
     def validate(self) -> tuple[float | None, dict[str, Any]]:
-        """Return the mAP of `evaluate --split validation`; None without labelled videos."""
+        """Return the mAP or mAR of `evaluate --split validation`; None without labelled videos.
+
+        The metric of a single-label network is mAR. The entry of the log is `validation_map` or
+        `validation_mar`.
+        """
         scores = self.score(self.job.validation)
         for error in scores.failed.values():
             raise StageError(f"{error}; the clip was readable when training started") from error
-        # The clips of a subset of the classes are chosen in advance (`with_known_labels`).
-        last = self.job.card.columns is None
-        value = charades_map(scores.scores, scores.labels, rank_unlabelled_last=last).map
+        if self.job.card.multi_label:
+            # The clips of a subset of the classes are chosen in advance (`with_known_labels`).
+            last = self.job.card.columns is None
+            value = charades_map(scores.scores, scores.labels, rank_unlabelled_last=last).map
+        else:
+            value = recall_of_scores(scores.scores, scores.labels).mar
         found = None if math.isnan(value) else value
-        return found, {"validation_map": found}
+        return found, {f"validation_{self._metric.lower()}": found}
+
+    @property
+    def _metric(self) -> str:
+        return "mAP" if self.job.card.multi_label else "mAR"
 
     def score(self, clips: list[ClipEntry]) -> Scores:
         """Score clips with the current weights."""
@@ -134,6 +146,6 @@ class LaIARTask(Task):
 
     def sentence(self, row: dict[str, Any]) -> str:
         """Describe an epoch for the log."""
-        value = row["validation_map"]
-        validation = "" if value is None else f", validation mAP {value:.4f}"
+        value = row[f"validation_{self._metric.lower()}"]
+        validation = "" if value is None else f", validation {self._metric} {value:.4f}"
         return f", {row['kept']:.1f} tokens kept{validation}"

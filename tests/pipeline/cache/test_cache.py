@@ -113,7 +113,6 @@ def test_error_message_contains_the_path_of_the_damaged_file(tmp_path: Path, dam
         ("pair_offsets", torch.tensor([0, 1])),
         ("pairs", torch.tensor([[0, 9], [0, 1]])),
         ("scores", torch.zeros(1)),
-        ("pairs", torch.tensor([[0, 1], [1, 1]])),
         ("pairs", torch.tensor([[0.0, 1.0], [0.0, 1.0]])),
         ("boxes", torch.zeros(4, 5)),
         ("boxes", torch.tensor([[5.0, 0, 4, 1]] * 4)),

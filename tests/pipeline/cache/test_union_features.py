@@ -23,6 +23,7 @@ from pipeline.cache.union_features import (
 )
 from pipeline.config.loading import load_config
 from pipeline.config.schema import Config
+from pipeline.datasets.vocabulary import Vocabulary
 from pipeline.errors import UsageError
 from pipeline.evaluate import check_fits
 from pipeline.extract import main as extract
@@ -150,6 +151,9 @@ KEYS: dict[str, tuple[Any, bool]] = {
     "boxes": ("ground-truth", True),
     "relations": ("ground-truth", False),
     "union": ("none", True),
+    "pairs": (None, True),
+    "occluded": (None, True),
+    "features": (None, True),
     "device": ("cpu", False),
     "max_failures": (3, False),
     "decode.backend": ("opencv", True),
@@ -188,6 +192,7 @@ LATER = (
     "predict.",
     "relation_predictor.",
     "branch",
+    "fold",
     "inverse_pairs",
     "classes",
 )
@@ -210,7 +215,7 @@ def test_every_setting_is_listed() -> None:
 def test_fingerprint_changes_only_with_settings_that_determine_content(key: str) -> None:
     def fingerprint(words: list[str]) -> str:
         config = load_config(None, ["detection.weights=random", "detection.depth=26", *words])
-        settings = extraction_settings(config, ("person", "cup"))
+        settings = extraction_settings(config, Vocabulary(("person", "cup"), {}))
         return clip_fingerprint("00", settings, resolve_detector(config.detection), None)
 
     value, determines = KEYS[key]

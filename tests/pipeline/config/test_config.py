@@ -127,7 +127,7 @@ def test_words_override_yaml_and_yaml_overrides_defaults(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("dataset=cad120", "dataset: Invalid value 'cad120', expected one of [charades]"),
+        ("dataset=cad", "dataset: Invalid value 'cad', expected one of [charades, cad120]"),
         ("frames.nun=3", "did you mean 'frames.num'?"),
         ("framez.num=3", "did you mean 'frames'?"),
         ("short_side=3", "did you mean 'detection.short_side'?"),

@@ -5,15 +5,14 @@ import pytest
 from pipeline.datasets import vocabulary
 from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 from pipeline.errors import UsageError
-from pipeline.explanation import sentences
 
 OBJECTS = "objects: [person, cup]\n"
+GOOD = f"{OBJECTS}predicates: {{a: [on]}}\n"
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(vocabulary, "VOCABULARY_FOLDER", tmp_path)
-    monkeypatch.setattr(sentences, "WORDING", tmp_path)
     return tmp_path
 
 
@@ -51,6 +50,13 @@ def test_file_with_a_byte_order_mark_is_read(folder: Path, encoding: str) -> Non
         (f"{OBJECTS}predicates: {{a: [on], b: ['On']}}", "unique names expected, got 'on' twice"),
         (f"{OBJECTS}predicates: {{a: [on], a: [no]}}", r"own\.yaml:2: .*unique keys .*got 'a'"),
         (f"{OBJECTS}predicates: {{a: [on]", r"own\.yaml:2: valid YAML expected"),
+        (f"{GOOD}pairs: [a]", "pairs: kinds with the keys subject .optional. and objects"),
+        (f"{GOOD}pairs: {{a: {{subject: person}}}}", "pairs: kinds .* got 'a'"),
+        (f"{GOOD}pairs: {{a: {{subject: [x], objects: [cup]}}}}", r"pairs\.a\.subject: a name"),
+        (f"{GOOD}pairs: {{a: {{objects: [cow]}}}}", "one of person, cup expected, got 'cow'"),
+        (f"{GOOD}pairs: {{a: {{subject: cow, objects: [cup]}}}}", "got 'cow'"),
+        (f"{GOOD}aliases: [cup]", "aliases: a mapping from object classes"),
+        (f"{GOOD}aliases: {{cow: [bull]}}", "one of person, cup expected, got 'cow'"),
         (b"objects: [\xff]", r"own\.yaml: valid YAML expected"),
     ],
 )
@@ -59,13 +65,15 @@ def test_invalid_file_is_rejected_with_its_name(folder: Path, text: str, says: s
         load(folder, text)
 
 
-def test_wording_of_own_names_is_text(folder: Path) -> None:
-    (folder / "a.yaml").write_text("objects: {no: {name: cup}, keys: {plural: true}}")
-    (folder / "b.yaml").write_text('predicates: {on: {is: "stands on {it}"}}\n')
-    words = sentences.load_wording.__wrapped__()
-    assert words.object("no") == "the cup"
-    assert (words.pronoun("keys"), words.pronoun("no")) == ("them", "it")
-    assert words.clause("on", "is", "the table") == "stands on the table"
-    (folder / "b.yaml").write_text("predicates: {on: {then: x}}")
-    with pytest.raises(UsageError, match=r"b\.yaml: predicates\.on: a mapping with the key `is`"):
-        sentences.load_wording.__wrapped__()
+def test_kinds_of_pairs_are_chosen_by_name(folder: Path) -> None:
+    kinds = "pairs: {hold: {subject: person, objects: [cup]}, state: {objects: [cup, person]}}"
+    found = load(folder, f"{GOOD}{kinds}")
+    assert found.chosen_pairs([]) == ("hold",)
+    assert found.chosen_pairs(["state", "hold"]) == ("state", "hold")
+    assert found.pair_classes(["state", "hold"]) == [(None, frozenset({0, 1})), (0, frozenset({1}))]
+    assert load(folder, GOOD).chosen_pairs([]) == ()
+    for names in (["cow"], ["hold", "hold"]):
+        with pytest.raises(UsageError, match=r"pairs: different kinds .* has hold, state; got"):
+            found.chosen_pairs(names)
+    with pytest.raises(UsageError, match="has no kinds"):
+        load(folder, GOOD).chosen_pairs(["hold"])

@@ -20,6 +20,7 @@ from tests.pipeline.dataset_maker import write_dataset
 from tests.pipeline.test_extract import SMALL
 from tests.pipeline.video_maker import number_of, write_clip
 
+FPS = DecodeOptions(backend="frames", fps=25.0)
 WORDS = [*SMALL, "decode.workers=0"]
 
 
@@ -224,3 +225,18 @@ def test_folder_named_like_a_frame_is_not_a_frame(copy: Path) -> None:
     with pytest.raises(ItemError, match=r"1 of them are missing \(000002") as caught:
         FrameFolder(copy, DecodeOptions(fps=25.0), sha256="")
     assert caught.value.reason is FailureReason.TRUNCATED_VIDEO
+
+
+def test_frames_may_begin_with_rgb_beside_depth_images(copy: Path) -> None:
+    plain = [batch.frames for batch in FrameFolder(copy, FPS, sha256="").iterate(range(12), 1)]
+    for path in sorted(copy.glob("*.png")):
+        path.rename(copy / f"RGB_{int(path.stem)}.png")
+        (copy / f"Depth_{int(path.stem)}.png").write_bytes(b"")
+    folder = FrameFolder(copy, FPS, sha256="")
+    assert folder.num_frames == 12
+    found = [batch.frames for batch in folder.iterate(range(12), 1)]
+    assert all(torch.equal(*pair) for pair in zip(plain, found, strict=True))
+    assert [v.video_id for v in list_videos(copy.parent, dumped=True)] == ["A"]
+    (copy / "RGB_07.png").write_bytes(b"")
+    with pytest.raises(ItemError, match=r"got RGB_07\.png and RGB_7\.png, both frame 7"):
+        FrameFolder(copy, FPS, sha256="")

@@ -37,6 +37,19 @@ def test_one_row_of_each_segment_is_selected(num_rows: int, num_segments: int, s
     assert centres == sorted(set(centres))
 
 
+@given(st.integers(0, 60), st.integers(1, 20), st.integers(0, 99))
+def test_sampled_ends_are_the_first_and_the_last_row(num_rows: int, num: int, seed: int) -> None:
+    for rng in (None, np.random.default_rng(seed)):
+        rows = segment_rows(num_rows, num, rng, ends=True)
+        assert len(rows) == min(num_rows, num)
+        assert rows == sorted({*rows} & {*range(num_rows)})
+        if len(rows) > 1:
+            assert (rows[0], rows[-1]) == (0, num_rows - 1)
+    rows, n = segment_rows(num_rows, num, ends=True), min(num_rows, num)
+    for i, row in enumerate(rows if n > 1 else []):  # the nearest rows to evenly spaced places
+        assert abs(row - i * (num_rows - 1) / (n - 1)) <= 0.5
+
+
 def test_every_row_of_a_segment_can_be_selected() -> None:
     drawn = {segment_rows(9, 2, np.random.default_rng(seed))[1] for seed in range(60)}
     assert drawn == {4, 5, 6, 7, 8}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets import read_annotations
-from pipeline.datasets.charades import COLUMNS
+from pipeline.datasets.charades.release import read_annotations
+from pipeline.datasets.charades.table import COLUMNS
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import UsageError
 from tools.proofs.faults.lab import Lab, Tally

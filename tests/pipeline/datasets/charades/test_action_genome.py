@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.datasets import read_annotations
-from pipeline.datasets.action_genome import ActionGenome, read_action_genome
-from pipeline.datasets.locate import OBJECTS_PKL, PERSONS_PKL, locate
+from pipeline.datasets.charades.action_genome import ActionGenome, read_action_genome
+from pipeline.datasets.charades.locate import OBJECTS_PKL, PERSONS_PKL, locate
+from pipeline.datasets.charades.release import read_annotations
 from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 from pipeline.errors import UsageError
 from tests.pipeline.dataset_maker import hidden_entry, object_entry, person_entry

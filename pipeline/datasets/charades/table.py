@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.datasets.annotations import Action
+from pipeline.datasets.charades.locate import CLASSES, TEST, TRAIN
 from pipeline.datasets.ids import is_safe_id, without_video_suffix
-from pipeline.datasets.locate import CLASSES, TEST, TRAIN
 from pipeline.datasets.text_files import read_text
 from pipeline.errors import UsageError
 
@@ -20,7 +21,6 @@ COLUMNS = (
 #: Required columns. `subject` and `scene` are stored if they exist; all other columns are ignored.
 REQUIRED = ("id", "actions", "length")
 _DELIMITERS = (",", ";", "\t")
-Action = tuple[int, float, float]
 _CLASS_LINE = re.compile(r"(c\d{3})(?:\s*[,;]\s*|\s+)(\S.*)")
 
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.charades import Charades, CharadesVideo, read_charades, read_classes
+from pipeline.datasets.charades.locate import CLASSES, TRAIN
+from pipeline.datasets.charades.table import Charades, CharadesVideo, read_charades, read_classes
 from pipeline.datasets.checksums import read_checksums
-from pipeline.datasets.locate import CLASSES, TRAIN
 from pipeline.errors import UsageError
 from tests.pipeline.dataset_maker import HEADER
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from pipeline.datasets.ids import is_safe_id
-from pipeline.datasets.locate import OBJECTS_PKL, PERSONS_PKL
-from pipeline.datasets.pickle_values import (
+from pipeline.datasets.annotations import FrameAnnotation
+from pipeline.datasets.charades.locate import OBJECTS_PKL, PERSONS_PKL
+from pipeline.datasets.charades.pickle_values import (
     boxes_of,
     described,
     flag_of,
@@ -19,71 +18,16 @@ from pipeline.datasets.pickle_values import (
     text_of,
     value_of,
 )
+from pipeline.datasets.ids import is_safe_id
 from pipeline.datasets.restricted_pickle import load_restricted
 from pipeline.datasets.vocabulary import Vocabulary
-from pipeline.errors import FailureReason, ItemError, UsageError
+from pipeline.errors import UsageError
 
 _KEY = re.compile(r"(.+)\.mp4/(\d{1,9})\.png", re.DOTALL)
 #: Suffix of the keys of relations: those of the group `spatial` are in `spatial_relationship`.
 _RELATIONS = "_relationship"
-#: Largest relative difference between the aspect ratios of a frame and of an annotated image. It
-#: covers the rounding of sizes to even pixels, such as 426x240 and 854x480 for 16:9.
-ASPECT_TOLERANCE = 0.01
 _MODES = ("xyxy", "xywh")
 _SPLITS = ("train", "test")
-
-
-@dataclass(frozen=True)
-class FrameAnnotation:
-    """Annotated boxes and relations of one frame.
-
-    Attributes:
-        frame_index: 0-based frame index in ffmpeg's dump. The release counts from 1.
-        boxes: (N, 4) float32 boxes (x1, y1, x2, y2) in pixels, as released. They may extend
-            slightly beyond the frame. The person's box, if there is one, comes first.
-        labels: (N,) int64 indices of the object classes. Class 0 is the person.
-        predicates: (N, R) bool. Entry (n, r) is True if predicate r is annotated for the person and
-            object n. Spatial predicates point from the object to the person. All other predicates
-            point from the person to the object. The row of the person is False.
-        image_size: (height, width) of the annotated image, or None if unknown. A frame whose size
-            is not annotated has the size of the other frames of the video, if they have one size.
-        split: `train` or `test`, or None if unknown.
-    """
-
-    frame_index: int
-    boxes: Tensor
-    labels: Tensor
-    predicates: Tensor
-    image_size: tuple[int, int] | None
-    split: str | None
-
-    def scaled_to(self, height: int, width: int, video_id: str) -> "FrameAnnotation":
-        """Return the annotation with boxes in pixels of a decoded frame.
-
-        If the annotated image has another size than the frame, and both aspect ratios are equal up
-        to `ASPECT_TOLERANCE`, the boxes are scaled.
-
-        Args:
-            height: height of the frame in pixels.
-            width: width of the frame in pixels.
-            video_id: id of the video, used in the error message.
-
-        Raises:
-            ItemError: BAD_ANNOTATION if the aspect ratios differ.
-        """
-        if self.image_size is None or self.image_size == (height, width):
-            return self
-        old_height, old_width = self.image_size
-        if abs(width * old_height / (height * old_width) - 1) > ASPECT_TOLERANCE:
-            raise ItemError(
-                FailureReason.BAD_ANNOTATION,
-                f"{video_id}: frames with the aspect ratio of the annotated size {old_width}x"
-                f"{old_height} expected, got {width}x{height} in frame {self.frame_index + 1}; use "
-                "the release of the videos that was annotated",
-            )
-        old, new = (old_width, old_height) * 2, (width, height) * 2
-        scale = torch.tensor(new, dtype=torch.float32) / torch.tensor(old, dtype=torch.float32)
-        return replace(self, boxes=self.boxes * scale, image_size=(height, width))
 
 
 @dataclass(frozen=True)

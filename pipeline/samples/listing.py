@@ -1,0 +1,89 @@
+"""Labelled samples of a cache: its videos, or the spans of its videos."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.cache.folder import CacheInfo
+from pipeline.cache.listing import ClipEntry, list_clips
+from pipeline.errors import ItemError, UsageError
+
+
+def list_samples(
+    cache: Path,
+    *,
+    split: str,
+    subjects: Collection[str] | None = None,
+    info: CacheInfo | None = None,
+    verify: bool = False,
+) -> tuple[list[ClipEntry], dict[str, ItemError]]:
+    """List the labelled samples of a split, sorted by the id of their video.
+
+    Args:
+        cache: folder of the cache.
+        split: `train` or `test`.
+        subjects: test subjects of a fold (`fold_subjects`), which determine the split, or None.
+        info: properties of the cache, which list the subject of each video of a dataset with folds.
+            Without them, unusable videos of all subjects are returned.
+        verify: see `list_clips`.
+
+    Returns:
+        A tuple of the samples and a dict from the id of each unusable video to its error.
+    """
+    fixed = split if subjects is None else None
+    listed, bad = list_clips(cache, split=fixed, verify=verify)
+    if subjects is not None:
+        listed = [c for c in listed if (c.header.subject in subjects) == (split == "test")]
+        other = _other_subjects(info, subjects, split) if info else set()
+        bad = {video_id: error for video_id, error in bad.items() if video_id not in other}
+    return [sample for clip in listed for sample in samples_of(clip)], bad
+
+
+def _other_subjects(info: CacheInfo, subjects: Collection[str], split: str) -> set[str]:
+    """Return the ids of the videos whose subject belongs to the other split of a fold."""
+    return {
+        video.id.rsplit("_", 2)[0]  # the inverse of `Span.id`
+        for video in info.test_videos
+        if (video.subject in subjects) != (split == "test")
+    }
+
+
+def samples_of(entry: ClipEntry) -> list[ClipEntry]:
+    """Return the labelled samples of a video: its spans, the video itself, or none."""
+    header = entry.header
+    if header.spans is None:
+        return [] if header.actions is None else [entry]
+    fps = header.source.fps or 1.0
+    found = []
+    for span in header.spans:
+        start_s, end_s = span.first / fps, span.last / fps
+        part = replace(
+            header,
+            video_id=span.id(entry.source_id),
+            actions=((span.action, start_s, end_s),),
+            source=replace(header.source, duration_s=end_s - start_s + 1 / fps),
+            spans=None,
+        )
+        found.append(replace(entry, header=part, span=(span.first, span.last)))
+    return found
+
+
+def fold_subjects(fold: str | None, info: CacheInfo) -> tuple[str, ...] | None:
+    """Return the test subjects of a fold, or None for a dataset without folds.
+
+    Args:
+        fold: name of the fold (setting `fold`).
+        info: properties of the cache.
+
+    Raises:
+        UsageError: if the dataset has folds and the fold is not one of them, or if it has none and
+            a fold is given.
+    """
+    if not info.folds:
+        if fold is not None:
+            raise UsageError(f"fold={fold}: the dataset of this cache has no folds; leave it out")
+        return None
+    if fold not in info.folds:
+        got = "none" if fold is None else fold
+        raise UsageError(f"fold: one of {', '.join(info.folds)} expected, got {got}")
+    return info.folds[fold]
