@@ -53,8 +53,9 @@ class LaIARSettings:
             discard=mask and another context than `all`; with other settings, None selects
             `gumbel`.
         num_frames: maximum number of frames, T.
-        sample_ends: if True, the first and the last frame of a video are always sampled. A change
-            at the edge of a clip is then seen, which the centres of segments may miss.
+        sample_ends: if True, the first and the last frame of a video in the cache are always
+            sampled. If the cache has all frames, a change at the edge of a clip is then seen, which
+            the centres of segments may miss.
         max_pairs: maximum number of slots per frame, K. The network uses it only with
             positions=time-slot.
         dim: width of the joint space and the transformer, D; a multiple of `heads`.

@@ -127,6 +127,11 @@ class Span(TypedJson):
         """Return the id of the sample, with the numbers of the frames from 1."""
         return f"{video_id}_{self.first + 1}_{self.last + 1}"
 
+    @staticmethod
+    def video_of(sample_id: str) -> str:
+        """Return the id of the video of a sample, the inverse of `id`."""
+        return sample_id.rsplit("_", 2)[0]
+
 
 @dataclass(frozen=True)
 class ClipAnnotation:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.cache.folder import CacheInfo
 from pipeline.cache.listing import ClipEntry, list_clips
+from pipeline.datasets import Span
 from pipeline.errors import ItemError, UsageError
 
 
@@ -42,7 +43,7 @@ def list_samples(
 def _other_subjects(info: CacheInfo, subjects: Collection[str], split: str) -> set[str]:
     """Return the ids of the videos whose subject belongs to the other split of a fold."""
     return {
-        video.id.rsplit("_", 2)[0]  # the inverse of `Span.id`
+        Span.video_of(video.id)
         for video in info.test_videos
         if (video.subject in subjects) != (split == "test")
     }

@@ -17,6 +17,7 @@ from pipeline.cache.reader import load_clip
 from pipeline.decoding.sampling import segment_rows
 from pipeline.errors import UsageError
 from pipeline.extract import main as extract
+from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.samples.dataset import ClipDataset, Sample
 from pipeline.samples.listing import list_samples
 from tools import faithfulness, synthesize
@@ -133,14 +134,13 @@ def test_pairs_have_the_annotated_relations(world: Path, cache: Path) -> None:
 def test_tracks_are_pairs_of_instances(cache: Path) -> None:
     entry = list_samples(cache, split="test", subjects=("Subject1",))[0][0]
     data = ClipDataset([entry], 10, num_frames=4, max_pairs=99, relations="ground-truth")
-    clip, sample = data.read(entry), data[0]
-    assert isinstance(sample, Sample)
+    clip = data.read(entry)
+    made = clip_tokens(clip, 99, "ground-truth")
     assert clip.instances is not None
-    keys = [tuple(row) for row in clip.instances[clip.pair_rows].tolist()]
-    assert len(keys) == len(sample.tokens.tracks)
-    assert len({*keys}) == len({*sample.tokens.tracks.tolist()})
-    by_frame = [{*part.tolist()} for part in sample.tokens.grid.tracks[0]]
-    assert all(len(part) == len({*part}) for part in by_frame)
+    keys = [tuple(row) for row in clip.instances[clip.pair_rows[made.pair_row]].tolist()]
+    tracks = made.batch.tracks.tolist()
+    assert len({*keys}) > 3
+    assert len({*keys}) == len({*tracks}) == len({*zip(keys, tracks, strict=True)})
 
 
 def test_network_is_trained_and_evaluated_on_a_fold(world: Path, cache: Path) -> None:

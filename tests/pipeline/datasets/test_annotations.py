@@ -36,6 +36,7 @@ def test_samples_of_a_video_are_its_spans() -> None:
     spans = (Span(69, 134, 1), Span(130, 200, 0))
     cut = ClipAnnotation("V", spans=spans)
     assert cut.labels() == {"V_70_135": (1,), "V_131_201": (0,)}
+    assert Span.video_of(spans[0].id("A_1_2")) == "A_1_2"
     assert cut.is_labelled
     whole = ClipAnnotation("V", actions=((3, 0.0, 1.0), (1, 0.0, 2.0), (3, 5.0, 6.0)))
     assert whole.labels() == {"V": (1, 3)}

@@ -103,3 +103,18 @@ def test_reversed_tokens_have_reversed_frames_and_mirrored_times(
         end = batch.times_s.max()
         torch.testing.assert_close(again.times_s, end - batch.times_s[order])
         assert bool((again.times_s.diff() >= 0).all())
+
+
+def test_two_subjects_of_one_object_have_two_tracks_without_instances() -> None:
+    clip = random_clip([3, 3, 3])
+    boxes = torch.tensor([[0.0, 0, 10, 10], [40, 0, 50, 10], [20, 0, 30, 10]]).repeat(3, 1)
+    clip = replace(
+        clip,
+        boxes=boxes,
+        labels=torch.tensor([1, 1, 2]).repeat(3),
+        pairs=torch.tensor([[0, 2], [1, 2]]).repeat(3, 1),
+    )
+    made = clip_tokens(clip, 4)
+    first = clip.pair_rows[made.pair_row, 0] % 3
+    pairs = {*zip(first.tolist(), made.batch.tracks.tolist(), strict=True)}
+    assert len(pairs) == len({track for _, track in pairs}) == 2
