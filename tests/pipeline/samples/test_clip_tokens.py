@@ -112,7 +112,10 @@ def test_two_subjects_of_one_object_have_two_tracks_without_instances() -> None:
         clip,
         boxes=boxes,
         labels=torch.tensor([1, 1, 2]).repeat(3),
-        pairs=torch.tensor([[0, 2], [1, 2]]).repeat(3, 1),
+        pairs=torch.tensor([[0, 2], [1, 2], [1, 2], [0, 2], [1, 2]]),  # only one in frame 1
+        pair_offsets=torch.tensor([0, 2, 3, 5]),
+        union_features=clip.union_features[:5],
+        predicates={},
     )
     made = clip_tokens(clip, 4)
     first = clip.pair_rows[made.pair_row, 0] % 3
