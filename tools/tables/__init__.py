@@ -2,6 +2,7 @@
 
 rows      rows of the tables, from configs/tables/
 cells     training and evaluation of a network for one fold and one seed
+measures  metrics of rows without a network, such as the rules
 children  commands in child processes
 plan      cells of a table, and the table of their results
 summary   mean, standard deviation and pooled metric of each row
