@@ -1,11 +1,12 @@
 """Label bank, which names tokens by their nearest prototypes in the joint space (Section 5)."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from model.labels import THRESHOLD, TokenLabels
@@ -39,14 +40,14 @@ class LabelBank:
     """Label bank of E prototypes.
 
     There are two kinds of banks. With distinct labels, a prototype is the language embedding of a
-    label: an object class with all its predicates. A token then gets the predicates of all groups
-    from one prototype. With single predicates, as in the paper, a prototype is the mean of the
-    normalised language embeddings of all tokens with one object class and one predicate. A token
-    then has a nearest prototype in each group.
+    label: the classes of human and object with all their predicates. A token then gets the
+    predicates of all groups from one prototype. With single predicates, as in the paper, a
+    prototype is the mean of the normalised language embeddings of all tokens with the same two
+    classes and one predicate. A token then has a nearest prototype in each group.
 
     Attributes:
         prototypes: (E, D) float32.
-        objects: (E,) int64 object class of each prototype.
+        pairs: (E, 2) int64 object classes of the human and the object of each prototype.
         predicates: (E, R) bool, the predicates of each prototype.
         counts: (E,) int64 number of tokens with the label of each prototype.
         group_sizes: number of predicates of each group, in index order.
@@ -58,7 +59,7 @@ class LabelBank:
     """
 
     prototypes: Tensor
-    objects: Tensor
+    pairs: Tensor
     predicates: Tensor
     counts: Tensor
     group_sizes: tuple[int, ...]
@@ -71,7 +72,7 @@ class LabelBank:
         E, R = len(self.prototypes), sum(self.group_sizes)
         for name, shape, dtype in (
             ("prototypes", tuple(self.prototypes.shape), torch.float32),
-            ("objects", (E,), torch.int64),
+            ("pairs", (E, 2), torch.int64),
             ("predicates", (E, R), torch.bool),
             ("counts", (E,), torch.int64),
         ):
@@ -84,17 +85,21 @@ class LabelBank:
                 raise ValueError(f"label bank: {name}: {dtype} expected, got {value.dtype}")
         if not bool(self.prototypes.isfinite().all()):
             raise ValueError("label bank: prototypes: finite numbers expected")
-        if E and (int(self.objects.min()) < 0 or int(self.counts.min()) < 1):
+        if E and (int(self.pairs.min()) < 0 or int(self.counts.min()) < 1):
             raise ValueError("label bank: object classes from 0 and counts from 1 expected")
 
     def __len__(self) -> int:
         """Number of prototypes, E."""
-        return len(self.objects)
+        return len(self.pairs)
+
+    def of_pair(self, pair: Int64[Tensor, "2"]) -> Bool[Tensor, "E"]:
+        """Return which prototypes have the classes of a token's human and object."""
+        return (self.pairs == pair.to(self.pairs)).all(1)
 
     def name(
         self,
         embeddings: Float[Tensor, "M D"],
-        object_labels: Int64[Tensor, "M"],
+        pairs: Int64[Tensor, "M 2"],
         *,
         constrained: bool = True,
     ) -> list[Names]:
@@ -102,8 +107,8 @@ class LabelBank:
 
         Args:
             embeddings: embeddings of the tokens in the joint space.
-            object_labels: object class of each token, detected or annotated.
-            constrained: if True, only prototypes of the token's own object class are candidates.
+            pairs: object classes of the human and the object of each token, detected or annotated.
+            constrained: if True, only prototypes of the token's own classes are candidates.
 
         Returns:
             One `Names` per group, in the order of `group_sizes`.
@@ -111,7 +116,7 @@ class LabelBank:
         prototypes = F.normalize(self.prototypes.to(embeddings).float(), dim=1)
         cosine = F.normalize(embeddings.float(), dim=1) @ prototypes.T  # (M, E)
         if constrained:
-            own = object_labels[:, None] == self.objects.to(object_labels)[None]
+            own = (pairs[:, None] == self.pairs.to(pairs)[None]).all(2)
             cosine = cosine.masked_fill(~own, float("-inf"))
         named = []
         start = 0
@@ -141,7 +146,7 @@ class LabelBank:
         count = (self.counts.to(predicates.device)[:, None] * predicates).sum(0)
         count = count[span.start : span.stop].double()
         rarest = count.masked_fill(~said, float("inf")).argmin(1)
-        objects = self.objects.to(cosine.device)[rows][place]
+        objects = self.pairs[:, 1].to(cosine.device)[rows][place]
         return Names(
             said,
             torch.where(said.any(1), rarest + span.start, -1),
@@ -155,16 +160,14 @@ class LabelBankBuilder:
     """Builder of a `LabelBank` with single predicates, which averages language embeddings.
 
     Args:
-        num_objects: number of object classes, O.
         group_sizes: number of predicates of each group, in index order.
         dim: width of the embeddings, D.
     """
 
-    def __init__(self, num_objects: int, group_sizes: Sequence[int], dim: int) -> None:
-        self.group_sizes = tuple(group_sizes)
-        R = sum(self.group_sizes)
-        self._sums = torch.zeros(num_objects, R, dim, dtype=torch.float64)
-        self._counts = torch.zeros(num_objects, R, dtype=torch.int64)
+    def __init__(self, group_sizes: Sequence[int], dim: int) -> None:
+        self.group_sizes, self.dim = tuple(group_sizes), dim
+        self._sums: dict[tuple[int, ...], Tensor] = {}
+        self._counts: Counter[tuple[int, ...]] = Counter()
 
     def add(self, embeddings: Float[Tensor, "B T K D"], batch: TokenBatch) -> None:
         """Add the real tokens of a batch.
@@ -177,18 +180,25 @@ class LabelBankBuilder:
         """
         assert batch.predicates is not None
         token, predicate = (batch.predicates >= THRESHOLD).nonzero(as_tuple=True)
-        place = (batch.object_labels[token].cpu(), predicate.cpu())
-        packed = F.normalize(embeddings[batch.mask].double(), dim=1)
-        self._sums.index_put_(place, packed[token].cpu(), accumulate=True)
-        self._counts.index_put_(place, torch.ones(len(token), dtype=torch.int64), accumulate=True)
+        rows = torch.cat([batch.pairs[token], predicate[:, None]], 1).cpu()
+        kinds, kind, counts = rows.unique(dim=0, return_inverse=True, return_counts=True)
+        packed = F.normalize(embeddings[batch.mask].double(), dim=1)[token].cpu()
+        sums = packed.new_zeros(len(kinds), self.dim).index_add_(0, kind, packed)
+        for key, total, count in zip(map(tuple, kinds.tolist()), sums, counts, strict=True):
+            self._sums[key] = self._sums.get(key, 0) + total
+            self._counts[key] += int(count)
 
     def build(self) -> LabelBank:
-        """Return a label bank with one prototype per (object class, predicate) that occurs."""
-        objects, predicates = self._counts.nonzero(as_tuple=True)
-        counts = self._counts[objects, predicates]
-        means = (self._sums[objects, predicates] / counts[:, None]).float()
-        said = F.one_hot(predicates, sum(self.group_sizes)).bool()
-        return LabelBank(means, objects, said, counts, self.group_sizes, is_single=True)
+        """Return a label bank with one prototype per two classes and predicate that occur."""
+        keys = sorted(self._sums)
+        counts = torch.tensor([self._counts[key] for key in keys], dtype=torch.int64)
+        found = torch.tensor(keys, dtype=torch.int64).view(len(keys), 3)
+        sums = torch.zeros(len(keys), self.dim, dtype=torch.float64)
+        for row, key in zip(sums, keys, strict=True):
+            row += self._sums[key]
+        said = F.one_hot(found[:, 2], sum(self.group_sizes)).bool()
+        means = (sums / counts[:, None]).float()
+        return LabelBank(means, found[:, :2], said, counts, self.group_sizes, is_single=True)
 
 
 def distinct_bank(
@@ -203,7 +213,7 @@ def distinct_bank(
     """
     return LabelBank(
         prototypes.float().cpu(),
-        labels.objects.cpu(),
+        labels.pairs.cpu(),
         labels.predicates.cpu(),
         labels.counts.cpu(),
         tuple(group_sizes),

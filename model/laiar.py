@@ -299,29 +299,29 @@ class LaIAR(nn.Module):
         embeddings = scatter_tokens(visual, batch.mask)
         if self.reader is None:
             return embeddings, embeddings, batch.grid
-        read, says = self.read_tokens(visual, batch.object_labels)
+        read, says = self.read_tokens(visual, batch.pairs)
         return scatter_tokens(read, batch.mask), embeddings, batch.grid.only(says)
 
     def read_tokens(
-        self, visual: Float[Tensor, "M D"], object_labels: Int64[Tensor, "M"]
+        self, visual: Float[Tensor, "M D"], pairs: Int64[Tensor, "M 2"]
     ) -> tuple[Float[Tensor, "M D"], Bool[Tensor, "M"]]:
         """Read visual embeddings as tokens (see `LabelReader`); without reading, return them."""
         if self.reader is None or self.token_encoder is None or self.token_semantic is None:
-            return visual, torch.ones_like(object_labels, dtype=torch.bool)
-        labels = (self.reader.objects, self.reader.predicates)
+            return visual, torch.ones_like(pairs[:, 0], dtype=torch.bool)
+        labels = (self.reader.pairs, self.reader.predicates)
         with torch.no_grad():  # see `recognize`
             said = self.token_encoder(_label_features(self.token_semantic, *labels))
             joint, scale = self.embed_labels(*labels), self.log_scale
-            read: tuple[Tensor, Tensor] = self.reader(visual, object_labels, joint, said, scale)
+            read: tuple[Tensor, Tensor] = self.reader(visual, pairs, joint, said, scale)
         return read
 
     def embed_labels(
-        self, objects: Int64[Tensor, "E"], predicates: Bool[Tensor, "E R"]
+        self, pairs: Int64[Tensor, "E 2"], predicates: Bool[Tensor, "E R"]
     ) -> Float[Tensor, "E D"]:
         """Compute the language embeddings of labels in the joint space, without context.
 
         Args:
-            objects: object class of each label. The human is always object class 0 (person).
+            pairs: object classes of the human and the object of each label.
             predicates: predicates of each label.
 
         Raises:
@@ -329,7 +329,7 @@ class LaIAR(nn.Module):
         """
         if self.semantic_encoder is None:
             raise ValueError("a network with a video branch expected, got the language branch only")
-        joint: Tensor = self.semantic_encoder(_label_features(self.semantic, objects, predicates))
+        joint: Tensor = self.semantic_encoder(_label_features(self.semantic, pairs, predicates))
         return joint
 
     def parts(self) -> list[list[nn.Parameter]]:
@@ -361,8 +361,8 @@ class LaIAR(nn.Module):
     def _targets(self, batch: TokenBatch) -> LabelTargets | None:
         if self.reader is None or batch.predicates is None:
             return None
-        embedded = self.embed_labels(self.reader.objects, self.reader.predicates)
-        index = self.reader.index(batch.object_labels, batch.predicates >= THRESHOLD)
+        embedded = self.embed_labels(self.reader.pairs, self.reader.predicates)
+        index = self.reader.index(batch.pairs, batch.predicates >= THRESHOLD)
         return LabelTargets(embedded, index)
 
     def _drop(self, batch: TokenBatch, keep: Tensor | None, *, gather: bool) -> TokenBatch:
@@ -371,9 +371,9 @@ class LaIAR(nn.Module):
         return batch
 
 
-def _label_features(semantic: SemanticRelation, objects: Tensor, predicates: Tensor) -> Tensor:
-    """Compute the features of labels; the human is object class 0 (person)."""
-    return semantic.encode(torch.zeros_like(objects), objects, predicates.float())
+def _label_features(semantic: SemanticRelation, pairs: Tensor, predicates: Tensor) -> Tensor:
+    """Compute the features of labels."""
+    return semantic.encode(pairs[:, 0], pairs[:, 1], predicates.float())
 
 
 def _encoder(width: int, settings: LaIARSettings, has_context: bool) -> RelationEncoder:

@@ -55,9 +55,9 @@ class TokenScorer:
     def __init__(self, model: LaIAR, batch: TokenBatch) -> None:
         if len(batch) != 1:
             raise ValueError(f"batch: one video expected, got {len(batch)}")
-        self._model, self._object_labels = model, batch.object_labels
+        self._model, self._pairs = model, batch.pairs
         self._tokens, embeddings, self._grid = model.video_tokens(batch)
-        self.num_tokens = len(batch.object_labels)
+        self.num_tokens = len(batch.pairs)
         self._mask = batch.mask[0]
         self._visual = embeddings[0][self._mask]
 
@@ -132,7 +132,7 @@ class TokenScorer:
         visual = self._visual_of([edit for _, edit in made])
         rows = torch.cat([edit.tokens for _, edit in made]).to(self._mask.device)
         views = torch.tensor([view for view, edit in made for _ in edit.tokens])
-        read, _ = self._model.read_tokens(visual, self._object_labels[rows])
+        read, _ = self._model.read_tokens(visual, self._pairs[rows])
         t, k = self._mask.nonzero()[rows].unbind(1)
         tokens[views.to(t.device), t, k] = read.to(tokens.dtype)
         return tokens
@@ -144,6 +144,6 @@ class TokenScorer:
         new = torch.cat([edit.new for edit in edits]).to(device)
         old = torch.cat([edit.new if edit.old is None else edit.old for edit in edits]).to(device)
         stays = torch.tensor([edit.old is not None for edit in edits for _ in edit.tokens])
-        objects = self._object_labels[rows]
-        rest = self._visual[rows] - self._model.embed_labels(objects, old)
-        return self._model.embed_labels(objects, new) + stays.to(device)[:, None] * rest
+        pairs = self._pairs[rows]
+        rest = self._visual[rows] - self._model.embed_labels(pairs, old)
+        return self._model.embed_labels(pairs, new) + stays.to(device)[:, None] * rest

@@ -68,6 +68,11 @@ class TokenBatch:
                 )
 
     @property
+    def pairs(self) -> Tensor:
+        """(M, 2) int64 object classes of the human and the object of each token."""
+        return torch.stack([self.human_labels, self.object_labels], 1)
+
+    @property
     def grid(self) -> "TokenGrid":
         """Places, times and tracks of the tokens."""
         times = torch.zeros(self.mask.shape, dtype=self.times_s.dtype, device=self.mask.device)

@@ -246,7 +246,7 @@ def name_tokens(namer: Namer, batch: TokenBatch) -> TokenNames:
         batch = batch.to(namer.device)
         output = namer.model.recognize(batch, keep=batch.mask)  # no selection is needed
         embeddings = output.embeddings[batch.mask]
-        names = namer.bank.name(embeddings, batch.object_labels)
+        names = namer.bank.name(embeddings, batch.pairs)
     status = torch.zeros(len(embeddings), len(names), dtype=torch.int64)
     for g, (group, threshold) in enumerate(zip(names, namer.thresholds, strict=True)):
         rows = zip(group.predicate.tolist(), group.margin.tolist(), strict=True)

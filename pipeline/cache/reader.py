@@ -134,7 +134,7 @@ class ClipReader:
             return offsets_of(said.long())[offsets].diff() > 0
 
     def labels(self, source: str) -> tuple[Tensor, Tensor]:
-        """Read the object classes and predicates of pairs, without their features.
+        """Read the classes and predicates of pairs, without their features.
 
         Only frames that have predicates of the source are read (`has_relations`).
 
@@ -142,7 +142,8 @@ class ClipReader:
             source: relation source.
 
         Returns:
-            (P,) int64 object class of each pair, and its (P, R) float32 predicates.
+            (P, 2) int64 object classes of the human and the object of each pair, and its (P, R)
+            float32 predicates.
 
         Raises:
             ItemError: BAD_CACHE if the file is damaged or does not contain this source.
@@ -153,7 +154,7 @@ class ClipReader:
             labels, pairs, predicates = (torch.from_numpy(self._file.read(n)) for n in names)
             offsets = torch.from_numpy(self._small["box_offsets"])
             counts = torch.from_numpy(self._small["pair_offsets"]).diff()
-            rows = pairs[:, 1] + torch.repeat_interleave(offsets[:-1], counts)
+            rows = pairs + torch.repeat_interleave(offsets[:-1], counts)[:, None]
             here = known.repeat_interleave(counts)
             return labels[rows][here], predicates[here].float()
 

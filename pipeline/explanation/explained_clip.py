@@ -120,7 +120,7 @@ def explain_clip(
         scorer = TokenScorer(network.model, batch)
     rows = _token_rows(network, clip, tokens, output)
     groups = card.cache.predicate_groups
-    named = NamedTokens(rows, groups, tokens.batch.object_labels)
+    named = NamedTokens(rows, groups, tokens.batch.pairs)
     logits = output.logits[0].double().cpu()
     scores = probabilities(logits[None].numpy(), multi_label=card.multi_label)[0].tolist()
     if actions is None and top is not None:
@@ -181,8 +181,8 @@ def _token_rows(
     """Return the tokens with their names."""
     card, bank, batch = network.card, network.bank, tokens.batch
     embeddings = output.embeddings[batch.mask.to(output.embeddings.device)].cpu()
-    own = bank.name(embeddings, batch.object_labels)
-    free = bank.name(embeddings, batch.object_labels, constrained=False)
+    own = bank.name(embeddings, batch.pairs)
+    free = bank.name(embeddings, batch.pairs, constrained=False)
     rows = []
     for m, (_, t, k) in enumerate(batch.mask.nonzero().tolist()):
         human, object_ = clip.pair_rows[int(tokens.pair_row[m])].tolist()

@@ -24,7 +24,6 @@ def build_bank(
     data: ClipDataset,
     device: torch.device,
     *,
-    num_objects: int,
     batch_size: int,
     workers: int = 0,
 ) -> LabelBank:
@@ -36,15 +35,14 @@ def build_bank(
         model: network on `device`. It is set to eval mode.
         data: training samples with relations.
         device: device of the model.
-        num_objects: number of object classes.
         batch_size: number of videos per batch.
         workers: number of processes that read the cache. If 0, the main process reads it.
 
     Returns:
-        Label bank with one prototype per object class and predicate of the training videos.
+        Label bank with one prototype per pair of classes and predicate of the training videos.
     """
     model.eval()
-    builder = LabelBankBuilder(num_objects, model.semantic.group_sizes, model.settings.dim)
+    builder = LabelBankBuilder(model.semantic.group_sizes, model.settings.dim)
     with torch.inference_mode():
         for batch in batches(data, batch_size, workers=workers):
             if batch.tokens is None:
@@ -70,7 +68,7 @@ def label_bank(model: LaIAR, labels: TokenLabels) -> LabelBank:
     model.eval()
     device = model.log_scale.device
     with torch.inference_mode():
-        prototypes = model.embed_labels(labels.objects.to(device), labels.predicates.to(device))
+        prototypes = model.embed_labels(labels.pairs.to(device), labels.predicates.to(device))
     return distinct_bank(prototypes, labels, model.semantic.group_sizes)
 
 
@@ -141,8 +139,8 @@ def calibrate(
             assert tokens.predicates is not None
             output = model.recognize(tokens, keep=tokens.mask)  # no selection is needed
             embeddings = output.embeddings[tokens.mask]
-            own = bank.name(embeddings, tokens.object_labels)
-            free = bank.name(embeddings, tokens.object_labels, constrained=False)
+            own = bank.name(embeddings, tokens.pairs)
+            free = bank.name(embeddings, tokens.pairs, constrained=False)
             video = tokens.mask.nonzero()[:, 0] + videos
             videos += len(batch.video_ids)
             parts = tokens.predicates.split(bank.group_sizes, 1)

@@ -29,12 +29,12 @@ class NamedTokens:
     Attributes:
         rows: the tokens.
         groups: names of the predicates of each group, in index order.
-        object_labels: (M,) int64 object class of each token.
+        pairs: (M, 2) int64 object classes of the human and the object of each token.
     """
 
     rows: Sequence[Token]
     groups: dict[str, tuple[str, ...]]
-    object_labels: Tensor
+    pairs: Tensor
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -291,12 +291,12 @@ def _only(name: Name, others: Sequence[str]) -> str:
 
 
 def _known_labels(tokens: NamedTokens, bank: LabelBank, token: int) -> list[set[str]]:
-    """Return the known labels of a token's object class.
+    """Return the known labels of a token's classes.
 
     A bank with single predicates does not know which predicates occur together. There, the label of
     the token with another predicate in one of the groups counts as known.
     """
-    own = bank.predicates[bank.objects == int(tokens.object_labels[token])]
+    own = bank.predicates[bank.of_pair(tokens.pairs[token])]
     labels = [{tokens.words[i] for i in row.nonzero()[:, 0].tolist()} for row in own]
     if not bank.is_single:
         return labels

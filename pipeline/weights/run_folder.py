@@ -113,7 +113,7 @@ def load_model(
 
 def save_bank(run: Path, bank: LabelBank) -> None:
     """Write `label_bank.safetensors`."""
-    arrays = {n: getattr(bank, n) for n in ("prototypes", "objects", "predicates", "counts")}
+    arrays = {n: getattr(bank, n) for n in ("prototypes", "pairs", "predicates", "counts")}
     write_atomically(run / BANK, save({n: v.contiguous() for n, v in arrays.items()}))
 
 
@@ -131,8 +131,8 @@ def load_bank(run: Path, card: ModelCard) -> LabelBank:
         single = card.settings.has_context_in_joint_space
         arrays = {n: v.float() if v.is_floating_point() else v for n, v in load_file(path).items()}
         bank = LabelBank(**arrays, group_sizes=sizes, is_single=single)
-        if len(bank) and int(bank.objects.max()) >= len(card.cache.objects):
-            raise ValueError(f"objects: at most {len(card.cache.objects) - 1} expected")
+        if len(bank) and int(bank.pairs.max()) >= len(card.cache.objects):
+            raise ValueError(f"pairs: at most {len(card.cache.objects) - 1} expected")
     except (TypeError, ValueError, OSError, SafetensorError) as error:
         raise UsageError(f"{path}: invalid label bank: {error}") from error
     if bank.prototypes.shape[1] != card.settings.dim:

@@ -19,7 +19,7 @@ def random_batch(
         object_features=torch.randn(M, F, generator=g),
         union_features=torch.randn(M, Cu, 7, 7, generator=g),
         spatial_masks=torch.rand(M, 2, 27, 27, generator=g) - 0.5,
-        human_labels=torch.zeros(M, dtype=torch.int64),
+        human_labels=torch.arange(M) % 7 // 6,
         object_labels=torch.randint(1, num_objects, (M,), generator=g),
         times_s=mask.nonzero()[:, 1] * 0.4,
         tracks=mask.nonzero()[:, 2],

@@ -21,7 +21,7 @@ def test_terms_equal_eq_11_with_its_weights(reading: bool) -> None:
     batch = random_batch(drawn_mask(0, 2, 3, 4))
     assert batch.predicates is not None
     if model.reader is not None:  # only a third of the tokens have labels that the reader knows
-        model.reader.objects[::3][:5] = batch.object_labels[::3]
+        model.reader.pairs[::3][:5] = batch.pairs[::3]
         model.reader.predicates[::3][:5] = batch.predicates[::3] >= 0.5
     outputs = model(batch)
     criterion = LaIARCriterion(CriterionSettings(similarity=0.3, selection=2.0, cross_modal=0.5))
@@ -33,9 +33,9 @@ def test_terms_equal_eq_11_with_its_weights(reading: bool) -> None:
     visual = video.embeddings[batch.mask]
     similarity = loss_similarity(visual, language.embeddings[batch.mask], model.log_scale)
     if model.reader is not None:
-        index = model.reader.index(batch.object_labels, batch.predicates >= 0.5)
+        index = model.reader.index(batch.pairs, batch.predicates >= 0.5)
         assert 5 <= int((index >= 0).sum()) < len(index)
-        labels = model.embed_labels(model.reader.objects, model.reader.predicates)
+        labels = model.embed_labels(model.reader.pairs, model.reader.predicates)
         similarity = loss_reading(visual, labels, index, model.log_scale)
     torch.testing.assert_close(terms["similarity"], 0.3 * similarity)
     if model.settings.selector == "gumbel":
@@ -54,7 +54,7 @@ def test_terms_equal_eq_11_with_its_weights(reading: bool) -> None:
 
 def test_multi_positive_excludes_equal_triplets_from_the_negatives() -> None:
     model, batch = small(reading=False), random_batch(torch.ones(2, 3, 4, dtype=torch.bool))
-    for value in (batch.object_labels, batch.predicates):
+    for value in (batch.human_labels, batch.object_labels, batch.predicates):
         assert value is not None
         value[:] = value[0]
     outputs = model(batch)

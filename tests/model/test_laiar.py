@@ -59,7 +59,7 @@ def small(preset: str = "strict", *, decided: bool = True, **changes: object) ->
     if made.reader is not None:
         every = random_batch(torch.ones(1, 10, 4, dtype=torch.bool), seed=-2)
         assert every.predicates is not None
-        made.reader.set_labels(TokenLabels.of_tokens(every.object_labels, every.predicates > 0.5))
+        made.reader.set_labels(TokenLabels.of_tokens(every.pairs, every.predicates > 0.5))
     if decided:
         decide(made)
     return made

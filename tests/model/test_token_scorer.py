@@ -74,9 +74,9 @@ def test_an_edit_changes_what_a_token_says_and_no_other_view() -> None:
     torch.testing.assert_close(edited[2], plain[2])
     assert (edited[1] - plain[1]).abs().max() > 1e-4
     # Without reading, the token is v + s(new) - s(old).
-    objects = batch.object_labels[:2]
+    pairs = batch.pairs[:2]
     with torch.no_grad():
-        shift = model.embed_labels(objects, ~old) - model.embed_labels(objects, old)
+        shift = model.embed_labels(pairs, ~old) - model.embed_labels(pairs, old)
         tokens, _, grid = model.video_tokens(batch)
         t, k = batch.mask[0].nonzero()[:2].unbind(1)
         tokens = tokens.clone()
@@ -84,7 +84,7 @@ def test_an_edit_changes_what_a_token_says_and_no_other_view() -> None:
         expected = model.score(tokens, grid, batch.mask)
         torch.testing.assert_close(edited[1:2], expected)
         # Without old predicates, it is s(new).
-        tokens[0, t, k] = model.embed_labels(objects, ~old)
+        tokens[0, t, k] = model.embed_labels(pairs, ~old)
         expected = model.score(tokens, grid, batch.mask)
         replaced = scorer.logits(keep[:1], [replace(other, old=None)])
         torch.testing.assert_close(replaced, expected)

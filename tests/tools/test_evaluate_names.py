@@ -245,10 +245,11 @@ def test_links_count_consecutive_tokens_with_known_threads() -> None:
 
 def test_names_and_status_follow_the_label_bank() -> None:
     model, batch = small(), random_batch(torch.ones(2, 3, 4, dtype=torch.bool))
+    batch.human_labels[:] = 0
     rng = torch.Generator().manual_seed(0)
     bank = LabelBank(
         prototypes=torch.randn(8, 16, generator=rng),
-        objects=torch.tensor([1, 2, 3, 4] * 2),
+        pairs=torch.tensor([[0, 1], [0, 2], [0, 3], [0, 4]] * 2),
         predicates=torch.eye(9, dtype=torch.bool)[[0, 1, 0, 1, 5, 6, 5, 6]],
         counts=torch.ones(8, dtype=torch.int64),
         group_sizes=tuple(GROUPS.values()),
@@ -256,7 +257,7 @@ def test_names_and_status_follow_the_label_bank() -> None:
     )
     found = name_tokens(Namer(model, bank, (None, 0.0, 0.0), torch.device("cpu")), batch)
     embeddings = model.recognize(batch).embeddings[batch.mask]
-    names = bank.name(embeddings, batch.object_labels)
+    names = bank.name(embeddings, batch.pairs)
     for m in range(len(batch.tracks)):
         expected = [int(group.predicate[m]) for group in names if group.predicate[m] >= 0]
         assert found.predicates[m].nonzero()[:, 0].tolist() == expected

@@ -118,7 +118,7 @@ def labels(*rows: tuple[int, set[str], int], is_single: bool = False) -> LabelBa
     """Return a bank of labels (object class, predicates, count)."""
     return LabelBank(
         torch.zeros(len(rows), 2),
-        torch.tensor([row[0] for row in rows], dtype=torch.int64),
+        torch.tensor([[0, row[0]] for row in rows], dtype=torch.int64).view(-1, 2),
         torch.tensor([word in row[1] for row in rows for word in WORDS], dtype=torch.bool).reshape(
             -1, len(WORDS)
         ),
@@ -139,12 +139,15 @@ def test_most_frequent_label_is_that_of_the_class_or_of_all() -> None:
     def words(found: list[int]) -> list[str | None]:
         return [WORDS[i] if i >= 0 else None for i in found]
 
-    assert words(most_frequent(known, 0)) == ["away", "wiping"]  # the rarer of two predicates
+    assert words(most_frequent(known, torch.tensor([0, 0]))) == [
+        "away",
+        "wiping",
+    ]  # the rarer of two predicates
     assert words(most_frequent(known)) == ["looking", "holding"]  # 5 + 4 tokens
-    assert words(most_frequent(known, 2)) == ["away", None]
-    assert most_frequent(known, 3) == [-1, -1]
+    assert words(most_frequent(known, torch.tensor([0, 2]))) == ["away", None]
+    assert most_frequent(known, torch.tensor([0, 3])) == [-1, -1]
     single = labels((0, {"looking"}, 2), (0, {"away"}, 3), (0, {"free"}, 9), is_single=True)
-    assert words(most_frequent(single, 0)) == ["away", "free"]
+    assert words(most_frequent(single, torch.tensor([0, 0]))) == ["away", "free"]
     assert most_frequent(labels()) == [-1, -1]
 
 

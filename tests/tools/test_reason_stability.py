@@ -89,7 +89,7 @@ def network(clip: Any) -> Network:
     settings = SETTINGS.resolved()
     batch = clip_tokens(clip, settings.max_pairs, "ground-truth").batch
     assert batch.predicates is not None
-    labels = TokenLabels.of_tokens(batch.object_labels, batch.predicates >= 0.5)
+    labels = TokenLabels.of_tokens(batch.pairs, batch.predicates >= 0.5)
     card = ModelCard(settings, cache_info(), "ground-truth", 8, 4, num_labels=len(labels))
     model = card.build().eval().requires_grad_(False)
     assert model.reader is not None

@@ -62,8 +62,7 @@ def _write(task: LaIARTask) -> None:
     sizes: dict[str, Any]
     sizes = {"batch_size": task.settings.batch_size, "workers": task.settings.workers}
     if job.card.settings.has_context_in_joint_space:
-        data, num = job.dataset(job.training), len(cache.objects)
-        bank = build_bank(network, data, task.device, num_objects=num, **sizes)
+        bank = build_bank(network, job.dataset(job.training), task.device, **sizes)
     else:
         bank = label_bank(network, job.labels)
     save_bank(run, bank)

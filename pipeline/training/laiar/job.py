@@ -335,16 +335,16 @@ def training_labels(
     R = sum(map(len, info.predicate_groups.values()))
     for path in dict.fromkeys(clip.path for clip in clips):
         try:
-            objects, predicates = ClipReader(path).labels(source)
+            pairs, predicates = ClipReader(path).labels(source)
         except ItemError as error:
             raise StageError(str(error)) from error
-        inside = (objects >= 0) & (objects < len(info.objects))
-        if predicates.shape != (len(objects), R) or not bool(inside.all()):
+        inside = (pairs >= 0) & (pairs < len(info.objects))
+        if predicates.shape != (len(pairs), R) or not bool(inside.all()):
             raise StageError(
                 f"{path.stem}: {len(info.objects)} object classes and {R} predicates expected, "
-                f"got class {int(objects.max()) if len(objects) else 0} and predicates of shape "
+                f"got class {int(pairs.max()) if len(pairs) else 0} and predicates of shape "
                 f"{tuple(predicates.shape)}; extract the clip again"
             )
-        found.append((objects, predicates))
-    objects, predicates = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return TokenLabels.of_tokens(objects, predicates >= THRESHOLD, least=least)
+        found.append((pairs, predicates))
+    pairs, predicates = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return TokenLabels.of_tokens(pairs, predicates >= THRESHOLD, least=least)

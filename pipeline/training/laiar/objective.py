@@ -58,7 +58,7 @@ class LaIARObjective(Objective):
         labelled = 0.0
         if reader is not None and tokens.predicates is not None:
             said = (tokens.predicates >= THRESHOLD).to(self.device)
-            labelled = float((reader.index(tokens.object_labels.to(self.device), said) >= 0).sum())
+            labelled = float((reader.index(tokens.pairs.to(self.device), said) >= 0).sum())
         return {"videos": len(tokens), "tokens": float(tokens.mask.sum()), "labelled": labelled}
 
     def forward(self, batch: SampleBatch, part: Part) -> PartLoss:

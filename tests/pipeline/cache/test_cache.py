@@ -59,9 +59,9 @@ def test_labels_are_those_of_frames_with_relations(tmp_path: Path) -> None:
     clip.predicates["ground-truth"][:] = (torch.arange(len(rows)) % 2)[:, None].float()
     clip.predicates["ground-truth"][rows == 1] = 0.0
     save_clip(tmp_path / "a.safetensors", clip)
-    objects, predicates = ClipReader(tmp_path / "a.safetensors").labels("ground-truth")
+    pairs, predicates = ClipReader(tmp_path / "a.safetensors").labels("ground-truth")
     here = rows != 1
-    assert torch.equal(objects, clip.labels[clip.pair_rows[here, 1]])
+    assert torch.equal(pairs, clip.labels[clip.pair_rows[here]])
     assert torch.equal(predicates, clip.predicates["ground-truth"][here].float())
     assert 0 < int(predicates.any(1).sum()) < len(predicates)
 

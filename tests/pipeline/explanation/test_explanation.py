@@ -40,10 +40,10 @@ def network_of(clip: CachedClip, **changes: object) -> Network:
     settings = replace(SETTINGS, **changes).resolved()  # type: ignore[arg-type]
     tokens = clip_tokens(clip, settings.max_pairs, "ground-truth")
     assert tokens.batch.predicates is not None
-    labels = TokenLabels.of_tokens(tokens.batch.object_labels, tokens.batch.predicates >= 0.5)
+    labels = TokenLabels.of_tokens(tokens.batch.pairs, tokens.batch.predicates >= 0.5)
     card = ModelCard(settings, cache_info(), "ground-truth", 8, 4, num_labels=len(labels))
     model = card.build().eval()
-    builder = LabelBankBuilder(36, model.semantic.group_sizes, settings.dim)
+    builder = LabelBankBuilder(model.semantic.group_sizes, settings.dim)
     with torch.no_grad():
         if model.reader is not None:
             model.reader.set_labels(labels)

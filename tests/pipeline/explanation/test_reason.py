@@ -58,7 +58,9 @@ def named(*tokens: tuple[int, int, str, str], keep: Sequence[int] | None = None)
         )
         for i, (t, track, *words) in enumerate(tokens)
     ]
-    return NamedTokens(rows, GROUPS, torch.tensor([track for _, track, *_ in tokens]))
+    return NamedTokens(
+        rows, GROUPS, torch.tensor([[0, track] for _, track, *_ in tokens]).view(-1, 2)
+    )
 
 
 def bank(num_objects: int, *, is_single: bool = False) -> LabelBank:
@@ -68,8 +70,9 @@ def bank(num_objects: int, *, is_single: bool = False) -> LabelBank:
         labels = [{word} for word in WORDS]
     rows = [[word in label for word in WORDS] for _ in range(num_objects) for label in labels]
     objects = torch.arange(num_objects).repeat_interleave(len(labels))
+    pairs = torch.stack([torch.zeros_like(objects), objects], 1)
     return LabelBank(
-        torch.zeros(len(rows), 2), objects, torch.tensor(rows), torch.ones_like(objects), (2, 3),
+        torch.zeros(len(rows), 2), pairs, torch.tensor(rows), torch.ones_like(objects), (2, 3),
         is_single=is_single,
     )  # fmt: skip
 

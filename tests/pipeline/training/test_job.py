@@ -17,7 +17,9 @@ def test_files_of_another_training_run_are_removed_from_the_run_folder(tmp_path:
     settings = LaIARSettings(dim=16, heads=2, layers=1, num_frames=4, part_width=8, union_width=4)
     card = ModelCard(settings.resolved(), cache_info(), "ground-truth", 8, 4)
     none = torch.zeros(0, dtype=torch.int64)
-    labels = TokenLabels(none, torch.zeros(0, 26, dtype=torch.bool), none)
+    labels = TokenLabels(
+        torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, 26, dtype=torch.bool), none
+    )
     config = load_config()
     job = TrainingJob(config, card, [], [], labels, [], "f" * 64)
     write_card(tmp_path, card)

@@ -144,6 +144,7 @@ def random_trainer(plan: TrainingPlan, width: int) -> Trainer:
     """Build a trainer of a network with random weights."""
     torch.manual_seed(plan.seed)
     objects = torch.arange(NUM_LABELS) % (NUM_OBJECTS - 1) + 1
+    pairs = torch.stack([torch.zeros_like(objects), objects], 1)
     predicates = torch.rand(NUM_LABELS, sum(GROUPS.values())) > 0.8
     model = build_laiar(
         num_classes=NUM_CLASSES,
@@ -156,7 +157,7 @@ def random_trainer(plan: TrainingPlan, width: int) -> Trainer:
     )
     if model.reader is not None:
         ones = torch.ones(NUM_LABELS, dtype=torch.int64)
-        model.reader.set_labels(TokenLabels(objects, predicates, ones))
+        model.reader.set_labels(TokenLabels(pairs, predicates, ones))
     settings = TrainConfig(epochs=1)
     task = RandomTask(model, settings)
     return Trainer(task, settings, Path(), "", Processes(torch.device("cpu")))

@@ -129,7 +129,7 @@ def name_scores(
     """Return how much scores change when the names replace the tokens.
 
     The visual embedding of each kept token is replaced by the language embedding of its name. As a
-    control, each kept token gets the name of a random label of its object class.
+    control, each kept token gets the name of a random label of its classes.
 
     Returns:
         For each explained action, the absolute change of its score.
@@ -140,7 +140,7 @@ def name_scores(
     )
     drawn = []
     for token, own in zip(kept, said, strict=True):
-        known = bank.predicates[bank.objects == int(clip.tokens.object_labels[token])]
+        known = bank.predicates[bank.of_pair(clip.tokens.pairs[token])]
         drawn.append(_random_label(bank, known, rng) if len(known) else own)
     if not kept:
         return {"names": [], "names_random": []}

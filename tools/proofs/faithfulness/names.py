@@ -1,6 +1,7 @@
 """Truth of the names of kept tokens."""
 
 import torch
+from torch import Tensor
 
 from model.label_bank import LabelBank
 from pipeline.explanation.explained_clip import ExplainedClip
@@ -32,7 +33,7 @@ def name_truth(bank: LabelBank, clip: ExplainedClip, truth: Truth) -> dict[str, 
         names = {
             "": [clip.tokens.name(token, group).predicate for group in groups],
             ", most frequent of class": _words(
-                words, most_frequent(bank, int(clip.tokens.object_labels[token]))
+                words, most_frequent(bank, clip.tokens.pairs[token])
             ),
             ", most frequent": _words(words, most_frequent(bank)),
         }
@@ -43,7 +44,7 @@ def name_truth(bank: LabelBank, clip: ExplainedClip, truth: Truth) -> dict[str, 
     return found
 
 
-def most_frequent(bank: LabelBank, object_class: int | None = None) -> list[int]:
+def most_frequent(bank: LabelBank, pair: Tensor | None = None) -> list[int]:
     """Return the predicate of each group that the most frequent label shows.
 
     As in `LabelBank.name`, a label shows its rarest predicate of the group. In a bank with single
@@ -51,15 +52,13 @@ def most_frequent(bank: LabelBank, object_class: int | None = None) -> list[int]
 
     Args:
         bank: the label bank.
-        object_class: object class of the label; None for all. Equal predicates of several object
-            classes then count as one label.
+        pair: (2,) object classes of the human and the object of the label; None for all. Equal
+            predicates of several classes then count as one label.
 
     Returns:
         One index into all predicates per group, -1 if there is no such predicate.
     """
-    own = torch.ones_like(bank.objects, dtype=torch.bool)
-    if object_class is not None:
-        own = bank.objects == object_class
+    own = torch.ones_like(bank.counts, dtype=torch.bool) if pair is None else bank.of_pair(pair)
     count = (bank.counts[:, None] * bank.predicates).sum(0).tolist()
     shown = []
     for columns in torch.arange(bank.predicates.shape[1]).split(list(bank.group_sizes)):
