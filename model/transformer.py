@@ -1,5 +1,7 @@
 """Pre-norm transformer with gated attention (Eqs. 4 to 6)."""
 
+import torch
+import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -12,7 +14,8 @@ class GatedAttention(nn.Module):
     A key with gate 0 has no effect on the output, but its gate has a gradient, as in DynamicViT.
     If the score of such a key exceeds the largest score of the keys with positive gates, the
     gradient is computed as if both scores were equal. The exact gradient grows exponentially with
-    the difference of the scores and makes training diverge. The weights are computed in float32.
+    the difference of the scores and makes training diverge. Gates without gradients use the fused
+    attention of PyTorch, with the logarithms of the gates as its mask.
 
     Args:
         dim: width of the tokens, D; a multiple of `heads`.
@@ -40,14 +43,23 @@ class GatedAttention(nn.Module):
         """
         B, S, D = x.shape
         q, k, v = self.qkv(x).view(B, S, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        scores = (q @ k.transpose(2, 3)).float() * (D // self.heads) ** -0.5  # (B, heads, S, S)
+        if torch.is_grad_enabled() and gate.requires_grad:
+            mixed = self._with_gradients_of_gates(q, k, v, gate)
+        else:
+            bias = gate.to(q.dtype).log()[:, None, None].expand(-1, -1, S, -1)
+            dropout = self.dropout.p if self.training else 0.0
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(B, S, D))
+        return out
+
+    def _with_gradients_of_gates(self, q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> Tensor:
+        scores = (q @ k.transpose(2, 3)).float() * q.shape[3] ** -0.5  # (B, heads, S, S)
         allowed = gate[:, None, None].float()
         top = scores.masked_fill(allowed <= 0, float("-inf")).amax(3, keepdim=True).detach()
         weights = (scores - top).clamp(max=0.0).exp() * allowed
         weights = weights / weights.sum(3, keepdim=True)
-        mixed = self.dropout(weights).to(v.dtype) @ v
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(B, S, D))
-        return out
+        mixed: Tensor = self.dropout(weights).to(v.dtype) @ v
+        return mixed
 
 
 class Block(nn.Module):

@@ -9,10 +9,11 @@ from model.selector import TokenSelector, frame_means, random_excerpts, random_s
 from model.transformer import GatedAttention, TransformerEncoder
 
 
-def test_gated_attention_equals_plain_loops() -> None:
+@pytest.mark.parametrize("learns", [True, False])
+def test_gated_attention_equals_plain_loops(learns: bool) -> None:
     torch.manual_seed(0)
     layer = GatedAttention(6, 2, 0.0).eval()
-    x, gate = torch.randn(1, 4, 6), torch.tensor([[1.0, 0.0, 1.0, 0.5]])
+    x, gate = torch.randn(1, 4, 6), torch.tensor([[1.0, 0.0, 1.0, 0.5]], requires_grad=learns)
     qkv = layer.qkv(x)[0].tolist()
     mixed = [[0.0] * 6 for _ in range(4)]
     for h in range(2):
@@ -20,7 +21,7 @@ def test_gated_attention_equals_plain_loops() -> None:
             weights = []
             for j in range(4):
                 dot = sum(qkv[i][h * 3 + d] * qkv[j][6 + h * 3 + d] for d in range(3))
-                weights.append(float(gate[0, j]) * math.exp(dot / math.sqrt(3)))
+                weights.append(float(gate[0, j].detach()) * math.exp(dot / math.sqrt(3)))
             for d in range(3):
                 values = [w * qkv[j][12 + h * 3 + d] for j, w in enumerate(weights)]
                 mixed[i][h * 3 + d] = sum(values) / sum(weights)
@@ -116,3 +117,14 @@ def test_excerpts_have_tokens_of_consecutive_frames() -> None:
     short = torch.ones(500, 5, 1, dtype=torch.bool)
     short[:, 2:] = False  # padding
     assert random_excerpts(short, 1.0).any(2).any(1).all()
+
+
+def test_gradients_do_not_depend_on_whether_the_gates_have_one() -> None:
+    layer, x = GatedAttention(6, 2, 0.0), torch.randn(3, 5, 6)
+    gate = torch.rand(3, 5).round(decimals=1)
+    found = []
+    for learns in (True, False):
+        layer.zero_grad()
+        layer(x, gate.clone().requires_grad_(learns)).square().sum().backward()
+        found.append([p.grad.clone() for p in layer.parameters() if p.grad is not None])
+    torch.testing.assert_close(found[0], found[1])
