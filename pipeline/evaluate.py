@@ -248,7 +248,7 @@ def _samples(
 ) -> tuple[list[ClipEntry], Sequence[LabelledVideo], dict[str, ItemError]]:
     """Return the samples to evaluate, the labelled test videos, and the unusable clips."""
     fraction = float(card.training.get("validation_fraction", 0.0))
-    subjects = fold_subjects(config.fold, info)
+    subjects = fold_subjects(config.fold, info.folds)
     clips, bad = split_clips(
         args.cache, args.split, fraction, info=info, subjects=subjects, verify=args.verify
     )

@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
         args.split,
         fraction,
         info=info,
-        subjects=fold_subjects(config.fold, info),
+        subjects=fold_subjects(config.fold, info.folds),
         verify=args.verify,
     )
     clips = clips[: args.limit]
@@ -151,7 +151,7 @@ def _other_clips(
         return {}, {}
     info = read_cache_info(args.other)
     check_fits(card, info, args.other)
-    subjects = fold_subjects(fold, info)
+    subjects = fold_subjects(fold, info.folds)
     clips, failed = split_clips(
         args.other, args.split, fraction, info=info, subjects=subjects, verify=args.verify
     )

@@ -12,6 +12,7 @@ import torch
 from detection.build import init_weights
 from detection.detector import Detector
 from pipeline.config.loading import config_as_dict, load_settings
+from pipeline.config.schema import Dataset
 from pipeline.datasets.vocabulary import Vocabulary, load_vocabulary
 from pipeline.errors import FailureReason, ItemError, UsageError
 from pipeline.runtime.command_line import common_parser, parse_words, run_command
@@ -23,7 +24,7 @@ from pipeline.training.detector.frames import dump_frames, find_image, find_wide
 from pipeline.training.detector.samples import Sample, check_boxes
 from pipeline.training.detector.scoring import score_detector
 from pipeline.training.detector.settings import DetectorTraining
-from pipeline.training.detector.splits import read_samples
+from pipeline.training.detector.splits import read_splits
 from pipeline.training.detector.task import DetectorTask, with_new_heads
 from pipeline.training.processes import Processes, join_processes, training_run
 from pipeline.training.state import open_run_folder
@@ -69,19 +70,27 @@ def main(argv: list[str]) -> int:
     parser = common_parser("python -m tools.train_detector", __doc__ or "", EXAMPLE)
     parser.add_argument("--config", type=Path, default=Path("configs/detector/world.yaml"))
     parser.add_argument(
-        "--annotations", type=Path, required=True, help="folder of COCO files or pickles"
+        "--annotations",
+        type=Path,
+        required=True,
+        help="folder of COCO files or pickles, or of the annotations of dataset",
     )
     parser.add_argument(
         "--frames",
         type=Path,
         required=True,
-        help="folder of images, such as ID.mp4/NNNNNN.png or NAME.jpg",
+        help="folder of images, such as ID.mp4/NNNNNN.png, NAME.jpg or FOLDER/ID/RGB_N.png",
     )
     parser.add_argument("--videos", type=Path, help="folder of videos that provide missing frames")
     parser.add_argument("--run", type=Path, required=True, help="output folder")
     parser.add_argument("--score", action="store_true", help="evaluate detection.weights only")
     args, words = parse_words(parser, argv)
     config = load_settings(DetectorTraining, args.config, words)
+    if args.videos is not None and config.dataset is not Dataset.charades:
+        raise UsageError(
+            f"--videos: not with dataset={config.dataset.value}, whose images are the frames in "
+            "the folders below --frames; leave it out"
+        )
     vocabulary = load_vocabulary(config.vocabulary)
     with join_processes(config.device) as processes:
         tree, seed = config_as_dict(config), config.training.seed
@@ -98,11 +107,14 @@ def _run(job: DetectorJob, record: RunRecord) -> int:
     config, args, processes = job.config, job.args, job.processes
     classes = job.vocabulary.objects
     needed = ("test",) if args.score else ("train", "test")
-    splits = {s: read_samples(args.annotations, s, job.vocabulary) for s in needed}
+    splits, errors = read_splits(
+        config, needed, job.vocabulary, annotations=args.annotations, frames=args.frames
+    )
     if processes.is_first:
         every = [sample for samples in splits.values() for sample in samples]
         failed = dump_frames(args.frames, args.videos, every, max(config.training.workers, 1))
-        _record(args.run, record, {sample.source for sample in every}, failed)
+        errors |= {i: ItemError(FailureReason.UNREADABLE_VIDEO, why) for i, why in failed.items()}
+        _record(args.run, record, {sample.source for sample in every} | errors.keys(), errors)
     processes.wait()
     splits = {
         split: [s for s in samples if find_image(args.frames, s) is not None]
@@ -129,12 +141,11 @@ def _run(job: DetectorJob, record: RunRecord) -> int:
     return record.exit_code
 
 
-def _record(run: Path, record: RunRecord, videos: set[str], failed: dict[str, str]) -> None:
-    """Record unreadable videos as failures, and count all other videos as done."""
-    errors = {i: ItemError(FailureReason.UNREADABLE_VIDEO, why) for i, why in failed.items()}
+def _record(run: Path, record: RunRecord, videos: set[str], errors: dict[str, ItemError]) -> None:
+    """Record unusable videos as failures, and count all other videos as done."""
     Failures(run).replace(errors, stage="train_detector", logger=LOGGER)
-    record.counts.found, record.counts.failed = len(videos), len(failed)
-    record.counts.done = len(videos) - len(failed)
+    record.counts.found, record.counts.failed = len(videos), len(errors)
+    record.counts.done = len(videos) - len(errors)
 
 
 def _train(job: DetectorJob, samples: Sequence[Sample]) -> Detector:
@@ -173,11 +184,13 @@ def _train(job: DetectorJob, samples: Sequence[Sample]) -> Detector:
 def _fingerprint(config: DetectorTraining, samples: Sequence[Sample]) -> str:
     """Return the SHA-256 of everything that determines the weights.
 
-    The path of the initial weights is replaced by the SHA-256 of the file.
+    The path of the initial weights is replaced by the SHA-256 of the file, and the settings that
+    select the samples by the SHA-256 of the samples.
     """
     tree = config_as_dict(config)
     for name in ("accumulate", "workers", "save_every", "log_every", "tensorboard", "half"):
         del tree["training"][name]
+    del tree["dataset"], tree["fold"], tree["training"]["frame_stride"]
     del tree["device"], tree["detection"]["batch_size"]
     weights = config.detection.weights
     if weights and weights != RANDOM:
@@ -223,6 +236,8 @@ def _write(job: DetectorJob, detector: Detector, scores: dict[str, Any], num_fra
         short_side=network.short_side,
         origin="trained by tools.train_detector",
         details={
+            "dataset": config.dataset.value,
+            "fold": config.fold,
             "training": config_as_dict(config)["training"],
             "loss": asdict(config.loss),
             "frames": num_frames,

@@ -212,11 +212,13 @@ class ReadOptions:
         pairs: names of the kinds of pairs (`Vocabulary.pairs`).
         occluded: whether pairs with an invisible box are read as well. Their boxes are empty.
         frames: number of frames of each span, the centres of equal segments.
+        every_box: whether all visible boxes of a frame are read, not only those of its pairs.
     """
 
     pairs: tuple[str, ...] = ()
     occluded: bool = False
     frames: int = 100_000
+    every_box: bool = False
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class FrameFolder:
     ) -> None:
         options = options or DecodeOptions()
         self._path, self._max_pixels = path, options.max_pixels
-        self._files = _by_number(path)
+        self._files = images_by_number(path)
         last = max(self._files)
         if last > options.max_frames:
             raise ItemError(
@@ -147,7 +147,13 @@ class FrameFolder:
         return pixels
 
 
-def _by_number(path: Path) -> dict[int, Path]:
+def images_by_number(path: Path) -> dict[int, Path]:
+    """Return the images of a folder by their number, which is 1 for the first frame.
+
+    Raises:
+        ItemError: UNREADABLE_VIDEO if a file has the number 0, or two files have the same number.
+            NO_FRAMES if the folder has no images.
+    """
     found: dict[int, Path] = {}
     for image in numbered_images(path):
         number = _number(image.name)

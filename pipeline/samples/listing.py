@@ -1,6 +1,6 @@
 """Labelled samples of a cache: its videos, or the spans of its videos."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,22 +69,22 @@ def samples_of(entry: ClipEntry) -> list[ClipEntry]:
     return found
 
 
-def fold_subjects(fold: str | None, info: CacheInfo) -> tuple[str, ...] | None:
+def fold_subjects(fold: str | None, folds: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
     """Return the test subjects of a fold, or None for a dataset without folds.
 
     Args:
         fold: name of the fold (setting `fold`).
-        info: properties of the cache.
+        folds: mapping from the name of each fold of the dataset to its test subjects.
 
     Raises:
         UsageError: if the dataset has folds and the fold is not one of them, or if it has none and
             a fold is given.
     """
-    if not info.folds:
+    if not folds:
         if fold is not None:
-            raise UsageError(f"fold={fold}: the dataset of this cache has no folds; leave it out")
+            raise UsageError(f"fold={fold}: the dataset has no folds; leave it out")
         return None
-    if fold not in info.folds:
+    if fold is None or fold not in folds:
         got = "none" if fold is None else fold
-        raise UsageError(f"fold: one of {', '.join(info.folds)} expected, got {got}")
-    return info.folds[fold]
+        raise UsageError(f"fold: one of {', '.join(folds)} expected, got {got}")
+    return folds[fold]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +26,12 @@ from pipeline.training.trainer import Trainer
 from pipeline.weights.cards import read_tensors
 from pipeline.weights.detector_card import DetectorCard
 from tests.conftest import World
+from tests.pipeline.datasets.cad120.release_maker import write_frames, write_release, write_video
 from tools import train_detector
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs" / "detector" / "world.yaml"
+CAD120 = CONFIG.with_name("cad120_world.yaml")
 VOCABULARY = load_vocabulary("action_genome")
 TINY = (
     "detection.width=4", "detection.fpn_channels=8", "detection.head_width=16",
@@ -198,6 +201,40 @@ def test_fine_tuning_keeps_frozen_weights(few: tuple[Path, Path], tmp_path: Path
     assert not torch.equal(before["roi_head.body.fc1.weight"], after["roi_head.body.fc1.weight"])
 
 
+def cad120_command(root: Path, run: Path, *words: str) -> list[str]:
+    paths = ["--annotations", str(root / "annotations"), "--frames", str(root / "frames")]
+    sizes = ("detection.preset=detectron2-fpn", "detection.depth=26", "training.frame_stride=4")
+    tiny = (*TINY, *sizes, "detection.weights=random", "fold=1")
+    return ["--config", str(CAD120), *paths, "--run", str(run), *tiny, *words]
+
+
+def test_detector_of_cad120_is_trained_and_scored_on_a_fold(tmp_path: Path) -> None:
+    write_release(tmp_path / "annotations")
+    write_frames(tmp_path / "frames")
+    write_video(tmp_path / "annotations", "0002", "{")
+    run, again = tmp_path / "run", tmp_path / "again"
+    assert train_detector.main(cad120_command(tmp_path, run)) == 1
+    counts = json.loads((run / "run.json").read_text())["counts"]
+    assert (counts["found"], counts["done"], counts["failed"]) == (3, 2, 1)
+    failure = json.loads((run / "failures.jsonl").read_text())
+    assert (failure["id"], failure["reason"]) == ("0002", "bad-annotation")
+    scores = json.loads((run / "metrics.json").read_text())
+    assert {name: row["boxes"] for name, row in scores["by_class"].items()} == {
+        "person": 3, "hand": 2, "head": 3, "cup": 3,
+    }  # fmt: skip
+    card = DetectorCard.read_header(run / "detector.safetensors", "w")
+    assert card is not None
+    assert card.classes == load_vocabulary("cad120").objects
+    assert (card.details["dataset"], card.details["fold"]) == ("cad120", "1")
+    assert card.details["frames"] == 3
+    weights = f"detection.weights={run / 'detector.safetensors'}"
+    words = cad120_command(tmp_path, again, "training.new_heads=false", weights, "--score")
+    assert train_detector.main(words) == 1
+    assert json.loads((again / "scores.json").read_text())["frames"] == 3
+    with pytest.raises(UsageError, match="--videos: not with dataset=cad120"):
+        train_detector.main(cad120_command(tmp_path, tmp_path / "no", "--videos", str(tmp_path)))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tested on Linux only")
 def test_two_processes_train_one_detector(few: tuple[Path, Path], tmp_path: Path) -> None:
     torchrun = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
@@ -311,8 +348,9 @@ def test_invalid_input_is_rejected(
     assert len(FrameImages(frames, samples)) == len(samples)
 
 
-def test_shipped_config_starts_with_its_command() -> None:
-    load_settings(DetectorTraining, CONFIG)
-    head = CONFIG.read_text().split("\nvocabulary:")[0]
+@pytest.mark.parametrize("config", sorted(CONFIG.parent.glob("*.yaml")), ids=lambda p: p.name)
+def test_shipped_config_starts_with_its_command(config: Path) -> None:
+    load_settings(DetectorTraining, config)
+    head = re.split(r"\n(?:dataset|vocabulary):", config.read_text())[0]
     for word in ("python -m tools.train_detector", "Needs", "Takes", "Expect"):
         assert word in head

@@ -32,7 +32,8 @@ def read_cad120(
     """Read the re-annotation of CAD-120.
 
     Only the frames of the clips are annotated, at most `options.frames` of each clip. The boxes of
-    a frame are those of its pairs.
+    a frame are those of its pairs, or with `options.every_box` those of all objects, of the hands,
+    of the head and of the person.
 
     Args:
         folders: folders that contain the release, possibly in subfolders.
@@ -155,7 +156,8 @@ def _frame(
     if names.options.occluded:
         boxes = {row: boxes.get(row, np.zeros(4)) for row in range(-1, len(video.objects))}
     there = [pair for pair in pairs if pair[0] in boxes and pair[1] in boxes]
-    rows = sorted({row for pair in there for row in pair[:2]})
+    used = boxes if names.options.every_box else {row for pair in there for row in pair[:2]}
+    rows = sorted(used)
     place = {row: i for i, row in enumerate(rows)}
     labels = [0 if row < 0 else names.objects[video.classes[row]] for row in rows]
     said = [predicates[index] for _, _, predicates in there]

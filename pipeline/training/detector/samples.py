@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pipeline.datasets.annotations import FrameAnnotation
 from pipeline.datasets.charades.release import read_annotations
 from pipeline.datasets.vocabulary import Vocabulary
 from pipeline.errors import UsageError
@@ -28,6 +29,7 @@ class Sample:
         labels: (M,) int64 object classes. Class 0 is the person.
         is_crowd: (M,) bool. Crowd boxes are not used in training and are ignored in evaluation.
         size: (width, height) of the image according to its annotation, or None if unknown.
+        video_id: id of the video of an image that was read from a folder of frames, or None.
     """
 
     image: str
@@ -35,6 +37,7 @@ class Sample:
     labels: Tensor
     is_crowd: Tensor
     size: tuple[int, int] | None = None
+    video_id: str | None = None
 
     @property
     def frame(self) -> tuple[str, int] | None:
@@ -44,7 +47,9 @@ class Sample:
 
     @property
     def source(self) -> str:
-        """Id of the video of a dumped frame, or the path of another image."""
+        """Id of the video of a frame, or the path of another image."""
+        if self.video_id is not None:
+            return self.video_id
         return self.image if self.frame is None else self.frame[0]
 
 
@@ -65,11 +70,15 @@ def read_action_genome_samples(folder: Path, split: str, vocabulary: Vocabulary)
         for frame in clip.frames:
             if (frame.split or clip.split) == split:
                 image = f"{video_id}.mp4/{frame.frame_index + 1:06d}.png"
-                good = torch.isfinite(frame.boxes).all(1)
-                good &= (frame.boxes[:, 2:] > frame.boxes[:, :2]).all(1)
-                crowd = torch.zeros(int(good.sum()), dtype=torch.bool)
-                samples.append(Sample(image, frame.boxes[good], frame.labels[good], crowd))
+                samples.append(Sample(image, *usable_boxes(frame)))
     return samples
+
+
+def usable_boxes(frame: FrameAnnotation) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the boxes of a frame that have an area, their labels and their crowd flags (False)."""
+    good = torch.isfinite(frame.boxes).all(1)
+    good &= (frame.boxes[:, 2:] > frame.boxes[:, :2]).all(1)
+    return frame.boxes[good], frame.labels[good], torch.zeros(int(good.sum()), dtype=torch.bool)
 
 
 def check_boxes(samples: Sequence[Sample], split: str, where: str) -> None:

@@ -5,7 +5,7 @@ from enum import Enum
 
 from detection.loss import LossSettings, check_loss
 from pipeline.config.ranges import in_range, ranged
-from pipeline.config.schema import Amp, DetectionConfig, LoopConfig
+from pipeline.config.schema import Amp, Dataset, DetectionConfig, LoopConfig
 from pipeline.errors import UsageError
 
 Optimizer = Enum("Optimizer", {"sgd": "sgd", "adamw": "adamw"})
@@ -29,6 +29,10 @@ class TrainingConfig(LoopConfig):
     milestones: list[float] = field(default_factory=lambda: [0.67, 0.89], metadata=in_range(0, 1))
     clip_norm: float = ranged(10.0, 0, 10**9)
     amp: Amp = Amp.none
+    #: Only each `frame_stride`-th annotated frame of a video is used, from its first one on, in
+    #: training and in evaluation. Consecutive frames are nearly equal. Images that are not frames
+    #: of a video are all used.
+    frame_stride: int = ranged(1, 1)
     #: Probability that an image is mirrored.
     flip: float = ranged(0.5, 0, 1)
     #: Short sides in pixels. One of them is selected at random for each batch. If empty, the short
@@ -59,6 +63,11 @@ class DetectorTraining:
     `detection.weights` is the path of the initial weights.
     """
 
+    #: Dataset of the annotations. With `charades`, the files are COCO files, or the pickles of
+    #: Action Genome.
+    dataset: Dataset = Dataset.charades
+    #: Name of the fold, which determines the test subjects, for a dataset with folds.
+    fold: str | None = None
     vocabulary: str = "action_genome"
     #: Device, such as `auto`, `cpu` or `cuda`. With torchrun, each process uses its own GPU.
     device: str = "auto"

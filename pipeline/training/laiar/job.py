@@ -152,7 +152,7 @@ def training_clips(
     Raises:
         UsageError: if no clip is usable, or the relations come from several predictors.
     """
-    subjects = fold_subjects(config.fold, info)
+    subjects = fold_subjects(config.fold, info.folds)
     clips, bad = list_samples(cache, split="train", subjects=subjects, info=info, verify=verify)
     source = config.relations.value
     if clips and not any(source in c.relations for c in clips):

@@ -67,6 +67,7 @@ RANGES: dict[type, list[tuple[str, str, str, str]]] = {
         ("training.milestones", "0 to 1", "[] [0,1]", "[0.5,-0.001] [1.001,0.5]"),
         ("training.clip_norm", "0 to 1000000000", "0 1e9", "-0.001 1000000001 inf"),
         ("training.accumulate", "at least 1", "1", "0"),
+        ("training.frame_stride", "at least 1", "1", "0"),
         ("training.flip", "0 to 1", "0 1", "-0.001 1.001"),
         ("training.short_sides", "at least 32", "[] [32,64]", "[64,31]"),
         ("training.repeat_threshold", "0 to 1", "0 1", "-0.001 1.001"),

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from pipeline.datasets.cad120.knowledge import Knowledge, read_knowledge
 
 NUM_FRAMES = 12
@@ -94,6 +97,22 @@ def write_release(root: Path) -> Path:
     for video_id in VIDEOS:
         write_video(root, video_id, video_tree(video_id))
     return root
+
+
+def frame_folder(root: Path, video_id: str) -> Path:
+    subject, activity = VIDEOS[video_id]
+    return root / f"{subject}_rgbd_images" / activity / video_id
+
+
+def write_frames(root: Path) -> None:
+    """Write the frames of all videos to a folder. The red value of a frame is its number."""
+    for video_id in VIDEOS:
+        folder = frame_folder(root, video_id)
+        folder.mkdir(parents=True)
+        for number in range(1, NUM_FRAMES + 1):
+            pixels = np.full((48, 64, 3), (number, 0, 0), np.uint8)
+            Image.fromarray(pixels).save(folder / f"RGB_{number}.png")
+            (folder / f"Depth_{number}.png").write_bytes(b"no image")
 
 
 def write_knowledge(folder: Path, **changed: str) -> Path:
