@@ -1,5 +1,6 @@
 """Readout of action logits from the video representation and from single tokens."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -45,5 +46,7 @@ class Readout(nn.Linear):
         top = votes.masked_fill(gate <= 0, float("-inf")).amax(1, keepdim=True).clamp(min=0.0)
         top = top.detach()
         # As in attention, a discarded token gets the gradient of the largest kept vote at most.
-        total = ((votes - top).clamp(max=0.0).exp() * gate).sum(1) + (-top[:, 0]).exp()
+        gap = votes - top
+        gap = torch.where(gate > 0, gap, gap.clamp(max=0.0))
+        total = (gap.exp() * gate).sum(1) + (-top[:, 0]).exp()
         return logits + (total.log() + top[:, 0]).to(logits.dtype)

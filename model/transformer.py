@@ -56,7 +56,8 @@ class GatedAttention(nn.Module):
         scores = (q @ k.transpose(2, 3)).float() * q.shape[3] ** -0.5  # (B, heads, S, S)
         allowed = gate[:, None, None].float()
         top = scores.masked_fill(allowed <= 0, float("-inf")).amax(3, keepdim=True).detach()
-        weights = (scores - top).clamp(max=0.0).exp() * allowed
+        gap = scores - top
+        weights = torch.where(allowed > 0, gap, gap.clamp(max=0.0)).exp() * allowed
         weights = weights / weights.sum(3, keepdim=True)
         mixed: Tensor = self.dropout(weights).to(v.dtype) @ v
         return mixed

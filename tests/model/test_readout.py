@@ -62,3 +62,20 @@ def test_large_votes_of_discarded_tokens_have_finite_gradients_and_no_effect() -
     assert gate.grad is not None
     assert bool(torch.isfinite(gate.grad).all())
     assert float(gate.grad[0, 1]) > 0
+
+
+def test_the_strongest_vote_has_the_gradient_of_the_formula() -> None:
+    g = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    head = Readout(4, 3, votes=True).double()
+    assert head.token is not None
+    z = torch.zeros(2, 4).double()
+    tokens = torch.randn(2, 5, 8, generator=g).double().mul(3).requires_grad_()
+    gate = torch.tensor([1.0, 1.0, 0.0, 1.0, 0.5]).double().expand(2, -1)
+    votes = head.token(tokens)
+    assert bool((votes[:, :2].amax(1) > 0).any())
+    plain = (1 + (votes.exp() * gate[..., None]).sum(1)).log()
+    expected = torch.autograd.grad(plain.square().sum(), (tokens, head.token.weight))
+    logits = head(z, tokens, gate) - head.bias
+    found = torch.autograd.grad(logits.square().sum(), (tokens, head.token.weight))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
