@@ -26,7 +26,7 @@ from pipeline.runtime.files import file_sha256, make_folder, write_json
 from pipeline.runtime.run_record import RunRecord
 from pipeline.samples.dataset import clip_dataset
 from pipeline.samples.labels import check_single_label, clip_actions, with_known_labels
-from pipeline.samples.listing import fold_subjects, list_samples
+from pipeline.samples.listing import fold_subjects, list_samples, no_samples
 from pipeline.weights.detectors import RANDOM
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import (
@@ -188,6 +188,12 @@ def check_fits(card: ModelCard, info: CacheInfo, cache: Path) -> None:
         UsageError: if a property of the cache differs from the card. The message names the first
             such property.
     """
+    trained, found = card.cache.settings.features, info.settings.features
+    if trained != found:
+        raise UsageError(
+            f"--cache: features={trained or 'detector'} expected as in training, {cache} has "
+            f"features={found or 'detector'}"
+        )
     wanted, there = card.cache.to_dict(), info.to_dict()
     for part in ("objects", "predicate_groups", "classes", "folds", "detector"):
         one, two = wanted.get(part, {}), there.get(part, {})
@@ -254,10 +260,7 @@ def _samples(
     )
     clips = with_known_labels(clips, card.columns, multi_label=card.multi_label)
     if not clips:
-        raise UsageError(
-            f"--cache: {args.cache} contains no labelled videos of {args.split!r} "
-            f"({len(bad)} clips are damaged)"
-        )
+        raise no_samples(args.cache, args.split, subjects, bad)
     return clips, _test_videos(info, args.split, card, clips, subjects), bad
 
 

@@ -105,7 +105,7 @@ def _parser() -> Parser:
     add("--cache", type=Path, required=True, help="output folder")
     add(
         "--ids",
-        choices=[*Ids],
+        choices=[ids.value for ids in Ids],
         default=Ids.NAME,
         help="make the ids of the videos from their file names, or from their paths relative to "
         "--videos (default: %(default)s)",

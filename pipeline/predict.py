@@ -137,7 +137,7 @@ def _parser() -> Parser:
     )
     add(
         "--ids",
-        choices=[*Ids],
+        choices=[ids.value for ids in Ids],
         default=Ids.NAME,
         help="make the ids of the videos in a folder from their file names, or from their paths "
         "relative to the folder (default: %(default)s)",

@@ -15,6 +15,7 @@ from pipeline.cache.manifest import Manifest, read_manifest
 from pipeline.cache.reader import ClipReader, load_clip
 from pipeline.config.loading import load_config
 from pipeline.config.schema import Relations
+from pipeline.datasets import Span
 from pipeline.errors import ItemError, UsageError
 from pipeline.extraction.relation_prediction import PREDICTED, with_predicted
 from pipeline.runtime.command_line import (
@@ -78,9 +79,13 @@ def ls(args: Any, _words: list[str]) -> int:
 
 def show(args: Any, _words: list[str]) -> int:
     """Print the header of one clip and the shapes of its arrays."""
-    if args.video not in read_manifest(args.cache):
+    manifest = read_manifest(args.cache)
+    if args.video not in manifest:
+        hint = "ls lists the ids"
+        if (whole := Span.video_of(args.video)) in manifest:
+            hint = f"it is the id of a part of the video {whole}, use: show {args.cache} {whole}"
         raise UsageError(
-            f"show: id of a clip in {args.cache} expected, got {args.video!r}; ls lists the ids"
+            f"show: id of a video in {args.cache} expected, got {args.video!r}; {hint}"
         )
     try:
         clip = load_clip(clip_path(args.cache, args.video))
@@ -110,7 +115,10 @@ def verify(args: Any, _words: list[str]) -> int:
 
 
 def prune(args: Any, _words: list[str]) -> int:
-    """Remove damaged or unlisted clips, stale temporary files and manifest lines without a file."""
+    """Remove unusable clips, stale temporary files and manifest lines without a file.
+
+    A clip is unusable if it is damaged or unlisted, or the last extraction of its video failed.
+    """
     _, bad = list_clips(args.cache, verify=True)
     manifest = read_manifest(args.cache)
     unusable = [clip_path(args.cache, video_id) for video_id in bad]

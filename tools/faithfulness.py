@@ -34,7 +34,7 @@ from pipeline.runtime.devices import pick_device
 from pipeline.runtime.failures import log_failure
 from pipeline.runtime.files import write_atomically, write_json
 from pipeline.samples.dataset import ClipDataset, clip_dataset
-from pipeline.samples.listing import fold_subjects
+from pipeline.samples.listing import fold_subjects, no_samples
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import load_bank, load_calibration, load_model
 from tools.proofs.faithfulness.annotations import read_annotations
@@ -64,19 +64,13 @@ def main(argv: list[str]) -> int:
     network = Network(model, card, bank, calibration, device, keeps_all=args.keep == "all")
     fraction = float(card.training.get("validation_fraction", 0.0))
     config = run_config(args.run, [])
+    subjects = fold_subjects(config.fold, info.folds)
     clips, failed = split_clips(
-        args.cache,
-        args.split,
-        fraction,
-        info=info,
-        subjects=fold_subjects(config.fold, info.folds),
-        verify=args.verify,
+        args.cache, args.split, fraction, info=info, subjects=subjects, verify=args.verify
     )
     clips = clips[: args.limit]
     if not clips:
-        raise UsageError(
-            f"--cache: {args.cache} contains no labelled videos of the split {args.split!r}"
-        )
+        raise no_samples(args.cache, args.split, subjects, failed)
     others, unusable = _other_clips(args, card, fraction, config.fold)
     failed |= {c.video_id: unusable[c.video_id] for c in clips if c.video_id in unusable}
     annotations = read_annotations(args.annotations, card, [clip.video_id for clip in clips])
@@ -117,7 +111,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--annotations",
         type=Path,
-        help="annotation folder of Charades or of tools.synthesize (optional)",
+        help="annotation folder of Charades, or of a world of tools.synthesize in its form; not of "
+        "CAD-120 (optional)",
     )
     parser.add_argument(
         "--other",

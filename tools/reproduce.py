@@ -25,6 +25,7 @@ from pipeline.runtime.command_line import (
     parse_words,
     run_command,
 )
+from pipeline.runtime.failures import Failures
 from pipeline.runtime.files import file_sha256, json_sha256, make_folder
 from pipeline.runtime.progress import duration
 from tools.tables.cells import Cell, CellResult, Cells, Measure, Runner, Sources
@@ -106,7 +107,9 @@ def _plan(args: argparse.Namespace, words: list[str], functions: Collection[str]
         raise UsageError(f"--table: one of {known} expected, got {args.table!r}")
     preset = load_config(args.config, words).model.preset
     read_cache_info(args.cache)  # raises a clear error for other folders
-    clips = sorted((name, row.sha256) for name, row in read_manifest(args.cache).items())
+    failed = Failures(args.cache).rows()
+    rows = read_manifest(args.cache).items()
+    clips = sorted((name, row.sha256) for name, row in rows if name not in failed)
     return Plan(
         dataset=args.dataset,
         number=args.table,

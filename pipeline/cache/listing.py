@@ -16,6 +16,7 @@ from pipeline.cache.manifest import UNKNOWN, ManifestRow, read_manifest
 from pipeline.cache.reader import ClipReader
 from pipeline.datasets.ids import is_safe_id
 from pipeline.errors import FailureReason, ItemError
+from pipeline.runtime.failures import Failure, Failures
 from pipeline.runtime.files import file_sha256
 
 _SPLITS = ("train", "test", None)
@@ -63,10 +64,10 @@ def list_clips(
     Returns:
         A tuple of the usable clips and a dict from the id of each unusable clip to its error. The
         error is BAD_CACHE if the file is missing, changed, of another schema, or not listed in the
-        manifest. With `split`, the dict contains the unusable clips of this split and the unusable
-        clips whose split is unknown.
+        manifest, or if the last extraction of its video failed. With `split`, the dict contains the
+        unusable clips of this split and the unusable clips whose split is unknown.
     """
-    manifest = read_manifest(cache)
+    manifest, failures = read_manifest(cache), Failures(cache).rows()
     files = [path for path in cache.glob("*.safetensors") if path.stem not in manifest]
     ids = sorted([*manifest, *(path.stem for path in files if path.is_file())])
 
@@ -76,6 +77,8 @@ def list_clips(
             reader = open_clip(cache, video_id, row)
             if verify and (split is None or reader.header.split == split):
                 reader = open_clip(cache, video_id, row, verify=True)
+            if video_id in failures:
+                raise _outdated(failures[video_id])
             return ClipEntry(reader.path, reader.header, reader.relations)
         except ItemError as error:
             return error
@@ -134,6 +137,16 @@ def open_clip(
         problem = f"the {other[0] if other else 'split'} in {path} differs from its manifest line"
     shown = video_id if is_safe_id(video_id) else repr(video_id[:128])
     raise ItemError(FailureReason.BAD_CACHE, f"{shown}: {problem}; extract it again")
+
+
+def _outdated(failure: Failure) -> ItemError:
+    """Return the error of a clip that remains from before the failure of its video."""
+    return ItemError(
+        FailureReason.BAD_CACHE,
+        f"{failure.id}: the clip is not used, because the last extraction of this video failed "
+        f"({failure.reason}: {failure.message}). Correct the cause and extract it again, or remove "
+        "the clip with: python -m tools.cache prune CACHE",
+    )
 
 
 def is_held_out(video_id: str, fraction: float) -> bool:

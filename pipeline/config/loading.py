@@ -111,6 +111,12 @@ def _check_keys(tree: DictConfig, patch: DictConfig, origin: str) -> None:
             )
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UsageError(f"{origin}: unknown setting {key!r}{hint}")
+        if OmegaConf.is_list(OmegaConf.select(tree, key)):
+            value = OmegaConf.select(patch, key)
+            if not OmegaConf.is_list(value):
+                raise UsageError(
+                    f"{origin}: {key}: a list such as {key}=[{value}] expected, got {value}"
+                )
 
 
 def _keys(tree: DictConfig, prefix: str = "") -> Iterator[str]:

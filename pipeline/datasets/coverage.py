@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.datasets.annotations import Annotations
+from pipeline.datasets.annotations import Annotations, Span
 from pipeline.errors import UsageError
 
 
@@ -66,10 +66,16 @@ def check_coverage(
     found = Coverage.of(video_ids, annotations)
     if found.annotated:
         return
-    other = next(iter(sorted(annotations.videos.keys() | annotations.errors.keys())), None)
+    every, first = annotations.videos.keys() | annotations.errors.keys(), video_ids[0]
+    other = min(every, default=None)
+    hint = (
+        "the id of a video is its file name without suffix; with --ids path, it also contains the "
+        "names of its folders"
+    )
+    if (whole := Span.video_of(first)) in every:
+        hint = f"{first} is the id of a part of the video {whole}; provide the whole video"
     there = "no video" if other is None else f"{found.no_file} other videos such as {other}"
     raise UsageError(
-        f"--annotations: annotations of the {found.videos} videos such as {video_ids[0]} expected "
-        f"in {', '.join(map(str, folders))}, got {there}; the id of a video is its file name "
-        "without suffix (see also --ids)"
+        f"--annotations: annotations of the {found.videos} videos such as {first} expected "
+        f"in {', '.join(map(str, folders))}, got {there}; {hint}"
     )

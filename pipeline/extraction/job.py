@@ -117,6 +117,11 @@ def prepare_extraction(
     vocabulary = load_vocabulary(config.vocabulary)
     options = ReadOptions(vocabulary.chosen_pairs(config.pairs), config.occluded, config.frames.num)
     if config.features is Features.none:
+        if ids is not Ids.NAME:
+            raise UsageError(
+                f"--ids {ids}: features=none reads no videos; the ids are those of the annotation. "
+                "Leave it out"
+            )
         return _without_features(config, videos, annotations, vocabulary, options)
     if videos is None:
         raise UsageError("--videos: the folder of the videos expected, got none")
@@ -177,13 +182,16 @@ def _check_annotated(config: Config, read: Annotations | None, annotations: Sequ
         asked = "relations=ground-truth"
     else:
         return
-    if read is None or not _has_frames(read):
-        where = (
-            f"below {', '.join(map(str, annotations))}" if annotations else "below --annotations"
-        )
+    if read is None:
         raise UsageError(
-            f"{asked}: annotated frames expected {where}, found none; they are read from "
-            "object_bbox_and_relationship.pkl and person_bbox.pkl"
+            f"{asked}: annotated frames expected below --annotations, which is not set; set it to "
+            f"the annotation folder of dataset={config.dataset.value}"
+        )
+    if not _has_frames(read):
+        raise UsageError(
+            f"{asked}: annotated frames expected below {', '.join(map(str, annotations))}, found "
+            "none; those of Charades are read from object_bbox_and_relationship.pkl and "
+            "person_bbox.pkl"
         )
 
 

@@ -1,11 +1,13 @@
 """Labelled samples of a cache: its videos, or the spans of its videos."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.cache.folder import CacheInfo
+from pipeline.cache.folder import CacheInfo, clip_path
 from pipeline.cache.listing import ClipEntry, list_clips
+from pipeline.cache.reader import ClipReader
 from pipeline.datasets import Span
 from pipeline.errors import ItemError, UsageError
 
@@ -35,18 +37,25 @@ def list_samples(
     listed, bad = list_clips(cache, split=fixed, verify=verify)
     if subjects is not None:
         listed = [c for c in listed if (c.header.subject in subjects) == (split == "test")]
-        other = _other_subjects(info, subjects, split) if info else set()
-        bad = {video_id: error for video_id, error in bad.items() if video_id not in other}
+        known = _subjects_of(cache, bad, info) if info else {}
+        bad = {
+            video_id: error
+            for video_id, error in bad.items()
+            if video_id not in known or (known[video_id] in subjects) == (split == "test")
+        }
     return [sample for clip in listed for sample in samples_of(clip)], bad
 
 
-def _other_subjects(info: CacheInfo, subjects: Collection[str], split: str) -> set[str]:
-    """Return the ids of the videos whose subject belongs to the other split of a fold."""
-    return {
-        Span.video_of(video.id)
-        for video in info.test_videos
-        if (video.subject in subjects) != (split == "test")
-    }
+def _subjects_of(cache: Path, video_ids: Iterable[str], info: CacheInfo) -> dict[str, str | None]:
+    """Return the subjects of unusable videos from `cache.json` or the clips, where they are known.
+
+    `cache.json` does not list a video with a faulty annotation.
+    """
+    found = {Span.video_of(video.id): video.subject for video in info.test_videos}
+    for video_id in {*video_ids} - found.keys():
+        with suppress(ItemError):
+            found[video_id] = ClipReader(clip_path(cache, video_id)).header.subject
+    return found
 
 
 def samples_of(entry: ClipEntry) -> list[ClipEntry]:
@@ -88,3 +97,29 @@ def fold_subjects(fold: str | None, folds: Mapping[str, tuple[str, ...]]) -> tup
         got = "none" if fold is None else fold
         raise UsageError(f"fold: one of {', '.join(folds)} expected, got {got}")
     return folds[fold]
+
+
+def no_samples(
+    cache: Path, split: str, subjects: Collection[str] | None, bad: Collection[str]
+) -> UsageError:
+    """Return the error of a cache without labelled samples of a split.
+
+    Args:
+        cache: folder of the cache.
+        split: `train`, `test` or `validation`.
+        subjects: test subjects of the fold, or None without folds.
+        bad: ids of the unusable videos of the split.
+    """
+    damaged = f"({len(bad)} clips are unusable)"
+    there = {str(c.header.subject) for c in list_clips(cache)[0] if samples_of(c)}
+    if subjects is None or any((name in subjects) == (split == "test") for name in there):
+        return UsageError(f"--cache: {cache} contains no labelled videos of {split!r} {damaged}")
+    chosen = ", ".join(subjects)
+    wanted = f"the test subjects ({chosen})"
+    if split != "test":
+        wanted = f"the training subjects (all but {chosen})"
+    return UsageError(
+        f"--cache: labelled videos of {wanted} of this fold expected, but {cache} contains those "
+        f"of {', '.join(sorted(there)) or 'no subject'} only {damaged}; extract the missing "
+        "videos, or use another fold"
+    )

@@ -194,7 +194,10 @@ def test_damaged_clip_counts_only_in_the_split_of_its_subject(
     words = ["--run", str(run), "--cache", str(damaged), "--out", str(tmp_path / "out")]
     assert evaluate.main(words) == 0
     (damaged / test).write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"no labelled videos of 'test' \(1 clips are damaged\)"):
+    says = (
+        r"the test subjects \(Subject1\) .* those of Subject4, Subject5 only \(1 clips are unusable"
+    )
+    with pytest.raises(UsageError, match=says):
         evaluate.main(words)
 
 
@@ -225,6 +228,9 @@ def test_reasons_are_tested_on_the_clips_of_the_fold(
     tree = json.loads((tmp_path / "faithfulness.json").read_text())
     assert tree["videos"] == sum(line[0] == "Subject1" for line in clip_lines(world))
     assert not tree["left_out"].get(faithfulness.WITHOUT_OTHER)
+    for folder in (world, world / "annotations"):
+        with pytest.raises(UsageError, match="contains those of CAD-120, which are not supp"):
+            faithfulness.main([*words, "--annotations", str(folder)])
 
 
 def test_changed_action_of_a_clip_replaces_the_labels_of_a_cache_without_features(

@@ -189,7 +189,7 @@ def test_error_for_a_cache_without_labels_or_relations_explains_how_to_add_them(
     with pytest.raises(UsageError, match="--annotations"):
         fit(unlabelled, tmp_path / "run")
     empty = random_cache(tmp_path / "empty", train=0)
-    with pytest.raises(UsageError, match="training split"):
+    with pytest.raises(UsageError, match="no labelled videos of 'train'"):
         fit(empty, tmp_path / "run")
     silent = random_cache(tmp_path / "silent", train=0)
     clip = labelled_clip(0, "train")

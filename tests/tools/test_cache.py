@@ -169,7 +169,7 @@ def test_invalid_arguments_are_rejected(copied: Path, tmp_path: Path) -> None:
     for words, message in (
         (["ls", str(tmp_path)], "cache.json not found"),
         (["show", str(copied)], "show requires a video id"),
-        (["show", str(copied), "UNKNOWN"], "id of a clip"),
+        (["show", str(copied), "UNKNOWN"], "id of a video"),
         (["ls", str(copied), "seed=3"], "only add accepts settings"),
         (["add", str(copied)], "relations=predicted"),
         (["add", str(copied), "relations=predicted"], "relation_predictor.weights: not set"),

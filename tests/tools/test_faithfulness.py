@@ -15,6 +15,8 @@ from tools.faithfulness import as_markdown, main
 from tools.proofs.faithfulness.causes import Cause, SampledTimes, best_faults, faults_of
 from tools.proofs.faithfulness.rationales import MAPPING, OBJECTS
 from tools.proofs.faithfulness.summary import mean_with_interval
+from tools.world.rules import load_rules
+from tools.world.true_relations import read_scripts
 
 #: Rows of the report of a small world.
 ROWS = (
@@ -201,3 +203,9 @@ def test_command_measures_a_run(world: World, tmp_path: Path) -> None:
         main([*words, "--annotations", str(tmp_path)])
     with pytest.raises(UsageError, match="--limit of at least 1"):
         main([*words, "--limit", "0"])
+
+
+def test_world_in_another_form_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "world.json").write_text('{"format": "cad120", "videos": {}}')
+    with pytest.raises(UsageError, match="form of Charades expected, got the form cad120"):
+        read_scripts(tmp_path, load_rules(), [])

@@ -55,7 +55,12 @@ def read_scripts(folder: Path, rules: Rules, video_ids: Iterable[str]) -> dict[s
             "tools.synthesize is expected"
         )
     try:
-        trees = {tree["video_id"]: tree for tree in json.loads(path.read_bytes())["videos"]}
+        world = json.loads(path.read_bytes())
+        if "format" in world:
+            raise UsageError(
+                f"{path}: a world in the form of Charades expected, got the form {world['format']}"
+            )
+        trees = {tree["video_id"]: tree for tree in world["videos"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path}: a file of tools.synthesize expected: {error!r}") from error
     wanted = list(video_ids)

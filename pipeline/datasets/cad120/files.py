@@ -40,7 +40,8 @@ def find_root(folders: Sequence[Path]) -> Path:
     if found is None:
         raise UsageError(
             f"--annotations: a folder with {CLIPS}, {VIDEOS}/, {SPLITS}/ and {KNOWLEDGE}/ expected "
-            f"below {', '.join(map(str, folders))}, found no {CLIPS}"
+            f"below {', '.join(map(str, folders))}, found no {CLIPS}; for another "
+            "dataset, set dataset=NAME"
         )
     for name in (VIDEOS, SPLITS, KNOWLEDGE):
         if not (found / name).is_dir():

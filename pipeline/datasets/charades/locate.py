@@ -46,6 +46,6 @@ def locate(folders: Sequence[Path]) -> dict[str, Path]:
     if not found:
         raise UsageError(
             f"--annotations: at least one of {', '.join(sorted(NAMES))} expected below "
-            f"{', '.join(map(str, folders))}, found none"
+            f"{', '.join(map(str, folders))}, found none; for another dataset, set dataset=NAME"
         )
     return found

@@ -12,7 +12,7 @@ from pipeline.cache.folder import CacheInfo
 from pipeline.cache.listing import ClipEntry, split_held_out
 from pipeline.cache.manifest import read_manifest
 from pipeline.cache.reader import ClipReader
-from pipeline.config.schema import Branch, Config, Relations
+from pipeline.config.schema import Branch, Config, Features, Relations
 from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import FailureReason, ItemError, StageError, UsageError
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs
@@ -20,7 +20,7 @@ from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import versions
 from pipeline.samples.dataset import ClipDataset, clip_dataset
 from pipeline.samples.labels import check_single_label, clip_actions, with_known_labels
-from pipeline.samples.listing import fold_subjects, list_samples
+from pipeline.samples.listing import fold_subjects, list_samples, no_samples
 from pipeline.training.laiar.initial_weights import initial_weights
 from pipeline.weights.detectors import RANDOM, resolve_detector
 from pipeline.weights.model_card import ModelCard
@@ -93,6 +93,11 @@ def check_cache(config: Config, info: CacheInfo) -> None:
             "relations=predicted with a cache that contains them (relations=none is for evaluate "
             "and predict)"
         )
+    if config.branch is Branch.both and info.settings.features == Features.none.value:
+        raise UsageError(
+            "--cache: features of videos expected, but this cache was created with features=none; "
+            "extract the videos into another cache, or set branch=language"
+        )
     there = info.settings.boxes
     if there != config.boxes.value:
         raise UsageError(
@@ -103,7 +108,7 @@ def check_cache(config: Config, info: CacheInfo) -> None:
     if not info.classes:
         raise UsageError(
             "--cache: labelled videos expected, but this cache has no labels; extract again and "
-            "set --annotations to a folder of Charades' files"
+            "set --annotations to the annotation folder of the dataset"
         )
     if config.detection.weights is not None:
         wanted, found = resolve_detector(config.detection).weights, info.detector.get("weights")
@@ -131,7 +136,8 @@ def check_vocabulary(name: str, info: CacheInfo, cache: object) -> None:
     if vocabulary.objects != info.objects or groups[0] != groups[1]:
         raise UsageError(
             f"--cache: object classes and predicates of the vocabulary {name!r} expected, {cache} "
-            f"has different ones (vocabulary={info.settings.vocabulary}); extract again"
+            f"has different ones (vocabulary={info.settings.vocabulary}); use the --config of the "
+            "extraction, or extract again"
         )
 
 
@@ -166,10 +172,7 @@ def training_clips(
         if source not in clip.relations:
             bad[clip.video_id] = ItemError(FailureReason.BAD_CACHE, f"{clip.video_id}: {why}")
     if not good:
-        raise UsageError(
-            f"--cache: labelled videos of the training split expected, but {cache} has none "
-            f"({len(bad)} clips are damaged)"
-        )
+        raise no_samples(cache, "train", subjects, bad)
     _check_one_predictor(good, source)
     return good, bad
 
@@ -180,7 +183,7 @@ def _how_to_add(source: str) -> str:
             "add them without a detector: python -m tools.cache add CACHE relations=predicted "
             "relation_predictor.weights=FILE"
         )
-    return "extract again and set --annotations to a folder of Action Genome's pickles"
+    return "extract again and set --annotations to a folder with annotated relations"
 
 
 def _check_one_predictor(clips: list[ClipEntry], source: str) -> None:

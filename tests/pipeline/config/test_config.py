@@ -129,6 +129,8 @@ def test_words_override_yaml_and_yaml_overrides_defaults(tmp_path: Path) -> None
     ("word", "says"),
     [
         ("dataset=cad", "dataset: Invalid value 'cad', expected one of [charades, cad120]"),
+        ("pairs=hand", "pairs: a list such as pairs=[hand] expected, got hand"),
+        ("classes=null", "classes: a list such as classes=[None] expected, got None"),
         ("frames.nun=3", "did you mean 'frames.num'?"),
         ("framez.num=3", "did you mean 'frames'?"),
         ("short_side=3", "did you mean 'detection.short_side'?"),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.datasets.cad120.files import CLIPS
 from pipeline.errors import UsageError
 from pipeline.weights.model_card import ModelCard
 from tools.proofs.faithfulness.rationales import MAPPING, read_objects
@@ -40,12 +41,18 @@ def read_annotations(folder: Path | None, card: ModelCard, video_ids: Iterable[s
         video_ids: ids of the videos.
 
     Raises:
-        UsageError: if the folder contains no annotations, or a file is invalid.
+        UsageError: if the folder contains no annotations or those of CAD-120, or a file is invalid.
     """
     rules = load_rules()
     if folder is None:
         return Annotations(rules)
     has_objects, has_scripts = ((folder / name).is_file() for name in (MAPPING, WORLD))
+    if any((part / CLIPS).is_file() for part in (folder, folder / "annotations")):
+        raise UsageError(
+            f"--annotations: annotations of Charades or of a synthetic world in the form of "
+            f"Charades expected, {folder} contains those of CAD-120, which are not supported; "
+            "leave --annotations out to test the reasons without them"
+        )
     if not has_objects and not has_scripts:
         raise UsageError(
             f"--annotations: {MAPPING} or {WORLD} expected in {folder}, found neither. Provide the "
