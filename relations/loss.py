@@ -21,21 +21,21 @@ def relation_losses(
 
     Args:
         logits: output of the relation predictor for P pairs.
-        predicates: annotated predicates, 0 or 1, in the order attention, spatial, contacting.
-        multi_label: loss of the spatial and contacting groups. `margin` is the published
+        predicates: annotated predicates, 0 or 1, in index order.
+        multi_label: loss of the groups that are not exclusive. `margin` is the published
             `multi_label_margin` on probabilities, and `bce` is binary cross-entropy.
 
     Returns:
-        A dict of the scalars `attention`, `spatial` and `contacting`. The attention loss is
-        cross-entropy. All losses are averaged over pairs. `bce` is also averaged over predicates.
-        The loss of a group without annotations is 0.
+        A dict of one scalar per group. The loss of an exclusive group is cross-entropy. All losses
+        are averaged over pairs. `bce` is also averaged over predicates. The loss of a group without
+        annotations is 0.
     """
-    sizes = [part.shape[1] for part in (logits.attention, logits.spatial, logits.contacting)]
-    attention, spatial, contacting = predicates.split(sizes, 1)
+    parts = predicates.split([part.shape[1] for part in logits.groups.values()], 1)
     return {
-        "attention": _exclusive(logits.attention, attention),
-        "spatial": _together(logits.spatial, spatial, multi_label),
-        "contacting": _together(logits.contacting, contacting, multi_label),
+        group: _exclusive(said, is_true)
+        if group in logits.exclusive
+        else _together(said, is_true, multi_label)
+        for (group, said), is_true in zip(logits.groups.items(), parts, strict=True)
     }
 
 

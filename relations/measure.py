@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from relations.settings import PredictorSettings
+from relations.sttran import PUBLISHED_HEADS
 
 #: Names of tensors that occur only in relation predictors.
 MARKS = (
@@ -23,7 +24,7 @@ def is_predictor(state: Mapping[str, Tensor]) -> bool:
 
 
 def measure_predictor(state: Mapping[str, Tensor], heads: int = 8) -> PredictorSettings:
-    """Infer the settings of a relation predictor from its state dict.
+    """Infer the settings of a relation predictor for Action Genome from its state dict.
 
     Args:
         state: state dict of `STTran` or of a published checkpoint, which has the same names.
@@ -39,9 +40,7 @@ def measure_predictor(state: Mapping[str, Tensor], heads: int = 8) -> PredictorS
     try:
         return PredictorSettings(
             num_objects=len(state["obj_embed.weight"]) - 1,
-            attention=len(state["a_rel_compress.weight"]),
-            spatial=len(state["s_rel_compress.weight"]),
-            contacting=len(state["c_rel_compress.weight"]),
+            groups={group: len(state[f"{name}.weight"]) for group, name in PUBLISHED_HEADS.items()},
             feature_width=state["subj_fc.weight"].shape[1],
             union_channels=state["union_func1.weight"].shape[1],
             part_width=len(state["subj_fc.weight"]),

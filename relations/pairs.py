@@ -3,8 +3,10 @@
 from collections.abc import Collection, Sequence
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+from relations.settings import PairGroups
 
 PERSON = 0
 #: Kinds of pairs: class of the first box, or None, and classes of the second box.
@@ -69,6 +71,33 @@ def pairs_of_kinds(
             subjects = [human_row(labels, scores) if human is None else human]
         found += [(first, row) for row in objects for first in subjects if first != row]
     return torch.tensor(found, dtype=torch.int64, device=labels.device).reshape(-1, 2)
+
+
+def pairs_have_groups(
+    labels: Int64[Tensor, "N"],
+    pairs: Int64[Tensor, "P 2"],
+    kinds: Sequence[PairGroups],
+    groups: Sequence[str],
+) -> Bool[Tensor, "P G"]:
+    """Return which groups of predicates the pairs have.
+
+    Args:
+        labels: object classes of the boxes.
+        pairs: rows of the boxes.
+        kinds: classes and groups of the kinds of pairs. If there are no kinds, every pair has all
+            groups. A pair of no kind has no group.
+        groups: names of all groups, G.
+    """
+    found = torch.full((len(pairs), len(groups)), not kinds, device=pairs.device)
+    first, second = pairs.unbind(1)
+    for subject, objects, names in kinds:
+        if subject is None:
+            mine = first == second
+        else:
+            mine = (labels[first] == subject) & (first != second)
+        mine = mine & torch.isin(labels[second], labels.new_tensor(objects))
+        found |= mine[:, None] & torch.tensor([g in names for g in groups], device=pairs.device)
+    return found
 
 
 def human_row(labels: Int64[Tensor, "N"], scores: Float[Tensor, "N"]) -> int:

@@ -1,11 +1,19 @@
 """Sizes of the relation predictor."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SINGLE_FRAME = ("self", "original")
 #: Upper limits that reject implausible sizes.
 MAX_SIZE, MAX_LAYERS = 65536, 256
-_NO_COUNT = ("dropout", "single_frame")
+_SIZES, _LAYERS = (1, MAX_SIZE), (0, MAX_LAYERS)
+_NO_COUNT = ("groups", "exclusive", "kinds", "dropout", "single_frame")
+#: Name of the loss of the object classifier, beside the losses of the groups.
+OBJECTS = "objects"
+#: Sizes of the groups of predicates of Action Genome.
+ACTION_GENOME = {"attention": 3, "spatial": 6, "contacting": 17}
+#: Kind of pairs: class of the first box, or None if each box is paired with itself; classes of the
+#: second box; groups of predicates of these pairs.
+PairGroups = tuple[int | None, tuple[int, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -14,9 +22,10 @@ class PredictorSettings:
 
     Attributes:
         num_objects: number of object classes, O, without background. Class 0 is the person.
-        attention: number of attention predicates, A.
-        spatial: number of spatial predicates, S.
-        contacting: number of contacting predicates, C.
+        groups: number of predicates of each group, in index order.
+        exclusive: groups of which a pair has one predicate. The other groups are multi-label.
+        kinds: groups of predicates of each kind of pairs. The predicates of all other groups are
+            zero. If it is empty, all pairs have all groups.
         feature_width: width of the box features, F.
         union_channels: channels of the union features, Cu.
         part_width: width of each of the three projections (human, object and union).
@@ -35,13 +44,14 @@ class PredictorSettings:
 
     Raises:
         ValueError: if a size is not an integer from 1 to `MAX_SIZE` (layers: 0 to `MAX_LAYERS`),
-            `heads` does not divide `width`, or another value is out of range.
+            `heads` does not divide `width`, a group or a class is unknown, or another value is out
+            of range.
     """
 
     num_objects: int = 36
-    attention: int = 3
-    spatial: int = 6
-    contacting: int = 17
+    groups: dict[str, int] = field(default_factory=ACTION_GENOME.copy)
+    exclusive: tuple[str, ...] = ("attention",)
+    kinds: tuple[PairGroups, ...] = ()
     feature_width: int = 2048
     union_channels: int = 1024
     part_width: int = 512
@@ -58,9 +68,9 @@ class PredictorSettings:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            low, high = (0, MAX_LAYERS) if name.endswith("layers") else (1, MAX_SIZE)
-            if name not in _NO_COUNT and not (type(value) is int and low <= value <= high):
-                raise ValueError(f"{name}: an integer from {low} to {high} expected, got {value!r}")
+            if name not in _NO_COUNT:
+                _check_count(name, value, *_LAYERS if name.endswith("layers") else _SIZES)
+        self._check_groups()
         if self.union_width % 2:
             raise ValueError(f"union_width: an even number expected, got {self.union_width}")
         if self.width % self.heads:
@@ -73,6 +83,27 @@ class PredictorSettings:
         if self.single_frame not in SINGLE_FRAME:
             raise ValueError(f"single_frame: self or original expected, got {self.single_frame!r}")
 
+    def _check_groups(self) -> None:
+        for name, size in self.groups.items():
+            _check_count(f"groups: {name}", size, *_SIZES)
+        if not self.groups or OBJECTS in self.groups:
+            raise ValueError(
+                f"groups: at least one group of predicates expected, with another name than "
+                f"{OBJECTS!r}, got {', '.join(self.groups) or 'none'}"
+            )
+        used = {*self.exclusive}.union(*(groups for _, _, groups in self.kinds))
+        if unknown := used - self.groups.keys():
+            raise ValueError(
+                f"exclusive and kinds: the groups {', '.join(self.groups)} expected, got "
+                f"{min(unknown)!r}"
+            )
+        for subject, objects, _ in self.kinds:
+            if not all(0 <= c < self.num_objects for c in (subject or 0, *objects)):
+                raise ValueError(
+                    f"kinds: object classes from 0 to {self.num_objects - 1} expected, got "
+                    f"{subject} and {objects}"
+                )
+
     @property
     def width(self) -> int:
         """Width of a pair in the transformer, D. The published value is 1936."""
@@ -81,4 +112,9 @@ class PredictorSettings:
     @property
     def num_predicates(self) -> int:
         """Total number of predicates, R."""
-        return self.attention + self.spatial + self.contacting
+        return sum(self.groups.values())
+
+
+def _check_count(name: str, value: object, low: int, high: int) -> None:
+    if not (type(value) is int and low <= value <= high):
+        raise ValueError(f"{name}: an integer from {low} to {high} expected, got {value!r}")

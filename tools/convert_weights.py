@@ -127,7 +127,7 @@ def describe_predictor(state: State, vocabulary: Vocabulary, heads: int) -> Pred
             if the tensors do not match the parameters of the network or are not finite.
     """
     settings = measure_predictor(state, heads)
-    found = (settings.num_objects, settings.attention, settings.spatial, settings.contacting)
+    found = (settings.num_objects, *settings.groups.values())
     wanted = (len(vocabulary.objects), *vocabulary.group_sizes.values())
     if found != wanted:
         raise ValueError(

@@ -1,7 +1,8 @@
 """`python -m tools.evaluate_relations`: measure the recall of a relation predictor on a cache.
 
 PredCLS and SGCLS require a cache of annotated boxes. SGDET requires a cache of detected boxes and
-Action Genome's files (--annotations). The results are compared with a frequency baseline and with a
+Action Genome's files (--annotations). All modes require the groups of predicates of Action Genome,
+for which the recall is defined. The results are compared with a frequency baseline and with a
 ceiling. The baseline predicts the predicate frequencies of each object class in the training
 videos. Its results are null if there are no annotated training videos. The ceiling is the best
 result with one predicate per group.
@@ -114,6 +115,7 @@ def main(argv: list[str]) -> int:
     check_writable(args.json)
     device = pick_device(args.device)
     info = read_cache_info(args.cache)
+    sizes = group_sizes(info)
     mode = Mode[args.mode]
     check_mode(mode, info, args.annotations)
     file = find_predictor(RelationPredictorConfig(weights=args.weights))
@@ -131,7 +133,7 @@ def main(argv: list[str]) -> int:
         mode,
         load_predictor(file, device),
         count_frequencies(list_clips(args.cache, split="train", verify=args.verify)[0], info),
-        group_sizes(info),
+        sizes,
         args.min_side,
         _annotated(args.annotations, info) if mode is Mode.sgdet else {},
     )

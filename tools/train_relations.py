@@ -2,21 +2,23 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pipeline.cache.folder import read_cache_info
-from pipeline.cache.listing import ClipEntry, list_clips, split_held_out
+from pipeline.cache.folder import CacheInfo, read_cache_info
+from pipeline.cache.listing import ClipEntry, split_held_out
 from pipeline.cache.manifest import read_manifest
 from pipeline.cache.reader import ClipReader
 from pipeline.cache.union_features import check_full_union
 from pipeline.config.loading import config_as_dict, load_settings
+from pipeline.config.schema import RelationPredictorConfig
+from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import UsageError
-from pipeline.evaluation.relations.graphs import group_sizes
+from pipeline.evaluation.relations.graphs import has_recall
 from pipeline.runtime.command_line import (
     EXIT_OK,
     VERIFY_HELP,
@@ -26,17 +28,19 @@ from pipeline.runtime.command_line import (
 )
 from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import RunRecord
+from pipeline.samples.listing import fold_subjects, list_split
 from pipeline.training.laiar.job import check_vocabulary
 from pipeline.training.log import LOG_FILE
 from pipeline.training.processes import Processes, join_processes, training_run
 from pipeline.training.relations.samples import GROUND_TRUTH
 from pipeline.training.relations.settings import RelationTraining
-from pipeline.training.relations.task import RelationClipSplits, RelationTask
+from pipeline.training.relations.task import RelationClipSplits, RelationTask, measure_accuracy
 from pipeline.training.relations.word_vectors import set_class_embeddings
 from pipeline.training.state import STATE_FILE, open_run_folder
 from pipeline.training.trainer import Progress, Trainer
 from pipeline.weights.cards import save_carded
 from pipeline.weights.predictor_card import PredictorCard
+from pipeline.weights.predictors import find_predictor, load_predictor
 from relations.settings import PredictorSettings
 from relations.sttran import STTran
 
@@ -93,12 +97,18 @@ def main(argv: list[str]) -> int:
             record.extra["best_epoch"] = progress.best_epoch
             if processes.is_first:
                 record.extra["weights_sha256"] = _write(job, args.run, progress)
+                if job.clips.test:
+                    record.extra["test_accuracy"] = _test_accuracy(job, args.run, processes)
     if processes.is_first:
         print(f"train_relations: {record.counts}; best epoch {progress.best_epoch}")
-        print(
-            f"evaluate it with: python -m tools.evaluate_relations --weights {args.run / WEIGHTS} "
-            f"--cache {args.cache[0]} --mode predcls"
-        )
+        for group, share in record.extra.get("test_accuracy", {}).items():
+            shown = "no annotated pairs" if share is None else f"{100 * share:.1f} % of the pairs"
+            print(f"right predicates on the test subjects, {group}: {shown}")
+        if has_recall(job.clips.info):
+            print(
+                "evaluate it with: python -m tools.evaluate_relations --weights "
+                f"{args.run / WEIGHTS} --cache {args.cache[0]} --mode predcls"
+            )
     return EXIT_OK
 
 
@@ -123,6 +133,7 @@ def prepare_relation_training(
     """
     infos = [read_cache_info(cache) for cache in caches]
     clips: list[ClipEntry] = []
+    test: list[ClipEntry] = []
     files: list[list[str]] = []
     for cache, info in zip(caches, infos, strict=True):
         check_full_union(info, f"--cache {cache}")
@@ -132,7 +143,11 @@ def prepare_relation_training(
                 f"--cache: features of one detector expected, but {cache} and {caches[0]} were "
                 "extracted with different detectors"
             )
-        found = _training_clips(cache, verify=verify)
+        subjects = fold_subjects(config.fold, info.folds)
+        found = _training_clips(cache, info, subjects, verify=verify)
+        if subjects is not None:
+            listed = _undamaged(cache, info, subjects, split="test", verify=verify)
+            test += [c for c in listed if GROUND_TRUTH in c.relations]
         manifest = read_manifest(cache)
         clips += found
         files += [[c.video_id, manifest[c.video_id].sha256] for c in found]
@@ -147,23 +162,36 @@ def prepare_relation_training(
             f"training.validation_fraction={fraction}: all {len(clips)} videos are held out, and "
             "none is left for training; use a smaller fraction"
         )
-    attention, spatial, contacting = group_sizes(infos[0])
-    feature_width, union_channels = _widths(clips, attention + spatial + contacting)
+    settings = _settings(config, infos, clips)
+    fingerprint = json_sha256([_what_counts(config), asdict(settings), files])
+    splits = RelationClipSplits(infos[0], training, validation, test)
+    return RelationTrainingJob(config, settings, splits, fingerprint)
+
+
+def _settings(
+    config: RelationTraining, infos: Sequence[CacheInfo], clips: Sequence[ClipEntry]
+) -> PredictorSettings:
+    """Return the sizes of the network for the vocabulary and the features of the caches.
+
+    Raises:
+        UsageError: if a size is invalid, or if the clips have different sizes.
+        ItemError: BAD_CACHE if a clip is damaged.
+    """
+    vocabulary = load_vocabulary(config.vocabulary)
+    used = {name for info in infos for name in info.settings.pairs or ()}
+    feature_width, union_channels = _widths(clips, len(vocabulary.predicates))
     try:
-        settings = PredictorSettings(
-            num_objects=len(infos[0].objects),
-            attention=attention,
-            spatial=spatial,
-            contacting=contacting,
+        return PredictorSettings(
+            num_objects=len(vocabulary.objects),
+            groups=vocabulary.group_sizes,
+            exclusive=vocabulary.exclusive,
+            kinds=vocabulary.pair_groups([name for name in vocabulary.pairs if name in used]),
             feature_width=feature_width,
             union_channels=union_channels,
             **asdict(config.network),
         )
     except ValueError as error:
         raise UsageError(f"network: {error}") from error
-    fingerprint = json_sha256([_what_counts(config), asdict(settings), files])
-    splits = RelationClipSplits(infos[0], training, validation)
-    return RelationTrainingJob(config, settings, splits, fingerprint)
 
 
 def _widths(clips: Sequence[ClipEntry], num_predicates: int) -> tuple[int, int]:
@@ -224,23 +252,37 @@ def _what_counts(config: RelationTraining) -> dict[str, Any]:
     return tree
 
 
-def _training_clips(cache: Path, *, verify: bool) -> list[ClipEntry]:
+def _undamaged(
+    cache: Path, info: CacheInfo, subjects: Collection[str] | None, *, split: str, verify: bool
+) -> list[ClipEntry]:
+    """List the clips of a split.
+
+    Raises:
+        UsageError: if a clip is damaged.
+    """
+    clips, bad = list_split(cache, split=split, subjects=subjects, info=info, verify=verify)
+    if bad:
+        raise UsageError(
+            f"--cache: undamaged clips expected, {len(bad)} damaged: {min(bad.items())[1]}"
+        )
+    return clips
+
+
+def _training_clips(
+    cache: Path, info: CacheInfo, subjects: Collection[str] | None, *, verify: bool
+) -> list[ClipEntry]:
     """List the clips of the training split that have annotated relations.
 
     Raises:
         UsageError: if a clip is damaged, or if no clip has annotated relations.
     """
-    clips, bad = list_clips(cache, split="train", verify=verify)
-    if bad:
-        raise UsageError(
-            f"--cache: undamaged clips expected, {len(bad)} damaged: {min(bad.items())[1]}"
-        )
+    clips = _undamaged(cache, info, subjects, split="train", verify=verify)
     listed, clips = clips, [c for c in clips if GROUND_TRUTH in c.relations]
     if not clips:
         raise UsageError(
             f"--cache: annotated relations expected, but the {len(listed)} training clips of "
             f"{cache} have none; extract the videos again with --annotations DIR, a folder with "
-            "Action Genome's pickles"
+            "annotated frames, such as Action Genome's pickles"
         )
     known = [c for c in clips if bool(ClipReader(c.path).has_relations(GROUND_TRUTH).any())]
     if not known:
@@ -269,6 +311,8 @@ def _new_model(job: RelationTrainingJob) -> STTran:
 def _write(job: RelationTrainingJob, run: Path, progress: Progress) -> str:
     """Write the weights of the best epoch with their card, and return their SHA-256."""
     clips = job.clips
+    metric = "validation_recall_20" if has_recall(clips.info) else "validation_accuracy"
+    fold = {} if job.config.fold is None else {"fold": job.config.fold}
     card = PredictorCard(
         settings=job.settings,
         objects=clips.info.objects,
@@ -280,10 +324,19 @@ def _write(job: RelationTrainingJob, run: Path, progress: Progress) -> str:
             "videos": len(clips.training),
             "validation_videos": len(clips.validation),
             "best_epoch": progress.best_epoch,
-            "validation_recall_20": progress.best_value,
+            metric: progress.best_value,
+            **fold,
         },
     )
     return save_carded(run / WEIGHTS, progress.best, card, half=job.config.training.half)
+
+
+def _test_accuracy(
+    job: RelationTrainingJob, run: Path, processes: Processes
+) -> dict[str, float | None]:
+    """Measure the written predictor on the clips of the test subjects."""
+    file = find_predictor(RelationPredictorConfig(weights=str(run / WEIGHTS)))
+    return measure_accuracy(load_predictor(file, processes.device), job.clips.test)
 
 
 if __name__ == "__main__":

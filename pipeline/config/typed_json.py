@@ -76,11 +76,11 @@ def parse_json(text: str | bytes) -> Any:
 
 def _to_json(kind: Any, value: Any) -> Any:
     if is_dataclass(kind) and not isinstance(value, TypedJson):
-        return dict(vars(value))
+        return {f.name: _to_json(f.type, getattr(value, f.name)) for f in fields(kind)}
     if isinstance(value, Enum):
         return value.name
     if get_origin(kind) is dict and get_args(kind)[1] is not Any:
-        return [[key, list(names)] for key, names in value.items()]
+        return [[key, _as_lists(item)] for key, item in value.items()]
     return _as_lists(value)
 
 

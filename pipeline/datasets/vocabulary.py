@@ -7,7 +7,9 @@ from typing import Any
 
 from pipeline.config.text_yaml import read_text_yaml
 from pipeline.errors import UsageError
+from relations.settings import PairGroups
 
+_KIND_KEYS = {"subject", "objects", "groups"}
 VOCABULARY_FOLDER = Path(__file__).resolve().parents[2] / "configs" / "vocabularies"
 
 
@@ -27,10 +29,12 @@ class PairKind:
     Attributes:
         subject: class of the first box. If None, each object is paired with itself, for its state.
         objects: classes of the second box.
+        groups: groups of predicates of these pairs. If it is empty, the pairs have all groups.
     """
 
     subject: str | None
     objects: tuple[str, ...]
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,19 @@ class Vocabulary:
         pairs: mapping from name to kind of pairs; the first one is the default. If it is empty, the
             person is paired with every other box.
         aliases: mapping from a name of another detector's class to the object class.
+        exclusive: groups of which a pair has one predicate. A pair can have several predicates of
+            another group.
 
     Raises:
-        ValueError: if a name occurs twice in any spelling, the first object is not `person`, or a
-            kind or an alias has an unknown class.
+        ValueError: if a name occurs twice in any spelling, the first object is not `person`, a kind
+            or an alias has an unknown class, or a kind or `exclusive` has an unknown group.
     """
 
     objects: tuple[str, ...]
     predicate_groups: dict[str, tuple[str, ...]]
     pairs: dict[str, PairKind] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    exclusive: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.objects or self.objects[0] != "person":
@@ -67,6 +74,10 @@ class Vocabulary:
             self.object_index(name)
         for kind in self.pairs.values():
             self.object_index(kind.subject or "person")
+        for group in [*self.exclusive, *(g for k in self.pairs.values() for g in k.groups)]:
+            if group not in self.predicate_groups:
+                known = ", ".join(self.predicate_groups)
+                raise ValueError(f"groups of predicates: one of {known} expected, got {group!r}")
 
     @property
     def predicates(self) -> tuple[str, ...]:
@@ -102,6 +113,14 @@ class Vocabulary:
             )
             for kind in (self.pairs[name] for name in names)
         ]
+
+    def pair_groups(self, names: Sequence[str]) -> tuple[PairGroups, ...]:
+        """Return the classes and the groups of predicates of kinds of pairs."""
+        classes = zip(names, self.pair_classes(names), strict=True)
+        return tuple(
+            (subject, tuple(sorted(objects)), self.pairs[name].groups or (*self.predicate_groups,))
+            for name, (subject, objects) in classes
+        )
 
     def object_index(self, name: str) -> int:
         """Return the index of an object class, given its name in any spelling.
@@ -149,6 +168,7 @@ def load_vocabulary(name: str) -> Vocabulary:
             {group: _names(names, f"predicates.{group}") for group, names in groups.items()},
             _pair_kinds(tree.get("pairs", {})),
             _aliases(tree.get("aliases", {})),
+            _exclusive(tree, groups),
         )
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
@@ -157,14 +177,23 @@ def load_vocabulary(name: str) -> Vocabulary:
 def _pair_kinds(tree: Any) -> dict[str, PairKind]:
     kinds = {}
     for name, kind in tree.items() if isinstance(tree, dict) else [("", None)]:
-        if not isinstance(kind, dict) or not {"objects"} <= {*kind} <= {"subject", "objects"}:
+        if not isinstance(kind, dict) or not {"objects"} <= {*kind} <= _KIND_KEYS:
             raise ValueError(
-                f"pairs: kinds with the keys subject (optional) and objects expected, got {name!r}"
+                "pairs: kinds with the keys subject (optional) and objects, and groups (optional), "
+                f"expected, got {name!r}"
             )
-        objects = _names(kind["objects"], f"pairs.{name}.objects")
-        subject = _names([kind["subject"]], f"pairs.{name}.subject")[0] if len(kind) > 1 else None
-        kinds[name] = PairKind(subject, objects)
+        given = {key: [kind[key]] if key == "subject" else kind[key] for key in kind}
+        found = {key: _names(value, f"pairs.{name}.{key}") for key, value in given.items()}
+        subject = found["subject"][0] if "subject" in found else None
+        kinds[name] = PairKind(subject, found["objects"], found.get("groups", ()))
     return kinds
+
+
+def _exclusive(tree: dict[str, Any], groups: dict[str, Any]) -> tuple[str, ...]:
+    """Return the exclusive groups. By default, only the group `attention` is exclusive."""
+    if "exclusive" in tree:
+        return _names(tree["exclusive"], "exclusive")
+    return tuple(group for group in groups if group == "attention")
 
 
 def _aliases(tree: Any) -> dict[str, str]:

@@ -214,6 +214,7 @@ def find_relation_predictor(
         file.card,
         objects=vocabulary.objects,
         predicate_groups=vocabulary.predicate_groups,
+        kinds=vocabulary.pair_groups(vocabulary.chosen_pairs(config.pairs)),
         detector=detector.to_dict(),
         widths=detector.feature_widths,
         where=str(file.path),

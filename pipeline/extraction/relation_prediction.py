@@ -62,8 +62,8 @@ def predict_relations(
             `frame_sequences`.
 
     Returns:
-        (P, R) float32 probabilities, attention predicates first. The probabilities of pairs in
-        frames outside all sequences are zeros.
+        (P, R) float32 probabilities in index order. The probabilities of pairs in frames outside
+        all sequences are zeros, as are those of groups that a pair does not have.
 
     Raises:
         ItemError: BAD_CACHE if the features or classes of the clip do not match the predictor.

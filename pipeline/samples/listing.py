@@ -33,6 +33,19 @@ def list_samples(
     Returns:
         A tuple of the samples and a dict from the id of each unusable video to its error.
     """
+    listed, bad = list_split(cache, split=split, subjects=subjects, info=info, verify=verify)
+    return [sample for clip in listed for sample in samples_of(clip)], bad
+
+
+def list_split(
+    cache: Path,
+    *,
+    split: str,
+    subjects: Collection[str] | None = None,
+    info: CacheInfo | None = None,
+    verify: bool = False,
+) -> tuple[list[ClipEntry], dict[str, ItemError]]:
+    """List the whole clips of a split, also those without labels, see `list_samples`."""
     fixed = split if subjects is None else None
     listed, bad = list_clips(cache, split=fixed, verify=verify)
     if subjects is not None:
@@ -43,7 +56,7 @@ def list_samples(
             for video_id, error in bad.items()
             if video_id not in known or (known[video_id] in subjects) == (split == "test")
         }
-    return [sample for clip in listed for sample in samples_of(clip)], bad
+    return listed, bad
 
 
 def _subjects_of(cache: Path, video_ids: Iterable[str], info: CacheInfo) -> dict[str, str | None]:

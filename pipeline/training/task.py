@@ -36,7 +36,7 @@ class Objective(nn.Module, ABC):
         counted: names of the `counts`.
     """
 
-    counted: ClassVar[tuple[str, ...]]
+    counted: tuple[str, ...]
 
     @abstractmethod
     def forward(self, batch: Any, part: Part) -> PartLoss:

@@ -1,13 +1,14 @@
 """Card of the weights of a relation predictor."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from pipeline.weights.cards import Card
 from relations.settings import PredictorSettings
 
-GROUPS = ("attention", "spatial", "contacting")
+#: Schema of the cards of earlier versions, whose settings have a field for the size of each of
+#: these groups.
+_OLD_SCHEMA, _OLD_GROUPS = "laiar.predictor/1", ("attention", "spatial", "contacting")
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class PredictorCard(Card):
 
     Raises:
         ValueError: if the number of objects or of predicates in a group differs from the number in
-            `settings`, or the groups are not attention, spatial and contacting.
+            `settings`, or the groups or their order differ from those in `settings`.
     """
 
-    SCHEMA: ClassVar[str] = "laiar.predictor/1"
+    SCHEMA: ClassVar[str] = "laiar.predictor/2"
 
     settings: PredictorSettings
     objects: tuple[str, ...]
@@ -39,24 +40,26 @@ class PredictorCard(Card):
     details: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_groups(self.predicate_groups)
         s = self.settings
+        if list(self.predicate_groups) != list(s.groups):
+            raise ValueError(
+                f"predicate groups {', '.join(s.groups)} expected, in this order, got "
+                f"{', '.join(self.predicate_groups)}"
+            )
         for what, words, size in (
             ("objects", self.objects, s.num_objects),
-            *((g, self.predicate_groups[g], getattr(s, g)) for g in GROUPS),
+            *((group, self.predicate_groups[group], size) for group, size in s.groups.items()),
         ):
             if len(words) != size:
                 raise ValueError(f"{what}: {size} names expected, got {len(words)}")
 
-
-def check_groups(groups: Iterable[str]) -> None:
-    """Check that the groups are attention, spatial and contacting, in this order.
-
-    Raises:
-        ValueError: if the groups or their order are not as above.
-    """
-    groups = tuple(groups)
-    if groups != GROUPS:
-        raise ValueError(
-            f"predicate groups {', '.join(GROUPS)} expected, in this order, got {', '.join(groups)}"
-        )
+    @classmethod
+    def from_dict(cls, tree: Any) -> "PredictorCard":
+        """Create a card from JSON of this version or of version 1, see `TypedJson.from_dict`."""
+        if isinstance(tree, dict) and tree.get("schema") == _OLD_SCHEMA:
+            tree = tree | {"schema": cls.SCHEMA}
+            if isinstance(settings := tree.get("settings"), dict):
+                rest = {k: v for k, v in settings.items() if k not in _OLD_GROUPS}
+                sizes = [[g, settings[g]] for g in _OLD_GROUPS if g in settings]
+                tree["settings"] = rest | ({"groups": sizes} if sizes else {})
+        return super().from_dict(tree)

@@ -1,6 +1,6 @@
 """Relation predictors with weights, built from settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from pipeline.cache.folder import CacheInfo
 from pipeline.cache.reader import ClipReader
 from pipeline.cache.union_features import check_full_union
 from pipeline.config.schema import RelationPredictorConfig
+from pipeline.datasets.vocabulary import load_vocabulary
 from pipeline.errors import UsageError
 from pipeline.weights.cards import checked_sha256, read_tensors
 from pipeline.weights.files import find_weights
 from pipeline.weights.loading import build_with_weights
 from pipeline.weights.predictor_card import PredictorCard
+from relations.settings import PairGroups
 from relations.sttran import STTran
 
 SETTING = "relation_predictor.weights"
@@ -70,6 +72,7 @@ def check_predictor(
     *,
     objects: tuple[str, ...],
     predicate_groups: Mapping[str, tuple[str, ...]],
+    kinds: Sequence[PairGroups],
     detector: Mapping[str, Any],
     widths: tuple[int, int] | None,
     where: str,
@@ -80,6 +83,7 @@ def check_predictor(
         card: card of the predictor.
         objects: object classes of the cache.
         predicate_groups: predicates of the cache, by group.
+        kinds: kinds of pairs of the cache (`Vocabulary.pair_groups`).
         detector: result of `ResolvedDetector.to_dict` for the cache's detector.
         widths: (F, Cu) of the cache's features, or None if they are unknown.
         where: path of the predictor's weights, used in error messages.
@@ -101,6 +105,15 @@ def check_predictor(
                 f"{len(theirs)}; first difference: {first[0]!r} in the cache, {first[1]!r} in the "
                 "predictor"
             )
+    known = card.settings.kinds
+    if other := [kind for kind in kinds if kind not in known] if kinds else known:
+        subject, classes, groups = other[0]
+        prefix = "" if subject is None else f"{card.objects[subject]} - "
+        raise UsageError(
+            f"{SETTING}: {where}: a predictor trained on the kinds of pairs of the cache expected; "
+            f"first difference: pairs {prefix}{card.objects[classes[0]]} with the groups "
+            f"{', '.join(groups)}"
+        )
     own = card.settings.feature_width, card.settings.union_channels
     if widths is not None and widths != own:
         raise UsageError(
@@ -129,11 +142,13 @@ def check_predictor_on_cache(file: PredictorFile, info: CacheInfo, clip: Path) -
         ItemError: BAD_CACHE if the clip is damaged.
     """
     check_full_union(info, SETTING)
-    empty = ClipReader(clip).read([])
+    empty, pairs = ClipReader(clip).read([]), info.settings.pairs
+    vocabulary = load_vocabulary(info.settings.vocabulary) if pairs else None
     check_predictor(
         file.card,
         objects=info.objects,
         predicate_groups=info.predicate_groups,
+        kinds=vocabulary.pair_groups(pairs) if vocabulary and pairs else (),
         detector=info.detector,
         widths=(empty.box_features.shape[1], empty.union_features.shape[1]),
         where=str(file.path),

@@ -11,9 +11,7 @@ from relations.sttran import STTran
 
 SMALL = PredictorSettings(
     num_objects=5,
-    attention=3,
-    spatial=4,
-    contacting=5,
+    groups={"attention": 3, "spatial": 4, "contacting": 5},
     feature_width=8,
     union_channels=4,
     part_width=8,

@@ -37,8 +37,10 @@ def test_output_equals_loops_over_frames_and_windows(counts: list[int], seed: in
     model, video = small_predictor(seed=seed), random_pairs([counts], seed)
     with torch.inference_mode():
         theirs, ours = predict_as_original(model, video), model(video)
-    for name in ("attention", "spatial", "contacting", "spatial_features", "temporal_features"):
+    for name in ("spatial_features", "temporal_features"):
         assert torch.allclose(getattr(ours, name), getattr(theirs, name), atol=1e-5)
+    for name in ("attention", "spatial", "contacting"):
+        assert torch.allclose(ours.groups[name], theirs.groups[name], atol=1e-5)
 
 
 def test_order_of_pairs_in_a_frame_does_not_change_predictions() -> None:
@@ -70,8 +72,8 @@ def test_original_mode_returns_the_bias_for_a_single_frame() -> None:
     model = small_predictor(replace(SMALL, single_frame="original"))
     batch = random_pairs([[2, 0], [1, 1], [2]])
     with torch.inference_mode():
-        said = model(batch).attention
-    is_bias = (said == model.a_rel_compress.bias).all(1)
+        said = model(batch).groups["attention"]
+    is_bias = (said == model.get_parameter("a_rel_compress.bias")).all(1)
     assert is_bias.tolist() == [True, True, False, False, True, True]
     assert not torch.allclose(run(small_predictor(), batch)[0], run(model, batch)[0])
 
@@ -81,7 +83,7 @@ def test_outputs_are_empty_without_pairs(counts: list[list[int]]) -> None:
     batch = random_pairs(counts)
     assert run(small_predictor(), batch).shape == (0, 12)
     model = small_predictor().train()
-    assert model(batch).contacting.shape == (0, 5)
+    assert model(batch).groups["contacting"].shape == (0, 5)
 
 
 def test_only_attention_probabilities_sum_to_one() -> None:
@@ -92,11 +94,46 @@ def test_only_attention_probabilities_sum_to_one() -> None:
     assert not torch.allclose(said[:, 3:7].sum(1), torch.ones(6), atol=1e-2)
 
 
+#: Predictor of two exclusive groups and one other group, for two kinds of pairs.
+OWN = replace(
+    SMALL,
+    groups={"hand": 2, "mood": 3, "state": 4},
+    exclusive=("hand", "state"),
+    kinds=((1, (2, 3), ("hand", "mood")), (None, (2, 4), ("state",))),
+)
+
+
+def test_pairs_have_only_the_predicates_of_their_kind() -> None:
+    batch = random_pairs([[3, 3]])
+    labels = torch.tensor([1, 2, 1, 4, 0, 2, 2, 2, 4, 4, 1, 3])
+    pairs = batch.pairs.clone()
+    pairs[3] = torch.tensor([7, 7])  # the state of an object of class 2
+    pairs[4] = torch.tensor([8, 9])  # two objects of class 4
+    said = run(small_predictor(OWN), replace(batch, labels=labels, pairs=pairs))
+    has = torch.tensor([[1, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0], [1, 1, 0]]).bool()
+    for group, columns in enumerate((slice(0, 2), slice(2, 5), slice(5, 9))):
+        there = (said[:, columns] > 0).all(1)
+        assert torch.equal(there, has[:, group])
+        assert torch.equal((said[:, columns] == 0).all(1), ~has[:, group])
+    assert torch.allclose(said[has[:, 0], :2].sum(1), torch.ones(2))
+    assert torch.allclose(said[has[:, 2], 5:].sum(1), torch.ones(1))
+    assert not torch.allclose(said[has[:, 1], 2:5].sum(1), torch.ones(2), atol=1e-2)
+
+
+def test_own_groups_have_heads_of_their_sizes() -> None:
+    state = STTran(
+        replace(OWN, groups={"hand": 2, "spatial": 3, "state": 4}, kinds=())
+    ).state_dict()
+    heads = {name: len(value) for name, value in state.items() if name.endswith("press.bias")}
+    heads |= {name: len(state[name]) for name in ("rel_compress_0.bias", "rel_compress_2.bias")}
+    assert heads == {"rel_compress_0.bias": 2, "s_rel_compress.bias": 3, "rel_compress_2.bias": 4}
+
+
 def test_every_used_weight_gets_a_gradient() -> None:
     model = small_predictor().train()
     batch = random_pairs([[2, 1], [3]])
     said = model(batch)
-    said.attention.sum().add(said.spatial.sum()).add(said.contacting.sum()).backward()
+    torch.cat([*said.groups.values()], 1).sum().backward()
     untouched = {n for n, p in model.named_parameters() if p.grad is None}
     assert {n.split(".")[0] for n in untouched} == {"object_classifier"}
 
@@ -120,6 +157,16 @@ def test_sizes_are_inferred_from_the_weights() -> None:
         ({"union_width": 3}, "union_width: an even number"),
         ({"dropout": 1.0}, "dropout: from 0 to below 1"),
         ({"single_frame": "zero"}, "single_frame: self or original"),
+        ({"groups": {}}, "groups: at least one group of predicates expected"),
+        ({"groups": {"a": 0}}, "groups: a: an integer from 1 to 65536 expected, got 0"),
+        ({"groups": {"objects": 2}}, "another name than 'objects', got objects"),
+        (
+            {"exclusive": ("hand",)},
+            "the groups attention, spatial, contacting expected, got 'hand'",
+        ),
+        ({"kinds": ((0, (1,), ("hand",)),)}, "exclusive and kinds: .* got 'hand'"),
+        ({"kinds": ((5, (1,), ("spatial",)),)}, "kinds: object classes from 0 to 4 expected"),
+        ({"kinds": ((None, (-1,), ("spatial",)),)}, "kinds: object classes from 0 to 4 expected"),
     ],
 )
 def test_invalid_sizes_are_rejected(changes: dict, message: str) -> None:

@@ -13,11 +13,11 @@ from pipeline.cache.folder import CacheInfo
 from pipeline.datasets import FrameAnnotation
 from pipeline.errors import UsageError
 from pipeline.extraction.relation_prediction import clip_pairs
-from pipeline.weights.predictor_card import check_groups
 from relations.pair_batch import PairBatch
 from relations.pairs import human_object_pairs
 from relations.recall import SceneGraph
 from relations.scene_objects import SceneObjects, classify_objects, refine_detections
+from relations.settings import ACTION_GENOME
 from relations.spatial_masks import spatial_masks
 from relations.sttran import STTran
 
@@ -127,15 +127,21 @@ def group_sizes(info: CacheInfo) -> tuple[int, int, int]:
     """Return the number of predicates in each of a cache's three groups.
 
     Raises:
-        UsageError: if the predicate groups of the cache are not attention, spatial and contacting,
-            in this order.
+        UsageError: if R@K is not defined for the cache (`has_recall`).
     """
-    try:
-        check_groups(info.predicate_groups)
-    except ValueError as error:
-        raise UsageError(f"--cache: {error}") from error
+    if not has_recall(info):
+        raise UsageError(
+            f"--cache: R@K is defined for the predicate groups {', '.join(ACTION_GENOME)}, but "
+            f"this cache has the groups {', '.join(info.predicate_groups)}. tools.train_relations "
+            "prints the share of right predicates of each group on the test videos"
+        )
     attention, spatial, contacting = (len(names) for names in info.predicate_groups.values())
     return attention, spatial, contacting
+
+
+def has_recall(info: CacheInfo) -> bool:
+    """Return whether the predicate groups are those of Action Genome, as R@K requires."""
+    return list(info.predicate_groups) == list(ACTION_GENOME)
 
 
 def without_small(graph: SceneGraph, min_side: float) -> SceneGraph:

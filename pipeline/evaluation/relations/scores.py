@@ -21,6 +21,37 @@ from relations.recall import (
 SHOWN_K = 20
 
 
+def count_right(
+    known: np.ndarray, said: np.ndarray, group_sizes: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count the pairs whose best predicate of a group is annotated.
+
+    Args:
+        known: (P, R) annotated predicates, 0 or 1.
+        said: (P, R) probabilities of the predicates.
+        group_sizes: number of predicates of each group, G.
+
+    Returns:
+        A tuple of two (G,) int64 arrays: the number of these pairs, and the number of all pairs
+        with an annotated predicate of the group.
+    """
+    counts = []
+    for group in np.split(np.arange(known.shape[1]), np.cumsum(group_sizes)[:-1]):
+        there = known[:, group].any(1)
+        best = said[there][:, group].argmax(1)
+        counts.append((known[there][:, group][np.arange(len(best)), best].sum(), there.sum()))
+    right, total = np.array(counts, dtype=np.int64).T
+    return right, total
+
+
+def shares_by_group(
+    groups: Iterable[str], right: np.ndarray, total: np.ndarray
+) -> dict[str, float | None]:
+    """Return the share of right pairs of each group, or None for a group without pairs."""
+    rows = zip(groups, right, total, strict=True)
+    return {name: float(r / t) if t else None for name, r, t in rows}
+
+
 @dataclass
 class Tally:
     """Recall and accuracy of one method, accumulated over frames.
@@ -55,20 +86,15 @@ class Tally:
                 self._add_accuracy(wanted, found)
 
     def _add_accuracy(self, wanted: SceneGraph, found: SceneGraph) -> None:
-        for group, span in enumerate(wanted.group_spans()):
-            said, known = found.predicates[:, span], wanted.predicates[:, span]
-            there = known.any(1)
-            best = said.argmax(1) if said.size else np.zeros(0, dtype=int)
-            self.total[group] += there.sum()
-            self.right[group] += known[there, best[there]].sum()
+        right, total = count_right(wanted.predicates, found.predicates, wanted.group_sizes)
+        self.right, self.total = self.right + right, self.total + total
 
     def accuracy(self, groups: Iterable[str]) -> dict[str, float | None]:
         """Return the fraction of pairs whose best predicate is annotated, by group.
 
         The fraction is None for a group without annotated pairs.
         """
-        rows = zip(groups, self.right, self.total, strict=True)
-        return {name: float(right / total) if total else None for name, right, total in rows}
+        return shares_by_group(groups, self.right, self.total)
 
     def to_dict(self, predicate_groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """Return the metrics as a dict for JSON.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -16,13 +17,15 @@ from pipeline.evaluation.relations.graphs import (
     build_scene,
     cached_truth,
     group_sizes,
+    has_recall,
     predict_scene,
 )
-from pipeline.evaluation.relations.scores import Tally
+from pipeline.evaluation.relations.scores import Tally, count_right, shares_by_group
 from pipeline.samples.dataset import shuffled_batches
 from pipeline.training.optimizer import autocast, learning_rate_factor
 from pipeline.training.parts import Part
 from pipeline.training.relations.samples import (
+    GROUND_TRUTH,
     RelationClips,
     RelationSample,
     join_whole,
@@ -32,9 +35,8 @@ from pipeline.training.relations.settings import MultiLabel, Schedule, TrainingC
 from pipeline.training.task import Objective, PartLoss, Task
 from relations.loss import MultiLabelLoss, loss_objects, relation_losses
 from relations.recall import recall_table
+from relations.settings import OBJECTS
 from relations.sttran import STTran
-
-_GROUPS = ("attention", "spatial", "contacting")
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,13 @@ class RelationClipSplits:
         info: description of the cache.
         training: clips to train on.
         validation: held-out clips.
+        test: annotated clips of the test subjects, for a dataset with folds.
     """
 
     info: CacheInfo
     training: list[ClipEntry]
     validation: list[ClipEntry]
+    test: list[ClipEntry]
 
 
 class RelationObjective(Objective):
@@ -61,18 +65,17 @@ class RelationObjective(Objective):
         device: device to train on.
     """
 
-    counted = (*_GROUPS, "objects")
-
     def __init__(self, model: STTran, settings: TrainingConfig, device: torch.device) -> None:
         super().__init__()
         self.model, self.settings, self.device = model, settings, device
+        self.counted = (*model.settings.groups, OBJECTS)
 
     def counts(self, batch: RelationSample) -> dict[str, float]:
         """Return the numbers of pairs with predicates of each group, and of annotated boxes."""
-        s = self.model.settings
-        parts = batch.predicates.split([s.attention, s.spatial, s.contacting], 1)
-        known = {name: float(part.any(1).sum()) for name, part in zip(_GROUPS, parts, strict=True)}
-        return known | {"objects": float(batch.is_annotated.sum())}
+        groups = self.model.settings.groups
+        parts = batch.predicates.split(list(groups.values()), 1)
+        known = {name: float(part.any(1).sum()) for name, part in zip(groups, parts, strict=True)}
+        return known | {OBJECTS: float(batch.is_annotated.sum())}
 
     def forward(self, batch: RelationSample, part: Part) -> PartLoss:
         """Compute the losses of `relation_losses`, and `objects`, that of the object classifier."""
@@ -86,16 +89,16 @@ class RelationObjective(Objective):
         kind: MultiLabelLoss = "bce" if self.settings.multi_label is MultiLabel.bce else "margin"
         terms = relation_losses(logits, batch.predicates.to(self.device), multi_label=kind)
         mine = batch.is_annotated.to(self.device)
-        if not self.settings.object_loss or part.totals["objects"] < 2:
+        if not self.settings.object_loss or part.totals[OBJECTS] < 2:
             return terms
         # Batch normalisation needs two boxes, in this pass or in those of all processes.
-        terms["objects"] = pairs.features.new_zeros(())
+        terms[OBJECTS] = pairs.features.new_zeros(())
         if part.processes.count > 1 or int(mine.sum()) > 1:
             distribution, boxes = batch.distribution.to(self.device), batch.boxes.to(self.device)
             given = (pairs.features, distribution, boxes)
             said = self.model.object_classifier(*(value[mine] for value in given))
             loss = loss_objects(said.float(), pairs.labels[mine])
-            terms["objects"] = self.settings.object_loss * loss
+            terms[OBJECTS] = self.settings.object_loss * loss
         return terms
 
 
@@ -165,10 +168,19 @@ class RelationTask(Task):
             self.optimizer.param_groups[0]["lr"] = s.lr * factor
 
     def validate(self) -> tuple[float | None, dict[str, Any]]:
-        """Return R@20 (PredCLS, with constraint), and the accuracy by group, on held-out videos."""
+        """Return R@20 (PredCLS, with constraint), and the accuracy by group, on held-out videos.
+
+        For other groups of predicates than those of Action Genome, the mean accuracy replaces R@20.
+        """
         info = self.clips.info
-        tally, sizes = Tally(), group_sizes(info)
         self.model.eval()
+        if not has_recall(info):
+            found = measure_accuracy(self.predictor, self.clips.validation)
+            known = {f"accuracy_{name}": share for name, share in found.items()}
+            shares = [share for share in found.values() if share is not None]
+            mean = sum(shares) / len(shares) if shares else None
+            return mean, {"accuracy": mean} | known
+        tally, sizes = Tally(), group_sizes(info)
         for entry in self.clips.validation:
             clip = read_annotated(entry)
             scene = build_scene(clip, Mode.predcls)
@@ -183,5 +195,29 @@ class RelationTask(Task):
 
     def sentence(self, row: dict[str, Any]) -> str:
         """Describe an epoch for the log."""
-        recall = row["recall_20"]
-        return "" if recall is None else f", validation R@20 {recall:.4f}"
+        name = "R@20" if "recall_20" in row else "accuracy"
+        value = row.get("recall_20", row.get("accuracy"))
+        return "" if value is None else f", validation {name} {value:.4f}"
+
+
+def measure_accuracy(model: STTran, clips: Sequence[ClipEntry]) -> dict[str, float | None]:
+    """Return the share of pairs whose best predicate of a group is annotated, by group.
+
+    Only pairs with an annotated predicate of the group are counted. The share is None without such
+    pairs.
+
+    Args:
+        model: predictor in eval mode.
+        clips: clips with annotated relations.
+
+    Raises:
+        ItemError: BAD_CACHE if a clip is damaged.
+    """
+    groups = model.settings.groups
+    right = total = np.zeros(len(groups), dtype=np.int64)
+    for entry in clips:
+        clip = read_annotated(entry)
+        said = predict_scene(model, build_scene(clip, Mode.predcls)).numpy()
+        counts = count_right(clip.predicates[GROUND_TRUTH].numpy(), said, list(groups.values()))
+        right, total = right + counts[0], total + counts[1]
+    return shares_by_group(groups, right, total)

@@ -55,6 +55,13 @@ def test_file_with_a_byte_order_mark_is_read(folder: Path, encoding: str) -> Non
         (f"{GOOD}pairs: {{a: {{subject: [x], objects: [cup]}}}}", r"pairs\.a\.subject: a name"),
         (f"{GOOD}pairs: {{a: {{objects: [cow]}}}}", "one of person, cup expected, got 'cow'"),
         (f"{GOOD}pairs: {{a: {{subject: cow, objects: [cup]}}}}", "got 'cow'"),
+        (f"{GOOD}pairs: {{a: {{objects: [cup], groups: [b]}}}}", "one of a expected, got 'b'"),
+        (
+            f"{GOOD}pairs: {{a: {{objects: [cup], groups: a}}}}",
+            r"pairs\.a\.groups: a list of names",
+        ),
+        (f"{GOOD}exclusive: [b]", "groups of predicates: one of a expected, got 'b'"),
+        (f"{GOOD}exclusive: a", "exclusive: a list of names expected"),
         (f"{GOOD}aliases: [cup]", "aliases: a mapping from object classes"),
         (f"{GOOD}aliases: {{cow: [bull]}}", "one of person, cup expected, got 'cow'"),
         (b"objects: [\xff]", r"own\.yaml: valid YAML expected"),
@@ -77,3 +84,16 @@ def test_kinds_of_pairs_are_chosen_by_name(folder: Path) -> None:
             found.chosen_pairs(names)
     with pytest.raises(UsageError, match="has no kinds"):
         load(folder, GOOD).chosen_pairs(["hold"])
+
+
+def test_groups_of_pairs_and_exclusive_groups_are_read(folder: Path) -> None:
+    groups = f"{OBJECTS}predicates: {{attention: [at], b: [on, off]}}\n"
+    kinds = "pairs: {hold: {subject: person, objects: [cup], groups: [b]}, all: {objects: [cup]}}"
+    found = load(folder, f"{groups}{kinds}")
+    assert found.pair_groups(["all", "hold"]) == (
+        (None, (1,), ("attention", "b")),
+        (0, (1,), ("b",)),
+    )
+    assert found.exclusive == ("attention",)
+    assert load(folder, GOOD).exclusive == ()
+    assert load(folder, f"{groups}exclusive: [b]").exclusive == ("b",)

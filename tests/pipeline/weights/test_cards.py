@@ -31,8 +31,13 @@ from tests.pipeline.cache_maker import cache_info
 from tests.pipeline.predictor_files import VOCABULARY, small_settings
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+KINDS = ((0, (1, 2), ("attention",)), (None, (3,), ("spatial", "contacting")))
 PREDICTOR = PredictorCard(
-    small_settings(8, 4), VOCABULARY.objects, VOCABULARY.predicate_groups, None, "a test"
+    replace(small_settings(8, 4), exclusive=("attention", "spatial"), kinds=KINDS),
+    VOCABULARY.objects,
+    VOCABULARY.predicate_groups,
+    None,
+    "a test",
 )
 SMALL = LaIARSettings(dim=16, heads=2, layers=1, num_frames=4, part_width=8, union_width=4)
 MODEL = ModelCard(
@@ -46,7 +51,7 @@ MODEL = ModelCard(
 )
 TREES = {
     DetectorCard: json.loads((CONFIGS / "detector/world.json").read_text()),
-    PredictorCard: json.loads((CONFIGS / "relations/world.json").read_text()),
+    PredictorCard: replace(PREDICTOR, detector="d").to_dict(),
     ModelCard: MODEL.to_dict(),
 }
 #: Fields that may have any content, and fields that may be null.
@@ -56,6 +61,7 @@ NULLABLE = {
     ("short_side",),
     ("detector",),
     ("cache", "settings", "fps"),
+    ("settings", "kinds", 0, 0),
     ("settings", "context"),
     ("settings", "discard"),
     ("settings", "positions"),
@@ -134,8 +140,26 @@ def test_shipped_cards_are_unchanged_by_reading_and_writing(kind: type[Card], na
     assert header == beside
     card = kind.read_header(CONFIGS / f"{name}.safetensors", "w")
     assert card is not None
-    assert card.to_dict() == header
     assert kind.from_dict(header | {"sha256": "0"}) == card
+    if kind is PredictorCard:  # of version 1, with a field for the size of each group
+        header["schema"] = "laiar.predictor/2"
+        sizes = [[g, header["settings"].pop(g)] for g in ("attention", "spatial", "contacting")]
+        assert sizes == [["attention", 3], ["spatial", 6], ["contacting", 17]]
+        header["settings"] |= {"groups": sizes, "exclusive": ["attention"], "kinds": []}
+    assert card.to_dict() == header
+
+
+def test_old_predictor_card_with_invalid_settings_is_rejected() -> None:
+    tree = json.loads((CONFIGS / "relations/world.json").read_text())
+    for changes, message in (
+        ({"attention": "x"}, r"settings\.groups: int expected, got str"),
+        ({"attention": 4}, "attention: 4 names expected, got 3"),
+        ({"teapot": 4}, r"settings\.teapot: no such field"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PredictorCard.from_dict(tree | {"settings": tree["settings"] | changes})
+    with pytest.raises(ValueError, match="settings: a JSON object expected"):
+        PredictorCard.from_dict(tree | {"settings": 3})
 
 
 def test_model_card_is_unchanged_by_writing_and_reading(run: Path) -> None:

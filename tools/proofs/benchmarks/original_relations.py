@@ -42,9 +42,7 @@ def predict_as_original(model: STTran, batch: PairBatch) -> RelationLogits:
         if j == 0:
             result[frame == 0] = x[0, :first]
         result[frame == j + 1] = x[j, first : first + int((frame == j + 1).sum())]
-    heads = (model.a_rel_compress, model.s_rel_compress, model.c_rel_compress)
-    attention, spatially, contacting = (head(result) for head in heads)
-    return RelationLogits(attention, spatially, contacting, features, spatial, result)
+    return model.read_groups(batch, result, features, spatial)
 
 
 def _spatial(

@@ -145,9 +145,8 @@ def _open(arrays: Arrays, states: Mapping[str, Any], mode: str) -> tuple[STTran,
 
 def _outputs(arrays: Arrays, logits: RelationLogits, case: str) -> dict[str, Result]:
     ours = {
-        "attention": logits.attention,
-        "spatial": logits.spatial.sigmoid(),
-        "contacting": logits.contacting.sigmoid(),
+        name: value if name in logits.exclusive else value.sigmoid()
+        for name, value in logits.groups.items()
     }
     return {
         f"{case}/{name}": _compare(value, arrays[f"{case}/{name}_distribution"], _TOLERANCE)
