@@ -184,6 +184,9 @@ class LoopConfig:
     accumulate: int = ranged(1, 1)
     #: Largest norm of the gradient; a larger gradient is scaled down. 0 disables clipping.
     clip_norm: float = ranged(1.0, 0, 10**9)
+    #: Decay of the exponential moving average of the weights per step, such as 0.98. The averaged
+    #: weights are evaluated and stored. 0 stores the weights of the optimiser.
+    ema: float = ranged(0.0, 0, 0.9999)
     #: Mixed precision: `bf16`, `fp16`, `none`, or `auto` for bfloat16 on GPUs that support it.
     amp: Amp = Amp.auto
     #: Number of processes that read samples. If 0, the main process reads them.

@@ -18,6 +18,7 @@ from pipeline.config.schema import Amp, LoopConfig
 from pipeline.errors import StageError, UsageError
 from pipeline.runtime.files import json_int
 from pipeline.runtime.progress import duration
+from pipeline.training.average import WeightAverage
 from pipeline.training.batch_norm import SharedBatchNorm, kept_statistics, share_statistics
 from pipeline.training.log import TrainingLog
 from pipeline.training.optimizer import build_scaler
@@ -102,6 +103,7 @@ class Trainer:
             )
         self.steps_per_epoch = len(task.steps(0))
         self.total_steps = settings.epochs * self.steps_per_epoch
+        self.average = WeightAverage(task.model, settings.ema) if settings.ema else None
         self.progress = Progress(best=self._weights())
 
     def open(self) -> None:
@@ -153,6 +155,8 @@ class Trainer:
                 more, left = self.task.sentence(row), duration(seconds)
                 LOGGER.info("%s%s; about %s left", shown, more, left)
         log.close()
+        if self.average is not None:
+            self.average.apply()
         return progress
 
     def step(self, parts: Sequence[tuple[Any, Rows]]) -> dict[str, Any]:
@@ -198,6 +202,8 @@ class Trainer:
             )
         self.scaler.step(optimizer)
         self.scaler.update()
+        if self.average is not None:
+            self.average.update()
         self.progress.step += 1
         return {
             "lr": optimizer.param_groups[0]["lr"],
@@ -287,14 +293,16 @@ class Trainer:
 
     def _end_epoch(self, epoch: int, log: TrainingLog, start: float) -> dict[str, Any]:
         task, progress, is_first = self.task, self.progress, self.processes.is_first
-        value, entries = task.validate() if is_first else (None, {})
+        with nullcontext() if self.average is None else self.average.applied():
+            value, entries = task.validate() if is_first else (None, {})
+            weights = self._weights()
         value = self.processes.of_first(value)
         if task.plateau is not None and value is not None:
             task.plateau.step(value)
         progress.epoch += 1
         if value is None or progress.highest is None or value >= progress.highest - task.noise:
             progress.best_epoch, progress.best_value = progress.epoch, value
-            progress.best = self._weights()
+            progress.best = weights
             if is_first:
                 task.improved(progress.best)
         if value is not None and task.is_judged(progress.step):
@@ -335,6 +343,7 @@ class Trainer:
             "model": self.task.model.state_dict(),
             "optimizer": self.task.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "average": None if self.average is None else self.average.state(),
             "plateau": None if self.task.plateau is None else self.task.plateau.state_dict(),
         }
         save_state(self.run_folder, self.task.state_schema, self.fingerprint, tree)
@@ -363,6 +372,8 @@ class Trainer:
         load_state(task.model, tree["model"])
         task.optimizer.load_state_dict(tree["optimizer"])
         self.scaler.load_state_dict(tree["scaler"])
+        if self.average is not None:
+            self.average.restore(tree["average"])
         if task.plateau is not None:
             task.plateau.load_state_dict(tree["plateau"])
         self.progress = progress

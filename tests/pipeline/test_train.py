@@ -88,7 +88,8 @@ def test_resumed_training_equals_uninterrupted_training(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert fit(cache, whole, "train.epochs=3") == 0
+    words = ("train.epochs=3", "train.ema=0.9")
+    assert fit(cache, whole, *words) == 0
     add = TrainingLog.add
 
     def interrupted(self: TrainingLog, kind: str, **row: object) -> None:
@@ -99,9 +100,9 @@ def test_resumed_training_equals_uninterrupted_training(
     with monkeypatch.context() as patch:
         patch.setattr(TrainingLog, "add", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fit(cache, broken, "train.epochs=3")
+            fit(cache, broken, *words)
     assert json.loads((broken / "run.json").read_text())["status"] == "interrupted"
-    assert fit(cache, broken, "train.epochs=3", "--resume") == 0
+    assert fit(cache, broken, *words, "--resume") == 0
     ours, theirs = (load_file(run / "model.safetensors") for run in (broken, whole))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -110,15 +111,15 @@ def test_resumed_training_equals_uninterrupted_training(
         assert file_sha256(broken / name) == file_sha256(whole / name)
     before = file_sha256(whole / "model.safetensors")
     capsys.readouterr()
-    assert fit(cache, whole, "train.epochs=3") == 0
+    assert fit(cache, whole, *words) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert file_sha256(whole / "model.safetensors") == before
     with pytest.raises(UsageError, match=r"other settings .*train\.epochs=3 there, 4 here"):
-        fit(cache, whole, "train.epochs=4")
+        fit(cache, whole, *words, "train.epochs=4")
     assert json.loads((whole / "run.json").read_text())["status"] == "finished"
     (whole / "state.pt").write_bytes(b"damaged")
     with pytest.raises(UsageError, match=r"state\.pt: a complete .* checkpoint expected"):
-        fit(cache, whole, "train.epochs=3")
+        fit(cache, whole, *words)
 
 
 def test_log_contains_every_epoch_after_a_kill_that_follows_a_checkpoint(
