@@ -1,4 +1,4 @@
-"""Fixture that creates a small synthetic world and its cache once per session."""
+"""Fixtures that create small synthetic worlds once per session."""
 
 import csv
 import os
@@ -52,3 +52,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     data = ["--videos", str(made.videos), "--annotations", str(made.annotations)]
     assert extract.main(["--config", CONFIG, *data, "--cache", str(made.cache), *SMALL]) == 0
     return made
+
+
+@pytest.fixture(scope="session")
+def cad120_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a world in the form of CAD-120 with one video per subject."""
+    folder = tmp_path_factory.mktemp("cad120") / "world"
+    words = ["--format", "cad120", "--out", str(folder), "--seed", "1", "videos=1", "long_side=128"]
+    assert synthesize.main(words) == 0
+    return folder

@@ -1,4 +1,4 @@
-"""Predicted relations of CAD-120, on a synthetic world of four videos."""
+"""Predicted relations and detected boxes of CAD-120, on a synthetic world of four videos."""
 
 import json
 from dataclasses import replace
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pipeline import train
+from pipeline.cache.folder import read_cache_info
 from pipeline.cache.listing import list_clips
 from pipeline.cache.manifest import read_manifest
 from pipeline.cache.reader import load_clip
@@ -19,7 +20,7 @@ from pipeline.weights.cards import read_tensors, save_carded
 from pipeline.weights.predictor_card import PredictorCard
 from tests.pipeline.test_cad120 import CONFIG, RANDOM, SMALL, clip_lines, run_extract
 from tools import cache as cache_command
-from tools import evaluate_relations, synthesize, train_relations
+from tools import evaluate_relations, train_relations
 
 LEARN = (
     "network.part_width=8", "network.union_width=4", "network.class_width=4", "network.heads=4",
@@ -32,10 +33,9 @@ COLUMNS = {"hand": [0, 1], "head": [2, 3], "microwave": [4, 5], "state": [6, 7]}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(cad120_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cad120") / "world"
-    words = ["--format", "cad120", "--out", str(folder), "--seed", "1", "videos=1", "long_side=128"]
-    assert synthesize.main(words) == 0
+    folder.symlink_to(cad120_world)
     return folder
 
 
@@ -184,3 +184,19 @@ def test_cache_without_annotated_subjects_of_the_fold_is_refused(
     fold = {"Subject1": "1", "Subject3": "2", "Subject4": "3", "Subject5": "4"}[str(subject)]
     with pytest.raises(UsageError, match="the 0 training clips"):
         learn(tmp_path / "cache", tmp_path / "run", f"fold={fold}")
+
+
+def test_included_detector_finds_people_and_hands(world: Path, tmp_path: Path) -> None:
+    paths = [
+        "--videos",
+        str(next((world / "frames").glob("*/*/*"))),
+        "--cache",
+        str(tmp_path / "c"),
+    ]
+    less = ["boxes=detected", "relations=none", "pairs=[person]", "frames.num=3", "device=cpu"]
+    assert extract(["--config", CONFIG, *paths, *less]) == 0
+    clip = load_clip(next((tmp_path / "c").glob("*.safetensors")))
+    classes = read_cache_info(tmp_path / "c").objects
+    for name in ("person", "hand", "head"):
+        there = (clip.labels == classes.index(name)) & (clip.scores > 0.5)
+        assert int(there.sum()) >= 3
