@@ -48,6 +48,8 @@ def test_nearest_names_equal_plain_loops(single: bool, constrained: bool) -> Non
     bank = LabelBank(torch.randn(6, 4, generator=g), pairs, said, counts, SIZES, is_single=single)
     tokens = torch.randn(8, 4, generator=g)
     classes = torch.tensor([[0, 1], [0, 2], [0, 3], [0, 1], [3, 1], [0, 1], [0, 2], [3, 2]])
+    for pair in classes:
+        assert bank.of_pair(pair).tolist() == [torch.equal(row, pair) for row in pairs]
     frequency = [sum(int(counts[e]) for e in range(6) if said[e, r]) for r in range(9)]
     named = bank.name(tokens, classes, constrained=constrained)
     for names, span in zip(named, [range(2), range(2, 5), range(5, 9)], strict=True):
