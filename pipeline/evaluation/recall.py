@@ -68,6 +68,21 @@ class MeanAverageRecall:
         return float(known.mean()) if len(known) else float("nan")
 
     @property
+    def standard_error(self) -> float:
+        r"""Standard error of `mar`, or NaN if there are no clips.
+
+        .. math::
+            \frac{1}{|C|} \sqrt{\sum_{c \in C} \frac{p_c (1 - p_c)}{\mathrm{support}_c}}, \qquad
+            p_c = \frac{\mathrm{hits}_c + 1}{\mathrm{support}_c + 2}
+
+        C are the classes with clips. p_c is Laplace's estimate of the recall, so that a class with
+        one recognised clip is not taken for certain.
+        """
+        k, n = self.hits[self.support > 0], self.support[self.support > 0]
+        p = (k + 1) / (n + 2)
+        return float(np.sqrt((p * (1 - p) / n).sum()) / len(n)) if len(n) else float("nan")
+
+    @property
     def accuracy(self) -> float:
         """Share of recognised clips, or NaN if there are no clips."""
         total = self.support.sum()

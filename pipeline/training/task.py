@@ -80,7 +80,7 @@ class Task(ABC):
 
     state_schema: ClassVar[str]
     advice: ClassVar[str]
-    noise: ClassVar[float] = 0.0
+    noise: float = 0.0
     keeps_best: ClassVar[bool] = True
 
     model: nn.Module

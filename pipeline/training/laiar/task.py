@@ -101,20 +101,24 @@ class LaIARTask(Task):
     def validate(self) -> tuple[float | None, dict[str, Any]]:
         """Return the mAP or mAR of `evaluate --split validation`; None without labelled videos.
 
-        The metric of a single-label network is mAR. The entry of the log is `validation_map` or
-        `validation_mar`.
+        The metric of a single-label network is mAR, and `noise` its standard error, because one
+        clip of a rare class can change it by several points. The log contains both as
+        `validation_mar` and `validation_mar_error`, or the mAP as `validation_map`.
         """
         scores = self.score(self.job.validation)
         for error in scores.failed.values():
             raise StageError(f"{error}; the clip was readable when training started") from error
+        more = {}
         if self.job.card.multi_label:
             # The clips of a subset of the classes are chosen in advance (`with_known_labels`).
             last = self.job.card.columns is None
             value = charades_map(scores.scores, scores.labels, rank_unlabelled_last=last).map
         else:
-            value = recall_of_scores(scores.scores, scores.labels).mar
+            recall = recall_of_scores(scores.scores, scores.labels)
+            value, self.noise = recall.mar, recall.standard_error
+            more = {"validation_mar_error": None if math.isnan(self.noise) else self.noise}
         found = None if math.isnan(value) else value
-        return found, {f"validation_{self._metric.lower()}": found}
+        return found, {f"validation_{self._metric.lower()}": found} | more
 
     @property
     def _metric(self) -> str:

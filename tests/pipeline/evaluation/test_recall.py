@@ -203,6 +203,19 @@ def test_evaluate_writes_the_recall_of_a_single_label_network(
     assert present["accuracy"] == pytest.approx(hits / 9)
 
 
+def test_standard_error_is_the_deviation_of_drawn_hits() -> None:
+    hits, support = np.array([3, 1, 0, 9]), np.array([5, 1, 0, 12])
+    found = MeanAverageRecall(hits, support).standard_error
+    rng = np.random.default_rng(0)
+    there = [(k + 1) / (n + 2) for k, n in zip(hits, support, strict=True)]
+    drawn = [
+        np.mean([rng.binomial(n, p) / n for n, p in zip(support, there, strict=True) if n])
+        for _ in range(20000)
+    ]
+    assert found == pytest.approx(float(np.std(drawn)), rel=0.03)
+    assert math.isnan(MeanAverageRecall(hits * 0, support * 0).standard_error)
+
+
 def test_best_epoch_of_a_single_label_network_is_selected_by_mar(
     cache: Path, run: Path, tmp_path: Path
 ) -> None:
@@ -210,7 +223,8 @@ def test_best_epoch_of_a_single_label_network_is_selected_by_mar(
     epochs = [row for row in rows if row["kind"] == "epoch"]
     values = [row["validation_mar"] for row in epochs]
     assert not any("validation_map" in row for row in epochs)
-    best = max(i for i in range(3) if values[i] >= max(values[: i + 1]) - 0.01)
+    errors = [row["validation_mar_error"] for row in epochs]
+    best = max(i for i in range(3) if values[i] >= max(values[: i + 1]) - errors[i])
     assert epochs[-1]["best_epoch"] == best + 1
     tree = judged(run, cache, tmp_path, "--split", "validation")
     assert tree["mar"] == values[best]

@@ -12,20 +12,22 @@ from tests.pipeline.test_train import fit, log_rows
 
 def test_average_equals_plain_loops() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    average, expected = WeightAverage(model, 0.5), model[0].weight.detach().clone()
+    linear, norm = nn.Linear(2, 3), nn.BatchNorm1d(3)
+    average = WeightAverage(nn.Sequential(linear, norm), 0.5)
+    expected, tracked = linear.weight.detach().clone(), norm.num_batches_tracked
+    assert tracked is not None
     for step in range(1, 6):
         with torch.no_grad():
-            model[0].weight.add_(torch.randn(3, 2))
-        model[1].num_batches_tracked.add_(1)
+            linear.weight.add_(torch.randn(3, 2))
+        tracked.add_(1)
         average.update()
         decay = min(0.5, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * model[0].weight.detach()
-    before = model[0].weight.detach().clone()
+        expected = decay * expected + (1 - decay) * linear.weight.detach()
+    before = linear.weight.detach().clone()
     with average.applied():
-        torch.testing.assert_close(model[0].weight.detach(), expected)
-        assert int(model[1].num_batches_tracked) == 5
-    assert torch.equal(model[0].weight, before)
+        torch.testing.assert_close(linear.weight.detach(), expected)
+        assert int(tracked) == 5
+    assert torch.equal(linear.weight, before)
     other = WeightAverage(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), 0.5)
     other.restore(average.state())
     assert other.count == 5
