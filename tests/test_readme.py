@@ -182,13 +182,12 @@ def test_readme_command_runs(
     assert capsys.readouterr().out
 
 
-def test_commands_for_cad120_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = tmp_path / "world"
-    words = ["--format", "cad120", "--out", str(world), "videos=1", "long_side=128"]
-    assert importlib.import_module("tools.synthesize").main(words) == 0
+def test_commands_for_cad120_run(
+    cad120_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
-    places = {"CAD120": world / "frames", "annotations": world / "annotations"}
-    assert len(CAD120) == 10
+    places = {"CAD120": cad120_world / "frames", "annotations": cad120_world / "annotations"}
+    assert len(CAD120) == 11
     for command in CAD120:
         module, words = shlex.split(command)[2], shlex.split(command)[3:]
         words = [w for w in words if not w.startswith("detection.weights")]
