@@ -57,6 +57,8 @@ class CriterionSettings:
         multi_positive: if True, tokens with the same triplet are not negatives of each other in
             L_sim. It has no effect with reading, where L_sim compares tokens with labels.
         softmax_cross_modal: if True, L_xm uses the softmax of Eq. 10 even if `multi_label` is True.
+        balanced_labels: if True, tokens of rare labels have a larger weight in L_sim
+            (`LabelReader.set_labels`). It has no effect without reading.
 
     Raises:
         ValueError: if a weight is negative or `reduction` is unknown.
@@ -70,6 +72,7 @@ class CriterionSettings:
     reduction: str = "mean"
     multi_positive: bool = False
     softmax_cross_modal: bool = False
+    balanced_labels: bool = False
 
     def __post_init__(self) -> None:
         if self.reduction not in ("mean", "sum"):
@@ -132,7 +135,8 @@ class LaIARCriterion(nn.Module):
         targets = outputs.targets
         if targets is not None:
             visual = video.embeddings[batch.mask]
-            similarity = loss_reading(visual, targets.embeddings, targets.index, log_scale)
+            weights = targets.weights if s.balanced_labels else None
+            similarity = loss_reading(visual, targets.embeddings, targets.index, log_scale, weights)
         else:
             similarity = self._similarity(similarity_rows(outputs, batch), log_scale, others)
         terms["similarity"] = s.similarity * similarity

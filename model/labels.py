@@ -76,10 +76,12 @@ class LabelTargets:
     Attributes:
         embeddings: (E, D) language embeddings of the labels.
         index: (M,) int64 label of each token, -1 if it is not among the E labels.
+        weights: (E,) weight of the tokens of each label.
     """
 
     embeddings: Tensor
     index: Tensor
+    weights: Tensor
 
 
 class LabelReader(nn.Module):
@@ -103,25 +105,38 @@ class LabelReader(nn.Module):
         pairs: (E, 2) int64 object classes of the human and the object of each label; a buffer,
             stored with the weights.
         predicates: (E, R) bool, the predicates of each label; likewise.
+        weights: (E,) float32 weight of the tokens of each label in L_sim, see `set_labels`; a
+            buffer that is not stored.
     """
 
     pairs: Tensor
     predicates: Tensor
+    weights: Tensor
 
     def __init__(self, num_labels: int, num_predicates: int) -> None:
         super().__init__()
+        self.register_buffer("weights", torch.ones(num_labels), persistent=False)
         self.register_buffer("pairs", torch.zeros(num_labels, 2, dtype=torch.int64))
         self.register_buffer(
             "predicates", torch.zeros(num_labels, num_predicates, dtype=torch.bool)
         )
 
     def set_labels(self, labels: TokenLabels) -> None:
-        """Set the labels.
+        """Set the labels, and the weights of their tokens.
+
+            w_e = M n_e^(-1/2) / sum_j n_j^(1/2)
+
+        n_e is the number of tokens of label e, and M that of all tokens. The mean weight of the
+        tokens is 1. Without weights, rare labels are hardly ever read.
 
         Raises:
             RuntimeError: if their number differs from the number that the network was built with.
         """
         self.load_state_dict({"pairs": labels.pairs, "predicates": labels.predicates})
+        if len(labels):
+            root = labels.counts.double().sqrt()
+            weights = labels.counts.sum() / (root * root.sum())
+            self.weights.copy_(weights)
 
     def index(
         self, pairs: Int64[Tensor, "M 2"], predicates: Bool[Tensor, "M R"]

@@ -363,7 +363,7 @@ class LaIAR(nn.Module):
             return None
         embedded = self.embed_labels(self.reader.pairs, self.reader.predicates)
         index = self.reader.index(batch.pairs, batch.predicates >= THRESHOLD)
-        return LabelTargets(embedded, index)
+        return LabelTargets(embedded, index, self.reader.weights)
 
     def _drop(self, batch: TokenBatch, keep: Tensor | None, *, gather: bool) -> TokenBatch:
         if gather and keep is not None and self.settings.is_strict:

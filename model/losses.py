@@ -88,10 +88,11 @@ def loss_reading(
     labels: Float[Tensor, "E D"],
     index: Int64[Tensor, "M"],
     log_scale: Float[Tensor, ""],
+    weights: Float[Tensor, "E"] | None = None,
 ) -> Float[Tensor, ""]:
     """Compute L_sim (Eq. 8) between M tokens and all E labels of the training videos.
 
-        -1/M' sum_i log softmax_e(t v_i s_e)_{e(i)},  t = exp(log_scale)
+        -1/M' sum_i w_{e(i)} log softmax_e(t v_i s_e)_{e(i)},  t = exp(log_scale)
 
     v_i is the L2-normalised visual embedding of token i, s_e the L2-normalised language embedding
     of label e, and e(i) the label of token i. M' is the number of tokens with a label. In
@@ -103,6 +104,7 @@ def loss_reading(
         labels: language embeddings of the labels.
         index: label of each token, -1 for a token whose label is not among the E labels.
         log_scale: learnable logarithm of t. As in CLIP, t is clamped to at most 100.
+        weights: weight w of the tokens of each label; None for 1.
 
     Returns:
         The loss. If no token has a label, the loss and its gradients are zero.
@@ -111,7 +113,10 @@ def loss_reading(
         return (visual.sum() + labels.sum() + log_scale) * 0.0
     x, y = F.normalize(visual.float(), dim=1), F.normalize(labels.float(), dim=1)
     scores = log_scale.float().exp().clamp(max=100.0) * (x @ y.T)
-    return F.cross_entropy(scores, index, ignore_index=-1)
+    if weights is None:
+        return F.cross_entropy(scores, index, ignore_index=-1)
+    total = F.cross_entropy(scores, index, weight=weights, ignore_index=-1, reduction="sum")
+    return total / (index >= 0).sum()
 
 
 def loss_token_selection(

@@ -46,6 +46,19 @@ def test_index_finds_the_label_of_each_token() -> None:
     assert reader.index(pairs[:0], said[:0]).tolist() == []
 
 
+def test_weights_of_labels_balance_rare_ones() -> None:
+    pairs = torch.tensor([[0, 1]] * 13)
+    said = torch.tensor([[True, False]] * 9 + [[False, True]] * 4)
+    labels = TokenLabels.of_tokens(pairs, said)
+    reader = LabelReader(2, 2)
+    assert reader.weights.tolist() == [1.0, 1.0]
+    reader.set_labels(labels)
+    found = dict(zip(labels.counts.tolist(), reader.weights.tolist(), strict=True))
+    assert found[4] / found[9] == pytest.approx(1.5)
+    assert 4 * found[4] + 9 * found[9] == pytest.approx(13)
+    assert "weights" not in reader.state_dict()
+
+
 def test_reading_equals_plain_loops() -> None:
     g = torch.Generator().manual_seed(1)
     pairs = torch.tensor([[0, 1], [0, 1], [0, 2], [3, 1]])

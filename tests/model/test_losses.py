@@ -54,9 +54,10 @@ def test_action_and_cross_modal_losses_equal_plain_loops(seed: int, reduction: s
     assert float(loss_cross_modal_softmax(z, t)) == pytest.approx(soft / 3, rel=1e-4, abs=1e-6)
 
 
-@given(seeds)
+@given(seeds, st.booleans())
 @settings(max_examples=20, deadline=None)
-def test_reading_loss_equals_plain_loops(seed: int) -> None:
+def test_reading_loss_equals_plain_loops(seed: int, weighted: bool) -> None:
+    w = [0.5, 3.0, 2.0, 0.1] if weighted else [1.0] * 4
     v, s, index = normal(seed, 5, 3), normal(seed + 1, 4, 3), [2, -1, 0, 2, 3]
     total = 0.0
     for i, e in enumerate(index):
@@ -64,8 +65,9 @@ def test_reading_loss_equals_plain_loops(seed: int) -> None:
             math.exp(1.5) * float(v[i] @ s[j]) / float(v[i].norm() * s[j].norm()) for j in range(4)
         ]
         if e >= 0:
-            total -= scores[e] - math.log(sum(map(math.exp, scores)))
-    loss = loss_reading(v, s, torch.tensor(index), torch.tensor(1.5))
+            total -= w[e] * (scores[e] - math.log(sum(map(math.exp, scores))))
+    weights = torch.tensor(w) if weighted else None
+    loss = loss_reading(v, s, torch.tensor(index), torch.tensor(1.5), weights)
     assert float(loss) == pytest.approx(total / 4, rel=1e-4, abs=1e-6)
     v.requires_grad_()
     none = loss_reading(v, s, torch.full((5,), -1), torch.tensor(1.5))
