@@ -127,7 +127,7 @@ class LabelReader(nn.Module):
             w_e = M n_e^(-1/2) / sum_j n_j^(1/2)
 
         n_e is the number of tokens of label e, and M that of all tokens. The mean weight of the
-        tokens is 1. Without weights, rare labels are hardly ever read.
+        tokens is 1. Without weights, rare labels are read worst.
 
         Raises:
             RuntimeError: if their number differs from the number that the network was built with.

@@ -95,3 +95,24 @@ def test_excerpt_loss_is_the_mean_over_excerpts_of_known_labels() -> None:
 def test_invalid_settings_are_rejected(changes: dict) -> None:
     with pytest.raises(ValueError, match="expected"):
         CriterionSettings(**changes)
+
+
+def test_balanced_labels_weight_the_tokens_of_rare_labels() -> None:
+    model, batch = small(), random_batch(drawn_mask(0, 2, 3, 4))
+    assert model.reader is not None
+    model.reader.pairs[::3][:5] = batch.pairs[::3]
+    assert batch.predicates is not None
+    model.reader.predicates[::3][:5] = batch.predicates[::3] >= 0.5
+    model.reader.weights.copy_(torch.rand(len(model.reader.weights)))
+    outputs = model(batch)
+    found = []
+    for balanced in (False, True):
+        criterion = LaIARCriterion(CriterionSettings(balanced_labels=balanced))
+        found.append(criterion(outputs, LABELS, batch, model.log_scale)["similarity"])
+    targets = outputs.targets
+    visual = outputs.video.embeddings[batch.mask]
+    weighted = loss_reading(
+        visual, targets.embeddings, targets.index, model.log_scale, model.reader.weights
+    )
+    torch.testing.assert_close(found[1], 0.1 * weighted)
+    assert not torch.allclose(found[0], found[1])
