@@ -235,3 +235,19 @@ def test_test_clip_with_two_actions_is_rejected(run: Path, tmp_path: Path) -> No
     other = random_cache(tmp_path / "cache", train=0, test=3)
     with pytest.raises(UsageError, match="one action per video expected, TEST001 has 2"):
         evaluate.main(["--run", str(run), "--cache", str(other)])
+
+
+def test_latest_epoch_within_one_standard_error_is_the_best(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hits = iter([(4, 4), (4, 3), (2, 2)])  # 1.0, 0.875 with a standard error of 0.15, 0.5
+
+    def found(*_: object) -> MeanAverageRecall:
+        return MeanAverageRecall(np.array(next(hits)), np.array([4, 4]))
+
+    monkeypatch.setattr("pipeline.training.laiar.task.recall_of_scores", found)
+    words = ["loss.multi_label=false", "loss.excerpts=0", "train.epochs=3"]
+    place = ["--cache", str(cache), "--run", str(tmp_path), "train.validation_fraction=0.4"]
+    assert train.main(["--config", "configs/charades_oracle.yaml", *SMALL, *words, *place]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["best_epoch"] for row in rows if row["kind"] == "epoch"] == [1, 2, 2]
