@@ -25,8 +25,9 @@ from pipeline.runtime.failures import Failures
 from pipeline.runtime.files import file_sha256, make_folder, write_json
 from pipeline.runtime.run_record import RunRecord
 from pipeline.samples.dataset import clip_dataset
+from pipeline.samples.folds import Fold, find_fold_of
 from pipeline.samples.labels import check_single_label, clip_actions, with_known_labels
-from pipeline.samples.listing import fold_subjects, list_samples, no_samples
+from pipeline.samples.listing import list_samples, no_samples
 from pipeline.weights.detectors import RANDOM
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import (
@@ -55,6 +56,7 @@ REPORTED = (
 )
 #: Settings of `model` and `train` that can be changed after the training.
 _CHANGEABLE = (
+    "folds",
     "model.tolerance",
     "train.batch_size",
     "train.workers",
@@ -216,7 +218,7 @@ def split_clips(
     fraction: float,
     *,
     info: CacheInfo | None = None,
-    subjects: Sequence[str] | None = None,
+    fold: Fold | None = None,
     verify: bool = False,
 ) -> tuple[list[ClipEntry], dict[str, ItemError]]:
     """List the labelled clips of a split.
@@ -226,9 +228,8 @@ def split_clips(
         split: `test`, `train` or `validation`.
         fraction: fraction of the training videos that form the split `validation`.
         info: description of the cache. If it lists test videos, other unusable clips do not count
-            as test videos. In a fold, unusable clips of the subjects of the other split do not
-            count.
-        subjects: test subjects of a fold, which determine the split, or None.
+            as test videos. In a fold, unusable clips of the other split do not count.
+        fold: fold that determines the split, or None.
         verify: whether to compare every byte of the clips with the manifest.
 
     Returns:
@@ -236,14 +237,14 @@ def split_clips(
     """
 
     tested = set[str]()
-    if info and split == "test" and subjects is None:
+    if info and split == "test" and fold is None:
         tested = {video.id for video in info.test_videos}
 
     def belongs(video_id: str) -> bool:
         return split == "test" or is_held_out(video_id, fraction) == (split == "validation")
 
     part = "test" if split == "test" else "train"
-    listed, bad = list_samples(cache, split=part, subjects=subjects, info=info, verify=verify)
+    listed, bad = list_samples(cache, split=part, fold=fold, info=info, verify=verify)
     clips = [clip for clip in listed if belongs(clip.source_id)]
     mine = {name for name in bad if belongs(name) and (not tested or name in tested)}
     return clips, {name: error for name, error in bad.items() if name in mine}
@@ -254,14 +255,24 @@ def _samples(
 ) -> tuple[list[ClipEntry], Sequence[LabelledVideo], dict[str, ItemError]]:
     """Return the samples to evaluate, the labelled test videos, and the unusable clips."""
     fraction = float(card.training.get("validation_fraction", 0.0))
-    subjects = fold_subjects(config.fold, info.folds)
+    fold = find_fold_of(config.fold, config.folds, info)
+    _check_fold(card, fold)
     clips, bad = split_clips(
-        args.cache, args.split, fraction, info=info, subjects=subjects, verify=args.verify
+        args.cache, args.split, fraction, info=info, fold=fold, verify=args.verify
     )
     clips = with_known_labels(clips, card.columns, multi_label=card.multi_label)
     if not clips:
-        raise no_samples(args.cache, args.split, subjects, bad)
-    return clips, _test_videos(info, args.split, card, clips, subjects), bad
+        raise no_samples(args.cache, args.split, fold, bad)
+    return clips, _test_videos(info, args.split, card, clips, fold), bad
+
+
+def _check_fold(card: ModelCard, fold: Fold | None) -> None:
+    found = fold.sha256 if fold is not None and fold.videos is not None else None
+    if card.training.get("fold_sha256") != found:
+        raise UsageError(
+            "folds: the training and test videos of the fold expected as in training, but the file "
+            "lists others; give the file of the training as folds=FILE"
+        )
 
 
 def _test_videos(
@@ -269,7 +280,7 @@ def _test_videos(
     split: str,
     card: ModelCard,
     clips: list[ClipEntry],
-    subjects: Sequence[str] | None,
+    fold: Fold | None,
 ) -> Sequence[LabelledVideo]:
     """Return the labelled test videos of the dataset or the fold; none for another split.
 
@@ -277,7 +288,7 @@ def _test_videos(
         UsageError: if a clip or a test video does not have exactly one action, for a single-label
             network.
     """
-    videos = [v for v in info.test_videos if subjects is None or v.subject in subjects]
+    videos = [v for v in info.test_videos if fold is None or fold.has("test", v.id, v.subject)]
     if split != "test":
         videos = []
     if not card.multi_label:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from pipeline.cache.clip import CachedClip
 from pipeline.cache.folder import read_cache_info
 from pipeline.cache.listing import ClipEntry
+from pipeline.config.schema import Config
 from pipeline.errors import ItemError, UsageError
 from pipeline.evaluate import SPLITS, check_fits, run_config, split_clips
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs
@@ -34,7 +35,8 @@ from pipeline.runtime.devices import pick_device
 from pipeline.runtime.failures import log_failure
 from pipeline.runtime.files import write_atomically, write_json
 from pipeline.samples.dataset import ClipDataset, clip_dataset
-from pipeline.samples.listing import fold_subjects, no_samples
+from pipeline.samples.folds import find_fold_of
+from pipeline.samples.listing import no_samples
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import load_bank, load_calibration, load_model
 from tools.proofs.faithfulness.annotations import read_annotations
@@ -64,14 +66,14 @@ def main(argv: list[str]) -> int:
     network = Network(model, card, bank, calibration, device, keeps_all=args.keep == "all")
     fraction = float(card.training.get("validation_fraction", 0.0))
     config = run_config(args.run, [])
-    subjects = fold_subjects(config.fold, info.folds)
+    fold = find_fold_of(config.fold, config.folds, info)
     clips, failed = split_clips(
-        args.cache, args.split, fraction, info=info, subjects=subjects, verify=args.verify
+        args.cache, args.split, fraction, info=info, fold=fold, verify=args.verify
     )
     clips = clips[: args.limit]
     if not clips:
-        raise no_samples(args.cache, args.split, subjects, failed)
-    others, unusable = _other_clips(args, card, fraction, config.fold)
+        raise no_samples(args.cache, args.split, fold, failed)
+    others, unusable = _other_clips(args, card, fraction, config)
     failed |= {c.video_id: unusable[c.video_id] for c in clips if c.video_id in unusable}
     annotations = read_annotations(args.annotations, card, [clip.video_id for clip in clips])
     pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.classes])
@@ -139,16 +141,16 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _other_clips(
-    args: argparse.Namespace, card: ModelCard, fraction: float, fold: str | None
+    args: argparse.Namespace, card: ModelCard, fraction: float, config: Config
 ) -> tuple[dict[str, ClipEntry], dict[str, ItemError]]:
     """Return the clips of the second cache, and the errors of unusable clips, by video id."""
     if args.other is None:
         return {}, {}
     info = read_cache_info(args.other)
     check_fits(card, info, args.other)
-    subjects = fold_subjects(fold, info.folds)
+    fold = find_fold_of(config.fold, config.folds, info)
     clips, failed = split_clips(
-        args.other, args.split, fraction, info=info, subjects=subjects, verify=args.verify
+        args.other, args.split, fraction, info=info, fold=fold, verify=args.verify
     )
     return {clip.video_id: clip for clip in clips}, failed
 

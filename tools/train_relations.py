@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from pipeline.runtime.command_line import (
 )
 from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import RunRecord
-from pipeline.samples.listing import fold_subjects, list_split
+from pipeline.samples.folds import Fold, find_fold
+from pipeline.samples.listing import list_split
 from pipeline.training.laiar.job import check_vocabulary
 from pipeline.training.log import LOG_FILE
 from pipeline.training.processes import Processes, join_processes, training_run
@@ -143,10 +144,10 @@ def prepare_relation_training(
                 f"--cache: features of one detector expected, but {cache} and {caches[0]} were "
                 "extracted with different detectors"
             )
-        subjects = fold_subjects(config.fold, info.folds)
-        found = _training_clips(cache, info, subjects, verify=verify)
-        if subjects is not None:
-            listed = _undamaged(cache, info, subjects, split="test", verify=verify)
+        fold = find_fold(config.fold, info.folds)
+        found = _training_clips(cache, info, fold, verify=verify)
+        if fold is not None:
+            listed = _undamaged(cache, info, fold, split="test", verify=verify)
             test += [c for c in listed if GROUND_TRUTH in c.relations]
         manifest = read_manifest(cache)
         clips += found
@@ -253,14 +254,14 @@ def _what_counts(config: RelationTraining) -> dict[str, Any]:
 
 
 def _undamaged(
-    cache: Path, info: CacheInfo, subjects: Collection[str] | None, *, split: str, verify: bool
+    cache: Path, info: CacheInfo, fold: Fold | None, *, split: str, verify: bool
 ) -> list[ClipEntry]:
     """List the clips of a split.
 
     Raises:
         UsageError: if a clip is damaged.
     """
-    clips, bad = list_split(cache, split=split, subjects=subjects, info=info, verify=verify)
+    clips, bad = list_split(cache, split=split, fold=fold, info=info, verify=verify)
     if bad:
         raise UsageError(
             f"--cache: undamaged clips expected, {len(bad)} damaged: {min(bad.items())[1]}"
@@ -269,14 +270,14 @@ def _undamaged(
 
 
 def _training_clips(
-    cache: Path, info: CacheInfo, subjects: Collection[str] | None, *, verify: bool
+    cache: Path, info: CacheInfo, fold: Fold | None, *, verify: bool
 ) -> list[ClipEntry]:
     """List the clips of the training split that have annotated relations.
 
     Raises:
         UsageError: if a clip is damaged, or if no clip has annotated relations.
     """
-    clips = _undamaged(cache, info, subjects, split="train", verify=verify)
+    clips = _undamaged(cache, info, fold, split="train", verify=verify)
     listed, clips = clips, [c for c in clips if GROUND_TRUTH in c.relations]
     if not clips:
         raise UsageError(

@@ -277,6 +277,9 @@ class Config:
     #: Fold of a dataset with cross-validation, which determines the test subjects of `train` and
     #: `evaluate`. It has no effect on `extract`, so one cache serves all folds.
     fold: str | None = None
+    #: JSON file that lists the training and test videos of each fold, for a dataset with one split,
+    #: such as Charades (`tools.make_folds`). A relative path is also searched in the repository.
+    folds: str | None = None
     #: Stored union features: `full` (all channels), `conv256` (256 channels of a frozen 1x1
     #: convolution) or `none`.
     union: UnionKind = UnionKind.full

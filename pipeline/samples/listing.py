@@ -1,6 +1,6 @@
 """Labelled samples of a cache: its videos, or the spans of its videos."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +10,14 @@ from pipeline.cache.listing import ClipEntry, list_clips
 from pipeline.cache.reader import ClipReader
 from pipeline.datasets import Span
 from pipeline.errors import ItemError, UsageError
+from pipeline.samples.folds import Fold
 
 
 def list_samples(
     cache: Path,
     *,
     split: str,
-    subjects: Collection[str] | None = None,
+    fold: Fold | None = None,
     info: CacheInfo | None = None,
     verify: bool = False,
 ) -> tuple[list[ClipEntry], dict[str, ItemError]]:
@@ -25,7 +26,7 @@ def list_samples(
     Args:
         cache: folder of the cache.
         split: `train` or `test`.
-        subjects: test subjects of a fold (`fold_subjects`), which determine the split, or None.
+        fold: fold that determines the split, or None for the split of the dataset.
         info: properties of the cache, which list the subject of each video of a dataset with folds.
             Without them, unusable videos of all subjects are returned.
         verify: see `list_clips`.
@@ -33,7 +34,7 @@ def list_samples(
     Returns:
         A tuple of the samples and a dict from the id of each unusable video to its error.
     """
-    listed, bad = list_split(cache, split=split, subjects=subjects, info=info, verify=verify)
+    listed, bad = list_split(cache, split=split, fold=fold, info=info, verify=verify)
     return [sample for clip in listed for sample in samples_of(clip)], bad
 
 
@@ -41,22 +42,24 @@ def list_split(
     cache: Path,
     *,
     split: str,
-    subjects: Collection[str] | None = None,
+    fold: Fold | None = None,
     info: CacheInfo | None = None,
     verify: bool = False,
 ) -> tuple[list[ClipEntry], dict[str, ItemError]]:
     """List the whole clips of a split, also those without labels, see `list_samples`."""
-    fixed = split if subjects is None else None
+    fixed = split if fold is None else None
     listed, bad = list_clips(cache, split=fixed, verify=verify)
-    if subjects is not None:
-        listed = [c for c in listed if (c.header.subject in subjects) == (split == "test")]
-        known = _subjects_of(cache, bad, info) if info else {}
-        bad = {
-            video_id: error
-            for video_id, error in bad.items()
-            if video_id not in known or (known[video_id] in subjects) == (split == "test")
-        }
-    return listed, bad
+    if fold is None:
+        return listed, bad
+    known: dict[str, str | None] = {}
+    if fold.subjects is not None and info is not None:
+        known = _subjects_of(cache, bad, info)
+    return [c for c in listed if fold.has(split, c.source_id, c.header.subject)], {
+        video_id: error
+        for video_id, error in bad.items()
+        if (fold.subjects is not None and video_id not in known)
+        or fold.has(split, video_id, known.get(video_id))
+    }
 
 
 def _subjects_of(cache: Path, video_ids: Iterable[str], info: CacheInfo) -> dict[str, str | None]:
@@ -91,48 +94,26 @@ def samples_of(entry: ClipEntry) -> list[ClipEntry]:
     return found
 
 
-def fold_subjects(fold: str | None, folds: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
-    """Return the test subjects of a fold, or None for a dataset without folds.
-
-    Args:
-        fold: name of the fold (setting `fold`).
-        folds: mapping from the name of each fold of the dataset to its test subjects.
-
-    Raises:
-        UsageError: if the dataset has folds and the fold is not one of them, or if it has none and
-            a fold is given.
-    """
-    if not folds:
-        if fold is not None:
-            raise UsageError(f"fold={fold}: the dataset has no folds; leave it out")
-        return None
-    if fold is None or fold not in folds:
-        got = "none" if fold is None else fold
-        raise UsageError(f"fold: one of {', '.join(folds)} expected, got {got}")
-    return folds[fold]
-
-
-def no_samples(
-    cache: Path, split: str, subjects: Collection[str] | None, bad: Collection[str]
-) -> UsageError:
+def no_samples(cache: Path, split: str, fold: Fold | None, bad: Collection[str]) -> UsageError:
     """Return the error of a cache without labelled samples of a split.
 
     Args:
         cache: folder of the cache.
         split: `train`, `test` or `validation`.
-        subjects: test subjects of the fold, or None without folds.
+        fold: the fold, or None without folds.
         bad: ids of the unusable videos of the split.
     """
     damaged = f"({len(bad)} clips are unusable)"
-    there = {str(c.header.subject) for c in list_clips(cache)[0] if samples_of(c)}
-    if subjects is None or any((name in subjects) == (split == "test") for name in there):
+    part = "test" if split == "test" else "train"
+    there = [clip for clip in list_clips(cache)[0] if samples_of(clip)]
+    if fold is None or any(fold.has(part, c.source_id, c.header.subject) for c in there):
         return UsageError(f"--cache: {cache} contains no labelled videos of {split!r} {damaged}")
-    chosen = ", ".join(subjects)
-    wanted = f"the test subjects ({chosen})"
-    if split != "test":
-        wanted = f"the training subjects (all but {chosen})"
+    those = f"{len(there)} others"
+    if fold.subjects is not None:
+        those = (
+            f"those of {', '.join(sorted({str(c.header.subject) for c in there})) or 'no subject'}"
+        )
     return UsageError(
-        f"--cache: labelled videos of {wanted} of this fold expected, but {cache} contains those "
-        f"of {', '.join(sorted(there)) or 'no subject'} only {damaged}; extract the missing "
-        "videos, or use another fold"
+        f"--cache: labelled videos of {fold.describe(part)} of this fold expected, but {cache} "
+        f"contains {those} only {damaged}; extract the missing videos, or use another fold"
     )

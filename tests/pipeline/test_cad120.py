@@ -19,6 +19,7 @@ from pipeline.errors import UsageError
 from pipeline.extract import main as extract
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.samples.dataset import ClipDataset, Sample
+from pipeline.samples.folds import Fold
 from pipeline.samples.listing import list_samples
 from tools import faithfulness
 
@@ -85,7 +86,7 @@ def test_each_clip_is_a_sample_of_a_video_that_is_extracted_once(world: Path, ca
     assert {v.id: (v.actions[0], v.subject) for v in info.test_videos} == expected
     found: dict[str, ClipEntry] = {}
     for split in ("train", "test"):
-        samples, bad = list_samples(cache, split=split, subjects=("Subject3",))
+        samples, bad = list_samples(cache, split=split, fold=Fold(subjects=("Subject3",)))
         assert not bad
         assert {s.header.subject == "Subject3" for s in samples} == {split == "test"}
         found |= {s.video_id: s for s in samples}
@@ -131,7 +132,7 @@ def test_pairs_have_the_annotated_relations(world: Path, cache: Path) -> None:
 
 
 def test_tracks_are_pairs_of_instances(cache: Path) -> None:
-    entry = list_samples(cache, split="test", subjects=("Subject1",))[0][0]
+    entry = list_samples(cache, split="test", fold=Fold(subjects=("Subject1",)))[0][0]
     data = ClipDataset([entry], 10, num_frames=4, max_pairs=99, relations="ground-truth")
     clip = data.read(entry)
     made = clip_tokens(clip, 99, "ground-truth")
@@ -188,7 +189,7 @@ def test_damaged_clip_counts_only_in_the_split_of_its_subject(
     info = read_cache_info(damaged)
     (damaged / other).write_bytes(b"x")
     for split, expected in (("test", set()), ("train", {videos["Subject3"]})):
-        bad = list_samples(damaged, split=split, subjects=("Subject1",), info=info)[1]
+        bad = list_samples(damaged, split=split, fold=Fold(subjects=("Subject1",)), info=info)[1]
         assert bad.keys() == expected
     words = ["--run", str(run), "--cache", str(damaged), "--out", str(tmp_path / "out")]
     assert evaluate.main(words) == 0

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import pickle
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,13 +14,13 @@ import numpy as np
 from pipeline.datasets.charades.table import COLUMNS
 from pipeline.datasets.vocabulary import normalize_name
 from pipeline.runtime.files import write_atomically
+from tools.make_folds import scene_groups
 from tools.world.record import VERSION
 from tools.world.rules import Rules
 from tools.world.script import Settings
 
 #: Smallest visible share of an annotated object.
 LEAST_VISIBLE = 0.15
-NUM_FOLDS = 5
 Record = dict[str, Any]
 
 
@@ -48,30 +47,11 @@ def write_release(
     files["object_bbox_and_relationship.pkl"] = pickle.dumps(objects, protocol=4)
     files["person_bbox.pkl"] = pickle.dumps(persons, protocol=4)
     files["rationales.json"] = _json({r["script"]["video_id"]: r["actions"] for r in records})
-    files["scene_folds.json"] = _json(scene_folds([r["script"]["scene"] for r in records]))
+    files["scene_folds.json"] = _json(scene_groups([r["script"]["scene"] for r in records]))
     world = {"version": VERSION, "settings": asdict(settings), "sizes": sizes}
     files["world.json"] = _json(world | {"videos": [r["script"] for r in records]})
     for name, data in files.items():
         write_atomically(folder / name, data)
-
-
-def scene_folds(scenes: Iterable[str]) -> list[list[str]]:
-    """Return five groups of scenes with about equal numbers of videos, for cross-validation.
-
-    The scenes are processed in descending order of their size, and each scene is added to the
-    smallest group. A fold tests on the test videos of one group and trains on the training videos
-    of the other groups.
-
-    Args:
-        scenes: scene of each video.
-    """
-    groups: list[list[str]] = [[] for _ in range(NUM_FOLDS)]
-    sizes = [0] * NUM_FOLDS
-    for scene, num in sorted(Counter(scenes).items(), key=lambda item: (-item[1], item[0])):
-        smallest = sizes.index(min(sizes))
-        groups[smallest].append(scene)
-        sizes[smallest] += num
-    return groups
 
 
 def _class_files(rules: Rules, settings: Settings) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Annotated images of a dataset, from folders of frames."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.datasets import ClipAnnotation, FrameAnnotation, ReadOptions, read_dataset
@@ -8,7 +8,7 @@ from pipeline.datasets.video_files import list_videos
 from pipeline.datasets.vocabulary import Vocabulary
 from pipeline.decoding.frame_folder import images_by_number
 from pipeline.errors import FailureReason, ItemError
-from pipeline.samples.listing import fold_subjects
+from pipeline.samples.folds import Fold, find_fold
 from pipeline.training.detector.samples import Sample, usable_boxes
 from pipeline.training.detector.settings import DetectorTraining
 
@@ -47,7 +47,7 @@ def read_frame_folders(
     """
     options = ReadOptions(every_box=True)
     found = read_dataset(config.dataset.value, [annotations], vocabulary, options)
-    subjects = fold_subjects(config.fold, found.folds)
+    fold = find_fold(config.fold, found.folds)
     folders: dict[str, list[Path]] = {}
     for video in list_videos(frames, dumped=True, flag="--frames"):
         folders.setdefault(video.video_id, []).append(video.path)
@@ -57,7 +57,7 @@ def read_frame_folders(
         for video_id, problem in found.errors.items()
     }
     for video_id, clip in sorted(found.videos.items()):
-        chosen = [(_split_of(frame, clip, subjects), frame) for frame in clip.frames]
+        chosen = [(_split_of(frame, clip, fold), frame) for frame in clip.frames]
         chosen = [(split, frame) for split, frame in chosen if split in splits]
         try:
             images = _images(folders.get(video_id, []), clip) if chosen else {}
@@ -71,12 +71,10 @@ def read_frame_folders(
     return splits, failures
 
 
-def _split_of(
-    frame: FrameAnnotation, clip: ClipAnnotation, subjects: Collection[str] | None
-) -> str | None:
-    if subjects is None:
+def _split_of(frame: FrameAnnotation, clip: ClipAnnotation, fold: Fold | None) -> str | None:
+    if fold is None:
         return frame.split or clip.split
-    return "test" if clip.subject in subjects else "train"
+    return "test" if fold.has("test", clip.video_id, clip.subject) else "train"
 
 
 def _images(folders: Sequence[Path], clip: ClipAnnotation) -> dict[int, Path]:

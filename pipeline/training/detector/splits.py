@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.config.schema import Dataset
 from pipeline.datasets.vocabulary import Vocabulary
 from pipeline.errors import ItemError, UsageError
-from pipeline.samples.listing import fold_subjects
+from pipeline.samples.folds import find_fold
 from pipeline.training.detector.coco import read_coco
 from pipeline.training.detector.folders import read_frame_folders
 from pipeline.training.detector.samples import Sample, check_boxes, read_action_genome_samples
@@ -44,7 +44,7 @@ def read_splits(
     """
     failures: dict[str, ItemError] = {}
     if config.dataset is Dataset.charades:
-        fold_subjects(config.fold, {})
+        find_fold(config.fold, {})
         splits = {name: read_samples(annotations, name, vocabulary) for name in names}
     else:
         splits, failures = read_frame_folders(

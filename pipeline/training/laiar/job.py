@@ -3,6 +3,7 @@
 import difflib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,8 +20,9 @@ from pipeline.evaluation.inverse_pairs import read_inverse_pairs
 from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import versions
 from pipeline.samples.dataset import ClipDataset, clip_dataset
+from pipeline.samples.folds import find_fold_of
 from pipeline.samples.labels import check_single_label, clip_actions, with_known_labels
-from pipeline.samples.listing import fold_subjects, list_samples, no_samples
+from pipeline.samples.listing import list_samples, no_samples
 from pipeline.training.laiar.initial_weights import initial_weights
 from pipeline.weights.detectors import RANDOM, resolve_detector
 from pipeline.weights.model_card import ModelCard
@@ -158,8 +160,8 @@ def training_clips(
     Raises:
         UsageError: if no clip is usable, or the relations come from several predictors.
     """
-    subjects = fold_subjects(config.fold, info.folds)
-    clips, bad = list_samples(cache, split="train", subjects=subjects, info=info, verify=verify)
+    fold = find_fold_of(config.fold, config.folds, info)
+    clips, bad = list_samples(cache, split="train", fold=fold, info=info, verify=verify)
     source = config.relations.value
     if clips and not any(source in c.relations for c in clips):
         raise UsageError(
@@ -172,7 +174,7 @@ def training_clips(
         if source not in clip.relations:
             bad[clip.video_id] = ItemError(FailureReason.BAD_CACHE, f"{clip.video_id}: {why}")
     if not good:
-        raise no_samples(cache, "train", subjects, bad)
+        raise no_samples(cache, "train", fold, bad)
     _check_one_predictor(good, source)
     return good, bad
 
@@ -248,8 +250,7 @@ def prepare_training(
     for name in ("accumulate", "workers", "threads", "tensorboard"):
         del chosen[name]
     known = {"videos": len(training), "validation_videos": len(validation), "versions": versions()}
-    if config.relations is Relations.predicted:
-        known["relation_predictor"] = clips[0].header.predictor
+    known |= _origin(config, info, clips)
     labels = training_labels(training, config.relations.value, t.min_label_tokens, info)
     reads = settings.reading and config.branch is Branch.both
     card = ModelCard(
@@ -281,6 +282,17 @@ def prepare_training(
         parts.append(card.training["initial_weights"])
     card.training["fingerprint"] = fingerprint = json_sha256(parts)
     return TrainingJob(config, card, training, validation, labels, pairs, fingerprint, weights)
+
+
+def _origin(config: Config, info: CacheInfo, clips: list[ClipEntry]) -> dict[str, Any]:
+    """Return what determines the training videos and their relations, for the card."""
+    found: dict[str, Any] = {}
+    fold = find_fold_of(config.fold, config.folds, info)
+    if fold is not None and fold.videos is not None:
+        found["fold_sha256"] = fold.sha256
+    if config.relations is Relations.predicted:
+        found["relation_predictor"] = clips[0].header.predictor
+    return found
 
 
 def chosen_columns(class_ids: list[str], info: CacheInfo) -> tuple[int, ...] | None:

@@ -9,6 +9,7 @@ from pipeline.cache.folder import clip_path, read_cache_info
 from pipeline.cache.listing import list_clips
 from pipeline.extract import main as extract
 from pipeline.runtime.failures import Failures
+from pipeline.samples.folds import Fold
 from pipeline.samples.listing import list_samples
 from tests.pipeline.dataset_maker import write_dataset
 from tests.pipeline.datasets.cad120.release_maker import VIDEOS, video_path, write_release
@@ -46,7 +47,9 @@ def test_clip_is_not_used_while_the_annotation_of_its_video_is_faulty(
         assert ids(cache) == {"0002", "0003"}
     info = read_cache_info(cache)
     for split, failed in (("test", {"0001"}), ("train", set())):
-        samples, bad = list_samples(cache, split=split, subjects=("Subject1",), info=info)
+        samples, bad = list_samples(
+            cache, split=split, fold=Fold(subjects=("Subject1",)), info=info
+        )
         assert bad.keys() == failed
         assert samples
         assert "0001" not in {sample.source_id for sample in samples}
