@@ -1,6 +1,7 @@
 """Tests that run the commands of the README and of pages in docs/ on small synthetic data."""
 
 import importlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.datasets.charades.locate import locate
+from pipeline.datasets.charades.table import read_charades
+from pipeline.samples.folds import FOLDS_SCHEMA
 from tests.conftest import World
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,6 +86,7 @@ ELSEWHERE = (
     "tools.faults",
     "tools.evaluate_names",
     "tools.reproduce",
+    "tools.make_folds",
 )
 
 
@@ -103,6 +108,10 @@ def test_readme_commands_and_make_targets_are_complete() -> None:
 def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("readme")
     np.savez(root / "FILE.npz", scores=np.eye(4), labels=np.eye(4))
+    videos = read_charades(locate([world.annotations])).videos
+    lists = {s: [i for i, v in videos.items() if v.split == s] for s in ("train", "test")}
+    tree = {"schema": FOLDS_SCHEMA, "folds": {"scenes-1": lists}}
+    (root / "folds.json").write_text(json.dumps(tree))
     given = {
         "VIDEOS": world.videos,
         "Charades_v1_480": world.videos,
@@ -114,6 +123,8 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "DETECTED",
         "cache/oracle",
         "runs/oracle",
+        "runs/scenes-1",
+        "folds.json",
         "explained",
         "second",
         "OUT",
