@@ -98,7 +98,7 @@ class LaIARCriterion(nn.Module):
         outputs: BranchOutputs,
         labels: Tensor,
         batch: TokenBatch,
-        log_scale: Tensor,
+        log_scale: Tensor | None,
         others: OtherParts | None = None,
     ) -> dict[str, Tensor]:
         """Compute the weighted terms of the loss.
@@ -108,7 +108,7 @@ class LaIARCriterion(nn.Module):
             labels: (B, C) floating-point values 0 and 1, or NaN where unknown, if `multi_label` is
                 True, else (B,) int64 class indices.
             batch: batch from which `outputs` were computed.
-            log_scale: logarithm of the learnable scale t of Eq. 8.
+            log_scale: logarithm of the learnable scale t of Eq. 8; None without two branches.
             others: other parts of the step. Over all parts, the values and the gradients of
                 `similarity` add up to those of the whole step (without reading).
 
@@ -130,6 +130,7 @@ class LaIARCriterion(nn.Module):
         if language is None:
             return terms
         assert video.mimic_logits is not None
+        assert log_scale is not None
         assert batch.predicates is not None
         terms["language"] = self._action(language.logits, labels)
         targets = outputs.targets

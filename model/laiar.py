@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from model.dt_former import DTFormer, Encoded
 from model.encoder import RelationEncoder, scatter_tokens
 from model.labels import THRESHOLD, LabelReader, LabelTargets
+from model.network import ActionNetwork
 from model.noise import VideoNoise
 from model.readout import Readout
 from model.relation_features import SemanticRelation, VisualRelation
@@ -20,7 +21,7 @@ from model.settings import LaIARSettings
 from model.tokens import ActionOutput, BranchOutputs, TokenBatch, TokenGrid
 
 
-class LaIAR(nn.Module):
+class LaIAR(ActionNetwork):
     """LaIAR network (Figure 2).
 
     Use `model.build.build_laiar` to build the network from its settings.
@@ -39,6 +40,8 @@ class LaIAR(nn.Module):
     Attributes:
         log_scale: logarithm of the learnable scale t of Eq. 8. t starts at 1 / 0.07 as in CLIP.
     """
+
+    log_scale: nn.Parameter
 
     def __init__(
         self,
@@ -89,21 +92,7 @@ class LaIAR(nn.Module):
         price: float | None = None,
         noise: VideoNoise | None = None,
     ) -> BranchOutputs:
-        """Run all branches, for training.
-
-        Args:
-            batch: tokens of B videos. If it has no predicates, the language branch is not run.
-            keep: tokens that both branches keep. If None, the selectors determine them.
-            price: price of a token for the selectors of selector=subset, in nats. If None, they are
-                not trained.
-            noise: noise of the videos, for the draws of the selectors. If None, it is drawn.
-
-        Returns:
-            Outputs of both branches; None for a branch that the network or the batch lacks.
-
-        Raises:
-            ValueError: if there are more frames or slots than position embeddings.
-        """
+        """Run all branches, for training; see `ActionNetwork.forward`."""
         gather = keep is not None  # the gates of such tokens have no gradient
         noise = noise or VideoNoise.drawn(len(batch), batch.mask.device)
         video = language = None

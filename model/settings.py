@@ -1,4 +1,4 @@
-"""Sizes, options and presets of LaIAR.
+"""Sizes, options and presets of LaIAR and of the baselines.
 
 The options cover choices that the paper leaves open.
 """
@@ -8,11 +8,13 @@ from typing import Any
 
 #: Largest accepted value of `tolerance`, in nats.
 MAX_TOLERANCE = 1000.0
+#: Networks: LaIAR, and the baselines of `model.baselines`.
+NETWORKS = ("laiar", "transformer", "graph")
 
 
 @dataclass(frozen=True)
 class LaIARSettings:
-    """Sizes and options of LaIAR.
+    """Sizes and options of LaIAR and of the baselines.
 
     The preset sets every option that is None:
 
@@ -34,8 +36,14 @@ class LaIARSettings:
     | reading | True | False |
     | selector | subset | gumbel |
 
+    A baseline keeps every token. Its preset sets only `encoder`. The options context, discard,
+    positions, transitions, votes and reading have fixed values (`Baseline`), and those of the
+    selectors and of the language branch have no effect.
+
     Attributes:
         preset: `strict` or `paper`.
+        network: `laiar`, or a baseline: `transformer` (`TokenTransformer`) or `graph`
+            (`TokenGraph`).
         context: tokens over which the context is pooled: `none`, `kept` or `all`.
         discard: treatment of discarded tokens, `mask` (excluded from attention) or `zero` (set to
             zero).
@@ -56,6 +64,8 @@ class LaIARSettings:
         sample_ends: if True, the first and the last frame of a video in the cache are always
             sampled. If the cache has all frames, a change at the edge of a clip is then seen, which
             the centres of segments may miss.
+        shuffle_frames: if True, the frames of each video are read in a random order, in training
+            and in evaluation. Such a network cannot use the order of events.
         max_pairs: maximum number of slots per frame, K. The network uses it only with
             positions=time-slot.
         dim: width of the joint space and the transformer, D; a multiple of `heads`.
@@ -83,6 +93,7 @@ class LaIARSettings:
     """
 
     preset: str = "strict"
+    network: str = "laiar"
     context: str | None = None
     discard: str | None = None
     positions: str | None = None
@@ -93,6 +104,7 @@ class LaIARSettings:
     selector: str | None = None
     num_frames: int = 16
     sample_ends: bool = False
+    shuffle_frames: bool = False
     max_pairs: int = 10
     dim: int = 512
     layers: int = 4
@@ -111,6 +123,14 @@ class LaIARSettings:
     shared_transformer: bool = True
 
     def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            raise ValueError(f"network: {' or '.join(NETWORKS)} expected, got {self.network!r}")
+        for name, fixed in _BASELINE.items() if self.is_baseline else ():
+            if getattr(self, name) not in (None, fixed):
+                raise ValueError(
+                    f"{name}: no value or {fixed} expected with network={self.network}, got "
+                    f"{getattr(self, name)!r}"
+                )
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices and not (value is None and name != "preset"):
@@ -136,12 +156,17 @@ class LaIARSettings:
             raise ValueError(f"dim: a multiple of heads={self.heads} expected, got {self.dim}")
 
     def resolved(self) -> "LaIARSettings":
-        """Return a copy in which options that are None have the value of the preset."""
+        """Return a copy in which options that are None have the value of the preset.
+
+        The options of a baseline have their fixed values, without selection.
+        """
         column = 0 if self.preset == "strict" else 1
         chosen: dict[str, Any] = {
             name: getattr(self, name) if getattr(self, name) is not None else choices[column]
             for name, choices in _CHOICES.items()
         }
+        if self.is_baseline:
+            chosen |= _BASELINE | {"temporal_selection": False, "spatial_selection": False}
         settings = replace(self, **chosen)
         if settings.selector == "gumbel" or settings.is_strict:
             return settings
@@ -151,6 +176,11 @@ class LaIARSettings:
                 f"tokens then change the logits; got {self.selector!r}"
             )
         return replace(settings, selector="gumbel")
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the network is a baseline, which has no language branch and no explanations."""
+        return self.network != "laiar"
 
     @property
     def selects(self) -> bool:
@@ -179,4 +209,13 @@ _CHOICES: dict[str, tuple[str, ...] | tuple[bool, ...]] = {
     "votes": (True, False),
     "reading": (True, False),
     "selector": ("subset", "gumbel"),
+}
+#: Values of options that a baseline fixes.
+_BASELINE: dict[str, str | bool] = {
+    "context": "none",
+    "discard": "mask",
+    "positions": "seconds",
+    "transitions": False,
+    "votes": False,
+    "reading": False,
 }

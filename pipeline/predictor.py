@@ -36,7 +36,7 @@ from pipeline.weights.run_folder import (
     WEIGHTS,
     load_bank,
     load_calibration,
-    load_model,
+    load_laiar,
     read_card,
 )
 
@@ -86,7 +86,7 @@ class LaIARPredictor:
 
         Raises:
             UsageError: if a file is missing or damaged, a setting is invalid or fixed by the
-                trained network, or the network has no video branch.
+                trained network, or the network has no video branch or no explanations.
         """
         path = None if config is None else Path(config)
         job, read = prepare_prediction(Path(run), settings, path, [*map(Path, annotations)], person)
@@ -219,13 +219,13 @@ def prepare_prediction(
             f"branch={card.branch}; train one with branch=both"
         )
     made = predict_config(run, card, config, words)
+    _, card = load_laiar(run, "cpu", tolerance=made.model.tolerance)
     detector = find_described_detector(card.cache.detector, made.detection)
     read = None
     if annotations:
         known, settings = load_vocabulary(made.vocabulary), card.cache.settings
         options = ReadOptions(settings.pairs or (), frames=settings.frames)
         read = read_dataset(made.dataset.value, annotations, known, options)
-    _, card = load_model(run, "cpu", tolerance=made.model.tolerance)
     bank, calibration = load_bank(run, card), load_calibration(run, card)
     familiarity = load_familiarity(run, card)
     generator = Generator(

@@ -45,7 +45,7 @@ from pipeline.runtime.files import write_json
 from pipeline.samples.clip_tokens import clip_tokens, collate_tokens
 from pipeline.samples.dataset import ClipDataset, clip_dataset
 from pipeline.weights.model_card import ModelCard
-from pipeline.weights.run_folder import load_bank, load_calibration, load_model
+from pipeline.weights.run_folder import load_bank, load_calibration, load_laiar
 from tools.evaluate_relations import check_writable
 from tools.world.rules import Rules, load_rules
 from tools.world.script import Script
@@ -143,7 +143,7 @@ def load_namer(
     Raises:
         UsageError: if a file is missing or damaged, or the network does not fit the cache.
     """
-    model, card = load_model(run, device)
+    model, card = load_laiar(run, device)
     check_fits(card, info, cache)
     if card.scored_branch == "language":
         raise UsageError(

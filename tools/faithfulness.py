@@ -38,7 +38,7 @@ from pipeline.samples.dataset import ClipDataset, clip_dataset
 from pipeline.samples.folds import find_fold_of
 from pipeline.samples.listing import no_samples
 from pipeline.weights.model_card import ModelCard
-from pipeline.weights.run_folder import load_bank, load_calibration, load_model
+from pipeline.weights.run_folder import load_bank, load_calibration, load_laiar
 from tools.proofs.faithfulness.annotations import read_annotations
 from tools.proofs.faithfulness.study import Study
 
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     """Run the command and return the exit code."""
     args = _parse(argv)
     device, info = pick_device(args.device), read_cache_info(args.cache)
-    model, card = load_model(args.run, device)
+    model, card = load_laiar(args.run, device)
     check_fits(card, info, args.cache)
     if card.scored_branch == "language":
         raise UsageError(

@@ -319,6 +319,17 @@ class Config:
             raise UsageError(
                 "occluded=true: features=none expected, because an invisible box has no features"
             )
+        network = self.model.network
+        if self.model.is_baseline and self.branch is Branch.language:
+            raise UsageError(
+                f"branch=language: model.network=laiar expected, got {network}, which has no "
+                "language branch"
+            )
+        if self.model.shuffle_frames and self.train.reversed_share:
+            raise UsageError(
+                "model.shuffle_frames=true: train.reversed_share=0 expected, got "
+                f"{self.train.reversed_share}; shuffled frames cannot be reversed"
+            )
         given = {
             "loss.excerpts": self.loss.excerpts,
             "train.reversed_share": self.train.reversed_share,

@@ -57,6 +57,7 @@ def metrics_dict(
         "num_usable": _mean(found.usable),
         "num_all": _mean(found.tokens),
         "empty_selections": int((found.kept == 0).sum()),
+        "network": card.settings.network,
         "preset": card.settings.preset,
         "boxes": card.cache.settings.boxes,
         "relations_in_training": card.relations,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from model.laiar import LaIAR
+from model.network import ActionNetwork
 from model.subset_selector import EXPLORATION
 from pipeline.errors import ItemError
 from pipeline.evaluation.temperature import probabilities
@@ -74,7 +74,7 @@ class Scores:
 
 
 def score_clips(
-    model: LaIAR,
+    model: ActionNetwork,
     data: ClipDataset,
     device: torch.device,
     *,

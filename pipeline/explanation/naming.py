@@ -164,6 +164,21 @@ def calibrate(
     }
 
 
+def without_names(groups: tuple[str, ...]) -> dict[str, Any]:
+    """Return the content of `calibration.json` for a network without names.
+
+    Args:
+        groups: names of the predicate groups.
+    """
+    return {
+        "schema": CALIBRATION_SCHEMA,
+        "videos": 0,
+        "target": TARGET,
+        "groups": {name: _summary([]) for name in groups},
+        "all_groups": {"tokens": 0, "accuracy": None, "exact": None},
+    }
+
+
 def status_of(predicate: int, margin: float, threshold: float | None) -> str:
     """Return the status of a name.
 

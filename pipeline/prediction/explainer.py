@@ -22,7 +22,7 @@ from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.samples.dataset import sample_rows
 from pipeline.weights.loading import BUILDING
 from pipeline.weights.model_card import ModelCard
-from pipeline.weights.run_folder import load_model
+from pipeline.weights.run_folder import load_laiar
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Explainer:
             UsageError: if a file is missing or damaged.
         """
         with BUILDING:
-            model, card = load_model(job.run, device, tolerance=job.config.model.tolerance)
+            model, card = load_laiar(job.run, device, tolerance=job.config.model.tolerance)
         return cls(job, Network(model, card, job.bank, job.calibration, device))
 
     @property

@@ -81,13 +81,25 @@ def reverse_tokens(batch: TokenBatch) -> TokenBatch:
 
     Times are mirrored between 0 and the time of the last token.
     """
-    rows = torch.full(batch.mask.shape, -1)
+    turned = reorder_frames(batch, torch.arange(batch.mask.shape[1]).flip(0))
+    if not len(batch.tracks):
+        return turned
+    return replace(turned, times_s=batch.times_s.max() - turned.times_s)
+
+
+def reorder_frames(batch: TokenBatch, order: Tensor) -> TokenBatch:
+    """Return the tokens of one video with its frames in another order.
+
+    Args:
+        batch: batch of one video.
+        order: (T,) int64 permutation. Frame t of the result is frame `order[t]`, with its times
+            and tracks.
+    """
+    mask, rows = batch.mask[:, order], torch.full(batch.mask.shape, -1)
     rows[batch.mask] = torch.arange(len(batch.tracks))
-    order = rows.flip(1)[batch.mask.flip(1)]
-    packed = {n: v[order] for n, v in vars(batch).items() if v is not None and n != "mask"}
-    if len(order):
-        packed["times_s"] = batch.times_s.max() - packed["times_s"]
-    return replace(batch, mask=batch.mask.flip(1), **packed)
+    rows = rows[:, order][mask]
+    packed = {n: v[rows] for n, v in vars(batch).items() if v is not None and n != "mask"}
+    return replace(batch, mask=mask, **packed)
 
 
 def collate_tokens(videos: Sequence[TokenBatch]) -> TokenBatch:

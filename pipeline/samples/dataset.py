@@ -16,7 +16,12 @@ from pipeline.cache.listing import ClipEntry
 from pipeline.cache.reader import ClipReader
 from pipeline.decoding.sampling import segment_rows, uniform_rows
 from pipeline.errors import FailureReason, ItemError
-from pipeline.samples.clip_tokens import clip_tokens, collate_tokens, reverse_tokens
+from pipeline.samples.clip_tokens import (
+    clip_tokens,
+    collate_tokens,
+    reorder_frames,
+    reverse_tokens,
+)
 from pipeline.samples.labels import action_frames, class_labels, with_classes
 from pipeline.weights.model_card import ModelCard
 
@@ -84,6 +89,8 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         columns: class of the cache in each of the C columns. Labels of other classes are dropped.
             If None, the columns are the classes of the cache.
         ends: whether the first and the last frame of a clip are always used.
+        shuffle: whether the frames of a sample are in a random order (`shuffled_sample`). With a
+            seed, the order changes with the epoch. Without a seed, it depends only on the id.
 
     Attributes:
         epoch: number of the epoch, set by the training loop.
@@ -102,13 +109,14 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         inverse_pairs: Sequence[tuple[int, int]] = (),
         columns: Sequence[int] | None = None,
         ends: bool = False,
+        shuffle: bool = False,
     ) -> None:
         self.clips, self.columns, self.ends = list(clips), columns, ends
         self.num_classes = num_classes
         self.num_frames, self.max_pairs = num_frames, max_pairs
         self.relations, self.seed = relations, seed
         self.reversed_share, self.inverse_pairs = reversed_share, list(inverse_pairs)
-        self.epoch = 0
+        self.shuffle, self.epoch = shuffle, 0
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -122,6 +130,9 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
             labels = class_labels(clip.header, self.num_classes)
             during = action_frames(clip.header, clip.timestamps_s, self.num_classes)
             sample = Sample(entry.video_id, tokens, labels, during)
+            if self.shuffle:
+                rng = self._generator(entry, 2) or np.random.default_rng(_salt(entry, 2))
+                sample = shuffled_sample(sample, clip.timestamps_s, rng)
             return (
                 reversed_sample(sample, self.inverse_pairs) if self._is_reversed(entry) else sample
             )
@@ -165,8 +176,13 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         """Return generator number `stream` of a clip in this epoch, or None without a seed."""
         if self.seed is None:
             return None
-        salt = hashlib.sha256(entry.video_id.encode()).digest()[8 * stream : 8 * stream + 8]
-        return np.random.default_rng([self.seed, self.epoch, int.from_bytes(salt, "big")])
+        return np.random.default_rng([self.seed, self.epoch, _salt(entry, stream)])
+
+
+def _salt(entry: ClipEntry, stream: int) -> int:
+    """Return number `stream` of a clip, which depends only on its id."""
+    digest = hashlib.sha256(entry.video_id.encode()).digest()
+    return int.from_bytes(digest[8 * stream : 8 * stream + 8], "big")
 
 
 def clip_dataset(
@@ -199,6 +215,7 @@ def clip_dataset(
         inverse_pairs=inverse_pairs,
         columns=card.columns,
         ends=card.settings.sample_ends,
+        shuffle=card.settings.shuffle_frames,
     )
 
 
@@ -316,3 +333,21 @@ def reversed_sample(sample: Sample, pairs: Sequence[tuple[int, int]]) -> Sample:
         labels[first], labels[second] = sample.labels[second], sample.labels[first]
         during[first], during[second] = sample.during[second], sample.during[first]
     return Sample(sample.video_id, reverse_tokens(sample.tokens), labels, during.flip(1))
+
+
+def shuffled_sample(sample: Sample, timestamps_s: Tensor, rng: np.random.Generator) -> Sample:
+    """Return a sample with its frames in a random order.
+
+    The times of the frames stay as they are; their tokens and the frames of the actions are
+    permuted. Each token keeps its track.
+
+    Args:
+        sample: the sample.
+        timestamps_s: (T,) times of its frames in the video.
+        rng: random number generator of the order.
+    """
+    order = torch.from_numpy(rng.permutation(len(timestamps_s)))
+    tokens = reorder_frames(sample.tokens, order)
+    times_s = (timestamps_s - timestamps_s[:1]).float()[tokens.mask.nonzero()[:, 1]]
+    during = sample.during[:, order]
+    return Sample(sample.video_id, replace(tokens, times_s=times_s), sample.labels, during)

@@ -1,10 +1,10 @@
-"""Card of a trained LaIAR network."""
+"""Card of a trained network."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from model.build import build_laiar
-from model.laiar import LaIAR
+from model.build import build_baseline, build_laiar
+from model.network import ActionNetwork
 from model.settings import LaIARSettings
 from pipeline.cache.folder import CacheInfo
 from pipeline.config.ranges import check_values, one_of, ranged
@@ -15,7 +15,7 @@ from relations.settings import MAX_LAYERS, MAX_SIZE
 
 @dataclass(frozen=True)
 class ModelCard(Card):
-    """Card of a trained LaIAR network and its training data.
+    """Card of a trained network, LaIAR or a baseline, and its training data.
 
     Attributes:
         settings: resolved settings of the network.
@@ -33,8 +33,8 @@ class ModelCard(Card):
         training: seed, epochs, number of videos and package versions of the training run.
 
     Raises:
-        ValueError: if a size is too large, the columns are not increasing indices of classes, or
-            the seed or the validation fraction is not a number.
+        ValueError: if a size is too large, a baseline has no video branch, the columns are not
+            increasing indices of classes, or the seed or the validation fraction is not a number.
         UsageError: if the seed or the validation fraction is out of range.
     """
 
@@ -57,6 +57,8 @@ class ModelCard(Card):
             high = MAX_LAYERS if name == "layers" else MAX_SIZE
             if isinstance(value, int | float) and value > high:
                 raise ValueError(f"{name}: at most {high} expected, got {value}")
+        if self.settings.is_baseline and self.scored_branch != "video":
+            raise ValueError(f"branch: both expected with network={self.settings.network}")
         rows = self.columns
         if rows is not None and (
             not rows
@@ -81,8 +83,16 @@ class ModelCard(Card):
         """Branch that gives the scores: `video`, or `language` without a video branch."""
         return "video" if self.branch == Branch.both.name else "language"
 
-    def build(self) -> LaIAR:
+    def build(self) -> ActionNetwork:
         """Build the network without trained weights."""
+        if self.settings.is_baseline:
+            return build_baseline(
+                num_classes=len(self.classes),
+                num_objects=len(self.cache.objects),
+                box_features=self.box_features,
+                union_channels=self.union_channels,
+                settings=self.settings,
+            )
         sizes = {group: len(names) for group, names in self.cache.predicate_groups.items()}
         return build_laiar(
             num_classes=len(self.classes),

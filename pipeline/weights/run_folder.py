@@ -3,7 +3,7 @@
 model.json               card with sizes, classes, vocabulary and properties of the cache
 model.safetensors        weights of the best epoch, see "Saved results" in docs/training.md
 state.pt                 resumable checkpoint of the last finished epoch
-label_bank.safetensors   prototypes, which determine the names of tokens
+label_bank.safetensors   prototypes, which determine the names of tokens; none for a baseline
 calibration.json         accuracy of the names on the validation split; temperature of the scores
 familiarity.safetensors  distribution of the features of the training videos
 config.yaml              resolved configuration
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from model.label_bank import LabelBank
 from model.laiar import LaIAR
+from model.network import ActionNetwork
 from pipeline.errors import UsageError
 from pipeline.runtime.files import write_atomically, write_json
 from pipeline.weights.cards import read_json
@@ -86,7 +87,7 @@ def read_weights(run: Path) -> dict[str, Tensor]:
 
 def load_model(
     run: Path, device: torch.device | str, *, tolerance: float | None = None
-) -> tuple[LaIAR, ModelCard]:
+) -> tuple[ActionNetwork, ModelCard]:
     """Load a trained network in eval mode, and its card.
 
     Args:
@@ -109,6 +110,25 @@ def load_model(
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"{run / WEIGHTS}: {error}") from error
     return model.eval().requires_grad_(False).to(device), card
+
+
+def load_laiar(
+    run: Path, device: torch.device | str, *, tolerance: float | None = None
+) -> tuple[LaIAR, ModelCard]:
+    """Load a trained network that explains its predictions, see `load_model`.
+
+    Raises:
+        UsageError: also if the network is a baseline, or was trained on shuffled frames.
+    """
+    model, card = load_model(run, device, tolerance=tolerance)
+    settings = card.settings
+    if not isinstance(model, LaIAR) or settings.shuffle_frames:
+        raise UsageError(
+            f"--run: a network with explanations expected, but {run} was trained with "
+            f"model.network={settings.network} and model.shuffle_frames="
+            f"{str(settings.shuffle_frames).lower()}, and has none; use pipeline.evaluate"
+        )
+    return model, card
 
 
 def save_bank(run: Path, bank: LabelBank) -> None:

@@ -25,7 +25,7 @@ from pipeline.evaluation.scoring import score_clips
 from pipeline.evaluation.submission import read_submission
 from pipeline.samples.clip_tokens import clip_tokens
 from pipeline.samples.dataset import ClipDataset, clip_dataset
-from pipeline.weights.run_folder import load_model, save_weights
+from pipeline.weights.run_folder import load_laiar, load_model, save_weights
 from tests.pipeline.cache_maker import cache_info, labelled_clip, put, random_cache
 from tests.pipeline.test_train import SELECTION, fit
 
@@ -247,7 +247,7 @@ def test_random_tokens_are_as_many_as_the_selected_ones(cache: Path, tmp_path: P
 
 
 def test_random_tokens_are_drawn_from_the_usable_ones(cache: Path, run: Path) -> None:
-    model, card = load_model(run, "cpu")
+    model, card = load_laiar(run, "cpu")
     read = model.video_tokens
 
     def read_even_objects(batch: TokenBatch) -> tuple[Tensor, Tensor, TokenGrid]:

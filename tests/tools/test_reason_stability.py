@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.labels import TokenLabels
+from model.laiar import LaIAR
 from pipeline.explanation.explained_clip import ExplainedClip, Network, explain_clip
 from pipeline.explanation.naming import label_bank
 from pipeline.explanation.predictions import NOTHING, Reason
@@ -92,6 +93,7 @@ def network(clip: Any) -> Network:
     labels = TokenLabels.of_tokens(batch.pairs, batch.predicates >= 0.5)
     card = ModelCard(settings, cache_info(), "ground-truth", 8, 4, num_labels=len(labels))
     model = card.build().eval().requires_grad_(False)
+    assert isinstance(model, LaIAR)
     assert model.reader is not None
     model.reader.set_labels(labels)
     return Network(model, card, label_bank(model, labels), CALIBRATION, torch.device("cpu"))

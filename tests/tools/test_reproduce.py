@@ -340,7 +340,7 @@ def test_documented_commands_list_their_cells(
 ) -> None:
     text = (ROOT / "docs" / "results.md").read_text()
     commands = re.findall(r"^    python -m tools\.reproduce (.+)$", text, re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 4
     places = {"configs/cad120.yaml": CONFIG, "cache/cad120": str(cache), "runs/cad120": "OUT"}
     for command in commands:
         given = [places.get(word, word) for word in shlex.split(command)]
@@ -363,13 +363,17 @@ def test_real_networks_of_a_dataset_without_folds(
             clip = labelled_clip(number, split)
             put(cache, replace(clip, header=replace(clip.header, actions=((number, 0.0, 0.5),))))
     monkeypatch.setattr(table_rows, "FOLDER", tmp_path)
-    (tmp_path / "tiny.yaml").write_text(TINY.replace("folds: [1, 2]", "folds: []"))
+    text = TINY.replace("folds: [1, 2]", "folds: []")
+    text = text.replace("{function: rules}", "{words: [model.network=graph]}")
+    (tmp_path / "tiny.yaml").write_text(text)
     small = [word for word in SMALL if "selection" not in word]
     more = ["loss.multi_label=false", "loss.excerpts=0", "train.epochs=1", "train.least_share=1"]
     out = tmp_path / "out"
     given = words(cache, out, *small, *more, "train.validation_fraction=0")
     assert reproduce.main(given, runner=in_process) == 0
-    for row in table_json(out)["rows"][:2]:
+    rows = table_json(out)["rows"]
+    assert rows[3]["num"] == rows[3]["num_all"]  # a baseline keeps every token
+    for row in (*rows[:2], rows[3]):
         assert row["status"] == "finished"
         name = f"{row['network']}_seed0"
         metrics = json.loads((out / "runs" / name / "metrics.json").read_text())

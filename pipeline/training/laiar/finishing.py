@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from model.laiar import LaIAR
 from pipeline.evaluation.temperature import calibrate_scores
 from pipeline.explanation.familiarity import fit_familiarity, save_familiarity
-from pipeline.explanation.naming import build_bank, calibrate, label_bank
+from pipeline.explanation.naming import build_bank, calibrate, label_bank, without_names
 from pipeline.runtime.files import write_json
 from pipeline.training.laiar.job import TrainingJob
 from pipeline.training.laiar.task import LaIARTask
@@ -37,6 +38,8 @@ def is_finished(job: TrainingJob, run: Path) -> bool:
 def finish(task: LaIARTask, best: dict[str, Tensor]) -> list[str]:
     """Write the best weights, the label bank and the calibration, unless they exist.
 
+    A baseline has no label bank, and its calibration has no names.
+
     Args:
         task: the trained network, which gets the best weights.
         best: weights of the best epoch.
@@ -61,13 +64,16 @@ def _write(task: LaIARTask) -> None:
     job, run, network, cache = task.job, task.run_folder, task.network, task.job.card.cache
     sizes: dict[str, Any]
     sizes = {"batch_size": task.settings.batch_size, "workers": task.settings.workers}
-    if job.card.settings.has_context_in_joint_space:
-        bank = build_bank(network, job.dataset(job.training), task.device, **sizes)
-    else:
-        bank = label_bank(network, job.labels)
-    save_bank(run, bank)
-    named, groups = job.dataset(job.validation), tuple(cache.predicate_groups)
-    tree = calibrate(network, bank, named, task.device, groups=groups, **sizes)
+    groups = tuple(cache.predicate_groups)
+    tree = without_names(groups)
+    if isinstance(network, LaIAR):
+        if job.card.settings.has_context_in_joint_space:
+            bank = build_bank(network, job.dataset(job.training), task.device, **sizes)
+        else:
+            bank = label_bank(network, job.labels)
+        save_bank(run, bank)
+        named = job.dataset(job.validation)
+        tree = calibrate(network, bank, named, task.device, groups=groups, **sizes)
     found, multi_label = task.score(job.validation), job.card.multi_label
     tree["scores"] = calibrate_scores(found.logits, found.labels, multi_label=multi_label)
     write_json(run / CALIBRATION, tree)
@@ -76,5 +82,8 @@ def _write(task: LaIARTask) -> None:
 
 
 def _files(job: TrainingJob) -> tuple[str, ...]:
-    """Return the names of the files; the video branch alone needs names."""
-    return (BANK, CALIBRATION, FAMILIARITY) if job.card.scored_branch == "video" else ()
+    """Return the names of the files; the video branch of LaIAR alone needs names."""
+    if job.card.scored_branch != "video":
+        return ()
+    bank = () if job.card.settings.is_baseline else (BANK,)
+    return (*bank, CALIBRATION, FAMILIARITY)

@@ -268,11 +268,7 @@ def prepare_training(
     )
     manifest = read_manifest(cache)
     pairs = _inverse_pairs(config, card)
-    tree = card.to_dict()
-    del tree["cache"]["test_videos"]
-    if columns is None:  # as in earlier versions, so that their runs can be resumed
-        del tree["columns"]
-    tree["training"] = chosen
+    tree = _determined(card) | {"training": chosen}
     files = [(c.video_id, manifest[c.source_id].sha256) for c in clips]
     parts = [tree, asdict(config.loss), files, pairs]
     weights = None
@@ -293,6 +289,21 @@ def _origin(config: Config, info: CacheInfo, clips: list[ClipEntry]) -> dict[str
     if config.relations is Relations.predicted:
         found["relation_predictor"] = clips[0].header.predictor
     return found
+
+
+def _determined(card: ModelCard) -> dict[str, Any]:
+    """Return the fields of a card that the fingerprint covers.
+
+    Defaults of fields that earlier versions lack are left out, so that their runs can be resumed.
+    """
+    tree = card.to_dict()
+    del tree["cache"]["test_videos"]
+    if tree["columns"] is None:
+        del tree["columns"]
+    for name, default in (("network", "laiar"), ("shuffle_frames", False)):
+        if tree["settings"][name] == default:
+            del tree["settings"][name]
+    return tree
 
 
 def chosen_columns(class_ids: list[str], info: CacheInfo) -> tuple[int, ...] | None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from model.criterion import LaIARCriterion, similarity_rows
 from model.labels import THRESHOLD
-from model.laiar import LaIAR
+from model.network import ActionNetwork
 from model.noise import VideoNoise
 from model.selector import random_excerpts, random_subsets
 from model.tokens import BranchOutputs, TokenBatch
@@ -37,7 +37,7 @@ class LaIARObjective(Objective):
 
     def __init__(
         self,
-        model: LaIAR,
+        model: ActionNetwork,
         criterion: LaIARCriterion,
         settings: TrainConfig,
         device: torch.device,
@@ -78,7 +78,7 @@ class LaIARObjective(Objective):
                 target = subset_labels(labels, during, tokens.mask, keep)
         # Outside autocast: in bfloat16, L_sim cannot tell similar labels apart.
         terms = self.criterion(outputs, target, tokens, self.model.log_scale, part)
-        if self.criterion.settings.excerpts:
+        if self.criterion.settings.excerpts and outputs.language is not None:
             terms["excerpts"] = self._excerpt_loss(tokens, labels, during, noise)
         output = outputs.video or outputs.language
         assert output is not None
@@ -94,7 +94,7 @@ class LaIARObjective(Objective):
 
     def rows(self, batch: SampleBatch, part: Part) -> Sequence[Tensor] | None:
         """Return the embeddings of both branches for L_sim (Eq. 8), without reading."""
-        if self.model.visual is None or self.model.reader is not None:
+        if not self.model.compares_tokens:
             return None
         tokens, _, _ = self._moved(batch)
         outputs, _, _ = self._run(batch.video_ids, tokens, part)

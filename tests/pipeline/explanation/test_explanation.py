@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from model.label_bank import LabelBankBuilder
 from model.labels import TokenLabels
+from model.laiar import LaIAR
 from model.settings import LaIARSettings
 from pipeline.cache.clip import CachedClip
 from pipeline.decoding.video_source import VideoSource
@@ -43,6 +44,7 @@ def network_of(clip: CachedClip, **changes: object) -> Network:
     labels = TokenLabels.of_tokens(tokens.batch.pairs, tokens.batch.predicates >= 0.5)
     card = ModelCard(settings, cache_info(), "ground-truth", 8, 4, num_labels=len(labels))
     model = card.build().eval()
+    assert isinstance(model, LaIAR)
     builder = LabelBankBuilder(model.semantic.group_sizes, settings.dim)
     with torch.no_grad():
         if model.reader is not None:

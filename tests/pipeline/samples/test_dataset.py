@@ -178,3 +178,55 @@ def test_a_subset_without_tokens_shows_no_action() -> None:
     during = torch.tensor([[[True, False]]])
     found = subset_labels(torch.ones(1, 1), during, mask, torch.zeros_like(mask))
     assert found.tolist() == [[0.0]]
+
+
+def frames_of(sample: Sample) -> list[list[tuple]]:
+    """Return the tokens of each frame, without their times, as comparable rows."""
+    tokens, found = sample.tokens, []
+    frame = tokens.mask.nonzero()[:, 1]
+    for t in range(tokens.mask.shape[1]):
+        rows = (frame == t).nonzero()[:, 0].tolist()
+        names = ("human_features", "union_features", "object_labels", "tracks", "predicates")
+        found.append([tuple(str(getattr(tokens, n)[m].tolist()) for n in names) for m in rows])
+    return found
+
+
+def test_shuffled_samples_have_the_same_frames_at_other_times(tmp_path: Path) -> None:
+    counts = [2, 3, 0, 4, 1, 2]
+    entries = [put(tmp_path, random_clip(counts, i, f"CLIP{i}")) for i in range(6)]
+    plain = samples(dataset(entries, num_frames=6))
+    shuffled = samples(dataset(entries, num_frames=6, shuffle=True))
+    orders = set()
+    for before, after in zip(plain, shuffled, strict=True):
+        frames = frames_of(before)
+        marks = [(frames[t], before.during[:, t].tolist()) for t in range(6)]
+        found = [(f, after.during[:, t].tolist()) for t, f in enumerate(frames_of(after))]
+        assert sorted(map(str, found)) == sorted(map(str, marks))
+        order = tuple(len(frame) for frame in frames_of(after))
+        orders.add(order)
+        times = after.tokens.times_s
+        slots = after.tokens.mask.nonzero()[:, 1]
+        torch.testing.assert_close(times, 0.12 * slots)
+        assert torch.equal(after.labels, before.labels)
+    assert len(orders) > 1
+
+
+def test_order_of_shuffled_frames_is_fixed_by_the_id_or_changes_with_the_epoch(
+    tmp_path: Path,
+) -> None:
+    entries = [put(tmp_path, random_clip([2] * 6, i, f"CLIP{i}")) for i in range(6)]
+
+    def orders(data: ClipDataset, epoch: int = 0) -> dict[str, str]:
+        data.epoch = epoch
+        return {s.video_id: str(s.tokens.human_features[:, 0].tolist()) for s in samples(data)}
+
+    fixed = orders(dataset(entries, num_frames=6, shuffle=True))
+    again = orders(dataset(entries[::-1], num_frames=6, shuffle=True), epoch=1)
+    plain = orders(dataset(entries, num_frames=6))
+    assert fixed == again
+    assert sum(fixed[name] == plain[name] for name in fixed) < 3
+    drawn = dataset(entries, num_frames=6, shuffle=True, seed=4)
+    first, second = orders(drawn), orders(drawn, epoch=1)
+    assert first == orders(dataset(entries[::-1], num_frames=6, shuffle=True, seed=4))
+    assert sum(first[name] == second[name] for name in first) < 3
+    assert orders(dataset(entries, num_frames=6, seed=4)) == plain  # 6 frames in 6 segments
