@@ -4,6 +4,7 @@ The package imports neither `detection` nor `relations`.
 
 baselines/         black-box networks that LaIAR is compared with
 build              construction of the networks from their settings
+clip_feature       readout of a clip feature, the vector of a whole video
 criterion          training loss, Eq. 11
 dt_former          DT-Former with position embeddings, token selectors and transformer
 encoder            encoders that map relation features to the joint space

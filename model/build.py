@@ -3,6 +3,7 @@
 from model.baselines.baseline import Baseline
 from model.baselines.graph import TokenGraph
 from model.baselines.transformer import TokenTransformer
+from model.clip_feature import ClipReadout
 from model.dt_former import DTFormer
 from model.labels import LabelReader
 from model.laiar import LaIAR
@@ -21,6 +22,7 @@ def build_laiar(
     has_video: bool = True,
     num_labels: int = 0,
     multi_label: bool = True,
+    clip_width: int = 0,
 ) -> LaIAR:
     """Build a LaIAR network with random weights.
 
@@ -35,6 +37,7 @@ def build_laiar(
         num_labels: number of labels that the video branch reads tokens as, E; see
             `LabelReader.set_labels`.
         multi_label: True if a video can have several actions.
+        clip_width: width of the clip features that the video branch reads, or 0 for none.
 
     Returns:
         The network in training mode.
@@ -56,6 +59,7 @@ def build_laiar(
         (former, former if shared else DTFormer(settings, multi_label=multi_label)),
         reader=reader,
         token_semantic=token_semantic,
+        clip=ClipReadout(clip_width, num_classes) if has_video and clip_width else None,
         num_classes=num_classes,
         settings=settings,
     )

@@ -1,5 +1,6 @@
 """Training loss of LaIAR (Eq. 11), a weighted sum of five terms."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -164,6 +165,20 @@ class LaIARCriterion(nn.Module):
         triplets = rows[2] if self.settings.multi_positive else None
         loss = loss_similarity(rows[0], rows[1], log_scale, triplets=triplets)
         return loss if others is None else _scaled(loss, value=others.share, gradient=1.0)
+
+    def clip_loss(self, outputs: BranchOutputs, labels: Tensor, whole: Tensor) -> Tensor:
+        """Compute the term `video` from subsets of the tokens and clip features of whole videos.
+
+        A clip feature also shows the actions that a subset of the tokens does not show. Their
+        labels are therefore unknown.
+
+        Args:
+            outputs: outputs for the subsets.
+            labels: (B, C) labels of the subsets, for `multi_label`.
+            whole: (B, C) labels of the whole videos.
+        """
+        assert outputs.video is not None
+        return self._action(outputs.video.logits, labels.masked_fill(labels != whole, math.nan))
 
     def excerpt_loss(self, logits: list[Tensor], labels: list[Tensor]) -> Tensor:
         """Compute the weighted loss of the language branch on excerpts of the videos.

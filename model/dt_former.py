@@ -19,7 +19,7 @@ from model.subset_selector import (
     preserving_subset,
     selection_loss,
 )
-from model.tokens import TokenGrid
+from model.tokens import ActionOutput, TokenGrid
 from model.transformer import TransformerEncoder
 from model.transitions import TransitionEncoder
 
@@ -81,6 +81,20 @@ class Encoded:
     gate: Tensor
     embeddings: Tensor
     selection: Selection
+
+    def output(self, head: Head, grid: TokenGrid) -> ActionOutput:
+        """Return the output of the branch, with the logits of a readout."""
+        selection = self.selection
+        return ActionOutput(
+            logits=head(self.z, self.tokens, self.gate),
+            keep_temporal=selection.temporal.detach() > 0.5,
+            usable=grid.mask,
+            keep_spatial=(selection.spatial.detach() > 0.5) & grid.mask,
+            keep=selection.keep,
+            keep_gate=selection.gate,
+            keep_probability=selection.probability,
+            embeddings=self.embeddings,
+        )
 
 
 class DTFormer(nn.Module):

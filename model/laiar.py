@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from model.dt_former import DTFormer, Encoded
+from model.clip_feature import ClipReadout
+from model.dt_former import DTFormer
 from model.encoder import RelationEncoder, scatter_tokens
 from model.labels import THRESHOLD, LabelReader, LabelTargets
 from model.network import ActionNetwork
@@ -34,6 +35,7 @@ class LaIAR(ActionNetwork):
         reader: reader of visual tokens as labels, or None for settings without reading.
         token_semantic: relation features of the tokens of labels, for networks with a reader.
             Without it, these features are those of the joint space.
+        clip: readout of clip features, which the video branch adds to its logits, or None.
         num_classes: number of action classes, C.
         settings: resolved settings, see `LaIARSettings.resolved`.
 
@@ -51,6 +53,7 @@ class LaIAR(ActionNetwork):
         *,
         reader: LabelReader | None,
         token_semantic: SemanticRelation | None = None,
+        clip: ClipReadout | None = None,
         num_classes: int,
         settings: LaIARSettings,
     ) -> None:
@@ -83,6 +86,7 @@ class LaIAR(ActionNetwork):
         self.video_head = None if reader is not None or visual is None else readout()  # C_v
         self.mimic_head = None if visual is None else readout()  # C_v2s
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.clip = clip
 
     def forward(
         self,
@@ -210,12 +214,13 @@ class LaIAR(ActionNetwork):
             encoded = self.former(
                 tokens, grid, encoder, keep=keep, gather=gather, head=head, noise=noise
             )
-            output = _output(head, encoded, grid)
+            output: ActionOutput = encoded.output(head, grid)
         assert self.mimic_head is not None
         mimic = self.mimic_head(encoded.z, encoded.tokens, encoded.gate)
         if self.reader is not None:
             output = replace(output, embeddings=embeddings)
-        return replace(output, mimic_logits=mimic)
+        output = replace(output, mimic_logits=mimic)
+        return output if self.clip is None else self.clip.join(output, batch.clip_features)
 
     def read_relations(
         self,
@@ -261,7 +266,7 @@ class LaIAR(ActionNetwork):
         former, encoder = self.language_former or self.former, self._encoder(language=True)
         head = self.language_head
         encoded = former(tokens, grid, encoder, keep=keep, gather=gather, head=head, noise=noise)
-        output = _output(head, encoded, grid)
+        output: ActionOutput = encoded.output(head, grid)
         if self.token_encoder is not None and self.semantic_encoder is not None:
             embeddings = scatter_tokens(self.semantic_encoder(self.semantic(batch)), batch.mask)
             output = replace(output, embeddings=embeddings)
@@ -325,7 +330,7 @@ class LaIAR(ActionNetwork):
         """Group the parameters into parts that no loss term trains together.
 
         The selectors of selector=subset have a loss of their own. With reading, L_sim trains the
-        joint space, and all other terms train the other layers.
+        joint space, L_v the readout of clip features, and all other terms train the other layers.
         """
         formers = (self.former, self.language_former)
         subset = [f.subset for f in formers if f is not None and f.subset is not None]
@@ -335,13 +340,18 @@ class LaIAR(ActionNetwork):
             parts[1] = {p for module in modules if module is not None for p in module.parameters()}
             parts[1].add(self.log_scale)
         every = list(self.parameters())
-        parts.append({*every} - parts[0] - parts[1])
+        if self.reader is not None and self.clip is not None:
+            parts.append({*self.clip.parameters()})
+        parts.append({*every}.difference(*parts))
         return [[p for p in every if p in part] for part in parts if part]
 
     def score(
         self, tokens: Float[Tensor, "B T K D"], grid: TokenGrid, keep: Bool[Tensor, "B T K"]
     ) -> Float[Tensor, "B C"]:
-        """Compute the logits of the video branch from the tokens in `keep`, see `video_tokens`."""
+        """Compute the logits of the video branch from the tokens in `keep`, see `video_tokens`.
+
+        They do not contain the part of a clip feature.
+        """
         encoded = self.former(tokens, grid, self._encoder(language=False), keep=keep, gather=True)
         head = self.video_head or self.language_head
         logits: Tensor = head(encoded.z, encoded.tokens, encoded.gate)
@@ -372,18 +382,4 @@ def _encoder(width: int, settings: LaIARSettings, has_context: bool) -> Relation
         mlp=settings.encoder == "mlp",
         dropout=settings.dropout,
         has_context=has_context,
-    )
-
-
-def _output(head: Readout, encoded: Encoded, grid: TokenGrid) -> ActionOutput:
-    selection = encoded.selection
-    return ActionOutput(
-        logits=head(encoded.z, encoded.tokens, encoded.gate),
-        keep_temporal=selection.temporal.detach() > 0.5,
-        usable=grid.mask,
-        keep_spatial=(selection.spatial.detach() > 0.5) & grid.mask,
-        keep=selection.keep,
-        keep_gate=selection.gate,
-        keep_probability=selection.probability,
-        embeddings=encoded.embeddings,
     )

@@ -87,6 +87,8 @@ class LaIARSettings:
         gumbel_temperature: temperature of the Gumbel-softmax of selector=gumbel.
         shared_transformer: if True, both branches share one DT-Former. With reading, they always
             do.
+        clip_features: folder of tools.clip_features, whose vectors the video branch reads
+            (`ClipReadout`), or None. It is a path of the command, not stored in the card.
 
     Raises:
         ValueError: if a value is unknown or out of range.
@@ -121,6 +123,7 @@ class LaIARSettings:
     initial_keep: float = 0.9
     gumbel_temperature: float = 1.0
     shared_transformer: bool = True
+    clip_features: str | None = None
 
     def __post_init__(self) -> None:
         if self.network not in NETWORKS:

@@ -27,6 +27,7 @@ class TokenBatch:
         times_s: (M,) floating time of the token's frame in seconds after the first sampled frame.
         tracks: (M,) int64 track of the object; equal numbers mark one object within a video.
         predicates: (M, R) floating in [0, 1], or None without a relation source.
+        clip_features: (B, W) floating-point vectors of the whole videos (`ClipReadout`), or None.
 
     Raises:
         ValueError: if a field does not have the shape given above.
@@ -42,6 +43,7 @@ class TokenBatch:
     times_s: Tensor
     tracks: Tensor
     predicates: Tensor | None = None
+    clip_features: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.mask.ndim != 3 or self.mask.dtype != torch.bool:
@@ -66,6 +68,18 @@ class TokenBatch:
                     f"{name}: {ndim} dimensions and {M} rows (one per True of mask) expected, got "
                     f"{tuple(value.shape)}"
                 )
+        clips = self.clip_features
+        if clips is not None and (clips.ndim != 2 or len(clips) != len(self.mask)):
+            raise ValueError(
+                f"clip_features: ({len(self.mask)}, W) expected, got {tuple(clips.shape)}"
+            )
+
+    @property
+    def packed(self) -> dict[str, Tensor]:
+        """Tensors with a row per token, by name."""
+        per_video = ("mask", "clip_features")
+        rows = vars(self).items()
+        return {name: v for name, v in rows if v is not None and name not in per_video}
 
     @property
     def pairs(self) -> Tensor:
@@ -94,11 +108,7 @@ class TokenBatch:
             keep: (B, T, K) bool.
         """
         rows = keep[self.mask]
-        packed = {
-            name: value[rows]
-            for name, value in vars(self).items()
-            if value is not None and name != "mask"
-        }
+        packed = {name: value[rows] for name, value in self.packed.items()}
         return replace(self, mask=self.mask & keep, **packed)
 
     def to(self, device: torch.device | str) -> "TokenBatch":
@@ -165,6 +175,7 @@ class ActionOutput:
         embeddings: (B, T, K, D) embeddings in the joint space, zero for padding.
         mimic_logits: (B, C) estimate of the language branch's logits by the video branch (P^{v2s}),
             or None in the output of the language branch.
+        clip_logits: (B, C) part of `logits` that the clip features add, or None without them.
     """
 
     logits: Tensor
@@ -176,6 +187,7 @@ class ActionOutput:
     keep_probability: Tensor
     embeddings: Tensor
     mimic_logits: Tensor | None = None
+    clip_logits: Tensor | None = None
 
     @property
     def num_kept(self) -> Tensor:

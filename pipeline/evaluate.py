@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.cache.clip_features import ClipFeatures
 from pipeline.cache.folder import CacheInfo, LabelledVideo, read_cache_info
 from pipeline.cache.listing import ClipEntry, is_held_out
 from pipeline.config.loading import config_as_dict, load_config
@@ -15,7 +16,7 @@ from pipeline.config.schema import Branch, Config
 from pipeline.errors import ItemError, UsageError
 from pipeline.evaluation.evaluated_split import is_evaluated, rank_scores
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs, score_inverse_pairs
-from pipeline.evaluation.results import RECALLS, metrics_dict, write_tables
+from pipeline.evaluation.results import RECALLS, clip_metrics, metrics_dict, write_tables
 from pipeline.evaluation.scoring import KEEPS, Scores, score_clips
 from pipeline.evaluation.temperature import calibration_errors
 from pipeline.explanation.familiarity import load_familiarity, unfamiliar_share
@@ -24,6 +25,7 @@ from pipeline.runtime.devices import pick_device, use_threads
 from pipeline.runtime.failures import Failures
 from pipeline.runtime.files import file_sha256, make_folder, write_json
 from pipeline.runtime.run_record import RunRecord
+from pipeline.samples.clip_features import network_features
 from pipeline.samples.dataset import clip_dataset
 from pipeline.samples.folds import Fold, find_fold_of
 from pipeline.samples.labels import check_single_label, clip_actions, with_known_labels
@@ -57,6 +59,7 @@ REPORTED = (
 #: Settings of `model` and `train` that can be changed after the training.
 _CHANGEABLE = (
     "folds",
+    "model.clip_features",
     "model.tolerance",
     "train.batch_size",
     "train.workers",
@@ -79,21 +82,20 @@ def main(argv: list[str]) -> int:
     seed = int(card.training.get("seed", 0))
     record = RunRecord(out, stage="evaluate", config=config_as_dict(config), argv=argv, seed=seed)
     branch = "language" if config.branch is Branch.language else card.scored_branch
-    options: dict[str, Any] = {
-        "batch_size": config.train.batch_size,
-        "workers": config.train.workers,
-        "branch": branch,
-        "multi_label": card.multi_label,
-        "keep": args.keep,
-    }
+    features = None if branch == "language" else network_features(card, config)
+    size, workers = config.train.batch_size, config.train.workers
+    options: dict[str, Any] = {"batch_size": size, "workers": workers, "branch": branch}
+    options |= {"multi_label": card.multi_label, "keep": args.keep}
     with record as run:
         run.extra["threads"] = use_threads(config.train.threads, card.settings.dim, device)
         run.counts.found = len(clips) + len(bad)
-        pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.classes])
+        pairs = _scored_pairs(config, card, features)
 
         def score(*, reverse: bool = False) -> Scores:
-            relations = branch == "language"
-            data = clip_dataset(card, clips, relations=relations, reversed_share=float(reverse))
+            share, reads = float(reverse), branch == "language"
+            data = clip_dataset(
+                card, clips, relations=reads, reversed_share=share, clip_features=features
+            )
             label = f"evaluate {args.split}" + (", reversed" if reverse else "")
             return score_clips(model, data, device, bar=label, **options)
 
@@ -109,10 +111,10 @@ def main(argv: list[str]) -> int:
             order = score_inverse_pairs(found.scores, again, found.labels, pairs)
             tree["inverse_pairs"] = order.to_dict()
             arrays = {"reversed": again, "pairs": np.array(pairs)}
-        else:
-            LOGGER.info("no inverse pair of %s is among the classes", config.inverse_pairs)
         if branch == "video":
             tree |= _reliability(args.run, card, found, clips)
+        if features:
+            tree["clip_features"] = clip_metrics(found, card, *ranked)
         tree["weights_sha256"] = file_sha256(args.run / WEIGHTS)
         random = str(card.cache.detector.get("weights")).startswith(RANDOM)
         if warnings := ["RANDOM_WEIGHTS"] * random + found.warnings:
@@ -297,6 +299,19 @@ def _test_videos(
     return videos
 
 
+def _scored_pairs(
+    config: Config, card: ModelCard, features: ClipFeatures | None
+) -> list[tuple[int, int]]:
+    """Return the inverse pairs to score; none with clip features."""
+    pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.classes])
+    if not pairs:
+        LOGGER.info("no inverse pair of %s is among the classes", config.inverse_pairs)
+    elif features:
+        LOGGER.info("inverse pairs are not scored, because a reversed video has no clip feature")
+        return []
+    return pairs
+
+
 def _reliability(
     run: Path, card: ModelCard, found: Scores, clips: list[ClipEntry]
 ) -> dict[str, Any]:
@@ -321,6 +336,9 @@ def _report(tree: dict[str, Any], out: Path) -> None:
     errors = tree.get("calibration", {})
     rows |= {f"calibration, {name}": value for name, value in errors.items()}
     rows |= {name: tree[name] for name in ("unfamiliar",) if name in tree}
+    clip = tree.get("clip_features", {})
+    rows |= {f"relations alone, {k}": v for k, v in clip.get("relations_only", {}).items()}
+    rows |= {"part of the logits from the clip": clip["logit_share"]} if clip else {}
     for name, value in rows.items():
         text = str(value) if isinstance(value, int) else "none" if value is None else f"{value:.4f}"
         print(f"{name:36} {text}")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from pipeline.cache.clip_features import ClipFeatureInfo, open_folder, store_feature
 from pipeline.datasets.charades.locate import locate
 from pipeline.datasets.charades.table import read_charades
 from pipeline.samples.folds import FOLDS_SCHEMA
@@ -87,6 +89,7 @@ ELSEWHERE = (
     "tools.evaluate_names",
     "tools.reproduce",
     "tools.make_folds",
+    "tools.clip_features",
 )
 
 
@@ -112,7 +115,12 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     lists = {s: [i for i, v in videos.items() if v.split == s] for s in ("train", "test")}
     tree = {"schema": FOLDS_SCHEMA, "folds": {"scenes-1": lists}}
     (root / "folds.json").write_text(json.dumps(tree))
+    features, info = root / "features" / "r3d_18", ClipFeatureInfo("r3d_18", "f" * 64, width=8)
+    open_folder(features, info)
+    for path in world.videos.glob("*.mp4"):
+        store_feature(features, path.stem, torch.rand(8), info, "")
     given = {
+        "features/r3d_18": features,
         "VIDEOS": world.videos,
         "Charades_v1_480": world.videos,
         "annotations": world.annotations,
@@ -125,6 +133,7 @@ def places(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "runs/oracle",
         "runs/scenes-1",
         "folds.json",
+        "runs/clip",
         "explained",
         "second",
         "OUT",

@@ -9,4 +9,5 @@ folder          `cache.json`, and the functions that add clips to a cache
 manifest        `manifest.jsonl`, with one line per clip
 listing         usable clips of a cache, and the errors of unusable clips
 union_features  reduction of the union features before they are stored
+clip_features   folder of clip features, the vectors of whole videos
 """

@@ -9,7 +9,12 @@ from pipeline.decoding.frame_folder import FrameFolder
 from pipeline.decoding.images import DecodedImages
 from pipeline.decoding.options import DecodeOptions, Numbering
 from pipeline.decoding.reader import VideoReader, open_video
-from pipeline.decoding.sampling import choose_frames, segment_rows, window_segments
+from pipeline.decoding.sampling import (
+    ClipSampling,
+    choose_frames,
+    segment_rows,
+    window_segments,
+)
 from pipeline.decoding.video_source import VideoSource
 from pipeline.errors import FailureReason, ItemError
 from pipeline.runtime.files import file_state
@@ -56,6 +61,7 @@ class FrameRequest:
         ends: whether the first and the last of these frames are always decoded, see `segment_rows`.
         batch_size: number of frames per batch.
         length_s: length of the video in its dataset, in seconds; see `FrameFolder`.
+        clips: clips whose frames are decoded, instead of all other frames, or None.
     """
 
     path: Path
@@ -69,6 +75,7 @@ class FrameRequest:
     window_s: float | None = None
     batch_size: int = 1
     length_s: float | None = None
+    clips: ClipSampling | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -81,6 +88,7 @@ class FrameRequest:
             "path": Path(tree["path"]),
             "options": DecodeOptions(**tree["options"]),
             "annotated": tuple(tree["annotated"]),
+            "clips": ClipSampling(**tree["clips"]) if tree["clips"] else None,
         }
         return cls(**tree | parts)
 
@@ -97,16 +105,21 @@ class FrameRequest:
         """Return the 0-based indices of the frames to decode, increasing.
 
         Raises:
-            ItemError: FRAME_OUT_OF_RANGE if an annotated frame lies beyond the end of the video.
+            ItemError: FRAME_OUT_OF_RANGE if an annotated frame, or the last frame of a sample that
+                is divided into clips, lies beyond the end of the video.
                 In a degraded video, such frames are skipped.
         """
-        beyond = [index for index in self.annotated if index >= reader.num_frames]
+        last = () if self.clips is None or self.clips.last is None else (self.clips.last,)
+        beyond = [index for index in (*self.annotated, *last) if index >= reader.num_frames]
         if beyond and not reader.source.is_degraded:
             raise ItemError(
                 FailureReason.FRAME_OUT_OF_RANGE,
                 f"{self.path.name}: frames 1 to {reader.num_frames} expected, got an annotation "
                 f"of frame {beyond[0] + 1}; use the release of the video that was annotated",
             )
+        if self.clips is not None:
+            found = self.clips.clips(reader.num_frames, reader.source.fps)
+            return sorted({index for clip in found for index in clip})
         annotated = [index for index in self.annotated if index < reader.num_frames]
         if self.num_uniform is not None and self.num_sampled is None:
             return choose_frames(reader.num_frames, self.num_uniform, annotated)

@@ -3,8 +3,52 @@
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class ClipSampling:
+    """Selection of evenly spaced clips of consecutive frames, the inputs of a video network.
+
+    A clip has `length` frames at `rate` frames per second. Frame j of a clip is frame
+    floor(j fps / rate) after its first one. The first clip begins with the video, and the last one
+    ends with it; a single clip is in the middle. In a video that is shorter than a clip, the last
+    frame is repeated, and there is one clip. Clips that begin with the same frame count once.
+
+    Attributes:
+        num: largest number of clips.
+        length: number of frames of a clip.
+        rate: frames per second of a clip.
+        first: 0-based index of the first frame of the sample.
+        last: index of the last frame of the sample, or None for the last frame of the video.
+    """
+
+    num: int
+    length: int
+    rate: float
+    first: int = 0
+    last: int | None = None
+
+    def clips(self, num_frames: int, fps: float) -> list[list[int]]:
+        """Return the 0-based frame indices of each clip.
+
+        Args:
+            num_frames: number of frames of the video.
+            fps: frames per second of the video.
+
+        Returns:
+            At most `num` lists of `length` indices, which do not decrease, sorted by their first
+            index.
+        """
+        last = num_frames - 1 if self.last is None else self.last
+        offsets = [int(j * (fps / self.rate)) for j in range(self.length)]
+        slack = max(last - self.first - offsets[-1], 0)
+        starts = [slack // 2]
+        if self.num > 1:
+            starts = sorted({k * slack // (self.num - 1) for k in range(self.num)})
+        return [[min(self.first + s + offset, last) for offset in offsets] for s in starts]
 
 
 def segment_rows(

@@ -2,11 +2,10 @@
 
 import argparse
 
-from pipeline.config.schema import Config
 from pipeline.engine.local import LocalEngine
 from pipeline.engine.ray import RayEngine
 from pipeline.engine.shard import Shard, parse_shard
-from pipeline.engine.stage import FoundT, ResultT, Stage
+from pipeline.engine.stage import EngineConfig, FoundT, ResultT, Stage
 from pipeline.errors import UsageError
 from pipeline.runtime.command_line import Parser
 from pipeline.runtime.devices import pick_devices
@@ -40,7 +39,7 @@ def add_engine_arguments(parser: Parser) -> None:
     )
 
 
-def apply_engine_arguments(args: argparse.Namespace, config: Config) -> Shard:
+def apply_engine_arguments(args: argparse.Namespace, config: EngineConfig) -> Shard:
     """Check the arguments, set `max_failures` and return the part of the videos to process.
 
     Raises:

@@ -7,12 +7,27 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from pipeline.config.schema import Config
+from pipeline.config.schema import DecodeConfig
 from pipeline.datasets import ClipAnnotation
 from pipeline.datasets.video_files import VideoFile, video_sha256
 from pipeline.decoding import FrameRequest, FrameStream
 from pipeline.errors import FailureReason, ItemError
 from pipeline.runtime.item_errors import as_item_error
+
+
+@runtime_checkable
+class EngineConfig(Protocol):
+    """Settings that an engine reads. The settings of every stage contain them.
+
+    Attributes:
+        device: names of the devices.
+        max_failures: largest number of failed videos, or None.
+        decode: settings of video decoding.
+    """
+
+    device: str
+    max_failures: int | None
+    decode: DecodeConfig
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,7 @@ class Stage(Protocol[FoundT, ResultT]):
     """
 
     @property
-    def config(self) -> Config:
+    def config(self) -> EngineConfig:
         """Configuration of the command."""
 
     @property

@@ -1,6 +1,7 @@
 """Results of an evaluation: `metrics.json`, AP and recall per class, and scores."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,30 @@ def metrics_dict(
         "boxes": card.cache.settings.boxes,
         "relations_in_training": card.relations,
     } | _recalls(scores, labels, card)
+
+
+def clip_metrics(
+    found: Scores, card: ModelCard, scores: np.ndarray, labels: np.ndarray
+) -> dict[str, Any]:
+    """Return how much the scores rest on clip features, which no relation explains.
+
+    See `metrics_dict` for the arguments.
+
+    Returns:
+        A dict with `network`, the name of the video network; `logit_share`, the mean of
+        |c| / (|c| + |r|) over videos and classes, where c and r are the parts of a logit from the
+        clip feature and from the relations; and `map_official` or `mar` of the relations alone.
+    """
+    assert card.clip_features is not None
+    clip = np.zeros_like(found.logits) if found.clip_logits is None else found.clip_logits
+    bare = replace(found, logits=found.logits - clip)
+    size = np.abs(clip) + np.abs(bare.logits)
+    share = np.abs(clip) / np.where(size > 0, size, 1.0)
+    rest = np.concatenate([bare.scores, scores[len(bare.scores) :]])
+    metric = "map_official" if card.multi_label else "mar"
+    value = metrics_dict(bare, card, "", rest, labels)[metric]
+    name = card.clip_features.network
+    return {"network": name, "logit_share": _mean(share), "relations_only": {metric: value}}
 
 
 def _recalls(scores: np.ndarray, labels: np.ndarray, card: ModelCard) -> dict[str, Any]:

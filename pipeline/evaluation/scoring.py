@@ -33,6 +33,7 @@ class Scores:
         failed: mapping from the video id of each unreadable clip to its error.
         multi_label: whether a video can have several actions.
         selector: kind of the selector, see `LaIARSettings`; None if the network keeps every token.
+        clip_logits: (V, C) float64 part of the logits from clip features, or None without them.
     """
 
     video_ids: tuple[str, ...]
@@ -45,6 +46,7 @@ class Scores:
     failed: dict[str, ItemError]
     multi_label: bool = True
     selector: str | None = None
+    clip_logits: np.ndarray | None = None
 
     @property
     def scores(self) -> np.ndarray:
@@ -109,6 +111,7 @@ def score_clips(
     failed: dict[str, ItemError] = {}
     counts = [torch.zeros(0, 4, dtype=torch.float64)]
     rows = [(np.zeros((0, C)), np.zeros((0, C), bool))]
+    terms = [np.zeros((0, C))]
     with (
         torch.inference_mode(),
         tqdm(total=len(data), desc=bar, unit="video", disable=None if bar else True) as progress,
@@ -127,15 +130,17 @@ def score_clips(
                 output = run(sample, keep=chosen, gather=True)
             ids.extend(batch.video_ids)
             rows.append((output.logits.double().cpu().numpy(), batch.labels.numpy() > 0))
+            if output.clip_logits is not None:
+                terms.append(output.clip_logits.double().cpu().numpy())
             parts = (output.keep, output.keep_probability, usable, sample.mask)
             counts.append(torch.stack([part.double().sum((1, 2)) for part in parts], 1).cpu())
     logits, labels = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     selects = model.settings.selects and keep == "selected"
     selector = model.settings.selector if selects else None
     kept, drawn, real, tokens = torch.cat(counts).numpy().T
-    return Scores(
-        tuple(ids), logits, labels, kept, drawn, real, tokens, failed, multi_label, selector
-    )
+    clip_logits = np.concatenate(terms) if len(terms) > 1 else None
+    counted = (kept, drawn, real, tokens)
+    return Scores(tuple(ids), logits, labels, *counted, failed, multi_label, selector, clip_logits)
 
 
 def _choose(keep: str, mask: Tensor, size: Tensor, generator: torch.Generator) -> Tensor:

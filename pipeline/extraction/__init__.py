@@ -7,5 +7,6 @@ labels               labels and annotated relations of clips, and their replacem
 person_choice        choice of the person whose pairs are extracted
 relation_prediction  predicates of a clip, computed by the relation predictor
 steps                steps of the extraction of each video, and the networks on a device
+clip_features        stage that computes clip features
 estimate             estimate of the time and disk space of an extraction
 """

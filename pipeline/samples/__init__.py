@@ -1,8 +1,9 @@
 """Samples for the network, built from cached clips.
 
-dataset      `ClipDataset` of cached clips, and its batches
-labels       labels of clips, and of subsets of their tokens
-folds        divisions of the videos into training and test videos
-listing      labelled samples of a cache: its videos, or the spans of its videos
-clip_tokens  conversion of a clip to tokens
+dataset        `ClipDataset` of cached clips, and its batches
+labels         labels of clips, and of subsets of their tokens
+folds          divisions of the videos into training and test videos
+listing        labelled samples of a cache: its videos, or the spans of its videos
+clip_tokens    conversion of a clip to tokens
+clip_features  clip features of the samples of a network
 """

@@ -97,8 +97,7 @@ def reorder_frames(batch: TokenBatch, order: Tensor) -> TokenBatch:
     """
     mask, rows = batch.mask[:, order], torch.full(batch.mask.shape, -1)
     rows[batch.mask] = torch.arange(len(batch.tracks))
-    rows = rows[:, order][mask]
-    packed = {n: v[rows] for n, v in vars(batch).items() if v is not None and n != "mask"}
+    packed = {name: value[rows[:, order][mask]] for name, value in batch.packed.items()}
     return replace(batch, mask=mask, **packed)
 
 
@@ -108,7 +107,7 @@ def collate_tokens(videos: Sequence[TokenBatch]) -> TokenBatch:
     Videos with fewer frames and frames with fewer pairs are padded.
 
     Args:
-        videos: batches. Either all or none of them have predicates.
+        videos: batches. Either all or none of them have predicates, and clip features.
     """
     T = max((v.mask.shape[1] for v in videos), default=0)
     K = max((v.mask.shape[2] for v in videos), default=0)
@@ -120,7 +119,13 @@ def collate_tokens(videos: Sequence[TokenBatch]) -> TokenBatch:
         row += B
     packed = {name: torch.cat([getattr(v, name) for v in videos]) for name in _PACKED}
     predicates = [v.predicates for v in videos if v.predicates is not None]
-    return TokenBatch(mask, **packed, predicates=torch.cat(predicates) if predicates else None)
+    clips = [v.clip_features for v in videos if v.clip_features is not None]
+    return TokenBatch(
+        mask,
+        **packed,
+        predicates=torch.cat(predicates) if predicates else None,
+        clip_features=torch.cat(clips) if clips else None,
+    )
 
 
 def _tracks(clip: CachedClip, pairs: Tensor, frame: Tensor) -> Tensor:

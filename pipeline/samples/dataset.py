@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from model.tokens import TokenBatch
 from pipeline.cache.clip import CachedClip
+from pipeline.cache.clip_features import ClipFeatures
 from pipeline.cache.listing import ClipEntry
 from pipeline.cache.reader import ClipReader
 from pipeline.decoding.sampling import segment_rows, uniform_rows
@@ -91,6 +92,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         ends: whether the first and the last frame of a clip are always used.
         shuffle: whether the frames of a sample are in a random order (`shuffled_sample`). With a
             seed, the order changes with the epoch. Without a seed, it depends only on the id.
+        clip_features: clip features of the samples, or None.
 
     Attributes:
         epoch: number of the epoch, set by the training loop.
@@ -110,13 +112,14 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         columns: Sequence[int] | None = None,
         ends: bool = False,
         shuffle: bool = False,
+        clip_features: ClipFeatures | None = None,
     ) -> None:
         self.clips, self.columns, self.ends = list(clips), columns, ends
         self.num_classes = num_classes
         self.num_frames, self.max_pairs = num_frames, max_pairs
         self.relations, self.seed = relations, seed
         self.reversed_share, self.inverse_pairs = reversed_share, list(inverse_pairs)
-        self.shuffle, self.epoch = shuffle, 0
+        self.shuffle, self.clip_features, self.epoch = shuffle, clip_features, 0
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -127,6 +130,9 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         try:
             clip = self.read(entry)
             tokens = clip_tokens(clip, self.max_pairs, self.relations).batch
+            if self.clip_features is not None:
+                vector = self.clip_features.read(entry.video_id)
+                tokens = replace(tokens, clip_features=vector[None])
             labels = class_labels(clip.header, self.num_classes)
             during = action_frames(clip.header, clip.timestamps_s, self.num_classes)
             sample = Sample(entry.video_id, tokens, labels, during)
@@ -193,6 +199,7 @@ def clip_dataset(
     relations: bool = False,
     reversed_share: float = 0.0,
     inverse_pairs: Sequence[tuple[int, int]] = (),
+    clip_features: ClipFeatures | None = None,
 ) -> ClipDataset:
     """Build the dataset for a network.
 
@@ -203,6 +210,7 @@ def clip_dataset(
         relations: whether the tokens carry the predicates that the network is trained on.
         reversed_share: probability that the frames of a sample are reversed.
         inverse_pairs: columns of the two classes of each inverse pair.
+        clip_features: clip features of the samples, for a network that reads them.
     """
     return ClipDataset(
         clips,
@@ -216,6 +224,7 @@ def clip_dataset(
         columns=card.columns,
         ends=card.settings.sample_ends,
         shuffle=card.settings.shuffle_frames,
+        clip_features=clip_features,
     )
 
 

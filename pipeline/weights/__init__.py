@@ -8,6 +8,7 @@ model_card          card of a trained LaIAR network
 loading             loading of weights into a network, by name
 detectors           detectors with weights, built from settings
 predictors          relation predictors with weights, built from settings
+video_networks      video networks of torchvision, which compute clip features
 detectron2_backend  detectron2 models as detectors
 torch_files         files of torch and pickles of tensors, read without running code
 checkpoints         state dicts in checkpoints of other projects

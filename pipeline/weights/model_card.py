@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from model.build import build_baseline, build_laiar
 from model.network import ActionNetwork
 from model.settings import LaIARSettings
+from pipeline.cache.clip_features import ClipFeatureInfo
 from pipeline.cache.folder import CacheInfo
 from pipeline.config.ranges import check_values, one_of, ranged
 from pipeline.config.schema import Branch, TrainConfig
@@ -30,6 +31,7 @@ class ModelCard(Card):
         num_labels: number of labels that the video branch reads tokens as; 0 without reading.
         multi_label: True if a video can have several actions.
         longest_s: length of the longest training video in seconds, or 0 if it is unknown.
+        clip_features: properties of the clip features that the video branch reads, or None.
         training: seed, epochs, number of videos and package versions of the training run.
 
     Raises:
@@ -50,6 +52,7 @@ class ModelCard(Card):
     columns: tuple[int, ...] | None = None
     branch: str = one_of("both", Branch.__members__)
     longest_s: float = ranged(0.0, 0)
+    clip_features: ClipFeatureInfo | None = None
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -71,6 +74,14 @@ class ModelCard(Card):
             if not isinstance(chosen[name], kind) or isinstance(chosen[name], bool):
                 raise ValueError(f"training.{name}: a number expected, got {chosen[name]!r}")
         check_values(TrainConfig, chosen, "training.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the card as JSON, without the path of the clip features."""
+        tree = super().to_dict()
+        del tree["settings"]["clip_features"]
+        if self.clip_features is None:  # as in earlier versions, so that their runs can be resumed
+            del tree["clip_features"]
+        return tree
 
     @property
     def classes(self) -> tuple[tuple[str, str], ...]:
@@ -104,4 +115,5 @@ class ModelCard(Card):
             has_video=self.branch == Branch.both.name,
             num_labels=self.num_labels,
             multi_label=self.multi_label,
+            clip_width=self.clip_features.width if self.clip_features else 0,
         )

@@ -118,7 +118,8 @@ def load_laiar(
     """Load a trained network that explains its predictions, see `load_model`.
 
     Raises:
-        UsageError: also if the network is a baseline, or was trained on shuffled frames.
+        UsageError: also if the network is a baseline, was trained on shuffled frames, or reads clip
+            features.
     """
     model, card = load_model(run, device, tolerance=tolerance)
     settings = card.settings
@@ -127,6 +128,13 @@ def load_laiar(
             f"--run: a network with explanations expected, but {run} was trained with "
             f"model.network={settings.network} and model.shuffle_frames="
             f"{str(settings.shuffle_frames).lower()}, and has none; use pipeline.evaluate"
+        )
+    if card.clip_features is not None:
+        raise UsageError(
+            f"--run: a network without model.clip_features expected, but a part of each logit of "
+            f"{run} comes from a vector of {card.clip_features.network} for the whole video, which "
+            "no relation explains. Only pipeline.evaluate supports this network; for explanations, "
+            "train one without model.clip_features"
         )
     return model, card
 

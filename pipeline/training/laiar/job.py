@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.labels import THRESHOLD, TokenLabels
+from pipeline.cache.clip_features import ClipFeatures
 from pipeline.cache.folder import CacheInfo
 from pipeline.cache.listing import ClipEntry, split_held_out
 from pipeline.cache.manifest import read_manifest
@@ -19,6 +20,7 @@ from pipeline.errors import FailureReason, ItemError, StageError, UsageError
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs
 from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import versions
+from pipeline.samples.clip_features import feature_digests, training_features
 from pipeline.samples.dataset import ClipDataset, clip_dataset
 from pipeline.samples.folds import find_fold_of
 from pipeline.samples.labels import check_single_label, clip_actions, with_known_labels
@@ -43,6 +45,7 @@ class TrainingJob:
             `train.reversed_share`.
         fingerprint: SHA-256 over everything that determines the weights.
         initial_weights: weights with which the training starts, or None for random weights.
+        clip_features: clip features of the samples, or None.
     """
 
     config: Config
@@ -53,6 +56,7 @@ class TrainingJob:
     inverse_pairs: list[tuple[int, int]]
     fingerprint: str
     initial_weights: dict[str, Tensor] | None = None
+    clip_features: ClipFeatures | None = None
 
     @property
     def is_random_detector(self) -> bool:
@@ -67,7 +71,7 @@ class TrainingJob:
             relations: whether samples have predicates. Without predicates, the frames are the same
                 as in `evaluate`.
         """
-        return clip_dataset(self.card, clips, relations=relations)
+        return clip_dataset(self.card, clips, relations=relations, clip_features=self.clip_features)
 
     def training_dataset(self) -> ClipDataset:
         """Build the dataset to train on, with random frames and reversed videos."""
@@ -79,6 +83,7 @@ class TrainingJob:
             relations=True,
             reversed_share=train.reversed_share,
             inverse_pairs=self.inverse_pairs,
+            clip_features=self.clip_features,
         )
 
 
@@ -158,7 +163,8 @@ def training_clips(
         The usable clips, and a mapping from the video id of each unusable clip to its error.
 
     Raises:
-        UsageError: if no clip is usable, or the relations come from several predictors.
+        UsageError: if no clip is usable, the relations come from several predictors, or the folder
+            of `model.clip_features` is invalid.
     """
     fold = find_fold_of(config.fold, config.folds, info)
     clips, bad = list_samples(cache, split="train", fold=fold, info=info, verify=verify)
@@ -173,6 +179,9 @@ def training_clips(
     for clip in clips:
         if source not in clip.relations:
             bad[clip.video_id] = ItemError(FailureReason.BAD_CACHE, f"{clip.video_id}: {why}")
+    if features := training_features(config):
+        bad |= feature_digests(features, good)[1]
+        good = [clip for clip in good if clip.video_id not in bad]
     if not good:
         raise no_samples(cache, "train", fold, bad)
     _check_one_predictor(good, source)
@@ -236,7 +245,7 @@ def prepare_training(
         )
     if not multi_label:
         check_single_label(clip_actions(clips), columns)
-    settings = config.model.resolved()
+    settings, features = config.model.resolved(), training_features(config)
     if settings.class_embeddings is None:
         settings = replace(settings, class_embeddings=config.boxes.value == "detected")
     empty = ClipReader(clips[0].path).read([])
@@ -264,20 +273,24 @@ def prepare_training(
         columns=columns,
         branch=config.branch.name,
         longest_s=max(float(clip.header.source.duration_s or 0) for clip in clips),
+        clip_features=features.info if features else None,
         training=chosen | known,
     )
     manifest = read_manifest(cache)
     pairs = _inverse_pairs(config, card)
-    tree = _determined(card) | {"training": chosen}
     files = [(c.video_id, manifest[c.source_id].sha256) for c in clips]
-    parts = [tree, asdict(config.loss), files, pairs]
+    parts = [_determined(card) | {"training": chosen}, asdict(config.loss), files, pairs]
+    if features:
+        parts.append(feature_digests(features, clips)[0])
     weights = None
     if initial is not None:
         weights = initial_weights(initial, card)
         card.training["initial_weights"] = file_sha256(initial / WEIGHTS)
         parts.append(card.training["initial_weights"])
     card.training["fingerprint"] = fingerprint = json_sha256(parts)
-    return TrainingJob(config, card, training, validation, labels, pairs, fingerprint, weights)
+    return TrainingJob(
+        config, card, training, validation, labels, pairs, fingerprint, weights, features
+    )
 
 
 def _origin(config: Config, info: CacheInfo, clips: list[ClipEntry]) -> dict[str, Any]:

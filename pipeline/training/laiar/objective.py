@@ -78,6 +78,8 @@ class LaIARObjective(Objective):
                 target = subset_labels(labels, during, tokens.mask, keep)
         # Outside autocast: in bfloat16, L_sim cannot tell similar labels apart.
         terms = self.criterion(outputs, target, tokens, self.model.log_scale, part)
+        if target.is_floating_point() and tokens.clip_features is not None:
+            terms["video"] = self.criterion.clip_loss(outputs, target, labels)
         if self.criterion.settings.excerpts and outputs.language is not None:
             terms["excerpts"] = self._excerpt_loss(tokens, labels, during, noise)
         output = outputs.video or outputs.language

@@ -8,6 +8,7 @@ import pytest
 from pipeline.config.loading import config_as_dict, load_config, load_settings
 from pipeline.config.schema import Config, Dataset
 from pipeline.errors import UsageError
+from pipeline.extraction.clip_features import ClipFeatureConfig
 from pipeline.training.detector.settings import DetectorTraining
 from pipeline.training.relations.settings import RelationTraining
 
@@ -78,6 +79,11 @@ RANGES: dict[type, list[tuple[str, str, str, str]]] = {
         ("training.save_every", "at least 1", "1", "0"),
         ("training.log_every", "at least 1", "1", "0"),
         ("training.seed", f"0 to {2**32 - 1}", f"0 {2**32 - 1}", f"-1 {2**32}"),
+    ],
+    ClipFeatureConfig: [
+        ("network", "one of r3d_18, ", "s3d swin3d_b", "slowfast"),
+        ("clips", "1 to 1000", "1 1000", "0 1001"),
+        ("max_failures", "at least 0", "0 null", "-1"),
     ],
     RelationTraining: [
         ("training.epochs", "at least 1", "1", "0"),

@@ -1,12 +1,16 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.datasets.video_utils import VideoClips
 
 from pipeline.decoding import FrameRequest
 from pipeline.decoding.sampling import (
+    ClipSampling,
     choose_frames,
     segment_rows,
     uniform_rows,
@@ -14,6 +18,7 @@ from pipeline.decoding.sampling import (
     window_segments,
 )
 from pipeline.decoding.video_source import VideoSource
+from pipeline.errors import ItemError
 
 
 def test_chosen_frames_are_segment_centres_and_annotated_frames() -> None:
@@ -111,3 +116,29 @@ def test_windows_of_a_video_with_few_frames_have_fewer_frames(duration_s: float)
     step_s = duration_s / 100
     for start in range(len(rows) - size + 1):
         assert (rows[start + size - 1] - rows[start]) * step_s <= 5.0
+
+
+@given(st.sampled_from([7.5, 15.0]), st.sampled_from([5.0, 12.5, 15.0, 24.0, 29.97, 30.0, 60.0]))
+def test_frames_of_a_clip_are_those_of_torchvision(rate: float, fps: float) -> None:
+    found = ClipSampling(1, 16, rate).clips(1000, fps)[0]
+    there = VideoClips._resample_video_idx(16, fps, rate)
+    expected = range(1000)[there] if isinstance(there, slice) else there.tolist()
+    assert [index - found[0] for index in found] == list(expected)[:16]
+
+
+def test_clips_are_evenly_spaced_within_the_sample() -> None:
+    assert ClipSampling(3, 2, 5).clips(11, 10) == [[0, 2], [4, 6], [8, 10]]
+    assert ClipSampling(1, 2, 5).clips(11, 10) == [[4, 6]]
+    assert ClipSampling(2, 2, 5, 3, 8).clips(11, 10) == [[3, 5], [6, 8]]
+    assert ClipSampling(5, 3, 10).clips(4, 10) == [[0, 1, 2], [1, 2, 3]]  # equal clips count once
+    assert ClipSampling(5, 4, 10, 2).clips(4, 10) == [[2, 3, 3, 3]]  # shorter than a clip
+    assert ClipSampling(2, 3, 20).clips(4, 10) == [[0, 0, 1], [2, 2, 3]]  # a slow video
+
+
+def test_requests_with_clips_survive_json_and_check_the_end_of_a_span() -> None:
+    request = FrameRequest(Path("a.mp4"), "0" * 64, clips=ClipSampling(2, 2, 5.0, 3, 8))
+    assert FrameRequest.from_dict(json.loads(json.dumps(request.to_dict()))) == request
+    assert request.pick(Video(10.0)) == [3, 5, 6, 8]
+    beyond = replace(request, clips=ClipSampling(2, 2, 5.0, 90, 100))
+    with pytest.raises(ItemError, match="frames 1 to 100 expected, got an annotation of frame 101"):
+        beyond.pick(Video(10.0))

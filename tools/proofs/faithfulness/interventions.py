@@ -32,9 +32,7 @@ def discard_change(network: Network, clip: ExplainedClip, seed: int) -> float:
     keep[0, batch.mask[0]] = kept
     order = torch.randperm(len(kept), generator=torch.Generator().manual_seed(seed))
     packed = {}
-    for name, value in vars(batch).items():
-        if name == "mask" or value is None:
-            continue
+    for name, value in batch.packed.items():
         other = value[order] * (3 if value.is_floating_point() else 1)
         packed[name] = torch.where(kept.view(-1, *[1] * (value.ndim - 1)), value, other)
     changed: TokenBatch = replace(batch, **packed)
