@@ -77,7 +77,18 @@ def main(argv: list[str]) -> int:
     failed |= {c.video_id: unusable[c.video_id] for c in clips if c.video_id in unusable}
     annotations = read_annotations(args.annotations, card, [clip.video_id for clip in clips])
     pairs = read_inverse_pairs(config.inverse_pairs, [row[0] for row in card.classes])
-    study = Study(network, annotations, config.predict.threshold, args.seed, pairs)
+    if args.truth and annotations.scripts is None:
+        raise UsageError(
+            "--annotations: the annotations of a world of tools.synthesize expected with --truth"
+        )
+    study = Study(
+        network,
+        annotations,
+        config.predict.threshold,
+        args.seed,
+        pairs=pairs,
+        only_truth=args.truth,
+    )
     data = clip_dataset(card, clips)
     for entry in tqdm(clips, desc="reasons", unit="video", disable=None):
         clip = _read(data, entry, failed)
@@ -131,6 +142,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--limit", type=int, help="number of videos (default: all)")
+    parser.add_argument(
+        "--truth",
+        action="store_true",
+        help="measure only whether names and sentences are true, which is faster",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--verify", action="store_true", help=VERIFY_HELP)

@@ -1,4 +1,4 @@
-"""`python -m tools.reproduce`: train and evaluate the networks of a table of the paper.
+"""`python -m tools.reproduce`: train and evaluate the networks of tables of the paper.
 
 A cell is a row of the table, a test fold and a seed. Each cell runs `pipeline.train` and
 `pipeline.evaluate` in child processes, in a run folder of its own. A finished cell is stored in a
@@ -7,15 +7,15 @@ the cells that are missing or have failed.
 """
 
 import argparse
-from collections.abc import Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.cache.folder import read_cache_info
-from pipeline.cache.manifest import read_manifest
 from pipeline.config.loading import load_config
 from pipeline.errors import StageError, UsageError
 from pipeline.runtime.command_line import (
@@ -25,9 +25,9 @@ from pipeline.runtime.command_line import (
     parse_words,
     run_command,
 )
-from pipeline.runtime.failures import Failures
-from pipeline.runtime.files import file_sha256, json_sha256, make_folder
+from pipeline.runtime.files import make_folder
 from pipeline.runtime.progress import duration
+from pipeline.samples.folds import read_folds
 from tools.tables.cells import Cell, CellResult, Cells, Measure, Runner, Sources
 from tools.tables.children import Children
 from tools.tables.measures import MEASURES
@@ -40,7 +40,7 @@ EXAMPLE = (
     "--cache cache/cad120 --seeds 3 --out runs/cad120"
 )
 #: Settings that the command sets.
-_OWN = ("fold", "train.seed")
+_OWN = ("fold", "folds", "train.seed")
 
 
 def main(
@@ -49,7 +49,7 @@ def main(
     runner: Runner | None = None,
     measures: Mapping[str, Measure] = MEASURES,
 ) -> int:
-    """Compute the cells of a table and write it.
+    """Compute the cells of tables and write the tables.
 
     Args:
         argv: arguments of the command.
@@ -59,21 +59,27 @@ def main(
     Returns:
         The exit code: 1 if a cell has failed.
     """
+    start = time.monotonic()
     args, words = _parse(argv)
-    plan = _plan(args, words, measures)
+    tables = read_tables(args.dataset)
+    sources = _sources(args, words, tables)
+    plans = _plans(args, tables, sources, measures)
     children = Children()
-    sources = Sources(args.config, args.cache, args.annotations, tuple(words))
-    store = Cells(args.out, sources, runner or children.run, measures, plan.tables.metric)
-    cells = plan.cells()
+    store = Cells(args.out, sources, runner or children.run, measures, tables.metric)
+    cells = {name: cell for plan in plans for name, cell in plan.cells().items()}
     results = {name: found for name, cell in cells.items() if (found := store.find(cell))}
     if args.dry_run:
-        _print_plan(cells, results, args.jobs)
+        _print_plan(cells, results, args.jobs, args.budget_hours)
         return EXIT_OK
     make_folder(args.out, "--out")
-    failures = _compute(store, cells, results, children, plan.tables, args.jobs)
-    paths = write_table(args.out, plan.summarize(results, failures))
-    print(f"cells: {len(results)} of {len(cells)} finished, {len(failures)} failed")
-    print(f"table: {paths[0]}")
+    end = None if args.budget_hours is None else start + 3600 * args.budget_hours
+    failures = _compute(store, cells, results, children, tables, args.jobs, end)
+    left = len(cells) - len(results) - len(failures)
+    unfinished = f", {left} left because of --budget-hours" if left else ""
+    print(f"cells: {len(results)} of {len(cells)} finished, {len(failures)} failed{unfinished}")
+    for plan in plans:
+        paths = write_table(args.out, plan.summarize(results, failures, store.scores))
+        print(f"table: {paths[0]}")
     return EXIT_FAILURES if failures else EXIT_OK
 
 
@@ -81,46 +87,99 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = common_parser("python -m tools.reproduce", __doc__ or "", EXAMPLE)
     add = parser.add_argument
     add("--dataset", required=True, help="name of a file in configs/tables/")
-    add("--table", required=True, help="number of the table in the paper")
+    add("--table", required=True, help="numbers of tables in the paper, such as 1,2, or all")
     add("--config", type=Path, required=True, help="settings of all networks")
-    add("--cache", type=Path, required=True, help="cache of pipeline.extract")
-    add("--annotations", type=Path, help="folder of the annotations, for rows without a network")
+    add(
+        "--cache",
+        type=Path,
+        required=True,
+        action="append",
+        help="cache of pipeline.extract (repeatable: one with annotated and one with detected "
+        "boxes)",
+    )
+    add(
+        "--annotations",
+        type=Path,
+        help="folder of the annotations, for rows without a network and, in the synthetic world, "
+        "for the truth of names and sentences",
+    )
     add("--seeds", type=int, default=1, help="number of seeds, from 0 (default: %(default)s)")
     add("--folds", help="test folds, such as 1,2 (default: all)")
+    add("--fold-lists", type=Path, help="file of tools.make_folds, for rows that test on its folds")
     add("--out", type=Path, required=True, help="folder of the tables, the cells and the runs")
     add("--jobs", type=int, default=1, help="number of cells at a time (default: %(default)s)")
+    add("--budget-hours", type=float, help="start no cell that is expected to end later")
     add("--dry-run", action="store_true", help="print the cells and their estimated times")
     args, words = parse_words(parser, argv)
     for name in ("seeds", "jobs"):
         if getattr(args, name) < 1:
             raise UsageError(f"--{name}: at least 1 expected, got {getattr(args, name)}")
+    if args.budget_hours is not None and not args.budget_hours > 0:
+        raise UsageError(f"--budget-hours: above 0 expected, got {args.budget_hours}")
     for word in words:
         if word.partition("=")[0] in _OWN:
-            raise UsageError(f"{word!r}: use --folds and --seeds instead")
+            raise UsageError(f"{word!r}: use --folds, --fold-lists, --cache and --seeds instead")
     return args, words
 
 
-def _plan(args: argparse.Namespace, words: list[str], functions: Collection[str]) -> Plan:
-    tables = read_tables(args.dataset)
-    if args.table not in tables.tables:
-        known = ", ".join(tables.tables)
-        raise UsageError(f"--table: one of {known} expected, got {args.table!r}")
-    preset = load_config(args.config, words).model.preset
-    read_cache_info(args.cache)  # raises a clear error for other folders
-    failed = Failures(args.cache).rows()
-    rows = read_manifest(args.cache).items()
-    clips = sorted((name, row.sha256) for name, row in rows if name not in failed)
-    return Plan(
-        dataset=args.dataset,
-        number=args.table,
-        tables=tables,
-        preset=preset,
+def _sources(args: argparse.Namespace, words: list[str], tables: Tables) -> Sources:
+    caches: dict[str, Path] = {}
+    for cache in args.cache:
+        boxes = read_cache_info(cache).settings.boxes  # raises a clear error for other folders
+        if boxes in caches:
+            raise UsageError(
+                f"--cache: caches with different boxes expected, {caches[boxes]} and {cache} both "
+                f"have boxes={boxes}"
+            )
+        caches[boxes] = cache
+    if args.fold_lists is not None:
+        listed = read_folds(str(args.fold_lists))
+        missing = {name for group in tables.fold_groups.values() for name in group} - listed.keys()
+        if missing:
+            raise UsageError(f"--fold-lists: a fold {min(missing)} expected in {args.fold_lists}")
+    return Sources(
+        config=args.config,
+        cache=args.cache[0],
+        annotations=args.annotations,
         words=tuple(words),
-        folds=_chosen_folds(args.folds, tables),
-        seeds=args.seeds,
-        functions=functions,
-        inputs=json_sha256([file_sha256(args.config), clips]),
+        caches=caches,
+        folds=args.fold_lists,
+        truth_videos=tables.truth_videos,
     )
+
+
+def _plans(
+    args: argparse.Namespace, tables: Tables, sources: Sources, functions: Collection[str]
+) -> list[Plan]:
+    """Return the tables to compute: one for each source of boxes that a table lists."""
+    numbers = [*tables.tables] if args.table == "all" else args.table.split(",")
+    for number in numbers:
+        if number not in tables.tables:
+            known = ", ".join(tables.tables)
+            raise UsageError(f"--table: some of {known}, or all, expected, got {number!r}")
+    preset = load_config(args.config, sources.words).model.preset
+    folds = _chosen_folds(args.folds, tables)
+    return [
+        Plan(
+            dataset=args.dataset,
+            number=number,
+            tables=tables,
+            preset=preset,
+            sources=sources,
+            folds=folds,
+            seeds=args.seeds,
+            functions=functions,
+            boxes=boxes,
+        )
+        for number in dict.fromkeys(numbers)
+        for boxes in _sources_of_boxes(tables, number, sources)
+    ]
+
+
+def _sources_of_boxes(tables: Tables, number: str, sources: Sources) -> Sequence[str | None]:
+    """Return the sources of the boxes of a table that have a cache, or else its first one."""
+    listed = tables.tables[number].boxes
+    return [name for name in listed if name in sources.caches] or listed[:1] or [None]
 
 
 def _chosen_folds(text: str | None, tables: Tables) -> tuple[int | None, ...]:
@@ -143,23 +202,37 @@ def _compute(
     children: Children,
     tables: Tables,
     jobs: int,
+    end: float | None,
 ) -> dict[str, str]:
-    """Compute the unfinished cells, add their results, and return the messages of failed cells."""
+    """Compute the unfinished cells, add their results, and return the messages of failed cells.
+
+    No cell is started whose estimate ends after the time `end` of `time.monotonic`.
+    """
     for number, (name, result) in enumerate(results.items(), 1):
         _print_line(number, len(cells), name, f"{_numbers(result, tables)}, finished before")
     failures: dict[str, str] = {}
+    times = Times(results.values())
+
+    def compute(cell: Cell) -> CellResult | None:
+        expected = times.expected(cell) or 0.0
+        if end is not None and time.monotonic() + expected > end:
+            return None
+        return store.compute(cell)
+
     pool = ThreadPoolExecutor(jobs)
     try:
-        futures: dict[Future[CellResult], str] = {
-            pool.submit(store.compute, cell): name
-            for name, cell in cells.items()
-            if name not in results
+        futures = {
+            pool.submit(compute, cell): name for name, cell in cells.items() if name not in results
         }
         for number, future in enumerate(as_completed(futures), len(results) + 1):
             name = futures[future]
             try:
-                results[name] = result = future.result()
-                text = f"{_numbers(result, tables)}, {duration(result.seconds)}"
+                found = future.result()
+                text = "not started because of --budget-hours"
+                if found is not None:
+                    results[name] = found
+                    times.add(found)
+                    text = f"{_numbers(found, tables)}, {duration(found.seconds)}"
             except StageError as error:
                 failures[name] = str(error)
                 text = f"failed: {error}"
@@ -170,6 +243,33 @@ def _compute(
     finally:
         pool.shutdown(cancel_futures=True)
     return failures
+
+
+class Times:
+    """Estimates of the times of cells from the times of finished cells.
+
+    Args:
+        results: finished cells.
+    """
+
+    def __init__(self, results: Iterable[CellResult]) -> None:
+        self._seconds: dict[str, list[float]] = {}
+        for result in results:
+            self.add(result)
+
+    def add(self, result: CellResult) -> None:
+        """Add a finished cell."""
+        if result.cell.function is None:
+            self._seconds.setdefault(result.cell.network, []).append(result.seconds)
+
+    def expected(self, cell: Cell) -> float | None:
+        """Return the mean time of the cells of the network, or else of all networks, in seconds.
+
+        None if no cell with a network is finished.
+        """
+        every = [seconds for values in self._seconds.values() for seconds in values]
+        known = self._seconds.get(cell.network, every)
+        return float(np.mean(known)) if known else None
 
 
 def _print_line(number: int, total: int, name: str, text: str) -> None:
@@ -185,29 +285,28 @@ def _numbers(result: CellResult, tables: Tables) -> str:
     return text
 
 
-def _print_plan(cells: Mapping[str, Cell], results: Mapping[str, CellResult], jobs: int) -> None:
-    """Print the cells, and estimates of their times from the finished cells.
+def _print_plan(
+    cells: Mapping[str, Cell],
+    results: Mapping[str, CellResult],
+    jobs: int,
+    budget_hours: float | None,
+) -> None:
+    """Print the cells, and estimates of their times (`Times`).
 
-    The estimate of a cell is the mean time of the finished cells of its network, or else of all
-    networks.
+    With a budget, the cells after the one that exceeds it are marked.
     """
-    times: dict[str, list[float]] = {}
-    for result in results.values():
-        if result.cell.function is None:
-            times.setdefault(result.cell.network, []).append(result.seconds)
-    every = [seconds for values in times.values() for seconds in values]
-    left = []
+    times, spent, pending = Times(results.values()), 0.0, 0
+    limit = float("inf") if budget_hours is None else 3600 * budget_hours
     for number, (name, cell) in enumerate(cells.items(), 1):
         if name in results:
             text = f"finished, {duration(results[name].seconds)}"
-        elif known := times.get(cell.network, every):
-            left.append(float(np.mean(known)))
-            text = f"about {duration(left[-1])}"
         else:
-            text = "unknown time"
+            expected, pending = times.expected(cell), pending + 1
+            text = "unknown time" if expected is None else f"about {duration(expected)}"
+            spent += (expected or 0.0) / jobs
+            text += ", after the budget" if spent > limit else ""
         _print_line(number, len(cells), name, f"{text}  {' '.join(cell.training_words)}")
-    pending = len(cells) - len(results)
-    total = f"about {duration(sum(left) / jobs)}" if every else "unknown time"
+    total = f"about {duration(spent)}" if spent or not pending else "unknown time"
     print(f"cells: {len(results)} of {len(cells)} finished, {pending} left ({total})")
 
 

@@ -18,6 +18,7 @@ from tests.pipeline.cache_maker import SMALL, labelled_clip, put, random_cache
 from tools import reproduce
 from tools.tables import rows as table_rows
 from tools.tables.cells import Sources
+from tools.tables.rows import FoldName
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "configs/charades_oracle.yaml"
@@ -114,7 +115,7 @@ def table_json(out: Path, number: str = "1") -> dict:
     return tree
 
 
-def rules(sources: Sources, fold: int | None) -> MeanAverageRecall:
+def rules(sources: Sources, fold: FoldName | None) -> MeanAverageRecall:
     assert sources.annotations == Path("somewhere")
     assert fold in (1, 2)
     return mean_average_recall(np.array([0, 1, 1]), np.array([0, 1, 0]), 2)
@@ -318,10 +319,10 @@ def test_dry_run_estimates_times_from_finished_cells(
         (["--folds", "3"], "--folds: some of 1, 2 expected, got '3'"),
         (["--seeds", "0"], "--seeds: at least 1 expected, got 0"),
         (["--jobs", "0"], "--jobs: at least 1 expected, got 0"),
-        (["--table", "5"], "--table: one of 1, 2 expected, got '5'"),
+        (["--table", "5"], "--table: some of 1, 2, or all, expected, got '5'"),
         (["--dataset", "none"], "--dataset: one of tiny expected, got 'none'"),
-        (["fold=1"], "'fold=1': use --folds and --seeds instead"),
-        (["train.seed=1"], "use --folds and --seeds instead"),
+        (["fold=1"], "'fold=1': use --folds, --fold-lists, --cache and --seeds instead"),
+        (["train.seed=1"], "use --folds, --fold-lists, --cache and --seeds instead"),
         (["train.epoch=1"], "unknown setting 'train.epoch'"),
         (["--cache", "nowhere"], "nowhere"),
     ],
@@ -339,7 +340,7 @@ def test_documented_commands_list_their_cells(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (ROOT / "docs" / "results.md").read_text()
-    commands = re.findall(r"^    python -m tools\.reproduce (.+)$", text, re.MULTILINE)
+    commands = re.findall(r"^    python -m tools\.reproduce (.+ cad120 .+)$", text, re.MULTILINE)
     assert len(commands) == 4
     places = {"configs/cad120.yaml": CONFIG, "cache/cad120": str(cache), "runs/cad120": "OUT"}
     for command in commands:

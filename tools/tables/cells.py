@@ -2,15 +2,22 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from pipeline.cache.manifest import read_manifest
 from pipeline.errors import ItemError, StageError, UsageError
 from pipeline.evaluation.recall import MeanAverageRecall
-from pipeline.runtime.files import json_sha256, write_json
+from pipeline.runtime.failures import Failures
+from pipeline.runtime.files import file_sha256, json_sha256, write_json
 from pipeline.training.state import STATE_FILE
 from pipeline.weights.cards import read_json
+from pipeline.weights.run_folder import BANK
+from tools.tables.rows import FoldName
+from tools.tables.scores import VideoScores
 
 CELL_SCHEMA = "laiar.cell/1"
 #: Runs `python -m WORDS` and appends its output to a file. Returns the exit code.
@@ -23,19 +30,40 @@ class Sources:
 
     Attributes:
         config: YAML file of the settings.
-        cache: folder of the cache.
-        annotations: folder of the annotations, which some functions require, or None.
+        cache: folder of the first cache.
+        annotations: folder of the annotations, which some functions and the truth of names and
+            sentences require, or None.
         words: settings of all networks, as key=value words.
+        caches: folders of the caches by the source of their boxes.
+        folds: file that lists the videos of folds (setting `folds`), or None.
+        truth_videos: number of test videos on which the truth of names and sentences is measured.
     """
 
     config: Path
     cache: Path
     annotations: Path | None = None
     words: tuple[str, ...] = ()
+    caches: Mapping[str, Path] = field(default_factory=dict)
+    folds: Path | None = None
+    truth_videos: int = 0
+
+    def cache_of(self, boxes: str | None) -> Path:
+        """Return the cache with a source of boxes; None selects the first cache."""
+        return (self.cache if boxes is None else self.caches[boxes]).resolve()
+
+    def inputs(self, boxes: str | None, *, has_folds: bool) -> str:
+        """Return the SHA-256 of the file of the settings, the clips, and the file of the folds."""
+        cache = self.cache_of(boxes)
+        failed, rows = Failures(cache).rows(), read_manifest(cache).items()
+        clips = sorted((name, row.sha256) for name, row in rows if name not in failed)
+        parts = [file_sha256(self.config), clips]
+        if has_folds and self.folds is not None:
+            parts.append(file_sha256(self.folds))
+        return json_sha256(parts)
 
 
 #: Computes the metrics of a row without a network, on the test clips of a fold.
-Measure = Callable[[Sources, int | None], MeanAverageRecall]
+Measure = Callable[[Sources, FoldName | None], MeanAverageRecall]
 
 
 @dataclass(frozen=True)
@@ -44,30 +72,38 @@ class Cell:
 
     Attributes:
         network: name of the network.
-        fold: test fold, or None for a dataset with one test split.
+        fold: test fold, or None for a dataset with one test split. A text is the name of a fold of
+            the file `Sources.folds`.
         seed: random seed of the training.
         words: settings of the training, without those of the fold and of the seed.
         function: key of `tools.tables.measures.MEASURES`, or None for a network.
         inputs: SHA-256 of the file of the settings and of the clips of the cache.
+        boxes: source of the boxes, which selects the cache, or None for the first cache.
     """
 
     network: str
-    fold: int | None
+    fold: FoldName | None
     seed: int
     words: tuple[str, ...]
     function: str | None
     inputs: str
+    boxes: str | None = None
 
     @property
     def name(self) -> str:
         """Name of the files of the cell."""
-        fold = "" if self.fold is None else f"_fold{self.fold}"
-        return f"{self.network}{fold}_seed{self.seed}"
+        boxes = "" if self.boxes is None else f"_{self.boxes}"
+        fold = f"_fold{self.fold}" if isinstance(self.fold, int) else f"_{self.fold}"
+        return f"{self.network}{boxes}{'' if self.fold is None else fold}_seed{self.seed}"
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of everything that determines the result, except the code."""
-        return json_sha256(asdict(self))
+        return json_sha256(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON, without `boxes` if it is None."""
+        return {k: v for k, v in asdict(self).items() if k != "boxes" or v is not None}
 
     @property
     def training_words(self) -> list[str]:
@@ -146,6 +182,11 @@ class Cells:
             )
         return found
 
+    def scores(self, cell: Cell) -> VideoScores | None:
+        """Return the scores of the test videos of a finished cell, or None without its run."""
+        path = self._out / "runs" / cell.name / "scores.npz"
+        return VideoScores.read(path) if path.is_file() else None
+
     def compute(self, cell: Cell) -> CellResult:
         """Compute a cell and store its result.
 
@@ -169,7 +210,7 @@ class Cells:
         tree = {
             "schema": CELL_SCHEMA,
             "fingerprint": cell.fingerprint,
-            "cell": asdict(cell),
+            "cell": cell.to_dict(),
             "metrics": metrics,
             "seconds": result.seconds,
             "warnings": list(result.warnings),
@@ -186,19 +227,35 @@ class Cells:
             raise StageError(f"{cell.name}: {error}") from error
 
     def _train(self, cell: Cell, run: Path) -> tuple[dict[str, Any], set[str]]:
-        cache = ["--cache", str(self._sources.cache.resolve()), "--run", str(run)]
-        config = ["--config", str(self._sources.config.resolve())]
-        code = self._run(
-            ["pipeline.train", *config, *cache, *cell.training_words], log := self.log(cell)
-        )
+        sources, log = self._sources, self.log(cell)
+        cache = ["--cache", str(sources.cache_of(cell.boxes)), "--run", str(run)]
+        config = ["--config", str(sources.config.resolve())]
+        folds = []
+        if isinstance(cell.fold, str) and sources.folds is not None:
+            folds = [f"folds={sources.folds.resolve()}"]
+        code = self._run(["pipeline.train", *config, *cache, *cell.training_words, *folds], log)
         warnings = _warnings_of_training(run)
         # Such a network is a valid result of an ablation.
         if code and not (code == 1 and "DEGENERATE_SELECTION" in warnings):
             raise StageError(f"{cell.name}: training {_failure(code, log)}")
         if code := self._run(["pipeline.evaluate", *cache], log):
             raise StageError(f"{cell.name}: evaluation {_failure(code, log)}")
-        metrics = _read(run / "metrics.json")
+        metrics = _read(run / "metrics.json") | self._truth(cell, run, cache, log)
         return metrics, warnings | {*metrics.get("warnings", [])}
+
+    def _truth(self, cell: Cell, run: Path, cache: list[str], log: Path) -> dict[str, Any]:
+        """Measure the share of true names and sentences, if the true relations are known."""
+        sources, explains = self._sources, (run / BANK).is_file()
+        if not (sources.truth_videos and sources.annotations and explains):
+            return {}
+        words = ["--annotations", str(sources.annotations.resolve()), "--out", str(run / "truth")]
+        limit = ["--limit", str(sources.truth_videos), "--truth"]
+        if code := self._run(["tools.faithfulness", *cache, *words, *limit], log):
+            raise StageError(f"{cell.name}: truth of sentences {_failure(code, log)}")
+        found = _read(run / "truth" / "faithfulness.json")["metrics"]
+        truth = {name: row["mean"] for name, row in found.items()}
+        names = [v for k, v in truth.items() if k.startswith("name is true") and k.count(",") == 1]
+        return {"truth": truth | {"names": float(np.mean(names)) if names else None}}
 
 
 def _warnings_of_training(run: Path) -> set[str]:

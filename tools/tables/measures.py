@@ -12,13 +12,14 @@ from pipeline.errors import UsageError
 from pipeline.evaluation.recall import MeanAverageRecall, recall_of_hits
 from pipeline.evaluation.rule_table import rule_table_hits
 from tools.tables.cells import Measure, Sources
+from tools.tables.rows import FoldName
 
 #: Relations and attributes that each kind of pairs (setting `pairs`) contains.
 _SUBJECTS = {"hand": ("hand",), "person": ("hand", "head"), "head": ("head",)}
 _SUBJECTS |= {"microwave": ("microwave",), "state": ()}
 
 
-def rule_table(sources: Sources, fold: int | None) -> MeanAverageRecall:
+def rule_table(sources: Sources, fold: FoldName | None) -> MeanAverageRecall:
     """Compute the mAR of the rules of CAD-120 on the annotated relations that a network reads.
 
     The frames and the pairs are those of the settings.

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from tools.tables.cells import Cell, CellResult
+from tools.tables.cells import Cell, CellResult, Sources
+from tools.tables.differences import ScoresReader, compare
 from tools.tables.output import TableSummary
-from tools.tables.rows import Row, Table, Tables
+from tools.tables.rows import FoldName, Row, Table, Tables
 from tools.tables.summary import summarize
 
 
@@ -15,30 +16,36 @@ class Plan:
 
     Attributes:
         dataset: name of the dataset.
-        number: number of the table.
+        number: number of the table in the paper.
         tables: tables of the dataset.
         preset: preset of the networks.
-        words: settings of all networks.
+        sources: data of the commands.
         folds: test folds; (None,) for a dataset with one test split.
         seeds: number of seeds. A row without a network has one.
         functions: names of the known functions of rows without a network.
-        inputs: SHA-256 of the file of the settings and of the clips of the cache.
+        boxes: source of the boxes, or None for the first cache.
     """
 
     dataset: str
     number: str
     tables: Tables
     preset: str
-    words: tuple[str, ...]
-    folds: tuple[int | None, ...]
+    sources: Sources
+    folds: tuple[FoldName | None, ...]
     seeds: int
     functions: Collection[str]
-    inputs: str
+    boxes: str | None = None
 
     @property
     def table(self) -> Table:
         """The table."""
         return self.tables.tables[self.number]
+
+    def row_folds(self, row: Row) -> tuple[FoldName | None, ...]:
+        """Return the folds of a row; none if it requires the file of the folds."""
+        if row.folds is None:
+            return self.folds
+        return () if self.sources.folds is None else tuple(self.tables.fold_groups[row.folds])
 
     def row_cells(self, row: Row) -> list[Cell]:
         """Return the cells of a row; none for a row that cannot be run."""
@@ -46,15 +53,22 @@ class Plan:
         if name is None:
             return []
         network = self.tables.networks[name]
-        words, seeds = (*self.words, *network.settings(self.preset)), self.seeds
+        boxes = row.boxes or self.boxes
+        if boxes is not None and boxes not in self.sources.caches:
+            return []
+        words = (*self.tables.boxes.get(str(boxes), ()), *self.sources.words)
+        inputs = self.sources.inputs(boxes, has_folds=row.folds is not None)
+        seeds = self.seeds
         if network.function is not None:
             if network.function not in self.functions:
                 return []
-            words, seeds = self.words, 1
+            seeds = 1
+        else:
+            words = (*words, *network.settings(self.preset))
         return [
-            Cell(name, fold, seed, words, network.function, self.inputs)
+            Cell(name, fold, seed, words, network.function, inputs, boxes)
             for seed in range(seeds)
-            for fold in self.folds
+            for fold in self.row_folds(row)
         ]
 
     def cells(self) -> dict[str, Cell]:
@@ -62,35 +76,44 @@ class Plan:
         return {cell.name: cell for row in self.table.rows for cell in self.row_cells(row)}
 
     def summarize(
-        self, results: Mapping[str, CellResult], failures: Mapping[str, str]
+        self,
+        results: Mapping[str, CellResult],
+        failures: Mapping[str, str],
+        scores: ScoresReader,
     ) -> TableSummary:
         """Return the results of the table.
 
         Args:
             results: results of the finished cells, by the name of the cell.
             failures: messages of the failed cells, by the name of the cell.
+            scores: returns the scores of the test videos of a cell, or None.
         """
+        cells = {row.name: self.row_cells(row) for row in self.table.rows}
         rows = [
             summarize(
                 row,
                 row.network_name(self.preset),
-                self.row_cells(row),
+                cells[row.name],
                 results,
                 failures,
-                metric=self.tables.metric,
-                folds=self.folds,
+                tables=self.tables,
+                folds=self.row_folds(row),
             )
             for row in self.table.rows
+        ]
+        found = [
+            compare(each, cells, results, scores, metric=self.tables.metric)
+            for each in self.table.comparisons
         ]
         return TableSummary(
             number=self.number,
             title=self.table.title,
             dataset=self.dataset,
-            metric=self.tables.metric,
-            label=self.tables.label,
+            tables=self.tables,
             preset=self.preset,
+            boxes=self.boxes,
             folds=self.folds,
-            all_folds=self.tables.folds,
             rows=rows,
+            differences=[each for each in found if each is not None],
             notes=self.table.notes_of(self.preset),
         )

@@ -10,6 +10,8 @@ from pipeline.errors import UsageError
 from pipeline.weights.files import ROOT
 
 FOLDER = ROOT / "configs" / "tables"
+#: Name of a fold (setting `fold`).
+FoldName = int | str
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,49 @@ class Row:
         name: name of the method.
         network: name of its network: one for all presets, or one per preset. None for a method that
             this repository does not contain.
+        folds: name of the group of folds that the row is the mean of (`Tables.fold_groups`), or
+            None for the folds of the dataset.
+        boxes: source of the boxes, or None for that of the table.
         paper: numbers of the paper, by their keys in `metrics.json`.
     """
 
     name: str
     network: str | Mapping[str, str] | None = None
+    folds: str | None = None
+    boxes: str | None = None
     paper: Mapping[str, float] = field(default_factory=dict)
 
     def network_name(self, preset: str) -> str | None:
         """Return the name of the network with a preset, or None without a network."""
         return self.network[preset] if isinstance(self.network, Mapping) else self.network
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Difference between rows of a table: the sum of `plus` minus the sum of `minus`.
+
+    Attributes:
+        name: what is compared.
+        plus: names of rows.
+        minus: names of rows, as many as in `plus`.
+    """
+
+    name: str
+    plus: Sequence[str]
+    minus: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Column of a table beside its metric: a mean over the finished cells.
+
+    Attributes:
+        name: heading.
+        key: key of the number in `metrics.json`; keys of nested dicts are joined by dots.
+    """
+
+    name: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -62,11 +97,16 @@ class Table:
         title: what its rows compare.
         rows: rows in the order of the paper.
         notes: lines below the table, by preset; those of `all` are for all presets.
+        boxes: sources of the boxes of which each one makes a table; empty if all rows have their
+            own, or if the dataset has one cache.
+        comparisons: differences between rows.
     """
 
     title: str
     rows: tuple[Row, ...]
     notes: Mapping[str, list[str]]
+    boxes: Sequence[str] = ()
+    comparisons: tuple[Comparison, ...] = ()
 
     def notes_of(self, preset: str) -> list[str]:
         """Return the lines below the table with a preset."""
@@ -83,6 +123,11 @@ class Tables:
         folds: folds of the dataset (setting `fold`); empty for a dataset with one test split.
         networks: networks by name.
         tables: tables by number.
+        boxes: settings by source of the boxes. Empty if all networks use one cache.
+        fold_groups: folds of a file (setting `folds`), by the name of the group.
+        columns: further columns of all tables.
+        truth_videos: number of test videos on which the truth of names and sentences is measured,
+            if the annotations contain the true relations; 0 for none.
     """
 
     metric: str
@@ -90,6 +135,10 @@ class Tables:
     folds: tuple[int, ...]
     networks: Mapping[str, Network]
     tables: Mapping[str, Table]
+    boxes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    fold_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
+    truth_videos: int = 0
 
 
 def read_tables(dataset: str) -> Tables:
@@ -99,7 +148,8 @@ def read_tables(dataset: str) -> Tables:
         dataset: name of a file in `configs/tables/`, without its suffix.
 
     Raises:
-        UsageError: if there is no such file, or a row has an unknown field or network.
+        UsageError: if there is no such file, or a row has an unknown field, network or group of
+            folds, or a comparison has an unknown row.
     """
     path = FOLDER / f"{dataset}.yaml"
     if not path.is_file():
@@ -108,11 +158,7 @@ def read_tables(dataset: str) -> Tables:
     try:
         found = _tables(yaml.safe_load(path.read_text(encoding="utf-8")))
         for table in found.tables.values():
-            for row in table.rows:
-                for preset in ("strict", "paper"):
-                    name = row.network_name(preset)
-                    if name is not None and name not in found.networks:
-                        raise ValueError(f"row {row.name!r}: unknown network {name!r}")
+            _check(table, found)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(
             f"{path}: tables as in configs/tables/cad120.yaml expected, got "
@@ -122,9 +168,34 @@ def read_tables(dataset: str) -> Tables:
 
 
 def _tables(tree: dict[str, Any]) -> Tables:
-    networks = {name: Network(**entry) for name, entry in tree["networks"].items()}
-    tables = {
-        number: Table(entry["title"], tuple(Row(**row) for row in entry["rows"]), entry["notes"])
-        for number, entry in tree["tables"].items()
-    }
-    return Tables(tree["metric"], tree["label"], tuple(tree["folds"]), networks, tables)
+    networks = {name: Network(**entry) for name, entry in tree.pop("networks").items()}
+    tables = {number: _table(entry) for number, entry in tree.pop("tables").items()}
+    columns = tuple(Column(**entry) for entry in tree.pop("columns", []))
+    folds = tuple(tree.pop("folds"))
+    return Tables(folds=folds, networks=networks, tables=tables, columns=columns, **tree)
+
+
+def _table(entry: dict[str, Any]) -> Table:
+    rows = tuple(Row(**row) for row in entry.pop("rows"))
+    comparisons = tuple(Comparison(**each) for each in entry.pop("comparisons", []))
+    return Table(rows=rows, comparisons=comparisons, **entry)
+
+
+def _check(table: Table, tables: Tables) -> None:
+    for row in table.rows:
+        names = {row.network_name(preset) for preset in ("strict", "paper")} - {None}
+        for name in names - tables.networks.keys():
+            raise ValueError(f"row {row.name!r}: unknown network {name!r}")
+        if names and tables.boxes and not (table.boxes or row.boxes):
+            raise ValueError(f"row {row.name!r}: boxes expected, because its table has none")
+        if row.folds is not None and row.folds not in tables.fold_groups:
+            raise ValueError(f"row {row.name!r}: unknown group of folds {row.folds!r}")
+    known = {row.name for row in table.rows}
+    for each in table.comparisons:
+        for name in {*each.plus, *each.minus} - known:
+            raise ValueError(f"comparison {each.name!r}: unknown row {name!r}")
+        if len(each.plus) != len(each.minus):
+            raise ValueError(f"comparison {each.name!r}: as many rows in plus as in minus expected")
+    sources = {*table.boxes, *(row.boxes for row in table.rows if row.boxes)}
+    for source in sources - tables.boxes.keys():
+        raise ValueError(f"unknown source of boxes {source!r}")

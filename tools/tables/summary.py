@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.evaluation.metrics import none_if_nan
 from pipeline.evaluation.recall import MeanAverageRecall
 from tools.tables.cells import Cell, CellResult
-from tools.tables.rows import Row
+from tools.tables.rows import FoldName, Row, Tables
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class RowSummary:
         num_all: mean number of tokens per clip before the selection, over the finished cells.
         num: the same after the selection.
         num_noise: the same for the subsets that the selectors draw in training.
+        variance: population variance of the folds, of the metric in percent; None without complete
+            seeds or with one fold.
+        worst: lowest value of a fold; None under the same conditions.
+        columns: mean of each further column over the finished cells, by its heading.
         seeds: number of complete seeds.
         finished: number of finished cells.
         cells: number of cells.
@@ -49,6 +53,9 @@ class RowSummary:
     num_all: float | None
     num: float | None
     num_noise: float | None
+    variance: float | None
+    worst: float | None
+    columns: Mapping[str, float | None]
     seeds: int
     finished: int
     cells: int
@@ -75,8 +82,8 @@ def summarize(
     results: Mapping[str, CellResult],
     failures: Mapping[str, str],
     *,
-    metric: str,
-    folds: Sequence[int | None],
+    tables: Tables,
+    folds: Sequence[FoldName | None],
 ) -> RowSummary:
     """Summarize the cells of a row.
 
@@ -86,9 +93,10 @@ def summarize(
         cells: cells of the row; empty if it is not run.
         results: results of the finished cells, by the name of the cell.
         failures: messages of the failed cells, by the name of the cell.
-        metric: key of the metric in `metrics.json`.
-        folds: folds of the columns.
+        tables: tables of the dataset.
+        folds: folds of the row.
     """
+    metric = tables.metric
     done = [results[cell.name] for cell in cells if cell.name in results]
     by_fold = [[float(r.metrics[metric]) for r in done if r.cell.fold == fold] for fold in folds]
     complete = [
@@ -96,6 +104,9 @@ def summarize(
         for seed in dict.fromkeys(cell.seed for cell in cells)
         if len(parts := [r for r in done if r.cell.seed == seed]) == len(folds)
     ]
+    # (complete seeds, folds)
+    table = np.array([[float(r.metrics[metric]) for r in parts] for parts in complete])
+    is_spread = bool(complete) and len(folds) > 1
     means = [float(np.mean([r.metrics[metric] for r in parts])) for parts in complete]
     pooled = [pooled_mar([r.metrics for r in parts]) for parts in complete]
     known = [value for value in pooled if value is not None]
@@ -111,6 +122,9 @@ def summarize(
         num_all=_mean_metric(done, "num_all"),
         num=_mean_metric(done, "num"),
         num_noise=_mean_metric(done, "num_noise"),
+        variance=float(np.var(100 * table.mean(0))) if is_spread else None,
+        worst=float(table.mean(0).min()) if is_spread else None,
+        columns={column.name: _mean_metric(done, column.key) for column in tables.columns},
         seeds=len(complete),
         finished=len(done),
         cells=len(cells),
@@ -139,8 +153,15 @@ def pooled_mar(metrics: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _mean_metric(results: Sequence[CellResult], key: str) -> float | None:
-    values = [r.metrics.get(key) for r in results]
+    values = [_nested(r.metrics, key.split(".")) for r in results]
     return _mean([float(value) for value in values if value is not None])
+
+
+def _nested(tree: Any, keys: Sequence[str]) -> Any:
+    """Return the value at a path of keys, or None if there is none."""
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
 
 
 def _mean(values: Sequence[float]) -> float | None:

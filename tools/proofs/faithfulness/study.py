@@ -59,6 +59,7 @@ class Study:
         threshold: smallest score of an explained action.
         seed: seed of the random subsets, orders, transitions and parameters.
         pairs: columns of the two classes of each inverse pair.
+        only_truth: whether only the names and sentences are compared with the true relations.
     """
 
     def __init__(
@@ -67,8 +68,11 @@ class Study:
         annotations: Annotations,
         threshold: float,
         seed: int,
+        *,
         pairs: Sequence[tuple[int, int]] = (),
+        only_truth: bool = False,
     ) -> None:
+        self.only_truth = only_truth
         self.network, self.annotations, self.pairs = network, annotations, pairs
         self.threshold, self.seed = threshold, seed
         self.random_network = with_random_parameters(network, seed)
@@ -93,6 +97,17 @@ class Study:
         rng = np.random.default_rng([self.seed, self.videos])
         self.videos += 1
         self.without_tokens += not found.tokens.kept
+        if not self.only_truth:
+            self._test(found, rng)
+        if self.annotations.scripts is not None:
+            self._compare(found, self.annotations.scripts[video_id])
+        if other is not None:
+            second = explain_clip(self.network, other, self.threshold)
+            self.stability.add(video_id, found, second)
+
+    def _test(self, found: ExplainedClip, rng: np.random.Generator) -> None:
+        """Change the tokens of a clip, and measure the effect on its scores and reasons."""
+        video_id = found.clip.video_id
         self._note(video_id, "discard invariance", discard_change(self.network, found, self.seed))
         for action, reason in found.reasons.items():
             self.kinds[reason.kind] += 1
@@ -112,11 +127,6 @@ class Study:
         self._rationales(found)
         if self.videos <= SAMPLE:
             self._note_all(video_id, randomised_scores(self.random_network, found, self._rng(1)))
-        if self.annotations.scripts is not None:
-            self._compare(found, self.annotations.scripts[video_id])
-        if other is not None:
-            second = explain_clip(self.network, other, self.threshold)
-            self.stability.add(video_id, found, second)
 
     def _rng(self, stream: int) -> np.random.Generator:
         """Return a generator of the current video."""
