@@ -1,6 +1,7 @@
 """Inputs of a LaIAR training run, checked before any network is built."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,12 +106,16 @@ def check_cache(config: Config, info: CacheInfo) -> None:
             "--cache: features of videos expected, but this cache was created with features=none; "
             "extract the videos into another cache, or set branch=language"
         )
-    there = info.settings.boxes
-    if there != config.boxes.value:
-        raise UsageError(
-            f"--cache: boxes={config.boxes.value} expected, this cache has boxes={there}; use the "
-            "--config of the extraction, or extract again"
-        )
+    there = info.settings
+    pairs = (config.pairs or there.pairs or ()) if there.pairs else ()
+    given = _pair_words(config.boxes.value, pairs, config.occluded)
+    stored = _pair_words(there.boxes, there.pairs or (), bool(there.occluded))
+    for word, other in zip(given, stored, strict=True):
+        if word != other:
+            raise UsageError(
+                f"--cache: {word} expected, this cache has {other}; use the --config and the "
+                "settings of the extraction, or extract again"
+            )
     check_vocabulary(config.vocabulary, info, "this cache")
     if not info.classes:
         raise UsageError(
@@ -317,6 +322,12 @@ def _determined(card: ModelCard) -> dict[str, Any]:
         if tree["settings"][name] == default:
             del tree["settings"][name]
     return tree
+
+
+def _pair_words(boxes: str, pairs: Sequence[str], occluded: bool) -> list[str]:
+    """Return the settings of the boxes and pairs of a cache as words."""
+    kinds = [f"pairs=[{','.join(sorted(pairs))}]"] if pairs else []
+    return [f"boxes={boxes}", *kinds, f"occluded={str(occluded).lower()}"]
 
 
 def chosen_columns(class_ids: list[str], info: CacheInfo) -> tuple[int, ...] | None:
