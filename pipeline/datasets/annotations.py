@@ -232,6 +232,8 @@ class Annotations:
         folds: mapping from the name of a fold to its test subjects. Empty if each video has a
             split.
         files: mapping from video id to the file of its annotation. Empty if the videos share files.
+        faulty: annotation without frames of each video in `errors` whose labels are valid. In the
+            test split, its samples are misses.
     """
 
     classes: tuple[tuple[str, str], ...]
@@ -239,6 +241,7 @@ class Annotations:
     errors: dict[str, str]
     folds: dict[str, tuple[str, ...]] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    faulty: dict[str, ClipAnnotation] = field(default_factory=dict)
 
     def of_video(self, video_id: str) -> ClipAnnotation | None:
         """Return the annotation of a video, or None if it has none.

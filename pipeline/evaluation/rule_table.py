@@ -51,7 +51,7 @@ def rule_table_hits(
             invisible.
 
     Returns:
-        Hits of all clips.
+        Hits of all clips. A clip of a video with a faulty annotation is not a hit.
     """
     knowledge = release.knowledge
     lines = [line for clip_lines in release.clips.values() for line in clip_lines]
@@ -68,6 +68,8 @@ def rule_table_hits(
                 known = frames if occluded else frames[visible[frames]]
                 found |= knowledge.rule_actions(states[known].tolist(), object_class, subject_class)
         hits.append(line.action in found if found else knowledge.actions[line.action] == NULL)
+    faulty = [line for clip_lines in release.faulty.values() for line in clip_lines]
+    lines, hits = [*lines, *faulty], [*hits, *[False] * len(faulty)]
     return RuleHits(
         np.array(hits, dtype=bool),
         np.array([line.action for line in lines], dtype=np.int64),

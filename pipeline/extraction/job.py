@@ -273,11 +273,13 @@ def check_cache(folder: Path, info: CacheInfo) -> None:
 
 
 def _test_videos(annotations: Annotations) -> tuple[LabelledVideo, ...]:
-    """Return the labelled test samples; with folds, those of all folds."""
+    """Return the labelled test samples, also of faulty videos; with folds, those of all folds."""
     folds = bool(annotations.folds)
+    rows = [(name, row, bool(row.frames)) for name, row in annotations.videos.items()]
+    rows += [(name, row, True) for name, row in annotations.faulty.items()]
     return tuple(
-        LabelledVideo(name, actions, bool(row.frames), row.subject if folds else None)
-        for _, row in sorted(annotations.videos.items())
+        LabelledVideo(name, actions, has_frames, row.subject if folds else None)
+        for _, row, has_frames in sorted(rows, key=lambda found: found[0])
         if row.split == "test" or (folds and row.split is None)
         for name, actions in row.labels().items()
     )

@@ -65,7 +65,7 @@ def list_split(
 def _subjects_of(cache: Path, video_ids: Iterable[str], info: CacheInfo) -> dict[str, str | None]:
     """Return the subjects of unusable videos from `cache.json` or the clips, where they are known.
 
-    `cache.json` does not list a video with a faulty annotation.
+    `cache.json` does not list a video with malformed lines in `video_clips.txt`.
     """
     found = {Span.video_of(video.id): video.subject for video in info.test_videos}
     for video_id in {*video_ids} - found.keys():

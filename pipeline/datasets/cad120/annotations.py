@@ -59,7 +59,11 @@ def read_cad120(
     }
     classes = tuple((f"c{i:03}", name) for i, name in enumerate(release.knowledge.actions))
     files = {video_id: release.files[video_id] for video_id in (*videos, *release.errors)}
-    return Annotations(classes, videos, release.errors, release.folds, files)
+    faulty = {
+        video_id: ClipAnnotation(video_id, subject=lines[0].subject, spans=_spans(lines))
+        for video_id, lines in release.faulty.items()
+    }
+    return Annotations(classes, videos, release.errors, release.folds, files, faulty)
 
 
 class _Names:
@@ -92,9 +96,13 @@ def _clip_annotation(
         subject=video.subject,
         scene=video.activity,
         frames=tuple(_frame(video, pairs, row, names) for row in sorted(rows)),
-        spans=tuple(Span(line.first, line.last, line.action) for line in lines),
+        spans=_spans(lines),
         num_frames=video.num_frames,
     )
+
+
+def _spans(lines: Sequence[ClipLine]) -> tuple[Span, ...]:
+    return tuple(Span(line.first, line.last, line.action) for line in lines)
 
 
 #: Pair of instances, -1 for the person, and the (F, R) predicates of the pair in each frame.

@@ -22,6 +22,7 @@ class Release:
         clips: mapping from video id to its spans in the order of `video_clips.txt`, of all valid
             videos that have any.
         errors: mapping from video id to the reason why its annotation cannot be used.
+        faulty: the same as `clips`, of the videos in `errors` with valid lines.
         files: mapping from video id to the file of its annotation, or to `video_clips.txt` for a
             faulty video without exactly one regular file.
     """
@@ -31,6 +32,7 @@ class Release:
     videos: dict[str, VideoAnnotation]
     clips: dict[str, tuple[ClipLine, ...]]
     errors: dict[str, str]
+    faulty: dict[str, tuple[ClipLine, ...]]
     files: dict[str, Path]
 
 
@@ -42,7 +44,7 @@ def read_release(folders: Sequence[Path]) -> Release:
 
     Returns:
         Annotations of all videos. A video with a malformed file, a malformed line or a span beyond
-        its last frame is listed in `errors` only.
+        its last frame is listed in `errors`, and in `faulty` if its lines are valid.
 
     Raises:
         UsageError: if there is no release or more than one, a part of it is missing, or a text file
@@ -73,6 +75,7 @@ def read_release(folders: Sequence[Path]) -> Release:
         {video_id: video for video_id, video in videos.items() if video_id not in errors},
         {video_id: lines for video_id, lines in clips.items() if video_id not in errors},
         errors,
+        {video_id: lines for video_id, lines in clips.items() if video_id in errors},
         dict.fromkeys(errors, root / CLIPS)
         | {video_id: path for video_id, path in paths.items() if path.is_file()},
     )

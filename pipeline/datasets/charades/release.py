@@ -61,4 +61,8 @@ def read_annotations(
         split = next((frame.split for frame in frames if frame.split), None)
         said = vars(row) if row else {"split": split}
         videos[video_id] = ClipAnnotation(video_id, **said, frames=frames)
-    return Annotations(charades.classes, videos, errors)
+    faulty = {
+        video_id: ClipAnnotation(video_id, **vars(charades.videos[video_id]))
+        for video_id in errors.keys() & charades.videos.keys()
+    }
+    return Annotations(charades.classes, videos, errors, faulty=faulty)

@@ -126,3 +126,11 @@ def test_change_while_a_box_is_invisible_is_inferred_from_the_frames_around_it(
     release = read_release([root])
     assert rule_table_hits(release).hits.tolist() == [True, True]
     assert rule_table_hits(release, occluded=False).hits.tolist() == [False, True]
+
+
+def test_clips_of_a_faulty_video_are_no_hits(root: Path) -> None:
+    path = next((root / "all").rglob("0001.json"))
+    path.write_text("{")
+    found = rule_table_hits(read_release([root]))
+    assert found.hits.tolist() == [True] * 3 + [False] * 2
+    assert found.labels.tolist() == [1, 0, 2, 2, 3]

@@ -40,12 +40,14 @@ def test_clip_is_not_used_while_the_annotation_of_its_video_is_faulty(
     assert extract_release(release, cache) == 0
     assert ids(cache) == {*VIDEOS}
     good, before = path.read_bytes(), clip_path(cache, "0001").read_bytes()
+    listed = read_cache_info(cache).test_videos
     path.write_text("{")
     for _ in range(2):  # the second run does not try the video again
         assert extract_release(release, cache) == 1
         assert Failures(cache).rows().keys() == {"0001"}
         assert ids(cache) == {"0002", "0003"}
     info = read_cache_info(cache)
+    assert info.test_videos == listed  # its clips in the test split are misses
     for split, failed in (("test", {"0001"}), ("train", set())):
         samples, bad = list_samples(
             cache, split=split, fold=Fold(subjects=("Subject1",)), info=info

@@ -74,10 +74,11 @@ def test_reversed_interval_keeps_its_label(tmp_path: Path) -> None:
 def test_invalid_object_affects_only_its_video(
     tmp_path: Path, entry: dict[str, Any], says: str
 ) -> None:
-    rows = [csv_row("A0001", ""), csv_row("C0003", "c000 0.0 1.0")]
+    rows = [csv_row("A0001", "c002 0.0 1.0"), csv_row("C0003", "c000 0.0 1.0")]
     read = one_frame(tmp_path, object_entry(**entry), rows)
     assert says in read.errors["A0001"]
     assert "A0001" not in read.videos
+    assert read.faulty["A0001"].labels() == {"A0001": (2,)}
     assert read.videos["C0003"].actions == ((0, 0.0, 1.0),)
 
 
@@ -88,6 +89,7 @@ def test_invalid_row_affects_only_its_video(tmp_path: Path, actions: str) -> Non
     rows = [csv_row("A0001", actions), csv_row("C0003", "")]
     read = one_frame(tmp_path, object_entry(), rows)
     assert read.errors["A0001"].startswith("Charades_v1_train.csv:2: ")
+    assert not read.faulty
     assert set(read.videos) == {"C0003"}
 
 
