@@ -15,7 +15,7 @@ from pipeline.weights.run_folder import read_card
 from tools import faithfulness, synthesize
 from tools.train_world import FILES
 
-NUM = 8
+NUM = 12
 CLIPS = os.environ.get("LAIAR_CLIPS")
 
 
