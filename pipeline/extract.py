@@ -104,13 +104,6 @@ def _parser() -> Parser:
     )
     add("--cache", type=Path, required=True, help="output folder")
     add(
-        "--ids",
-        choices=[ids.value for ids in Ids],
-        default=Ids.NAME,
-        help="make the ids of the videos from their file names, or from their paths relative to "
-        "--videos (default: %(default)s)",
-    )
-    add(
         "--verify",
         action="store_true",
         help="compare every byte of existing clips with the manifest; extract damaged ones again",

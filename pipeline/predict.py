@@ -136,13 +136,6 @@ def _parser() -> Parser:
         "is explained on its own",
     )
     add(
-        "--ids",
-        choices=[ids.value for ids in Ids],
-        default=Ids.NAME,
-        help="make the ids of the videos in a folder from their file names, or from their paths "
-        "relative to the folder (default: %(default)s)",
-    )
-    add(
         "--person",
         type=int,
         help="number of the person whose relations are used, as numbered in a previous explanation "

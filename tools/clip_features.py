@@ -108,13 +108,6 @@ def _parser() -> Parser:
         help="annotation folder (repeatable). If a video has annotated spans, each of them "
         "has a vector of its own",
     )
-    add(
-        "--ids",
-        choices=[ids.value for ids in Ids],
-        default=Ids.NAME,
-        help="make the ids of the videos from their file names, or from their paths relative to "
-        "--videos (default: %(default)s)",
-    )
     add_engine_arguments(parser)
     return parser
 

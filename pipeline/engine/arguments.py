@@ -2,6 +2,7 @@
 
 import argparse
 
+from pipeline.datasets.video_files import Ids
 from pipeline.engine.local import LocalEngine
 from pipeline.engine.ray import RayEngine
 from pipeline.engine.shard import Shard, parse_shard
@@ -14,6 +15,13 @@ from pipeline.runtime.devices import pick_devices
 def add_engine_arguments(parser: Parser) -> None:
     """Add the arguments that select the videos and the engine."""
     add = parser.add_argument
+    add(
+        "--ids",
+        choices=[ids.value for ids in Ids],
+        default=Ids.NAME,
+        help="make the ids of the videos from their file names, or from their paths relative to "
+        "their folder of videos (default: %(default)s)",
+    )
     add(
         "--max-failures",
         type=int,
