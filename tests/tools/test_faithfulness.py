@@ -180,6 +180,13 @@ def test_command_measures_a_run(world: World, tmp_path: Path) -> None:
     text = (out / "faithfulness.md").read_text()
     assert text.startswith("3 videos")
     assert all(f"| {name} |" in text for name in ROWS)
+    assert main([*words, "--annotations", str(world.annotations), "--truth"]) == 0
+    truth = json.loads((out / "faithfulness.json").read_text())["metrics"]
+    assert "sufficiency" not in truth
+    for name in ("sentence truth", *(key for key in metrics if key.startswith("name is true, "))):
+        assert truth[name] == metrics[name], name
+    with pytest.raises(UsageError, match="expected with --truth"):
+        main([*words, "--truth"])
     assert main([*words, "--limit", "1", "--keep", "all"]) == 0
     tree = json.loads((out / "faithfulness.json").read_text())
     assert (tree["keep"], tree["metrics"]["all tokens kept"]["mean"]) == ("all", 1.0)
