@@ -306,16 +306,17 @@ class DTFormer(nn.Module):
         gate = selection.gate.to(x.dtype)
         x, inputs = (x * gate[..., None]).flatten(1, 2), inputs.flatten(1, 2)  # (B, T K, D)
         gate = gate.flatten(1)  # (B, T K)
-        masked = self.settings.discard == "mask"
+        masked, real = self.settings.discard == "mask", None
+        first = self.class_token.to(x.dtype).expand(len(x), 1, -1)
         if masked:  # remove padding, and with `gather` also discarded tokens
             rows = (kept if gather else mask).flatten(1)
             values = (left_align(v, rows) for v in (x, inputs, gate[..., None]))
             (x, left), (inputs, _), (gates, _) = values
             gate = gates[..., 0] * left  # (B, L)
-        first = self.class_token.to(x.dtype).expand(len(x), 1, -1)
+            real = F.pad(left, (1, 0), value=True)
         keys = gate if masked else mask.flatten(1).to(x.dtype)
         keys = torch.cat([keys.new_ones(len(x), 1), keys], 1)
-        outputs = self.encoder(torch.cat([first, x], 1), keys)
+        outputs = self.encoder(torch.cat([first, x], 1), keys, real)
         tokens = outputs[:, 1:]
         if self.input_norm is not None:
             tokens = torch.cat([tokens, self.input_norm(inputs).to(tokens.dtype)], -1)

@@ -95,11 +95,12 @@ class LaIAR(ActionNetwork):
         keep: Bool[Tensor, "B T K"] | None = None,
         price: float | None = None,
         noise: VideoNoise | None = None,
+        excerpts: Bool[Tensor, "n B T K"] | None = None,
     ) -> BranchOutputs:
         """Run all branches, for training; see `ActionNetwork.forward`."""
         gather = keep is not None  # the gates of such tokens have no gradient
         noise = noise or VideoNoise.drawn(len(batch), batch.mask.device)
-        video = language = None
+        video = language = logits = None
         scored: list[tuple[DTFormer, Readout, RelationEncoder, Tensor, TokenGrid]] = []
         if self.visual is not None:
             seen, embeddings, grid = self.video_tokens(batch)
@@ -109,6 +110,8 @@ class LaIAR(ActionNetwork):
         if batch.predicates is not None:
             said, grid = self._language_tokens(batch)
             language = self._read(batch, said, grid, keep, gather, noise)
+            if excerpts is not None:
+                logits = self._read_excerpts(said, grid, excerpts)
             if not scored or self.language_former is not None:
                 former = self.language_former or self.former
                 encoder = self._encoder(language=True)
@@ -122,7 +125,7 @@ class LaIAR(ActionNetwork):
                     for former, head, encoder, tokens, grid in scored
                 ]
                 loss, drawn = torch.stack([term for term, _ in found]).sum(), found[0][1]
-        return BranchOutputs(video, language, self._targets(batch), loss, drawn)
+        return BranchOutputs(video, language, self._targets(batch), loss, drawn, logits)
 
     def recognize(
         self,
@@ -271,6 +274,17 @@ class LaIAR(ActionNetwork):
             embeddings = scatter_tokens(self.semantic_encoder(self.semantic(batch)), batch.mask)
             output = replace(output, embeddings=embeddings)
         return output
+
+    def _read_excerpts(
+        self, tokens: Tensor, grid: TokenGrid, excerpts: Bool[Tensor, "n B T K"]
+    ) -> Float[Tensor, "n B C"]:
+        """Compute the logits of the language branch for excerpts in one pass."""
+        n, keep = len(excerpts), excerpts.flatten(0, 1)
+        views = grid.repeat(n).within(keep)
+        former, encoder = self.language_former or self.former, self._encoder(language=True)
+        encoded = former(tokens.repeat(n, 1, 1, 1), views, encoder, keep=keep, gather=True)
+        logits: Tensor = self.language_head(encoded.z, encoded.tokens, encoded.gate)
+        return logits.view(n, len(tokens), -1)
 
     def video_tokens(
         self, batch: TokenBatch

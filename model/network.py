@@ -37,6 +37,7 @@ class ActionNetwork(nn.Module, ABC):
         keep: Bool[Tensor, "B T K"] | None = None,
         price: float | None = None,
         noise: VideoNoise | None = None,
+        excerpts: Bool[Tensor, "n B T K"] | None = None,
     ) -> BranchOutputs:
         """Run all branches, for training.
 
@@ -46,6 +47,7 @@ class ActionNetwork(nn.Module, ABC):
             price: price of a token for the selectors of selector=subset, in nats. If None, they are
                 not trained.
             noise: noise of the videos, for the draws of the selectors. If None, it is drawn.
+            excerpts: tokens of n excerpts of each video, which the language branch reads too.
 
         Returns:
             Outputs of both branches; None for a branch that the network or the batch lacks.

@@ -78,8 +78,10 @@ class SpatialEncoder(nn.Module):
 
     def forward(self, masks: Float[Tensor, "M 2 27 27"]) -> Float[Tensor, "M U 7 7"]:
         """Encode masks with values in [-1/2, 1/2]."""
-        x = self.pool(self.first_norm(self.first(masks).relu()))  # (M, U/2, 7, 7)
-        encoded: Tensor = self.second_norm(self.second(x).relu())
+        # Pooling and convolutions of few channels are twice as fast with channels last.
+        masks = masks.contiguous(memory_format=torch.channels_last)
+        x = self.pool(self.first_norm(self.first(masks).relu_()))  # (M, U/2, 7, 7)
+        encoded: Tensor = self.second_norm(self.second(x).relu_())
         return encoded
 
 

@@ -146,6 +146,10 @@ class TokenGrid:
         mask = torch.zeros_like(self.mask).masked_scatter(self.mask, rows)
         return TokenGrid(mask, self.times_s, self.tracks)
 
+    def within(self, keep: Tensor) -> "TokenGrid":
+        """Return a grid in which only the tokens in `keep`, (B, T, K) bool, are real."""
+        return TokenGrid(self.mask & keep, self.times_s, self.tracks)
+
     def videos(self, index: Tensor) -> "TokenGrid":
         """Return the grid of some videos, given by their indices (n,)."""
         return TokenGrid(*(value[index] for value in vars(self).values()))
@@ -207,6 +211,7 @@ class BranchOutputs:
             computes L_tss. It is 0 if the selectors were not trained.
         drawn: mean number of tokens per video in the subsets that the selectors drew, or None if
             they were not trained.
+        excerpts: (n, B, C) logits of the language branch for n excerpts of each video, or None.
     """
 
     video: ActionOutput | None
@@ -214,3 +219,4 @@ class BranchOutputs:
     targets: LabelTargets | None = None
     selection: Tensor | None = None
     drawn: Tensor | None = None
+    excerpts: Tensor | None = None

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 
@@ -33,23 +33,30 @@ class GatedAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Float[Tensor, "B S D"], gate: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "B S D"]:
+        self,
+        x: Float[Tensor, "N D"],
+        gate: Float[Tensor, "B S"],
+        places: Int64[Tensor, "N"],
+    ) -> Float[Tensor, "N D"]:
         """Apply attention.
 
         Args:
-            x: sequences of tokens.
-            gate: gates of the keys in [0, 1]. At least one gate of each sequence must be above 0.
+            x: packed tokens of all sequences.
+            gate: gates of the keys in [0, 1]. At least one gate of each sequence must be above 0,
+                and those of padding must be 0.
+            places: places of the tokens in the flattened (B, S) sequences. All other places are
+                padding.
         """
-        B, S, D = x.shape
-        q, k, v = self.qkv(x).view(B, S, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        (B, S), D = gate.shape, x.shape[1]
+        packed = unpack(self.qkv(x), places, gate.shape)
+        q, k, v = packed.view(B, S, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         if torch.is_grad_enabled() and gate.requires_grad:
             mixed = self._with_gradients_of_gates(q, k, v, gate)
         else:
             bias = gate.to(q.dtype).log()[:, None, None].expand(-1, -1, S, -1)
             dropout = self.dropout.p if self.training else 0.0
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(B, S, D))
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(B * S, D)[places])
         return out
 
     def _with_gradients_of_gates(self, q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> Tensor:
@@ -78,21 +85,22 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Float[Tensor, "B S D"], gate: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "B S D"]:
-        """Apply the block.
-
-        Args:
-            x: sequences of tokens.
-            gate: gates of the keys, see `GatedAttention.forward`.
-        """
-        x = x + self.dropout(self.attention(self.norm1(x), gate))
+        self,
+        x: Float[Tensor, "N D"],
+        gate: Float[Tensor, "B S"],
+        places: Int64[Tensor, "N"],
+    ) -> Float[Tensor, "N D"]:
+        """Apply the block, see `GatedAttention.forward` for the arguments."""
+        x = x + self.dropout(self.attention(self.norm1(x), gate, places))
         x = x + self.dropout(self.mlp(self.norm2(x)))
         return x
 
 
 class TransformerEncoder(nn.Module):
-    """Transformer encoder (Eqs. 4 to 6): blocks, then LN."""
+    """Transformer encoder (Eqs. 4 to 6): blocks, then LN.
+
+    The layers run on the packed tokens of all sequences. Only attention uses padded sequences.
+    """
 
     def __init__(
         self, dim: int, heads: int, *, layers: int, mlp_ratio: float, dropout: float
@@ -104,18 +112,33 @@ class TransformerEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(
-        self, x: Float[Tensor, "B S D"], gate: Float[Tensor, "B S"]
+        self,
+        x: Float[Tensor, "B S D"],
+        gate: Float[Tensor, "B S"],
+        real: Bool[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B S D"]:
         """Encode sequences.
 
         Args:
             x: sequences of tokens; token 0 is [class].
-            gate: gates of the tokens; [class] must have gate 1.
+            gate: gates of the tokens. [class] must have gate 1, and padding gate 0.
+            real: False for padding. If None, there is no padding.
 
         Returns:
-            LN of the last block's outputs; token 0 is the video representation z of Eq. 6.
+            LN of the last block's outputs, zero for padding. Token 0 is the video representation z
+            of Eq. 6.
         """
+        real = torch.ones_like(gate, dtype=torch.bool) if real is None else real
+        places = real.flatten().nonzero()[:, 0]
+        packed = x.flatten(0, 1)[places]
         for block in self.blocks:
-            x = block(x, gate)
-        x = self.norm(x)
-        return x
+            packed = block(packed, gate, places)
+        return unpack(self.norm(packed), places, gate.shape)
+
+
+def unpack(
+    packed: Float[Tensor, "N W"], places: Int64[Tensor, "N"], shape: torch.Size
+) -> Float[Tensor, "B S W"]:
+    """Return sequences of a shape (B, S) with the rows at their places, and zeros elsewhere."""
+    rows = packed.new_zeros(shape[0] * shape[1], packed.shape[1])
+    return rows.index_copy(0, places, packed).view(*shape, -1)

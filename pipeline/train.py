@@ -18,13 +18,9 @@ from pipeline.runtime.command_line import (
 from pipeline.runtime.devices import use_threads
 from pipeline.runtime.failures import Failures
 from pipeline.runtime.run_record import RunRecord
+from pipeline.training.laiar.cache_check import check_cache
 from pipeline.training.laiar.finishing import finish, is_finished
-from pipeline.training.laiar.job import (
-    TrainingJob,
-    check_cache,
-    prepare_training,
-    training_clips,
-)
+from pipeline.training.laiar.job import TrainingJob, prepare_training, training_clips
 from pipeline.training.laiar.run_opening import open_run
 from pipeline.training.laiar.task import LaIARTask
 from pipeline.training.processes import Processes, join_processes, training_run

@@ -1,5 +1,8 @@
 """Linking of object boxes to tracks over the frames of a video."""
 
+from itertools import groupby
+from operator import itemgetter
+
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -37,13 +40,14 @@ def link_tracks(
     Returns:
         Track of each box, numbered from 0 by first appearance.
     """
-    tracks = torch.full_like(labels, -1)
+    tracks, classes = [-1] * len(labels), labels.tolist()
     last: dict[int, list[int]] = {}  # class -> last row of each of its tracks
     count = 0
-    for frame in frames.unique_consecutive().tolist():
-        here = (frames == frame).nonzero()[:, 0]
-        for label in labels[here].unique().tolist():
-            rows = here[labels[here] == label].tolist()
+    for _, group in groupby(enumerate(frames.tolist()), itemgetter(1)):
+        here: dict[int, list[int]] = {}
+        for row, _ in group:
+            here.setdefault(classes[row], []).append(row)
+        for label, rows in sorted(here.items()):
             known = last.setdefault(label, [])
             for row, place in match_rows(boxes, features, rows, known):
                 tracks[row] = tracks[known[place]]
@@ -52,7 +56,7 @@ def link_tracks(
                 if tracks[row] < 0:
                     tracks[row], count = count, count + 1
                     known.append(row)
-    return tracks
+    return torch.tensor(tracks, dtype=torch.int64)
 
 
 def match_rows(

@@ -30,7 +30,7 @@ from pipeline.runtime.files import file_sha256, json_sha256
 from pipeline.runtime.run_record import RunRecord
 from pipeline.samples.folds import Fold, find_fold
 from pipeline.samples.listing import list_split
-from pipeline.training.laiar.job import check_vocabulary
+from pipeline.training.laiar.cache_check import check_vocabulary
 from pipeline.training.log import LOG_FILE
 from pipeline.training.processes import Processes, join_processes, training_run
 from pipeline.training.relations.samples import GROUND_TRUTH

@@ -57,6 +57,7 @@ class Baseline(ActionNetwork):
         keep: Bool[Tensor, "B T K"] | None = None,
         price: float | None = None,
         noise: VideoNoise | None = None,
+        excerpts: Bool[Tensor, "n B T K"] | None = None,
     ) -> BranchOutputs:
         """Run the network, for training.
 
@@ -65,6 +66,7 @@ class Baseline(ActionNetwork):
             keep: tokens to use. If None, all tokens.
             price: not used, because there are no selectors.
             noise: not used.
+            excerpts: not used, because there is no language branch.
 
         Returns:
             The output of the video branch.

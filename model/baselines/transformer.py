@@ -1,6 +1,7 @@
 """Black-box transformer over the tokens of a video."""
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -42,6 +43,6 @@ class TokenTransformer(nn.Module):
         """
         x, real = left_align(tokens.flatten(1, 2), grid.mask.flatten(1))
         x = torch.cat([self.class_token.to(x.dtype).expand(len(x), 1, -1), x], 1)
-        gate = torch.cat([real.new_ones(len(x), 1), real], 1).to(x.dtype)
-        z: Tensor = self.encoder(x, gate)[:, 0]
+        real = F.pad(real, (1, 0), value=True)
+        z: Tensor = self.encoder(x, real.to(x.dtype), real)[:, 0]
         return z

@@ -290,6 +290,14 @@ class CachedClip:
         """(P, 2) int64 rows of each pair in the clip's flat boxes, human first."""
         return self.pairs + self.box_offsets[:-1][self.pair_frame][:, None]
 
+    def has_relations(self, source: str) -> Tensor:
+        """Return a (T,) bool mask of the frames that have predicates of a relation source.
+
+        Raises:
+            KeyError: if the clip does not contain this source.
+        """
+        return frames_with_predicates(self.predicates[source], self.pair_offsets)
+
     def select(self, rows: Sequence[int]) -> "CachedClip":
         """Return a clip with only some of the frames.
 
@@ -346,6 +354,17 @@ def clip_bytes(clip: CachedClip) -> bytes:
 def _rows_of(offsets: Tensor, frames: Sequence[int]) -> Tensor:
     spans = [torch.arange(int(offsets[t]), int(offsets[t + 1])) for t in frames]
     return torch.cat(spans) if spans else torch.zeros(0, dtype=torch.int64)
+
+
+def frames_with_predicates(predicates: Tensor, pair_offsets: Tensor) -> Tensor:
+    """Return a (T,) bool mask of the frames in which a pair has a predicate above 0.
+
+    Args:
+        predicates: (P, R) predicates of the pairs.
+        pair_offsets: (T + 1,) int64 first pair of each frame, and P.
+    """
+    said = (predicates > 0).any(1)
+    return offsets_of(said.long())[pair_offsets].diff() > 0
 
 
 def offsets_of(counts: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from pipeline.cache.clip import (
     SCHEMA,
     CachedClip,
     ClipHeader,
-    offsets_of,
+    frames_with_predicates,
 )
 from pipeline.cache.clip_checks import PREDICATES, check_offsets
 from pipeline.cache.tensor_header import KEPT_HEADERS
@@ -129,9 +129,9 @@ class ClipReader:
             ItemError: BAD_CACHE if the file is damaged or does not contain this source.
         """
         with _as_bad_cache(self.path):
-            said = torch.from_numpy(self._file.read(f"{PREDICATES}{source}") > 0).any(1)
+            predicates = torch.from_numpy(self._file.read(f"{PREDICATES}{source}"))
             offsets = torch.from_numpy(self._small["pair_offsets"])
-            return offsets_of(said.long())[offsets].diff() > 0
+            return frames_with_predicates(predicates, offsets)
 
     def labels(self, source: str) -> tuple[Tensor, Tensor]:
         """Read the classes and predicates of pairs, without their features.

@@ -214,6 +214,9 @@ class TrainConfig(LoopConfig):
     #: Before the features are trained, those of selector=gumbel learn to discard all tokens and do
     #: not recover.
     selection_warmup: float = ranged(0.3, 0, 1)
+    #: Gigabytes of clips that training keeps in memory, so that it reads them once instead of once
+    #: per epoch. Only with `workers=0`, because worker processes end with the epoch.
+    memory_gb: float = ranged(2.0, 0)
     #: Price of a token in nats, with model.selector=subset: the selector learns to keep a token if
     #: the prediction would otherwise diverge by more. The higher the price, the fewer tokens are
     #: kept, within model.tolerance.

@@ -22,6 +22,8 @@ _PACKED = (
     "times_s",
     "tracks",
 )
+#: Arrays of tokens that a cached clip stores as float16.
+FEATURES = ("human_features", "object_features", "union_features")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,27 @@ def clip_tokens(clip: CachedClip, max_pairs: int, relations: str | None = None) 
         predicates=None if relations is None else clip.predicates[relations][order],
     )
     return ClipTokens(batch, order, frame)
+
+
+def frame_tokens(tokens: ClipTokens, clip: CachedClip, frames: Sequence[int]) -> TokenBatch:
+    """Return the tokens of some frames of a clip: those of `clip_tokens(clip.select(frames))`.
+
+    Args:
+        tokens: tokens of the clip. Features may be float16; those of the result are float32.
+        clip: the clip; its union features are not read.
+        frames: increasing frame rows in [0, T).
+    """
+    mask, place = tokens.batch.mask[:, frames], torch.full((clip.num_frames,), -1)
+    place[frames] = torch.arange(len(frames))
+    K = int(mask.sum(2).max()) if mask.numel() else 0
+    rows = (place[tokens.frame_row] >= 0).nonzero()[:, 0]
+    packed = {name: value[rows] for name, value in tokens.batch.packed.items()}
+    frame, times_s = place[tokens.frame_row[rows]], clip.timestamps_s[frames]
+    packed["times_s"] = (times_s - times_s[:1]).float()[frame]
+    packed["tracks"] = _tracks(clip, clip.pair_rows[tokens.pair_row[rows]], frame)
+    for name in FEATURES:
+        packed[name] = packed[name].float()
+    return TokenBatch(mask[:, :, :K], **packed)
 
 
 def reverse_tokens(batch: TokenBatch) -> TokenBatch:

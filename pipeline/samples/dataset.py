@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from model.tokens import TokenBatch
-from pipeline.cache.clip import CachedClip
+from pipeline.cache.clip import CachedClip, ClipHeader
 from pipeline.cache.clip_features import ClipFeatures
 from pipeline.cache.listing import ClipEntry
 from pipeline.cache.reader import ClipReader
@@ -24,6 +24,7 @@ from pipeline.samples.clip_tokens import (
     reverse_tokens,
 )
 from pipeline.samples.labels import action_frames, class_labels, with_classes
+from pipeline.samples.memory import ClipInMemory, ClipMemory
 from pipeline.weights.model_card import ModelCard
 
 
@@ -93,6 +94,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         shuffle: whether the frames of a sample are in a random order (`shuffled_sample`). With a
             seed, the order changes with the epoch. Without a seed, it depends only on the id.
         clip_features: clip features of the samples, or None.
+        memory_bytes: largest number of bytes of clips that are kept in memory (`ClipMemory`).
 
     Attributes:
         epoch: number of the epoch, set by the training loop.
@@ -113,6 +115,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         ends: bool = False,
         shuffle: bool = False,
         clip_features: ClipFeatures | None = None,
+        memory_bytes: int = 0,
     ) -> None:
         self.clips, self.columns, self.ends = list(clips), columns, ends
         self.num_classes = num_classes
@@ -120,6 +123,7 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         self.relations, self.seed = relations, seed
         self.reversed_share, self.inverse_pairs = reversed_share, list(inverse_pairs)
         self.shuffle, self.clip_features, self.epoch = shuffle, clip_features, 0
+        self._memory = ClipMemory(memory_bytes)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -128,17 +132,16 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
         """Return a sample, or a pair (id, error) if the clip is unusable."""
         entry = self.clips[index]
         try:
-            clip = self.read(entry)
-            tokens = clip_tokens(clip, self.max_pairs, self.relations).batch
+            header, timestamps_s, tokens = self._load(entry)
             if self.clip_features is not None:
                 vector = self.clip_features.read(entry.video_id)
                 tokens = replace(tokens, clip_features=vector[None])
-            labels = class_labels(clip.header, self.num_classes)
-            during = action_frames(clip.header, clip.timestamps_s, self.num_classes)
+            labels = class_labels(header, self.num_classes)
+            during = action_frames(header, timestamps_s, self.num_classes)
             sample = Sample(entry.video_id, tokens, labels, during)
             if self.shuffle:
                 rng = self._generator(entry, 2) or np.random.default_rng(_salt(entry, 2))
-                sample = shuffled_sample(sample, clip.timestamps_s, rng)
+                sample = shuffled_sample(sample, timestamps_s, rng)
             return (
                 reversed_sample(sample, self.inverse_pairs) if self._is_reversed(entry) else sample
             )
@@ -152,6 +155,28 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
             ItemError: BAD_CACHE if the clip is damaged, does not contain the relation source, or
                 contains NaN or infinity.
         """
+        reader = self._open(entry)
+        clip = reader.read(self._frames(reader, entry), half=True)
+        check_finite(clip)
+        return replace(clip, header=with_classes(entry.header, self.columns))
+
+    def _load(self, entry: ClipEntry) -> tuple[ClipHeader, Tensor, TokenBatch]:
+        """Return the header, the times of the sampled frames and their tokens."""
+        kept = self._memory.get(entry.path)
+        if kept is None and self._memory.is_full:
+            clip = self.read(entry)
+            tokens = clip_tokens(clip, self.max_pairs, self.relations).batch
+            return clip.header, clip.timestamps_s, tokens
+        if kept is None:
+            clip = self._open(entry).read(half=True)
+            check_finite(clip)
+            kept = ClipInMemory.of_clip(clip, self.max_pairs, self.relations)
+            self._memory.add(entry.path, kept)
+        frames = self._frames(kept.clip, entry)
+        header = with_classes(entry.header, self.columns)
+        return header, kept.clip.timestamps_s[frames], kept.tokens(frames)
+
+    def _open(self, entry: ClipEntry) -> ClipReader:
         reader = ClipReader(entry.path)
         if self.relations is not None and self.relations not in reader.relations:
             raise ItemError(
@@ -160,16 +185,18 @@ class ClipDataset(Dataset[Sample | tuple[str, ItemError]]):
                 f"{', '.join(reader.relations) or 'no relations'}. To add them, run "
                 f"pipeline.extract with relations={self.relations}",
             )
+        return reader
+
+    def _frames(self, clip: ClipReader | CachedClip, entry: ClipEntry) -> list[int]:
+        """Return the rows of the sampled frames."""
         rng = self._generator(entry, 0)
-        rows = sample_rows(reader, self.num_frames, rng, span=entry.span, ends=self.ends)
-        if self.relations == "ground-truth" and reader.header.num_uniform is not None:
-            known = reader.has_relations(self.relations).nonzero()[:, 0].tolist()
+        rows = sample_rows(clip, self.num_frames, rng, span=entry.span, ends=self.ends)
+        if self.relations == "ground-truth" and clip.header.num_uniform is not None:
+            known = clip.has_relations(self.relations).nonzero()[:, 0].tolist()
             rows = [
                 known[i] for i in segment_rows(len(known), self.num_frames, rng, ends=self.ends)
             ]
-        clip = reader.read(rows, half=True)
-        check_finite(clip)
-        return replace(clip, header=with_classes(entry.header, self.columns))
+        return rows
 
     def _is_reversed(self, entry: ClipEntry) -> bool:
         if self.reversed_share in (0, 1):
@@ -200,6 +227,7 @@ def clip_dataset(
     reversed_share: float = 0.0,
     inverse_pairs: Sequence[tuple[int, int]] = (),
     clip_features: ClipFeatures | None = None,
+    memory_bytes: int = 0,
 ) -> ClipDataset:
     """Build the dataset for a network.
 
@@ -211,6 +239,7 @@ def clip_dataset(
         reversed_share: probability that the frames of a sample are reversed.
         inverse_pairs: columns of the two classes of each inverse pair.
         clip_features: clip features of the samples, for a network that reads them.
+        memory_bytes: largest number of bytes of clips that are kept in memory.
     """
     return ClipDataset(
         clips,
@@ -225,6 +254,7 @@ def clip_dataset(
         ends=card.settings.sample_ends,
         shuffle=card.settings.shuffle_frames,
         clip_features=clip_features,
+        memory_bytes=memory_bytes,
     )
 
 
@@ -338,9 +368,10 @@ def reversed_sample(sample: Sample, pairs: Sequence[tuple[int, int]]) -> Sample:
         reversed video.
     """
     labels, during = torch.full_like(sample.labels, float("nan")), sample.during.clone()
-    for first, second in pairs:
-        labels[first], labels[second] = sample.labels[second], sample.labels[first]
-        during[first], during[second] = sample.during[second], sample.during[first]
+    if pairs:
+        here, there = [a for a, _ in pairs], [b for _, b in pairs]
+        for value, of in ((labels, sample.labels), (during, sample.during)):
+            value[here + there] = of[there + here]
     return Sample(sample.video_id, reverse_tokens(sample.tokens), labels, during.flip(1))
 
 

@@ -45,7 +45,7 @@ def build_optimizer(
     for (is_selector, decays), values in parts.items():
         scale, decay = (selector_lr if is_selector else 1.0), (weight_decay if decays else 0.0)
         groups.append({"params": values, "weight_decay": decay, "lr": lr * scale, "scale": scale})
-    return torch.optim.AdamW(groups, lr=lr)
+    return torch.optim.AdamW(groups, lr=lr, fused=True)
 
 
 def learning_rate_factor(step: int, total: int, warmup: float) -> float:

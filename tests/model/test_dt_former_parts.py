@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.selector import TokenSelector, frame_means, random_excerpts, random_subsets
-from model.transformer import GatedAttention, TransformerEncoder
+from model.transformer import GatedAttention, TransformerEncoder, unpack
 
 
 @pytest.mark.parametrize("learns", [True, False])
@@ -26,7 +26,8 @@ def test_gated_attention_equals_plain_loops(learns: bool) -> None:
                 values = [w * qkv[j][12 + h * 3 + d] for j, w in enumerate(weights)]
                 mixed[i][h * 3 + d] = sum(values) / sum(weights)
     expected = layer.out(torch.tensor([mixed]))
-    torch.testing.assert_close(layer(x, gate), expected, atol=1e-5, rtol=1e-4)
+    found = layer(x[0], gate, torch.arange(4))
+    torch.testing.assert_close(found, expected[0], atol=1e-5, rtol=1e-4)
 
 
 def encoder() -> TransformerEncoder:
@@ -48,6 +49,27 @@ def test_token_with_gate_zero_has_no_effect(keep: list[bool], seed: int) -> None
         other[:, ~gate[0]] = 1e4
         masked = net(other, gate.float())[:, gate[0]]
         torch.testing.assert_close(masked, gathered, atol=1e-5, rtol=1e-4)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=4))
+@settings(max_examples=30, deadline=None)
+def test_padding_is_removed_and_its_outputs_are_zero(rows: list[list[bool]]) -> None:
+    net, real = encoder(), torch.tensor([[True, *row] for row in rows])
+    x = torch.randn(*real.shape, 8, requires_grad=True)
+    found = net(x, real.float(), real)
+    assert not bool(found[~real].any())
+    for sequence, mask, output in zip(x, real, found, strict=True):
+        alone = net(sequence[mask][None], torch.ones(1, int(mask.sum())))[0]
+        torch.testing.assert_close(output[mask], alone, atol=1e-5, rtol=1e-4)
+    found.square().sum().backward()
+    assert x.grad is not None
+    assert not bool(x.grad[~real].any())
+    assert bool(x.grad[real].any())
+
+
+def test_unpack_puts_rows_at_their_places() -> None:
+    rows, places = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0, 3, 4])
+    assert unpack(rows, places, torch.Size((2, 3)))[..., 0].tolist() == [[1, 0, 0], [2, 3, 0]]
 
 
 def test_gates_have_finite_gradients_even_if_no_token_is_kept() -> None:
@@ -120,11 +142,12 @@ def test_excerpts_have_tokens_of_consecutive_frames() -> None:
 
 
 def test_gradients_do_not_depend_on_whether_the_gates_have_one() -> None:
-    layer, x = GatedAttention(6, 2, 0.0), torch.randn(3, 5, 6)
+    layer, x = GatedAttention(6, 2, 0.0), torch.randn(15, 6)
     gate = torch.rand(3, 5).round(decimals=1)
     found = []
     for learns in (True, False):
         layer.zero_grad()
-        layer(x, gate.clone().requires_grad_(learns)).square().sum().backward()
+        gates = gate.clone().requires_grad_(learns)
+        layer(x, gates, torch.arange(15)).square().sum().backward()
         found.append([p.grad.clone() for p in layer.parameters() if p.grad is not None])
     torch.testing.assert_close(found[0], found[1])

@@ -346,3 +346,18 @@ def test_training_overfits_eight_videos(preset: str) -> None:
         schedule.step()
     scores = model.eval().recognize(batch).logits.detach().numpy()
     assert average_precision_score(labels.numpy(), scores) > 0.99
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_excerpts_are_read_as_if_they_had_no_other_token(preset: str) -> None:
+    model, batch = small(preset), random_batch(drawn_mask(0, 2, 4, 5))
+    excerpts = torch.stack([drawn_mask(seed, 2, 4, 5) for seed in range(3)])
+    excerpts[1] = False  # an excerpt without tokens
+    with torch.no_grad():
+        found = model(batch, keep=batch.mask, excerpts=excerpts).excerpts
+        assert found.shape == (3, 2, 3)
+        for keep, logits in zip(excerpts, found, strict=True):
+            alone = batch.only(keep)
+            expected = model.read_relations(alone, keep=alone.mask, gather=True).logits
+            torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+        assert model(batch, keep=batch.mask).excerpts is None

@@ -1,5 +1,6 @@
 """Training of LaIAR (`pipeline.train`).
 
+cache_check      whether a cache matches the configuration
 job              settings, clips and card of a training run
 run_opening      opening of a run folder
 initial_weights  weights of a trained network with which another training run starts

@@ -1,7 +1,6 @@
 """Inputs of a LaIAR training run, checked before any network is built."""
 
 import difflib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from pipeline.cache.folder import CacheInfo
 from pipeline.cache.listing import ClipEntry, split_held_out
 from pipeline.cache.manifest import read_manifest
 from pipeline.cache.reader import ClipReader
-from pipeline.config.schema import Branch, Config, Features, Relations
-from pipeline.datasets.vocabulary import load_vocabulary
+from pipeline.config.schema import Branch, Config, Relations
 from pipeline.errors import FailureReason, ItemError, StageError, UsageError
 from pipeline.evaluation.inverse_pairs import read_inverse_pairs
 from pipeline.runtime.files import file_sha256, json_sha256
@@ -27,7 +25,7 @@ from pipeline.samples.folds import find_fold_of
 from pipeline.samples.labels import check_single_label, clip_actions, with_known_labels
 from pipeline.samples.listing import list_samples, no_samples
 from pipeline.training.laiar.initial_weights import initial_weights
-from pipeline.weights.detectors import RANDOM, resolve_detector
+from pipeline.weights.detectors import RANDOM
 from pipeline.weights.model_card import ModelCard
 from pipeline.weights.run_folder import WEIGHTS
 
@@ -85,71 +83,7 @@ class TrainingJob:
             reversed_share=train.reversed_share,
             inverse_pairs=self.inverse_pairs,
             clip_features=self.clip_features,
-        )
-
-
-def check_cache(config: Config, info: CacheInfo) -> None:
-    """Check that a cache matches the configuration of a training run.
-
-    Raises:
-        UsageError: if the cache does not match the configuration. The message names the first
-            mismatch.
-    """
-    if config.relations is Relations.none:
-        raise UsageError(
-            "relations=none: training requires relations; use relations=ground-truth or "
-            "relations=predicted with a cache that contains them (relations=none is for evaluate "
-            "and predict)"
-        )
-    if config.branch is Branch.both and info.settings.features == Features.none.value:
-        raise UsageError(
-            "--cache: features of videos expected, but this cache was created with features=none; "
-            "extract the videos into another cache, or set branch=language"
-        )
-    there = info.settings
-    pairs = (config.pairs or there.pairs or ()) if there.pairs else ()
-    given = _pair_words(config.boxes.value, pairs, config.occluded)
-    stored = _pair_words(there.boxes, there.pairs or (), bool(there.occluded))
-    for word, other in zip(given, stored, strict=True):
-        if word != other:
-            raise UsageError(
-                f"--cache: {word} expected, this cache has {other}; use the --config and the "
-                "settings of the extraction, or extract again"
-            )
-    check_vocabulary(config.vocabulary, info, "this cache")
-    if not info.classes:
-        raise UsageError(
-            "--cache: labelled videos expected, but this cache has no labels; extract again and "
-            "set --annotations to the annotation folder of the dataset"
-        )
-    if config.detection.weights is not None:
-        wanted, found = resolve_detector(config.detection).weights, info.detector.get("weights")
-        if wanted != found:
-            raise UsageError(
-                f"detection.weights: the detector of this cache ({found}) expected, got {wanted}; "
-                "omit the setting, or extract again"
-            )
-
-
-def check_vocabulary(name: str, info: CacheInfo, cache: object) -> None:
-    """Check that a cache was extracted with the named vocabulary.
-
-    Args:
-        name: name of the vocabulary.
-        info: description of the cache.
-        cache: name of the cache, used in the error message.
-
-    Raises:
-        UsageError: if the object classes or the predicates of the cache differ from the
-            vocabulary.
-    """
-    vocabulary = load_vocabulary(name)
-    groups = [list(v.predicate_groups.items()) for v in (vocabulary, info)]
-    if vocabulary.objects != info.objects or groups[0] != groups[1]:
-        raise UsageError(
-            f"--cache: object classes and predicates of the vocabulary {name!r} expected, {cache} "
-            f"has different ones (vocabulary={info.settings.vocabulary}); use the --config of the "
-            "extraction, or extract again"
+            memory_bytes=0 if train.workers else int(train.memory_gb * 1e9),
         )
 
 
@@ -261,7 +195,7 @@ def prepare_training(
         )
     t = config.train
     chosen = asdict(t) | {"amp": t.amp.value}
-    for name in ("accumulate", "workers", "threads", "tensorboard"):
+    for name in ("accumulate", "workers", "memory_gb", "threads", "tensorboard"):
         del chosen[name]
     known = {"videos": len(training), "validation_videos": len(validation), "versions": versions()}
     known |= _origin(config, info, clips)
@@ -322,12 +256,6 @@ def _determined(card: ModelCard) -> dict[str, Any]:
         if tree["settings"][name] == default:
             del tree["settings"][name]
     return tree
-
-
-def _pair_words(boxes: str, pairs: Sequence[str], occluded: bool) -> list[str]:
-    """Return the settings of the boxes and pairs of a cache as words."""
-    kinds = [f"pairs=[{','.join(sorted(pairs))}]"] if pairs else []
-    return [f"boxes={boxes}", *kinds, f"occluded={str(occluded).lower()}"]
 
 
 def chosen_columns(class_ids: list[str], info: CacheInfo) -> tuple[int, ...] | None:

@@ -70,7 +70,9 @@ class LaIARObjective(Objective):
             drew, only if it was trained) and `tokens` (tokens per video, without padding).
         """
         tokens, labels, during = self._moved(batch)
-        outputs, keep, noise = self._run(batch.video_ids, tokens, part)
+        has_excerpts = bool(self.criterion.settings.excerpts)
+        num_excerpts = self.settings.num_excerpts if has_excerpts else 0
+        outputs, keep, excerpts = self._run(batch.video_ids, tokens, part, num_excerpts)
         target = labels.argmax(1)
         if self.criterion.settings.multi_label:
             target = labels
@@ -80,8 +82,9 @@ class LaIARObjective(Objective):
         terms = self.criterion(outputs, target, tokens, self.model.log_scale, part)
         if target.is_floating_point() and tokens.clip_features is not None:
             terms["video"] = self.criterion.clip_loss(outputs, target, labels)
-        if self.criterion.settings.excerpts and outputs.language is not None:
-            terms["excerpts"] = self._excerpt_loss(tokens, labels, during, noise)
+        if outputs.excerpts is not None:
+            targets = [subset_labels(labels, during, tokens.mask, keep) for keep in excerpts]
+            terms["excerpts"] = self.criterion.excerpt_loss(list(outputs.excerpts), targets)
         output = outputs.video or outputs.language
         assert output is not None
         videos = part.shares["videos"]
@@ -108,29 +111,24 @@ class LaIARObjective(Objective):
         return batch.tokens.to(to), batch.labels.to(to), batch.during.to(to)
 
     def _run(
-        self, video_ids: Sequence[str], tokens: TokenBatch, part: Part
-    ) -> tuple[BranchOutputs, Tensor | None, VideoNoise]:
-        """Run both branches; return their outputs, the tokens that they keep, and the noise."""
+        self, video_ids: Sequence[str], tokens: TokenBatch, part: Part, num_excerpts: int = 0
+    ) -> tuple[BranchOutputs, Tensor | None, list[Tensor]]:
+        """Run both branches; return their outputs, the tokens that they keep, and the excerpts."""
         s, settings, keep = self.settings, self.model.settings, None
         noise = VideoNoise(torch.tensor(part.seeds(video_ids)).to(self.device))
         learns = self.trains_selection(part.step)
+        if not (learns and settings.selects and settings.selector == "gumbel"):
+            keep = random_subsets(tokens.mask, s.least_share, noise)
+        if tokens.predicates is None or not num_excerpts:
+            excerpts, stacked = [], None
+        else:
+            share = EXCERPT_SHARE
+            excerpts = [random_excerpts(tokens.mask, share, noise) for _ in range(num_excerpts)]
+            stacked = torch.stack(excerpts)
         with autocast(s.amp, self.device):
-            if not (learns and settings.selects and settings.selector == "gumbel"):
-                keep = random_subsets(tokens.mask, s.least_share, noise)
             price = s.token_price if learns else None
-            return self.model(tokens, keep=keep, price=price, noise=noise), keep, noise
-
-    def _excerpt_loss(
-        self, tokens: TokenBatch, labels: Tensor, during: Tensor, noise: VideoNoise
-    ) -> Tensor:
-        logits, targets = [], []
-        for _ in range(self.settings.num_excerpts):
-            keep = random_excerpts(tokens.mask, EXCERPT_SHARE, noise)
-            excerpt = tokens.only(keep)  # with context=all, the context is that of the excerpt too
-            with autocast(self.settings.amp, self.device):
-                logits.append(self.model.read_relations(excerpt, keep=keep, gather=True).logits)
-            targets.append(subset_labels(labels, during, tokens.mask, keep))
-        return self.criterion.excerpt_loss(logits, targets)
+            outputs = self.model(tokens, keep=keep, price=price, noise=noise, excerpts=stacked)
+        return outputs, keep, excerpts
 
     def _shares(self, part: Part) -> dict[str, float]:
         """Return the factor of each term: its share of what the term is a mean over."""

@@ -24,7 +24,13 @@ from pipeline.weights.run_folder import (
 )
 
 #: Settings that do not change the weights.
-_FREE = ("train.accumulate", "train.workers", "train.threads", "train.tensorboard")
+_FREE = (
+    "train.accumulate",
+    "train.workers",
+    "train.memory_gb",
+    "train.threads",
+    "train.tensorboard",
+)
 
 
 def open_run(run: Path, job: TrainingJob, config: Config) -> None:

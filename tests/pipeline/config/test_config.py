@@ -52,6 +52,7 @@ RANGES: dict[type, list[tuple[str, str, str, str]]] = {
         ("train.accumulate", "at least 1", "1", "0"),
         ("train.validation_fraction", "0 to 1", "0 1", "-0.001 1.001"),
         ("train.workers", "at least 0", "0", "-1"),
+        ("train.memory_gb", "at least 0", "0 0.5", "-0.001"),
         ("train.min_label_tokens", "at least 1", "1 9", "0"),
         ("train.seed", "0 to 4294967295", "0 4294967295", "-1 4294967296"),
         ("train.threads", "1 to 1024", "1 1024 null", "0 1025"),

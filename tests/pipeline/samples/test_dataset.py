@@ -95,6 +95,38 @@ def test_worker_process_loads_the_same_samples(tmp_path: Path) -> None:
         assert len(batch.tokens) == 2
 
 
+@pytest.mark.parametrize("detected", [False, True])
+def test_samples_from_memory_equal_samples_from_disk(tmp_path: Path, detected: bool) -> None:
+    clips = [random_clip([2, 0, 5, 1, 3, 2, 4], i, f"CLIP{i}") for i in range(6)]
+    if detected:
+        head = [replace(clip.header, boxes="detected", num_uniform=5) for clip in clips]
+        clips = [replace(clip, header=h) for clip, h in zip(clips, head, strict=True)]
+    entries = [put(tmp_path, clip) for clip in clips]
+    spans = [replace(e, span=(0, 60)) for e in entries[:2]]  # other samples of the same clips
+    given: dict = {"seed": 3, "reversed_share": 0.5, "inverse_pairs": [(0, 1)]}
+    for limit in (300_000, 10**9):  # the first is enough for some of the clips
+        for clip in clips:
+            store_clip(tmp_path, clip)
+        disk = dataset(entries + spans, **given)
+        memory = dataset(entries + spans, **given, memory_bytes=limit)
+        for epoch in range(3):
+            disk.epoch = memory.epoch = epoch
+            for ours, theirs in zip(samples(memory), samples(disk), strict=True):
+                assert torch.equal(ours.during, theirs.during)
+                assert torch.equal(ours.labels.nan_to_num(9.0), theirs.labels.nan_to_num(9.0))
+                assert ours.tokens.mask.shape == theirs.tokens.mask.shape
+                assert torch.equal(ours.tokens.mask, theirs.tokens.mask)
+                for name, value in theirs.tokens.packed.items():
+                    assert ours.tokens.packed[name].dtype == value.dtype
+                    assert torch.equal(ours.tokens.packed[name], value), name
+        for entry in entries:
+            entry.path.write_bytes(b"damaged")
+        kept = [isinstance(memory[i], Sample) for i in range(8)]  # are not read again
+        assert kept[0]
+        assert all(kept) == (limit == 10**9)
+        assert not samples(disk)
+
+
 def test_clips_with_detected_boxes_use_only_uniform_frames() -> None:
     clip = random_clip([1] * 6)
     clip = replace(

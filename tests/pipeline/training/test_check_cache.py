@@ -6,7 +6,7 @@ import pytest
 from pipeline.cache.folder import ExtractionSettings
 from pipeline.config.loading import load_config
 from pipeline.errors import UsageError
-from pipeline.training.laiar.job import check_cache
+from pipeline.training.laiar.cache_check import check_cache
 from tests.pipeline.cache_maker import cache_info
 
 CONFIG = "configs/cad120_language.yaml"

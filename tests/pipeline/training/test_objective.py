@@ -5,8 +5,6 @@ import torch
 from torch import Tensor
 
 from model.criterion import LaIARCriterion
-from model.laiar import LaIAR
-from model.tokens import ActionOutput, TokenBatch
 from pipeline.errors import UsageError
 from pipeline.training.laiar import objective, task
 from tests.pipeline.cache_maker import random_cache
@@ -48,21 +46,6 @@ def test_label_of_an_excerpt_is_what_it_shows(
     monkeypatch.setattr(objective, "random_excerpts", lambda mask, *_: torch.zeros_like(mask))
     assert fit(cache, tmp_path / "empty", *words) == 0
     assert not any(bool((row == 1).any()) for row in found)
-
-
-def test_network_receives_no_other_token_of_an_excerpt(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read, others = LaIAR.read_relations, []
-
-    def record(self: LaIAR, batch: TokenBatch, *, keep: Tensor, gather: bool) -> ActionOutput:
-        others.append(int((batch.mask & ~keep).sum()))
-        return read(self, batch, keep=keep, gather=gather)
-
-    monkeypatch.setattr(LaIAR, "read_relations", record)
-    assert fit(cache, tmp_path / "run", "train.epochs=1", "model.preset=paper") == 0
-    assert others
-    assert not any(others)
 
 
 def test_training_on_reversed_videos(cache: Path, tmp_path: Path) -> None:
