@@ -28,6 +28,7 @@ from tools.proofs.benchmarks.selection import (
     print_selection,
 )
 from tools.proofs.benchmarks.training import TrainingPlan, benchmark_training, print_training
+from tools.proofs.benchmarks.training_loop import benchmark_loop, print_loop
 
 EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
 
@@ -113,9 +114,13 @@ def _relations(args: Any, device: torch.device) -> dict[str, Any]:
 
 def _train(args: Any, _device: torch.device) -> dict[str, Any]:
     numbers = tuple(sorted({1, torch.get_num_threads()}))
-    return benchmark_training(
-        TrainingPlan(tuple(args.widths), args.num_videos, numbers, args.rounds)
-    )
+    plan = TrainingPlan(tuple(args.widths), args.num_videos, numbers, args.rounds)
+    return benchmark_training(plan) | {"loop": benchmark_loop(plan)}
+
+
+def _print_train(result: dict[str, Any]) -> None:
+    print_training(result)
+    print_loop(result["loop"])
 
 
 def _selection(args: Any, _device: torch.device) -> dict[str, Any]:
@@ -187,7 +192,7 @@ def _machine(device: torch.device) -> dict[str, Any]:
 BENCHMARKS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "detector": (_detector, print_detector),
     "relations": (_relations, print_relations),
-    "train": (_train, print_training),
+    "train": (_train, _print_train),
     "selection": (_selection, print_selection),
     "extract": (_extract, print_extraction),
     "cache": (_cache, print_reading),

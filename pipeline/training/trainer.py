@@ -275,8 +275,11 @@ class Trainer:
             unit="step",
             disable=None if is_first else True,
         )
+        waited = 0.0
         for samples, parts in bar:
+            asked = time.perf_counter()
             batches = [(next(loader), part) for part in parts]
+            waited += time.perf_counter() - asked
             for batch, _ in batches:
                 task.names(batch)  # raises for unreadable samples
             row = self.step(batches)
@@ -289,9 +292,12 @@ class Trainer:
             if is_first and self._save_every and progress.step % self._save_every == 0:
                 self.save()
             bar.set_postfix(loss=f"{row['loss']:.4f}")
-        return self._end_epoch(epoch, log, start)
+        trained = {"waiting_s": round(waited, 3), "training_s": round(time.time() - start, 3)}
+        return self._end_epoch(epoch, log, start, trained)
 
-    def _end_epoch(self, epoch: int, log: TrainingLog, start: float) -> dict[str, Any]:
+    def _end_epoch(
+        self, epoch: int, log: TrainingLog, start: float, trained: dict[str, float]
+    ) -> dict[str, Any]:
         task, progress, is_first = self.task, self.progress, self.processes.is_first
         with nullcontext() if self.average is None else self.average.applied():
             value, entries = task.validate() if is_first else (None, {})
@@ -310,7 +316,7 @@ class Trainer:
         means = {name: total / self.steps_per_epoch for name, total in progress.sums.items()}
         progress.sums = {}
         row = means | {"epoch": epoch + 1, "step": progress.step}
-        row |= entries | {"best_epoch": progress.best_epoch}
+        row |= entries | {"best_epoch": progress.best_epoch} | trained
         row["seconds"] = round(time.time() - start, 3)
         if is_first:
             # The line is written before the checkpoint. If the run is killed in between, resuming

@@ -13,7 +13,7 @@ from pipeline.errors import UsageError
 from tests.pipeline.clips import save_clip
 from tests.pipeline.video_maker import write_clip
 from tools import benchmark
-from tools.proofs.benchmarks.cache_reading import ReadingPlan, _clip, _spans, read_plainly
+from tools.proofs.benchmarks.cache_reading import ReadingPlan, _spans, random_clip, read_plainly
 from tools.proofs.benchmarks.detector import run_ours
 from tools.proofs.benchmarks.original_loop import detect_as_original
 from tools.proofs.benchmarks.timing import PeakMemory, count_gmac, matrix_rate
@@ -74,10 +74,24 @@ def test_training_table_has_every_width(tmp_path: Path, capsys: pytest.CaptureFi
     words = ["train", "--widths", "8", "16", "--num-videos", "2", "--rounds", "1"]
     assert benchmark.main([*words, "--json", str(path)]) == 0
     assert torch.get_num_threads() == before
-    rows = json.loads(path.read_text())["ms_per_step"]
+    tree = json.loads(path.read_text())
+    rows = tree["ms_per_step"]
     assert sorted(rows) == ["16", "8"]
     assert all(value > 0 for row in rows.values() for value in row.values())
-    assert "width" in capsys.readouterr().out
+    sizes = [(row["T"], row["K"], row["D"]) for row in tree["sizes"]]
+    assert sizes[0] == (16, 8, 8)
+    assert set(sizes[1:]) == {(8, 8, 8), (32, 8, 8), (16, 4, 8), (16, 16, 8), (16, 8, 16)}
+    assert all(0 < row["matrix_share"] < 1 and row["gmac"] > 0 for row in tree["sizes"])
+    assert all(row["ms_with_selector"] > 0 for row in tree["sizes"])
+    loop = tree["loop"]["rows"]
+    assert len(loop) == 3
+    assert all(0 <= row["waiting"] < 1 for row in loop.values())
+    assert loop["clips read in every epoch"]["waiting"] > loop["batches in memory"]["waiting"]
+    ours = loop["clips in memory"]["ms_per_step"]
+    assert tree["loop"]["ratio"] == pytest.approx(loop["batches in memory"]["ms_per_step"] / ours)
+    out = capsys.readouterr().out
+    assert "width" in out
+    assert "waiting" in out
 
 
 def test_selection_is_measured_on_the_kept_share(
@@ -119,7 +133,7 @@ def test_extraction_is_compared_with_its_slowest_part(
 
 def test_plain_read_and_clip_reader_return_identical_bytes(tmp_path: Path) -> None:
     plan = ReadingPlan(1, 5, 2, 2, 1)
-    clip = _clip(plan)
+    clip = random_clip(plan)
     path = tmp_path / "clip.safetensors"
     save_clip(path, clip)
     plain = read_plainly(path, _spans(path, clip, [1, 3]))

@@ -57,7 +57,7 @@ def benchmark_reading(plan: ReadingPlan) -> dict[str, Any]:
     reads = {}
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{i}.safetensors" for i in range(plan.num_clips)]
-        clip = _clip(plan)
+        clip = random_clip(plan)
         for path in paths:
             named = replace(clip, header=replace(clip.header, video_id=path.stem))
             path.write_bytes(clip_bytes(named))
@@ -107,7 +107,14 @@ def read_plainly(path: Path, parts: list[tuple[int, int]]) -> np.ndarray:
     return data
 
 
-def _clip(plan: ReadingPlan) -> CachedClip:
+def random_clip(plan: ReadingPlan, width: int = _WIDTH, channels: int = _CHANNELS) -> CachedClip:
+    """Return a clip with random boxes and features.
+
+    Args:
+        plan: sizes and seed.
+        width: width of the box features.
+        channels: channels of the union features.
+    """
     g = torch.Generator().manual_seed(plan.seed)
     T, K = plan.num_frames, plan.pairs
     N, P = T * (K + 1), T * K
@@ -122,11 +129,11 @@ def _clip(plan: ReadingPlan) -> CachedClip:
         labels=torch.arange(K + 1).repeat(T) % _CLASSES,
         scores=torch.rand(N, generator=g),
         distribution=torch.rand(N, _CLASSES, generator=g),
-        box_features=torch.randn(N, _WIDTH, generator=g).relu(),
+        box_features=torch.randn(N, width, generator=g).relu(),
         pairs=torch.stack([torch.zeros(K, dtype=torch.int64), torch.arange(1, K + 1)], 1).repeat(
             T, 1
         ),
-        union_features=torch.randn(P, _CHANNELS, 7, 7, generator=g).relu(),
+        union_features=torch.randn(P, channels, 7, 7, generator=g).relu(),
     )
 
 

@@ -1,7 +1,7 @@
-"""Speed of a training step of LaIAR with one thread and with several threads."""
+"""Speed of a training step of LaIAR, by number of threads and by size of the input."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pipeline.training.parts import Rows
 from pipeline.training.processes import Processes
 from pipeline.training.task import Task
 from pipeline.training.trainer import Trainer
-from tools.proofs.benchmarks.timing import time_rounds
+from tools.proofs.benchmarks.timing import count_gmac, matrix_rate, time_rounds
 
 GROUPS = {"attention": 3, "spatial": 6, "contacting": 17}
 NUM_OBJECTS, NUM_CLASSES, NUM_LABELS = 36, 157, 200
@@ -37,10 +37,12 @@ class TrainingPlan:
     Attributes:
         widths: widths D of the networks. The networks have four layers, as in the paper, and F is
             4 D.
-        num_videos: number of videos per step. T is 16, and K is 8.
+        num_videos: number of videos per step.
         threads: numbers of threads to compare.
         rounds: number of measured rounds.
         seed: seed of the weights and features.
+        num_frames: frames per video, T.
+        max_pairs: slots per frame, K. Four of five slots have a token.
     """
 
     widths: tuple[int, ...]
@@ -48,6 +50,8 @@ class TrainingPlan:
     threads: tuple[int, ...]
     rounds: int
     seed: int = 0
+    num_frames: int = 16
+    max_pairs: int = 8
 
 
 def benchmark_training(plan: TrainingPlan) -> dict[str, Any]:
@@ -58,7 +62,7 @@ def benchmark_training(plan: TrainingPlan) -> dict[str, Any]:
 
     Returns:
         JSON tree with the milliseconds per step in the fastest round, by width and number of
-        threads.
+        threads, and by T, K and D.
     """
     before, rows = torch.get_num_threads(), {}
     for width in plan.widths:
@@ -67,8 +71,42 @@ def benchmark_training(plan: TrainingPlan) -> dict[str, Any]:
         variants = {str(n): partial(_step, trainer, batch, n) for n in plan.threads}
         timed = time_rounds(variants, plan.rounds, torch.device("cpu"))
         rows[str(width)] = {n: 1e3 * measured.best_s for n, measured in timed.items()}
+    torch.set_num_threads(1)
+    sizes = [_by_size(size) for size in _sizes(plan)]
     torch.set_num_threads(before)
-    return {"videos": plan.num_videos, "ms_per_step": rows, "seed": plan.seed}
+    found = {"ms_per_step": rows, "sizes": sizes}
+    return {"videos": plan.num_videos, "seed": plan.seed} | found
+
+
+def _sizes(plan: TrainingPlan) -> list[TrainingPlan]:
+    """Return the sizes with half and double T, half and double K, and double the first width."""
+    base = replace(plan, widths=plan.widths[:1])
+    (width,) = base.widths
+    frames = [replace(base, num_frames=base.num_frames // 2 * n) for n in (1, 4)]
+    pairs = [replace(base, max_pairs=base.max_pairs // 2 * n) for n in (1, 4)]
+    return [base, *frames, *pairs, replace(base, widths=(2 * width,))]
+
+
+def _by_size(plan: TrainingPlan) -> dict[str, Any]:
+    """Measure a step with and without training of the selector, on one thread."""
+    (width,) = plan.widths
+    trainer, batch = random_trainer(plan, width), random_batch(plan, 4 * width)
+    steps: dict[str, Callable[[], Any]] = {
+        "ms": partial(run_step, trainer, batch),
+        "ms_with_selector": partial(run_step, trainer, batch, at=0.5),
+    }
+    timed = time_rounds(steps, plan.rounds, torch.device("cpu"))
+    assert batch.tokens is not None
+    gmac, rate = count_gmac(steps["ms"]), matrix_rate(torch.float32, torch.device("cpu"))
+    return {
+        "T": plan.num_frames,
+        "K": plan.max_pairs,
+        "D": width,
+        "tokens": int(batch.tokens.mask.sum()),
+        **{name: 1e3 * measured.best_s for name, measured in timed.items()},
+        "gmac": gmac,
+        "matrix_share": gmac / rate / timed["ms"].best_s,
+    }
 
 
 def print_training(result: dict[str, Any]) -> None:
@@ -80,7 +118,15 @@ def print_training(result: dict[str, Any]) -> None:
     for width, row in rows.items():
         ratio = row[numbers[-1]] / row[numbers[0]]
         print(f"{width:>6}" + "".join(f"{row[n]:12.1f}" for n in numbers) + f"{ratio:8.2f}")
-    print(f"\nratio: {numbers[-1]} threads / {numbers[0]} threads")
+    print(f"\nratio: {numbers[-1]} threads / {numbers[0]} threads\n")
+    print("one thread; share: GMAC of a step without selector / (time x rate of a matrix product)")
+    print(
+        f"{'T':>3}{'K':>4}{'D':>5}{'tokens':>8}{'ms':>9}{'+ selector':>12}{'GMAC':>8}{'share':>7}"
+    )
+    for row in result["sizes"]:
+        more = row["ms_with_selector"] - row["ms"]
+        cells = f"{row['T']:>3}{row['K']:>4}{row['D']:>5}{row['tokens']:>8}{row['ms']:9.1f}"
+        print(f"{cells}{more:12.1f}{row['gmac']:8.2f}{row['matrix_share']:7.2f}")
 
 
 def _step(trainer: Trainer, batch: SampleBatch, threads: int) -> None:
@@ -113,7 +159,7 @@ class RandomTask(Task):
     keeps_best = False
 
     def __init__(self, model: LaIAR, settings: TrainConfig) -> None:
-        self.model = self.network = model
+        self.model, self.network, self.settings = model, model, settings
         criterion = LaIARCriterion(CriterionSettings(reduction="sum"))
         device = torch.device("cpu")
         self.objective = LaIARObjective(model, criterion, settings, device, NUM_STEPS)
@@ -142,6 +188,13 @@ class RandomTask(Task):
 
 def random_trainer(plan: TrainingPlan, width: int) -> Trainer:
     """Build a trainer of a network with random weights."""
+    settings = TrainConfig(epochs=1)
+    task = RandomTask(random_network(plan, width), settings)
+    return Trainer(task, settings, Path(), "", Processes(torch.device("cpu")))
+
+
+def random_network(plan: TrainingPlan, width: int) -> LaIAR:
+    """Build a network with random weights."""
     torch.manual_seed(plan.seed)
     objects = torch.arange(NUM_LABELS) % (NUM_OBJECTS - 1) + 1
     pairs = torch.stack([torch.zeros_like(objects), objects], 1)
@@ -152,21 +205,25 @@ def random_trainer(plan: TrainingPlan, width: int) -> Trainer:
         group_sizes=GROUPS,
         box_features=4 * width,
         union_channels=2 * width,
-        settings=LaIARSettings(dim=width, part_width=width, union_width=max(width // 2, 2)),
+        settings=LaIARSettings(
+            num_frames=plan.num_frames,
+            dim=width,
+            part_width=width,
+            union_width=max(width // 2, 2),
+        ),
         num_labels=NUM_LABELS,
     )
     if model.reader is not None:
         ones = torch.ones(NUM_LABELS, dtype=torch.int64)
         model.reader.set_labels(TokenLabels(pairs, predicates, ones))
-    settings = TrainConfig(epochs=1)
-    task = RandomTask(model, settings)
-    return Trainer(task, settings, Path(), "", Processes(torch.device("cpu")))
+    return model
 
 
 def random_batch(plan: TrainingPlan, features: int) -> SampleBatch:
     """Draw a batch of random tokens with box features of a width."""
     g = torch.Generator().manual_seed(plan.seed)
-    mask = torch.rand(plan.num_videos, 16, 8, generator=g) < 0.8
+    T = plan.num_frames
+    mask = torch.rand(plan.num_videos, T, plan.max_pairs, generator=g) < 0.8
     M = int(mask.sum())
     tokens = TokenBatch(
         mask=mask,
@@ -181,5 +238,5 @@ def random_batch(plan: TrainingPlan, features: int) -> SampleBatch:
         predicates=(torch.rand(M, sum(GROUPS.values()), generator=g) > 0.9).float(),
     )
     labels = (torch.rand(plan.num_videos, NUM_CLASSES, generator=g) > 0.95).float()
-    during = torch.rand(*labels.shape, 16, generator=g) < 0.3
+    during = torch.rand(*labels.shape, T, generator=g) < 0.3
     return SampleBatch(tuple(f"V{i}" for i in range(plan.num_videos)), tokens, labels, during, ())
