@@ -23,7 +23,7 @@ class ClipInMemory:
         """Build the tokens of all frames of a clip. See `clip_tokens` for the arguments."""
         made = clip_tokens(clip, max_pairs, relations)
         halved = {name: getattr(made.batch, name).half() for name in FEATURES}
-        small = replace(clip, union_features=clip.union_features[:, :0])
+        small = replace(clip, union_features=clip.union_features[:, :0].clone())  # without a view
         return ClipInMemory(small, replace(made, batch=replace(made.batch, **halved)))
 
     @property
