@@ -1,11 +1,12 @@
 # Targets, all of which run in the virtual environment .venv.
 #   make env    create the environment
 #   make test   check format, lint, types, spelling and reference numbers; run the tests
+#   make docs   build the documentation site in build/site; warnings are errors
 #   make demo   extract, train, evaluate and explain a small synthetic world in runs/demo
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env test lint demo
+.PHONY: env test lint docs demo
 .DEFAULT_GOAL := env
 
 env: .venv/.built
@@ -26,6 +27,9 @@ lint: env
 test: lint
 	$(BIN)/python -m tools.check_reference tests/reference
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 demo: env
 	$(BIN)/python -m tools.demo
