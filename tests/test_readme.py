@@ -22,6 +22,7 @@ PAGES = (
     *(
         f"docs/{name}.md"
         for name in (
+            "index",
             "extraction",
             "cad120",
             "training",
@@ -90,6 +91,7 @@ ELSEWHERE = (
     "tools.reproduce",
     "tools.make_folds",
     "tools.clip_features",
+    "tools.doctor",
 )
 
 
