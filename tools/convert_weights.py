@@ -28,6 +28,7 @@ from pipeline.weights.class_names import match_names
 from pipeline.weights.detector_card import DetectorCard
 from pipeline.weights.loading import load_state
 from pipeline.weights.predictor_card import PredictorCard
+from pipeline.weights.published import Published, check_name
 from relations.measure import is_predictor, measure_predictor
 from relations.sttran import STTran
 
@@ -54,9 +55,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--norm-epsilon",
         type=float,
-        default=NORM_EPSILON,
-        help="epsilon of batch normalisation; 0 for torchvision's fasterrcnn_resnet50_fpn COCO "
-        "weights",
+        help="epsilon of batch normalisation (default: that of a known file, or 1e-5)",
     )
     parser.add_argument(
         "--heads", type=int, default=8, help="attention heads of a relation predictor"
@@ -67,8 +66,9 @@ def main(argv: list[str]) -> int:
     beside = args.out.with_suffix(".json")
     if args.out.is_dir() or beside.is_dir():
         raise UsageError(f"OUT: a file expected, but {args.out} or {beside} is a folder")
-    if not 0 <= args.norm_epsilon < 1:
+    if args.norm_epsilon is not None and not 0 <= args.norm_epsilon < 1:
         raise UsageError(f"--norm-epsilon: 0 to 1 expected, got {args.norm_epsilon}")
+    args.known = check_name(args.checkpoint) if args.checkpoint.is_file() else None
     state = read_checkpoint(args.checkpoint)
     origin = {"file": args.checkpoint.name, "sha256": file_sha256(args.checkpoint)}
     try:
@@ -95,8 +95,14 @@ def _kind(state: State) -> str:
 
 
 def _describe_detector(state: State, args: Any) -> tuple[DetectorCard, State, dict[str, Any]]:
+    known: Published | None = args.known
     classes = _classes(args.classes, args.vocabulary)
-    card, converted = convert(state, classes, args.norm_epsilon)
+    if known is not None and args.classes is None:
+        classes = known.classes
+    epsilon = args.norm_epsilon
+    if epsilon is None:
+        epsilon = NORM_EPSILON if known is None else known.norm_epsilon
+    card, converted = convert(state, classes, epsilon)
     told = {"preset": card.preset, "depth": card.depth, "classes": len(classes)}
     return card, converted, told
 

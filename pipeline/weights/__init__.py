@@ -11,6 +11,7 @@ predictors          relation predictors with weights, built from settings
 video_networks      video networks of torchvision, which compute clip features
 detectron2_backend  detectron2 models as detectors
 torch_files         files of torch and pickles of tensors, read without running code
+published           checksums in the names of published weights
 checkpoints         state dicts in checkpoints of other projects
 class_names         names of object classes in the spelling of a vocabulary
 run_folder          run folder with the card, weights and label bank of a trained network

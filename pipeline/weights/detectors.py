@@ -1,5 +1,6 @@
 """Detectors with weights, built from settings."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -22,6 +23,8 @@ from pipeline.weights.detector_card import DetectorCard
 from pipeline.weights.detectron2_backend import Detectron2Settings
 from pipeline.weights.files import find_weights
 from pipeline.weights.loading import build_with_weights
+
+LOGGER = logging.getLogger(__name__)
 
 SETTING = "detection.weights"
 RANDOM = "random"
@@ -199,6 +202,8 @@ def _columns(
             f"{SETTING}: {path}: at least one class of the vocabulary expected, got "
             f"{', '.join(card.classes[:5])}, ...; add aliases to the vocabulary"
         )
+    if unseen := [name for index, name in enumerate(classes) if index not in columns]:
+        LOGGER.warning("%s cannot detect: %s", path.name, ", ".join(unseen))
     return columns
 
 
