@@ -78,10 +78,13 @@ class SpatialEncoder(nn.Module):
 
     def forward(self, masks: Float[Tensor, "M 2 27 27"]) -> Float[Tensor, "M U 7 7"]:
         """Encode masks with values in [-1/2, 1/2]."""
-        # Pooling and convolutions of few channels are twice as fast with channels last.
-        masks = masks.contiguous(memory_format=torch.channels_last)
-        x = self.pool(self.first_norm(self.first(masks).relu_()))  # (M, U/2, 7, 7)
-        encoded: Tensor = self.second_norm(self.second(x).relu_())
+        # Pooling and convolutions of few channels are twice as fast with channels last. Batch
+        # normalisation is then inaccurate on a CPU, because torch sums in the order of the memory.
+        last = torch.channels_last
+        x = self.first(masks.contiguous(memory_format=last)).relu_()
+        x = self.pool(self.first_norm(x.contiguous()).contiguous(memory_format=last))
+        x = self.second(x).relu_()  # (M, U, 7, 7)
+        encoded: Tensor = self.second_norm(x.contiguous())
         return encoded
 
 

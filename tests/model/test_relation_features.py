@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import pytest
@@ -75,3 +76,12 @@ def test_batch_norm_updates_only_with_at_least_two_tokens(count: int) -> None:
     assert bool(torch.isfinite(out).all())
     moved = not torch.equal(before, layer.first_norm.running_mean)  # type: ignore[arg-type]
     assert moved is (count == 2)
+
+
+def test_masks_of_many_tokens_are_encoded_accurately() -> None:
+    torch.manual_seed(0)
+    encoder, masks = SpatialEncoder(8).train(), torch.rand(400, 2, 27, 27) - 0.5
+    exact = copy.deepcopy(encoder).double()
+    with torch.no_grad():
+        found, expected = encoder(masks), exact(masks.double())
+    assert float((found - expected).abs().max()) < 2e-5
