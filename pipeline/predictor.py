@@ -29,6 +29,7 @@ from pipeline.runtime.path_lists import reject_url
 from pipeline.runtime.run_record import versions
 from pipeline.weights.detectors import find_described_detector
 from pipeline.weights.model_card import ModelCard
+from pipeline.weights.pretrained import DETECTOR, check_folder, find_folder, save_folder
 from pipeline.weights.run_folder import (
     BANK,
     CALIBRATION,
@@ -91,6 +92,53 @@ class LaIARPredictor:
         path = None if config is None else Path(config)
         job, read = prepare_prediction(Path(run), settings, path, [*map(Path, annotations)], person)
         return cls(Explainer.load(job, pick_device(job.config.device)), read)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *settings: str,
+        revision: str | None = None,
+        local_files_only: bool = True,
+    ) -> "LaIARPredictor":
+        """Load a folder that `save_pretrained` wrote, or a repository of the Hugging Face Hub.
+
+        Every file is compared with its SHA-256. No code of the folder runs.
+
+        Args:
+            source: path of the folder, or `USER/NAME` of the Hub.
+            *settings: settings such as `device=cpu`.
+            revision: branch, tag or commit of the repository.
+            local_files_only: if True, nothing is downloaded: the repository must be in the local
+                cache of the Hub.
+
+        Raises:
+            UsageError: if the folder is missing, incomplete, changed or of another version.
+        """
+        folder = find_folder(source, revision=revision, local_files_only=local_files_only)
+        check_folder(folder)
+        return cls.from_run(folder, f"detection.weights={folder / DETECTOR}", *settings)
+
+    def save_pretrained(
+        self, out: str | Path, *, licence: str, data: str, limits: str = ""
+    ) -> None:
+        """Write the network and its detector to a folder in the layout of the Hugging Face Hub.
+
+        Args:
+            out: folder to write. `from_pretrained` reads it, and it can be uploaded to the Hub.
+            licence: identifier of the licence of the weights, such as `apache-2.0`.
+            data: one or two sentences about the training data, for the model card.
+            limits: sentences about what the network cannot do, for the model card.
+
+        Raises:
+            UsageError: if the detector has no weights file, or an argument is invalid.
+        """
+        job = self.explainer.job
+        if job.detector.path is None:
+            raise UsageError("save_pretrained: a detector with a weights file expected")
+        save_folder(
+            job.run, job.detector.path, Path(out), licence=licence, data=data, limits=limits
+        )
 
     @overload
     def predict(self, video: str | Path) -> Explanation: ...

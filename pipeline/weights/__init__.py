@@ -14,5 +14,7 @@ torch_files         files of torch and pickles of tensors, read without running 
 published           checksums in the names of published weights
 checkpoints         state dicts in checkpoints of other projects
 class_names         names of object classes in the spelling of a vocabulary
+pretrained          folder of a network with its detector, in the layout of the Hugging Face Hub
+model_card.md       template of the model card in such a folder
 run_folder          run folder with the card, weights and label bank of a trained network
 """
