@@ -11,9 +11,8 @@ from pipeline import LaIARPredictor, evaluate, extract, predict
 from pipeline.datasets.video_files import list_videos
 from pipeline.explanation.explanation import Explanation
 from pipeline.predictor import WORLD
-from pipeline.weights.run_folder import read_card
+from pipeline.weights.run_folder import RUN_FILES, read_card
 from tools import faithfulness, synthesize
-from tools.train_world import FILES
 
 NUM = 12
 CLIPS = os.environ.get("LAIAR_CLIPS")
@@ -44,7 +43,7 @@ def explanations(drawn: tuple[Path, Path]) -> list[Explanation]:
 
 
 def test_run_is_small_and_complete() -> None:
-    assert {path.name for path in WORLD.iterdir()} == {*FILES, "README.md"}
+    assert {path.name for path in WORLD.iterdir()} == {*RUN_FILES, "README.md"}
     assert sum(path.stat().st_size for path in WORLD.iterdir()) < 4 * 2**20
     card = read_card(WORLD)
     assert card.cache.settings.boxes == "detected"

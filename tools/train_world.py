@@ -18,20 +18,11 @@ from safetensors.torch import load_file, save
 from pipeline.predictor import WORLD
 from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
 from pipeline.runtime.files import write_atomically
-from pipeline.weights.run_folder import (
-    BANK,
-    CALIBRATION,
-    CARD,
-    FAMILIARITY,
-    SETTINGS,
-    WEIGHTS,
-)
+from pipeline.weights.run_folder import BANK, RUN_FILES, WEIGHTS
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/world.yaml"
 EXAMPLE = "python -m tools.train_world --out runs/train_world --seed 0"
-#: Files of a run folder that predictions require.
-FILES = (CARD, WEIGHTS, BANK, CALIBRATION, FAMILIARITY, SETTINGS)
 
 
 def main(argv: list[str]) -> int:
@@ -71,14 +62,14 @@ def copy_run(run: Path, to: Path) -> None:
     The weights and the label bank are stored in float16.
     """
     to.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
+    for name in RUN_FILES:
         shutil.copyfile(run / name, to / name)
     for name in (WEIGHTS, BANK):
         arrays = load_file(run / name)
         half = {n: v.half() if v.is_floating_point() else v for n, v in arrays.items()}
         write_atomically(to / name, save(half))
-    size = sum((to / name).stat().st_size for name in FILES)
-    print(f"{len(FILES)} files with {size / 1e6:.1f} MB in {to}")
+    size = sum((to / name).stat().st_size for name in RUN_FILES)
+    print(f"{len(RUN_FILES)} files with {size / 1e6:.1f} MB in {to}")
 
 
 if __name__ == "__main__":

@@ -21,19 +21,11 @@ from pipeline.config.typed_json import parse_json
 from pipeline.errors import UsageError
 from pipeline.runtime.files import file_sha256, make_folder, write_atomically, write_json
 from pipeline.weights.model_card import ModelCard
-from pipeline.weights.run_folder import (
-    BANK,
-    CALIBRATION,
-    CARD,
-    FAMILIARITY,
-    SETTINGS,
-    WEIGHTS,
-    read_card,
-)
+from pipeline.weights.run_folder import RUN_FILES, read_card
 
 SCHEMA = "laiar.pretrained/1"
 CONFIG, README, DETECTOR = "config.json", "README.md", "detector.safetensors"
-FILES = (CARD, WEIGHTS, BANK, CALIBRATION, FAMILIARITY, SETTINGS, DETECTOR)
+FILES = (*RUN_FILES, DETECTOR)
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -57,17 +49,20 @@ def save_folder(
         limits: sentences about what the network cannot do, added to those that hold for all.
 
     Raises:
-        UsageError: if a file of the run is missing, or the licence or the description is invalid.
+        UsageError: if a file of the run is missing, the licence or the description is invalid, or
+            `out` is the folder of the run or of the detector, or cannot be written.
     """
     if not _LICENCE.fullmatch(licence):
         raise UsageError(f"licence: an identifier such as apache-2.0 expected, got {licence!r}")
     if not data.strip():
         raise UsageError("data: a description of the training data expected")
     card = read_card(run)
-    sources = {name: run / name for name in FILES if name != DETECTOR} | {DETECTOR: detector}
+    sources = {name: run / name for name in RUN_FILES} | {DETECTOR: detector}
     for path in sources.values():
         if not path.is_file():
             raise UsageError(f"{path}: file not found; finish the training with pipeline.train")
+    if out.resolve() in (run.resolve(), detector.resolve().parent):
+        raise UsageError(f"out: a folder without the run and the detector expected, got {out}")
     make_folder(out, "out")
     (out / CONFIG).unlink(missing_ok=True)
     for name, path in sources.items():

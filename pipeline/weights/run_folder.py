@@ -33,6 +33,8 @@ from pipeline.weights.model_card import ModelCard
 CARD, WEIGHTS, BANK = "model.json", "model.safetensors", "label_bank.safetensors"
 CALIBRATION, SETTINGS = "calibration.json", "config.yaml"
 FAMILIARITY = "familiarity.safetensors"
+#: Files that a prediction reads.
+RUN_FILES = (CARD, WEIGHTS, BANK, CALIBRATION, FAMILIARITY, SETTINGS)
 #: Schema of `calibration.json`.
 CALIBRATION_SCHEMA = "laiar.calibration/3"
 

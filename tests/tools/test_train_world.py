@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline import LaIARPredictor
-from pipeline.weights.run_folder import read_card
+from pipeline.weights.run_folder import RUN_FILES, read_card
 from tools import train_world
 
 
@@ -23,7 +23,7 @@ def test_run_is_trained_and_its_files_are_copied(
     words = ["--out", str(tmp_path / "out"), "--run", str(tmp_path / "run"), "--train", "2"]
     off = ("model.temporal_selection=false", "model.spatial_selection=false")
     assert train_world.main([*words, *small, *off]) == 0
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {*train_world.FILES}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {*RUN_FILES}
     assert "6 files" in capfd.readouterr().out
     card = read_card(tmp_path / "run")
     assert (card.relations, card.training["seed"]) == ("ground-truth", 0)

@@ -87,6 +87,8 @@ def test_arguments_are_checked(predictor: LaIARPredictor, tmp_path: Path) -> Non
     with pytest.raises(UsageError, match=r"calibration\.json: file not found"):
         save_folder(run, detector, tmp_path / "a", **ABOUT)
     assert not (tmp_path / "a").exists()
+    with pytest.raises(UsageError, match="a folder without the run"):
+        save_folder(WORLD, detector, WORLD, **ABOUT)
 
 
 def test_model_card_contains_the_metrics(predictor: LaIARPredictor, tmp_path: Path) -> None:
