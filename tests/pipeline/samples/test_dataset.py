@@ -98,6 +98,10 @@ def test_worker_process_loads_the_same_samples(tmp_path: Path) -> None:
 @pytest.mark.parametrize("detected", [False, True])
 def test_samples_from_memory_equal_samples_from_disk(tmp_path: Path, detected: bool) -> None:
     clips = [random_clip([2, 0, 5, 1, 3, 2, 4], i, f"CLIP{i}") for i in range(6)]
+    g = torch.Generator().manual_seed(0)
+    clips = [
+        replace(clip, instances=torch.randint(9, clip.labels.shape, generator=g)) for clip in clips
+    ]
     if detected:
         head = [replace(clip.header, boxes="detected", num_uniform=5) for clip in clips]
         clips = [replace(clip, header=h) for clip, h in zip(clips, head, strict=True)]
