@@ -78,7 +78,7 @@ def main(
     unfinished = f", {left} left because of --budget-hours" if left else ""
     print(f"cells: {len(results)} of {len(cells)} finished, {len(failures)} failed{unfinished}")
     for plan in plans:
-        paths = write_table(args.out, plan.summarize(results, failures, store.scores))
+        paths = write_table(args.out, plan.summarize(results, failures))
         print(f"table: {paths[0]}")
     return EXIT_FAILURES if failures else EXIT_OK
 

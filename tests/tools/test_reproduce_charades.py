@@ -2,19 +2,22 @@
 
 import json
 import re
+import shutil
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.cache.folder import ExtractionSettings
+from pipeline.cache.folder import ExtractionSettings, replace_clip
+from pipeline.cache.manifest import read_manifest
 from pipeline.errors import UsageError
 from pipeline.evaluation.metrics import charades_map
 from pipeline.samples.folds import FOLDS_SCHEMA
 from pipeline.weights.run_folder import BANK
-from tests.pipeline.cache_maker import random_cache
+from tests.pipeline.cache_maker import forge, labelled_clip, random_cache
 from tools import reproduce
 from tools.tables.rows import read_tables
 
@@ -94,7 +97,7 @@ def test_a_table_is_computed_for_each_source_of_boxes(
     both = ("detected", "ground-truth")
     assert reproduce.main(words(root, tmp_path, "1,5", boxes=both), runner=runner) == 0
     trained = [c for c in runner.commands if c[0] == "pipeline.train"]
-    assert len(trained) == 4 * 2 + 2
+    assert len(trained) == 3 * 2 + 2
     for command in trained:
         source = "detected" if "boxes=detected" in command else "ground-truth"
         relations = "predicted" if source == "detected" else "ground-truth"
@@ -117,7 +120,7 @@ def test_rows_without_their_cache_or_folds_are_not_run(
     given = words(root, tmp_path, "all", "--dry-run", boxes=["detected"])
     assert reproduce.main(given, runner=runner) == 0
     found = names(capsys.readouterr().out)
-    assert len(found) == len(set(found)) == 7  # networks of Tables 1 and 2, also of Table 5
+    assert len(found) == len(set(found)) == 6  # networks of Tables 1 and 2, also of Table 5
     assert all(name.endswith("_detected_seed0") for name in found)
     given = words(root, tmp_path, "3", "--dry-run", boxes=["ground-truth"])
     assert reproduce.main(given, runner=runner) == 0
@@ -148,12 +151,33 @@ def test_row_of_a_group_is_the_mean_over_its_folds(
     assert row["variance"] == pytest.approx(sum((100 * (m - center)) ** 2 for m in means) / 5)
     one = next(row for row in tree["rows"] if row["name"] == "LaIAR, other people")
     assert (one["variance"], one["worst"], len(one["folds"])) == (None, None, 1)
+    # The files of the cells suffice for the table, also for its intervals.
+    shutil.rmtree(tmp_path / "runs")
+    assert reproduce.main(given, runner=runner) == 0
+    assert json.loads((tmp_path / "table_3_ground-truth.json").read_text()) == tree
     gap = next(d for d in tree["differences"] if d["name"].startswith("LaIAR and the graph"))
     assert 0 < gap["low"] < gap["value"] < gap["high"]
     assert gap["seeds"] == 2
     text = (tmp_path / "table_3_ground-truth.md").read_text()
     assert "| variance | worst fold |" in text
     assert "| difference in mAP | value | 95 % interval | seeds |" in text
+
+
+def test_cells_of_another_machine_are_used_and_those_of_other_annotations_refused(
+    tmp_path: Path, runner: FakeRunner
+) -> None:
+    cache = random_cache(tmp_path / "ground-truth", train=2, test=1)
+    given = words(tmp_path, tmp_path / "out", "1", boxes=["ground-truth"])
+    assert reproduce.main(given, runner=runner) == 0
+    num = len(runner.commands)
+    clip = labelled_clip(0, "train")
+    forge(cache, clip.video_id, box_features=1.01 * clip.box_features)
+    assert reproduce.main(given, runner=runner) == 0
+    assert len(runner.commands) == num
+    header = replace(clip.header, labels="0" * 64)
+    replace_clip(cache, replace(clip, header=header), read_manifest(cache)[clip.video_id])
+    with pytest.raises(UsageError, match="use another folder"):
+        reproduce.main(given, runner=runner)
 
 
 def test_columns_are_those_of_the_evaluation_and_of_the_truth(
@@ -185,7 +209,7 @@ def test_documented_command_lists_its_cells(
     places |= {"folds.json": str(root / "folds.json"), "runs/charades": str(tmp_path / "out")}
     assert reproduce.main([places.get(word, word) for word in command.split()]) == 0
     found = names(capsys.readouterr().out)
-    assert len(found) == len(set(found)) == 3 * (2 * 7 + 3 * len(FOLDS) + 1 + 6)
+    assert len(found) == len(set(found)) == 3 * (2 * 6 + 3 * len(FOLDS) + 1 + 6)
 
 
 def test_no_cell_is_started_after_the_budget(
@@ -207,11 +231,11 @@ def test_no_cell_is_started_after_the_budget(
     given = words(root, tmp_path, "1", "--budget-hours", "2.5", boxes=["detected"])
     assert reproduce.main(given, runner=slow) == 0
     shown = capsys.readouterr().out
-    assert shown.count("not started because of --budget-hours") == 2
-    assert "cells: 2 of 4 finished, 0 failed, 2 left because of --budget-hours" in shown
+    assert shown.count("not started because of --budget-hours") == 1
+    assert "cells: 2 of 3 finished, 0 failed, 1 left because of --budget-hours" in shown
     assert reproduce.main([*given, "--dry-run"], runner=slow) == 0
     shown = capsys.readouterr().out
-    assert "2 of 4 finished, 2 left (about 2.0 h)" in shown
+    assert "2 of 3 finished, 1 left (about 60 min)" in shown
     assert shown.count("after the budget") == 0
 
 

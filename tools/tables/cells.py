@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.cache.manifest import read_manifest
+from pipeline.cache.folder import read_cache_info
+from pipeline.cache.listing import list_clips
 from pipeline.errors import ItemError, StageError, UsageError
 from pipeline.evaluation.recall import MeanAverageRecall
-from pipeline.runtime.failures import Failures
 from pipeline.runtime.files import file_sha256, json_sha256, write_json
 from pipeline.training.state import STATE_FILE
 from pipeline.weights.cards import read_json
 from pipeline.weights.run_folder import BANK
 from tools.tables.rows import FoldName
-from tools.tables.scores import VideoScores
+from tools.tables.scores import Resamples, VideoScores
 
-CELL_SCHEMA = "laiar.cell/1"
+CELL_SCHEMA = "laiar.cell/2"
 #: Runs `python -m WORDS` and appends its output to a file. Returns the exit code.
 Runner = Callable[[Sequence[str], Path], int]
 
@@ -46,17 +46,26 @@ class Sources:
     caches: Mapping[str, Path] = field(default_factory=dict)
     folds: Path | None = None
     truth_videos: int = 0
+    _clips: dict[Path, str] = field(default_factory=dict, init=False, repr=False)
 
     def cache_of(self, boxes: str | None) -> Path:
         """Return the cache with a source of boxes; None selects the first cache."""
         return (self.cache if boxes is None else self.caches[boxes]).resolve()
 
     def inputs(self, boxes: str | None, *, has_folds: bool) -> str:
-        """Return the SHA-256 of the file of the settings, the clips, and the file of the folds."""
+        """Return the SHA-256 of the file of the settings, the clips, and the file of the folds.
+
+        Clips are compared by what determines them: video, annotation and settings. The features of
+        another machine differ by rounding, so that cells of several machines can be joined.
+        """
         cache = self.cache_of(boxes)
-        failed, rows = Failures(cache).rows(), read_manifest(cache).items()
-        clips = sorted((name, row.sha256) for name, row in rows if name not in failed)
-        parts = [file_sha256(self.config), clips]
+        if cache not in self._clips:
+            clips = [
+                (c.video_id, c.header.fingerprint, c.header.labels, c.header.predictor)
+                for c in list_clips(cache)[0]
+            ]
+            self._clips[cache] = json_sha256([read_cache_info(cache).to_dict(), clips])
+        parts = [file_sha256(self.config), self._clips[cache]]
         if has_folds and self.folds is not None:
             parts.append(file_sha256(self.folds))
         return json_sha256(parts)
@@ -122,12 +131,14 @@ class CellResult:
         seconds: time of the training and of the evaluation. After an interruption, the time of the
             last command.
         warnings: codes of the warnings of the training and of the evaluation.
+        resamples: metric on resamples of the test videos, or None for a row without a network.
     """
 
     cell: Cell
     metrics: Mapping[str, Any]
     seconds: float
     warnings: tuple[str, ...] = ()
+    resamples: Resamples | None = None
 
 
 class Cells:
@@ -172,7 +183,14 @@ class Cells:
         try:
             tree = read_json(path)
             is_same = tree["fingerprint"] == cell.fingerprint and tree["schema"] == CELL_SCHEMA
-            found = CellResult(cell, tree["metrics"], tree["seconds"], tuple(tree["warnings"]))
+            drawn = tree["resamples"]
+            found = CellResult(
+                cell,
+                tree["metrics"],
+                tree["seconds"],
+                tuple(tree["warnings"]),
+                None if drawn is None else Resamples.from_dict(drawn),
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"--out: {path} is damaged ({error}); delete it") from error
         if not is_same:
@@ -181,11 +199,6 @@ class Cells:
                 "others; use another folder"
             )
         return found
-
-    def scores(self, cell: Cell) -> VideoScores | None:
-        """Return the scores of the test videos of a finished cell, or None without its run."""
-        path = self._out / "runs" / cell.name / "scores.npz"
-        return VideoScores.read(path) if path.is_file() else None
 
     def compute(self, cell: Cell) -> CellResult:
         """Compute a cell and store its result.
@@ -206,7 +219,11 @@ class Cells:
                 f"{cell.name}: a metric {self._metric!r} expected, the evaluation has none; check "
                 "loss.multi_label and the test clips"
             )
-        result = CellResult(cell, metrics, round(time.time() - start, 1), tuple(sorted(warnings)))
+        scores, drawn = run / "scores.npz", None
+        if not cell.function and scores.is_file():
+            drawn = VideoScores.read(scores).resample(self._metric)
+        seconds = round(time.time() - start, 1)
+        result = CellResult(cell, metrics, seconds, tuple(sorted(warnings)), drawn)
         tree = {
             "schema": CELL_SCHEMA,
             "fingerprint": cell.fingerprint,
@@ -214,6 +231,7 @@ class Cells:
             "metrics": metrics,
             "seconds": result.seconds,
             "warnings": list(result.warnings),
+            "resamples": drawn and drawn.to_dict(),
         }
         write_json(self.path(cell), tree)
         (run / STATE_FILE).unlink(missing_ok=True)

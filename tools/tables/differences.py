@@ -1,22 +1,13 @@
 """Differences between rows of a table, with intervals from a paired bootstrap over videos."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.metrics import charades_map
-from pipeline.evaluation.recall import recall_of_scores
 from tools.tables.cells import Cell, CellResult
 from tools.tables.rows import Comparison
-from tools.tables.scores import VideoScores
-
-RESAMPLES = 500
-
-
-#: Returns the scores of the test videos of a cell, or None if they do not exist.
-ScoresReader = Callable[[Cell], VideoScores | None]
 
 
 @dataclass(frozen=True)
@@ -50,10 +41,8 @@ def compare(
     comparison: Comparison,
     cells: Mapping[str, Sequence[Cell]],
     results: Mapping[str, CellResult],
-    scores: ScoresReader,
     *,
     metric: str,
-    resamples: int = RESAMPLES,
 ) -> Difference | None:
     """Compute the difference between rows of a table.
 
@@ -65,48 +54,32 @@ def compare(
         comparison: rows to compare.
         cells: cells of each row, all folds of the first seed first.
         results: results of the finished cells, by the name of the cell.
-        scores: reader of the scores of a cell.
         metric: key of the metric, `map_official` or `mar`.
-        resamples: number of resamples.
 
     Returns:
-        The difference, or None if there is no seed whose cells are finished and have scores of the
-        same videos.
+        The difference, or None if there is no seed whose cells are finished and have resamples of
+        the same videos.
     """
     signs = [*((name, 1.0) for name in comparison.plus), *((n, -1.0) for n in comparison.minus)]
     rows = [_by_seed(cells[name]) for name, _ in signs]
-    found: list[list[list[VideoScores]]] = []  # by seed, fold and row
+    found: list[list[list[CellResult]]] = []  # by seed, fold and row
     for seed in [s for s in rows[0] if all(s in row for row in rows)]:
         folds = zip(*(row[seed] for row in rows), strict=True)
-        read = [[scores(c) if c.name in results else None for c in fold] for fold in folds]
-        whole = [[each for each in fold if each is not None] for fold in read]
+        whole = [[results[c.name] for c in fold if c.name in results] for fold in folds]
         if all(len(fold) == len(signs) and _are_same(fold) for fold in whole):
             found.append(whole)
     if not found:
         return None
     weights = np.array([sign for _, sign in signs])
-
-    def difference(drawn: Sequence[np.ndarray | None]) -> float:
-        values = [
-            [
-                [_metric(each, metric, rows) for each in fold]
-                for fold, rows in zip(seed, drawn, strict=True)
-            ]
-            for seed in found
-        ]
-        return float((np.array(values) @ weights).mean())
-
-    rng, videos = np.random.default_rng(0), [f[0].rows_of_videos(metric) for f in found[0]]
-    values = []
-    for _ in range(resamples):
-        drawn = [
-            np.concatenate([fold[i] for i in rng.integers(len(fold), size=len(fold))])
-            for fold in videos
-        ]
-        values.append(difference(drawn))
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    value = difference([None] * len(videos))
+    # (seeds, folds, rows) and (seeds, folds, rows, resamples)
+    values = np.array([[[r.metrics[metric] for r in fold] for fold in seed] for seed in found])
+    drawn = np.array(
+        [[[r.resamples.values for r in f if r.resamples] for f in seed] for seed in found]
+    )
+    differences = np.einsum("sfrn,r->n", drawn, weights) / (values.shape[0] * values.shape[1])
+    low, high = np.nanquantile(differences, [0.025, 0.975])
     name, plus, minus = comparison.name, comparison.plus, comparison.minus
+    value = float((values @ weights).mean())
     return Difference(name, plus, minus, value, float(low), float(high), len(found))
 
 
@@ -117,19 +90,7 @@ def _by_seed(cells: Sequence[Cell]) -> dict[int, list[Cell]]:
     return found
 
 
-def _are_same(fold: Sequence[VideoScores]) -> bool:
-    first = fold[0]
-    return all(
-        np.array_equal(first.ids, each.ids) and np.array_equal(first.labels, each.labels)
-        for each in fold
-    )
-
-
-def _metric(found: VideoScores, metric: str, rows: np.ndarray | None) -> float:
-    scores, labels = found.scores, found.labels
-    if rows is not None:
-        scores, labels = scores[rows], labels[rows]
-    if metric == "mar":
-        found_recall = recall_of_scores(scores, labels)
-        return float(found_recall.recall[found_recall.support > 0].mean())
-    return charades_map(scores, labels).map
+def _are_same(fold: Sequence[CellResult]) -> bool:
+    """Whether all cells have resamples of the same videos."""
+    videos = {None if r.resamples is None else r.resamples.videos for r in fold}
+    return len(videos) == 1 and None not in videos

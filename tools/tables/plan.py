@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tools.tables.cells import Cell, CellResult, Sources
-from tools.tables.differences import ScoresReader, compare
+from tools.tables.differences import compare
 from tools.tables.output import TableSummary
 from tools.tables.rows import FoldName, Row, Table, Tables
 from tools.tables.summary import summarize
@@ -79,14 +79,12 @@ class Plan:
         self,
         results: Mapping[str, CellResult],
         failures: Mapping[str, str],
-        scores: ScoresReader,
     ) -> TableSummary:
         """Return the results of the table.
 
         Args:
             results: results of the finished cells, by the name of the cell.
             failures: messages of the failed cells, by the name of the cell.
-            scores: returns the scores of the test videos of a cell, or None.
         """
         cells = {row.name: self.row_cells(row) for row in self.table.rows}
         rows = [
@@ -102,7 +100,7 @@ class Plan:
             for row in self.table.rows
         ]
         found = [
-            compare(each, cells, results, scores, metric=self.tables.metric)
+            compare(each, cells, results, metric=self.tables.metric)
             for each in self.table.comparisons
         ]
         return TableSummary(

@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -6,17 +7,37 @@ import pytest
 from pipeline.evaluation.metrics import charades_map
 from pipeline.evaluation.recall import recall_of_scores
 from tools.tables.cells import Cell, CellResult
-from tools.tables.differences import compare
+from tools.tables.differences import Difference, compare
 from tools.tables.rows import Comparison
-from tools.tables.scores import VideoScores
+from tools.tables.scores import Resamples, VideoScores
 
 
 def cells(network: str, folds: Sequence[str], seeds: int = 2) -> list[Cell]:
     return [Cell(network, f, s, (), None, "") for s in range(seeds) for f in folds]
 
 
-def finished(rows: dict[str, list[Cell]]) -> dict[str, CellResult]:
-    return {c.name: CellResult(c, {}, 1.0) for row in rows.values() for c in row}
+def result_of(cell: Cell, scores: VideoScores, metric: str, resamples: int) -> CellResult:
+    value = {
+        "map_official": lambda: charades_map(scores.scores, scores.labels).map,
+        "mar": lambda: recall_of_scores(scores.scores, scores.labels).mar,
+    }[metric]()
+    return CellResult(cell, {metric: value}, 1.0, (), scores.resample(metric, resamples))
+
+
+def difference(
+    comparison: Comparison,
+    rows: dict[str, list[Cell]],
+    scores: Mapping[str, VideoScores],
+    metric: str,
+    resamples: int,
+) -> Difference | None:
+    finished = {
+        cell.name: result_of(cell, scores[cell.name], metric, resamples)
+        for row in rows.values()
+        for cell in row
+        if cell.name in scores
+    }
+    return compare(comparison, rows, finished, metric=metric)
 
 
 def random_scores(seed: int, videos: int, labels: np.ndarray, noise: float) -> VideoScores:
@@ -37,14 +58,7 @@ def test_difference_is_the_mean_over_folds_and_seeds() -> None:
         for cell in row
         for fold in [str(cell.fold).removesuffix("-iid")]
     }
-    result = compare(
-        Comparison("a less b", ["a"], ["b"]),
-        rows,
-        finished(rows),
-        lambda cell: found[cell.name],
-        metric="map_official",
-        resamples=50,
-    )
+    result = difference(Comparison("a less b", ["a"], ["b"]), rows, found, "map_official", 50)
     assert result is not None
     expected = []
     for one, two in zip(rows["a"], rows["b"], strict=True):
@@ -66,22 +80,15 @@ def test_equal_networks_have_no_difference_and_a_constant_gap_no_width() -> None
     rows = {name: cells(name, ["x"], 1) for name in "abc"}
     found = {"a_x_seed0": right, "b_x_seed0": right, "c_x_seed0": wrong}
 
-    def difference(plus: list[str], minus: list[str]) -> tuple[float, float, float]:
-        result = compare(
-            Comparison("", plus, minus),
-            rows,
-            finished(rows),
-            lambda cell: found[cell.name],
-            metric="mar",
-            resamples=20,
-        )
+    def interval(plus: list[str], minus: list[str]) -> tuple[float, float, float]:
+        result = difference(Comparison("", plus, minus), rows, found, "mar", 20)
         assert result is not None
         return result.value, result.low, result.high
 
-    assert difference(["a"], ["b"]) == (0.0, 0.0, 0.0)
-    assert difference(["a"], ["c"]) == (1.0, 1.0, 1.0)
+    assert interval(["a"], ["b"]) == (0.0, 0.0, 0.0)
+    assert interval(["a"], ["c"]) == (1.0, 1.0, 1.0)
     # A difference of differences: (a - c) - (b - c).
-    assert difference(["a", "c"], ["c", "b"]) == (0.0, 0.0, 0.0)
+    assert interval(["a", "c"], ["c", "b"]) == (0.0, 0.0, 0.0)
 
 
 def test_clips_of_a_video_are_drawn_together() -> None:
@@ -95,14 +102,7 @@ def test_clips_of_a_video_are_drawn_together() -> None:
         "a_x_seed0": VideoScores(ids, good, labels),
         "b_x_seed0": VideoScores(ids, half, labels),
     }
-    result = compare(
-        Comparison("", ["a"], ["b"]),
-        rows,
-        finished(rows),
-        lambda cell: found[cell.name],
-        metric="mar",
-        resamples=200,
-    )
+    result = difference(Comparison("", ["a"], ["b"]), rows, found, "mar", 200)
     assert result is not None
     assert (result.value, result.low, result.high) == (0.5, 0.0, 1.0)
     assert recall_of_scores(half, labels).mar == 0.5
@@ -111,25 +111,53 @@ def test_clips_of_a_video_are_drawn_together() -> None:
 def test_unfinished_cells_and_other_videos_are_left_out() -> None:
     rows = {"a": cells("a", ["x"]), "b": cells("b", ["x"])}
     labels = np.eye(3, dtype=bool)[np.arange(30) % 3]
-    scores = {name: random_scores(i, 30, labels, 0.1) for i, name in enumerate(finished(rows))}
-    results = finished(rows)
+    names = [cell.name for row in rows.values() for cell in row]
+    scores = {name: random_scores(i, 30, labels, 0.1) for i, name in enumerate(names)}
 
     def seeds() -> int | None:
-        result = compare(
-            Comparison("", ["a"], ["b"]),
-            rows,
-            results,
-            lambda cell: scores.get(cell.name),
-            metric="mar",
-            resamples=2,
-        )
+        result = difference(Comparison("", ["a"], ["b"]), rows, scores, "mar", 2)
         return None if result is None else result.seeds
 
     assert seeds() == 2
-    del results["b_x_seed1"]
+    del scores["b_x_seed1"]
     assert seeds() == 1
-    other = scores["b_x_seed0"]
-    scores["b_x_seed0"] = VideoScores(other.ids[::-1], other.scores, other.labels)
+    right = scores["b_x_seed0"]
+    scores["b_x_seed0"] = VideoScores(right.ids[::-1], right.scores, right.labels)
     assert seeds() is None
-    del scores["b_x_seed0"]
+    scores["b_x_seed0"] = VideoScores(right.ids, right.scores, right.labels[::-1])
     assert seeds() is None
+
+
+def test_resamples_are_those_of_plain_loops_and_survive_json() -> None:
+    labels = np.random.default_rng(1).random((12, 3)) < 0.3
+    scores = random_scores(2, 12, labels, 1.0)
+    found = scores.resample("map_official", 4)
+    rng = np.random.default_rng(int(found.videos, 16))
+    for value in found.values:
+        rows = rng.integers(12, size=12).tolist()
+        drawn_scores = np.array([scores.scores[i] for i in rows])
+        drawn_labels = np.array([labels[i] for i in rows])
+        assert value == pytest.approx(charades_map(drawn_scores, drawn_labels).map, abs=5e-7)
+    same = Resamples.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert same.videos == found.videos
+    np.testing.assert_array_equal(same.values, found.values)
+
+
+def test_a_resample_without_actions_has_no_metric() -> None:
+    labels = np.zeros((2, 2), dtype=bool)
+    labels[0, 0] = True
+    found = random_scores(0, 2, labels, 1.0).resample("mar", 40)
+    assert np.isnan(found.values).any()
+    assert not np.isnan(found.values).all()
+    assert None in found.to_dict()["values"]
+    np.testing.assert_array_equal(
+        np.isnan(Resamples.from_dict(found.to_dict()).values), np.isnan(found.values)
+    )
+
+
+@pytest.mark.parametrize(
+    "tree", [None, {}, {"videos": 1, "values": []}, {"videos": "", "values": [[1.0]]}]
+)
+def test_damaged_resamples_are_rejected(tree: object) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Resamples.from_dict(tree)
