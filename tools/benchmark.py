@@ -1,25 +1,41 @@
-"""`python -m tools.benchmark NAME`: compare the speed of several variants in one run."""
+"""`python -m tools.benchmark NAME`: compare the speed of several variants in one run.
 
+`all` runs the benchmarks of the stages, from decoding to prediction. `tools.benchmark_page` makes a
+page from its JSON files.
+"""
+
+import json
+import os
 import platform
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from detection.resnet import STAGES
+from pipeline.datasets.video_files import list_videos
 from pipeline.decoding import open_video
 from pipeline.errors import ItemError, UsageError
 from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
 from pipeline.runtime.devices import pick_device
-from pipeline.runtime.files import write_json
+from pipeline.runtime.files import write_atomically, write_json
 from relations.settings import PredictorSettings
+from tools import synthesize
 from tools.proofs.benchmarks.cache_reading import ReadingPlan, benchmark_reading, print_reading
+from tools.proofs.benchmarks.decoding import DecodingPlan, benchmark_decoding, print_decoding
 from tools.proofs.benchmarks.detector import Plan, benchmark_detector, print_detector
 from tools.proofs.benchmarks.extraction import (
     ExtractionPlan,
     benchmark_extraction,
     print_extraction,
+)
+from tools.proofs.benchmarks.prediction import (
+    PredictionPlan,
+    benchmark_prediction,
+    print_prediction,
 )
 from tools.proofs.benchmarks.relations import RelationPlan, benchmark_relations, print_relations
 from tools.proofs.benchmarks.selection import (
@@ -30,13 +46,14 @@ from tools.proofs.benchmarks.selection import (
 from tools.proofs.benchmarks.training import TrainingPlan, benchmark_training, print_training
 from tools.proofs.benchmarks.training_loop import benchmark_loop, print_loop
 
+SCHEMA = "laiar.benchmark/1"
 EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
 
 
 def main(argv: list[str]) -> int:
     """Run a benchmark and return the exit code."""
     parser = common_parser("python -m tools.benchmark", __doc__ or "", EXAMPLE, has_settings=False)
-    parser.add_argument("name", choices=list(BENCHMARKS))
+    parser.add_argument("name", choices=[*BENCHMARKS, ALL])
     parser.add_argument(
         "--video", type=Path, help="video that provides the frames (default: smooth noise)"
     )
@@ -69,7 +86,12 @@ def main(argv: list[str]) -> int:
         type=int,
         help="frames per call of our detector (default: 1, or 16 on a GPU)",
     )
-    parser.add_argument("--videos", type=Path, help="folder of videos, for extract")
+    parser.add_argument(
+        "--videos",
+        type=Path,
+        help="folder of videos, for extract, decode and predict (default for decode and predict: "
+        "four videos of the synthetic world)",
+    )
     parser.add_argument("--preset", help="preset of the detector, for extract")
     parser.add_argument("--proposals", type=int, help="proposals per frame, for extract")
     parser.add_argument("--decode-workers", type=int, help="decode processes, for extract")
@@ -83,14 +105,22 @@ def main(argv: list[str]) -> int:
     _check(args)
     device = pick_device(args.device)
     args.batch_size = args.batch_size or (16 if device.type == "cuda" else 1)
-    measure, show = BENCHMARKS[args.name]
-    result = measure(args, device)
-    on_cpu = args.name in ("train", "selection")
-    machine = _machine(torch.device("cpu") if on_cpu else device)
+    names = STAGES_OF_ALL if args.name == ALL else (args.name,)
+    machine = _machine(torch.device("cpu") if args.name in ON_CPU else device)
     print(f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
-    show(result)
-    if args.json:
-        write_json(args.json, result | {"machine": machine})
+    results = {}
+    for name in names:
+        measure, show = BENCHMARKS[name]
+        if args.name == ALL:
+            print(f"\n{name}\n")
+        results[name] = measure(args, device)
+        show(results[name])
+    if args.json and args.name == ALL:
+        tree = {"schema": SCHEMA, "machine": machine, "command": argv, "results": results}
+        # The keys are not sorted, so that a page has the rows in their order.
+        write_atomically(args.json, json.dumps(tree, indent=1).encode())
+    elif args.json:
+        write_json(args.json, results[args.name] | {"machine": machine})
     return EXIT_OK
 
 
@@ -149,6 +179,28 @@ def _cache(args: Any, _device: torch.device) -> dict[str, Any]:
     return benchmark_reading(ReadingPlan(args.num_videos, 40, 16, args.max_pairs, args.rounds))
 
 
+def _decode(args: Any, _device: torch.device) -> dict[str, Any]:
+    with _videos(args.videos) as videos:
+        return benchmark_decoding(DecodingPlan(videos, args.num_frames, args.rounds))
+
+
+def _predict(args: Any, device: torch.device) -> dict[str, Any]:
+    with _videos(args.videos) as videos:
+        return benchmark_prediction(PredictionPlan(videos, args.rounds, device))
+
+
+@contextmanager
+def _videos(folder: Path | None) -> Iterator[list[Path]]:
+    """Provide the paths of the videos of a folder, or of four videos of the synthetic world."""
+    if folder is not None:
+        yield [video.path for video in list_videos(folder)]
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        sizes = ["--train", "2", "--test", "2", "--seed", "0"]
+        synthesize.main(["--out", f"{temporary}/world", *sizes])
+        yield [video.path for video in list_videos(Path(temporary) / "world" / "videos")]
+
+
 def _detector(args: Any, device: torch.device) -> dict[str, Any]:
     plan = Plan(
         _frames(args),
@@ -180,12 +232,22 @@ def _frames(args: Any) -> torch.Tensor:
 
 
 def _machine(device: torch.device) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
-        "device": f"{device.type} {name or platform.machine()}".strip(),
+        "device": f"{device.type} {name}".strip(),
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def _processor() -> str:
+    """Return the name of the processor, or else its architecture."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 #: Functions that measure and print each benchmark, by name.
@@ -196,7 +258,14 @@ BENCHMARKS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, A
     "selection": (_selection, print_selection),
     "extract": (_extract, print_extraction),
     "cache": (_cache, print_reading),
+    "decode": (_decode, print_decoding),
+    "predict": (_predict, print_prediction),
 }
+ALL = "all"
+#: Benchmarks of `all`, in the order of the stages.
+STAGES_OF_ALL = ("decode", "detector", "relations", "cache", "train", "predict")
+#: Benchmarks that run on the CPU only.
+ON_CPU = ("train", "selection", "cache", "decode")
 
 if __name__ == "__main__":
     run_command(main)

@@ -48,7 +48,7 @@ def write_sheet(explanation: Explanation, path: Path) -> None:
         OSError: if the file cannot be written.
     """
     buffer = io.BytesIO()
-    sheet_image(explanation).save(buffer, "PNG", optimize=True)
+    sheet_image(explanation).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
 
 

@@ -55,8 +55,12 @@ class ExtractionPlan:
         return [f"{key}={value}" for key, value in self.settings.items() if value is not None]
 
 
-class _Held:
-    """`FrameStream` over frames that are already decoded."""
+class HeldFrames:
+    """`FrameStream` over frames that are already decoded.
+
+    Args:
+        batches: frames of a video, in one or several parts.
+    """
 
     def __init__(self, batches: list[VideoFrames]) -> None:
         self._batches = batches
@@ -95,7 +99,7 @@ def _measure(plan: ExtractionPlan, boxes: str, folder: Path) -> dict[str, Any]:
     networks = Networks(steps, plan.device)
     found = _examine(job, steps, plan, given=boxes == "ground-truth")
     held = [list(_decode(one)) for one in found]
-    clips = [networks.run(one, _Held(frames)) for one, frames in zip(found, held, strict=True)]
+    clips = [networks.run(one, HeldFrames(frames)) for one, frames in zip(found, held, strict=True)]
     detector = networks.detector
     batches = [batch.frames.to(plan.device) for frames in held for batch in frames]
 

@@ -1,0 +1,130 @@
+"""Speed of decoding evenly spaced frames of videos, compared with other decoders."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import torch
+
+from pipeline.decoding import DecodeOptions, open_video
+from pipeline.decoding.options import Backend
+from pipeline.errors import StageError
+from tools.proofs.benchmarks.timing import time_rounds
+
+OURS, OURS_DECORD = "ours, PyAV", "ours, decord"
+DECORD, OPENCV, EVERY = "decord", "OpenCV, every frame", "PyAV, every frame, without RGB"
+
+
+@dataclass(frozen=True)
+class DecodingPlan:
+    """Settings of the measurement.
+
+    Attributes:
+        videos: paths of videos.
+        num_frames: number of evenly spaced frames per video.
+        rounds: number of measured rounds.
+    """
+
+    videos: Sequence[Path]
+    num_frames: int
+    rounds: int
+
+
+def benchmark_decoding(plan: DecodingPlan) -> dict[str, Any]:
+    """Measure our readers, their libraries, and the decoding of every frame.
+
+    Our readers also count the frames, check the file for damage, and apply edit lists and
+    rotation. PyAV without the conversion to RGB is the limit of a reader that decodes every frame.
+
+    Args:
+        plan: settings of the measurement.
+
+    Returns:
+        JSON tree with the seconds and the frames per second of each variant, in the fastest round.
+        `ratio` is the speed relative to OpenCV.
+    """
+    wanted = [_evenly_spaced(path, plan.num_frames) for path in plan.videos]
+    variants: dict[str, Callable[[Path, list[int]], None]] = {OURS: _read_ours}
+    if importlib.util.find_spec("decord") is not None:
+        variants |= {OURS_DECORD: _read_ours_by_decord, DECORD: _read_decord}
+    variants |= {OPENCV: _read_opencv, EVERY: _read_every}
+
+    def over_videos(read: Callable[[Path, list[int]], None]) -> Callable[[], None]:
+        def run() -> None:
+            for path, indices in zip(plan.videos, wanted, strict=True):
+                read(path, indices)
+
+        return run
+
+    timed = time_rounds(
+        {name: over_videos(read) for name, read in variants.items()},
+        plan.rounds,
+        torch.device("cpu"),
+    )
+    frames = sum(map(len, wanted))
+    rows = {
+        name: {
+            "seconds": measured.best_s,
+            "frames_per_s": frames / measured.best_s,
+            "ratio": timed[OPENCV].best_s / measured.best_s,
+        }
+        for name, measured in timed.items()
+    }
+    return {"videos": len(plan.videos), "frames": frames, "rows": rows}
+
+
+def print_decoding(result: dict[str, Any]) -> None:
+    """Print the table."""
+    print(f"{result['frames']} frames of {result['videos']} videos; fastest round\n")
+    print(f"{'':32}{'frames/s':>10}{'/ OpenCV':>10}")
+    for name, row in result["rows"].items():
+        print(f"{name:32}{row['frames_per_s']:10.1f}{row['ratio']:10.2f}")
+
+
+def _evenly_spaced(path: Path, count: int) -> list[int]:
+    last = open_video(path).num_frames - 1
+    found: list[int] = torch.linspace(0, last, count).long().unique().tolist()
+    return found
+
+
+def _read_ours(path: Path, indices: list[int], backend: Backend = "pyav") -> None:
+    reader = open_video(path, DecodeOptions(backend=backend))
+    _check(path, sum(len(part.frames) for part in reader.iterate(indices, 16)), indices)
+
+
+def _read_ours_by_decord(path: Path, indices: list[int]) -> None:
+    _read_ours(path, indices, "decord")
+
+
+def _read_decord(path: Path, indices: list[int]) -> None:
+    from decord import VideoReader
+
+    _check(path, len(VideoReader(str(path)).get_batch(indices).asnumpy()), indices)
+
+
+def _read_opencv(path: Path, indices: list[int]) -> None:
+    capture, wanted, found = cv2.VideoCapture(str(path)), {*indices}, []
+    for index in range(max(indices) + 1):
+        if not capture.grab():
+            break
+        if index in wanted:
+            found.append(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB))
+    capture.release()
+    _check(path, len(np.stack(found)) if found else 0, indices)
+
+
+def _read_every(path: Path, indices: list[int]) -> None:
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        count = sum(1 for _ in container.decode(video=0))
+    _check(path, min(count, len(indices)), indices)
+
+
+def _check(path: Path, count: int, indices: list[int]) -> None:
+    if count != len(indices):
+        raise StageError(f"{path}: {len(indices)} frames expected, a decoder returned {count}")
