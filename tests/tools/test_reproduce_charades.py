@@ -174,6 +174,9 @@ def test_cells_of_another_machine_are_used_and_those_of_other_annotations_refuse
     forge(cache, clip.video_id, box_features=1.01 * clip.box_features)
     assert reproduce.main(given, runner=runner) == 0
     assert len(runner.commands) == num
+    header = replace(clip.header, predictor={"weights": "0" * 64})  # which Table 1 does not use
+    replace_clip(cache, replace(clip, header=header), read_manifest(cache)[clip.video_id])
+    assert reproduce.main(given, runner=runner) == 0
     header = replace(clip.header, labels="0" * 64)
     replace_clip(cache, replace(clip, header=header), read_manifest(cache)[clip.video_id])
     with pytest.raises(UsageError, match="use another folder"):

@@ -46,26 +46,32 @@ class Sources:
     caches: Mapping[str, Path] = field(default_factory=dict)
     folds: Path | None = None
     truth_videos: int = 0
-    _clips: dict[Path, str] = field(default_factory=dict, init=False, repr=False)
+    _clips: dict[tuple[Path, bool], str] = field(default_factory=dict, init=False, repr=False)
 
     def cache_of(self, boxes: str | None) -> Path:
         """Return the cache with a source of boxes; None selects the first cache."""
         return (self.cache if boxes is None else self.caches[boxes]).resolve()
 
-    def inputs(self, boxes: str | None, *, has_folds: bool) -> str:
+    def inputs(self, boxes: str | None, *, has_folds: bool, has_predicted: bool) -> str:
         """Return the SHA-256 of the file of the settings, the clips, and the file of the folds.
 
         Clips are compared by what determines them: video, annotation and settings. The features of
         another machine differ by rounding, so that cells of several machines can be joined.
+
+        Args:
+            boxes: source of the boxes; None selects the first cache.
+            has_folds: whether the file of the folds is used.
+            has_predicted: whether predicted relations are used.
         """
-        cache = self.cache_of(boxes)
-        if cache not in self._clips:
+        key = self.cache_of(boxes), has_predicted
+        if key not in self._clips:
+            headers = [clip.header for clip in list_clips(key[0])[0]]
             clips = [
-                (c.video_id, c.header.fingerprint, c.header.labels, c.header.predictor)
-                for c in list_clips(cache)[0]
+                (h.video_id, h.fingerprint, h.labels, h.predictor if has_predicted else None)
+                for h in headers
             ]
-            self._clips[cache] = json_sha256([read_cache_info(cache).to_dict(), clips])
-        parts = [file_sha256(self.config), self._clips[cache]]
+            self._clips[key] = json_sha256([read_cache_info(key[0]).to_dict(), clips])
+        parts = [file_sha256(self.config), self._clips[key]]
         if has_folds and self.folds is not None:
             parts.append(file_sha256(self.folds))
         return json_sha256(parts)

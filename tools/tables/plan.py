@@ -57,7 +57,6 @@ class Plan:
         if boxes is not None and boxes not in self.sources.caches:
             return []
         words = (*self.tables.boxes.get(str(boxes), ()), *self.sources.words)
-        inputs = self.sources.inputs(boxes, has_folds=row.folds is not None)
         seeds = self.seeds
         if network.function is not None:
             if network.function not in self.functions:
@@ -65,6 +64,12 @@ class Plan:
             seeds = 1
         else:
             words = (*words, *network.settings(self.preset))
+        relations = [word for word in words if word.startswith("relations=")]
+        inputs = self.sources.inputs(
+            boxes,
+            has_folds=row.folds is not None,
+            has_predicted=relations[-1:] == ["relations=predicted"],
+        )
         return [
             Cell(name, fold, seed, words, network.function, inputs, boxes)
             for seed in range(seeds)
