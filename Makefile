@@ -26,7 +26,7 @@ lint: env
 
 test: lint
 	$(BIN)/python -m tools.check_reference tests/reference
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 docs: env
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -26,6 +26,18 @@ SMALL = (
     "model.temporal_selection=false", "model.spatial_selection=false",
 )  # fmt: skip
 
+#: Test files that take longest. They start first, so that no process works on one of them alone.
+LONGEST = (
+    "test_world_run", "test_readme", "test_processes", "test_demo", "test_engines",
+    "test_reproduce_page", "test_benchmark", "test_benchmark_all",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests of the longest files to the front."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
 
 @dataclass(frozen=True)
 class World:

@@ -19,7 +19,7 @@ from detection.resnet import STAGES
 from pipeline.datasets.video_files import list_videos
 from pipeline.decoding import open_video
 from pipeline.errors import ItemError, UsageError
-from pipeline.runtime.command_line import EXIT_OK, common_parser, parse_words, run_command
+from pipeline.runtime.command_line import EXIT_OK, Parser, common_parser, parse_words, run_command
 from pipeline.runtime.devices import pick_device
 from pipeline.runtime.files import write_atomically, write_json
 from relations.settings import PredictorSettings
@@ -30,6 +30,7 @@ from tools.proofs.benchmarks.detector import Plan, benchmark_detector, print_det
 from tools.proofs.benchmarks.extraction import (
     ExtractionPlan,
     benchmark_extraction,
+    estimate_videos,
     print_extraction,
 )
 from tools.proofs.benchmarks.prediction import (
@@ -52,6 +53,30 @@ EXAMPLE = "python -m tools.benchmark detector --num-frames 10 --rounds 3"
 
 def main(argv: list[str]) -> int:
     """Run a benchmark and return the exit code."""
+    args, _ = parse_words(_parser(), argv)
+    _check(args)
+    device = pick_device(args.device)
+    args.batch_size = args.batch_size or (16 if device.type == "cuda" else 1)
+    names = STAGES_OF_ALL if args.name == ALL else (args.name,)
+    machine = _machine(torch.device("cpu") if args.name in ON_CPU else device)
+    print(f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
+    results = {}
+    for name in names:
+        measure, show = BENCHMARKS[name]
+        if args.name == ALL:
+            print(f"\n{name}\n")
+        results[name] = measure(args, device)
+        show(results[name])
+    if args.json and args.name == ALL:
+        tree = {"schema": SCHEMA, "machine": machine, "command": argv, "results": results}
+        # The keys are not sorted, so that a page has the rows in their order.
+        write_atomically(args.json, json.dumps(tree, indent=1).encode())
+    elif args.json:
+        write_json(args.json, results[args.name] | {"machine": machine})
+    return EXIT_OK
+
+
+def _parser() -> Parser:
     parser = common_parser("python -m tools.benchmark", __doc__ or "", EXAMPLE, has_settings=False)
     parser.add_argument("name", choices=[*BENCHMARKS, ALL])
     parser.add_argument(
@@ -95,33 +120,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--preset", help="preset of the detector, for extract")
     parser.add_argument("--proposals", type=int, help="proposals per frame, for extract")
     parser.add_argument("--decode-workers", type=int, help="decode processes, for extract")
+    parser.add_argument(
+        "--estimate", type=int, help="for extract: also estimate this number of such videos"
+    )
+    parser.add_argument(
+        "--price", type=float, help="for --estimate: price of an hour of the device"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--compile", action="store_true", help="measure the compiled backbone as well"
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
-    args, _ = parse_words(parser, argv)
-    _check(args)
-    device = pick_device(args.device)
-    args.batch_size = args.batch_size or (16 if device.type == "cuda" else 1)
-    names = STAGES_OF_ALL if args.name == ALL else (args.name,)
-    machine = _machine(torch.device("cpu") if args.name in ON_CPU else device)
-    print(f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
-    results = {}
-    for name in names:
-        measure, show = BENCHMARKS[name]
-        if args.name == ALL:
-            print(f"\n{name}\n")
-        results[name] = measure(args, device)
-        show(results[name])
-    if args.json and args.name == ALL:
-        tree = {"schema": SCHEMA, "machine": machine, "command": argv, "results": results}
-        # The keys are not sorted, so that a page has the rows in their order.
-        write_atomically(args.json, json.dumps(tree, indent=1).encode())
-    elif args.json:
-        write_json(args.json, results[args.name] | {"machine": machine})
-    return EXIT_OK
+    return parser
 
 
 def _check(args: Any) -> None:
@@ -133,6 +144,10 @@ def _check(args: Any) -> None:
         raise UsageError("--num-frames, --rounds, --width, ...: numbers of at least 1 expected")
     if args.batch_size is not None and args.batch_size < 1:
         raise UsageError(f"--batch-size: at least 1 expected, got {args.batch_size}")
+    if args.estimate is not None and (args.estimate < 1 or args.name != "extract"):
+        raise UsageError("--estimate: a number of at least 1 expected, and only for extract")
+    if args.price is not None and (args.estimate is None or not args.price >= 0):
+        raise UsageError("--price: a price of at least 0 expected, and only with --estimate")
     if args.json and not args.json.resolve().parent.is_dir():
         raise UsageError(f"--json: a file in an existing folder expected, got {args.json}")
 
@@ -170,9 +185,12 @@ def _extract(args: Any, device: torch.device) -> dict[str, Any]:
         "detection.batch_size": args.batch_size,
         "decode.workers": args.decode_workers,
     }
-    return benchmark_extraction(
-        ExtractionPlan(args.videos, args.num_frames, settings, args.rounds, device)
-    )
+    plan = ExtractionPlan(args.videos, args.num_frames, settings, args.rounds, device)
+    result = benchmark_extraction(plan)
+    if args.estimate is not None:
+        boxes = estimate_videos(result, args.estimate, args.price)
+        result["estimate"] = {"videos": args.estimate, "boxes": boxes}
+    return result
 
 
 def _cache(args: Any, _device: torch.device) -> dict[str, Any]:

@@ -116,7 +116,8 @@ def test_extraction_is_compared_with_its_slowest_part(
     words = ["extract", "--videos", str(videos), "--num-frames", "2", "--rounds", "1"]
     small = ("--short-side", "48", "--depth", "26", "--width", "4", "--proposals", "10")
     workers = ("--decode-workers", "0", "--device", "cpu", "--json", str(path))
-    assert benchmark.main([*words, *small, *workers]) == 0
+    more = ("--estimate", "1000000", "--price", "2")
+    assert benchmark.main([*words, *small, *workers, *more]) == 0
     tree = json.loads(path.read_text())
     for boxes in ("detected", "ground-truth"):
         part = tree["boxes"][boxes]
@@ -126,7 +127,19 @@ def test_extraction_is_compared_with_its_slowest_part(
         assert part["ratio"] == pytest.approx(max(seconds.values()) / whole)
         assert seconds[part["slowest"]] == max(seconds.values())
     assert tree["boxes"]["ground-truth"]["pairs_per_frame"] == 2
-    assert "of the slowest part" in capsys.readouterr().out
+    row = tree["estimate"]["boxes"]["detected"]
+    seconds = tree["boxes"]["detected"]["rows"]["extract, end to end"]["seconds"]
+    assert row["hours"] == pytest.approx(1e6 * seconds / 3600)
+    assert row["price"] == pytest.approx(2 * row["hours"])
+    assert row["terabytes"] == pytest.approx(tree["boxes"]["detected"]["megabytes"])
+    shown = capsys.readouterr().out
+    assert "of the slowest part" in shown
+    assert "estimate for 1,000,000 videos" in shown
+    for wrong in (["train", "--estimate", "5"], ["extract", "--estimate", "0"]):
+        with pytest.raises(UsageError, match="--estimate: a number of at least 1 expected"):
+            benchmark.main(wrong)
+    with pytest.raises(UsageError, match="only with --estimate"):
+        benchmark.main(["extract", "--price", "2"])
     with pytest.raises(UsageError, match="--videos"):
         benchmark.main(["extract"])
 

@@ -41,6 +41,7 @@ def test_all_measures_every_stage_and_its_file_becomes_a_page(
     assert tree["machine"]["cores"] >= 1
     rows = tree["results"]["decode"]["rows"]
     assert {decoding.OURS, decoding.OPENCV, decoding.EVERY} <= rows.keys()
+    assert {decoding.processes(number) for number in decoding.PROCESSES} <= rows.keys()
     assert rows[decoding.OPENCV]["ratio"] == 1
     assert all(row["frames_per_s"] > 0 for row in rows.values())
     found = tree["results"]["predict"]

@@ -190,7 +190,7 @@ def test_columns_are_those_of_the_evaluation_and_of_the_truth(
     assert reproduce.main(given, runner=runner) == 0
     truth = next(c for c in runner.commands if c[0] == "tools.faithfulness")
     assert truth[truth.index("--annotations") + 1] == str(root)
-    assert truth[-3:] == ["--limit", "200", "--truth"]
+    assert truth[-3:] == ["--limit", "100", "--truth"]
     rows = json.loads((tmp_path / "table_beyond_ground-truth.json").read_text())["rows"]
     by_name = {row["name"]: row["columns"] for row in rows}
     expected = {"inverse pairs": 0.75, "sentence truth": 0.5, "names right": pytest.approx(0.8)}

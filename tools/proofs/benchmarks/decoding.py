@@ -2,7 +2,9 @@
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,16 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.decoding import DecodeOptions, open_video
+from pipeline.datasets.video_files import video_sha256
+from pipeline.decoding import DecodeOptions, DecodePool, FrameRequest, open_video
 from pipeline.decoding.options import Backend
 from pipeline.errors import StageError
 from tools.proofs.benchmarks.timing import time_rounds
 
 OURS, OURS_DECORD = "ours, PyAV", "ours, decord"
 DECORD, OPENCV, EVERY = "decord", "OpenCV, every frame", "PyAV, every frame, without RGB"
+#: Numbers of decode processes, for the scaling of the extraction.
+PROCESSES = (1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,11 @@ class DecodingPlan:
 
 
 def benchmark_decoding(plan: DecodingPlan) -> dict[str, Any]:
-    """Measure our readers, their libraries, and the decoding of every frame.
+    """Measure our readers, their libraries, the decoding of every frame, and decode processes.
 
     Our readers also count the frames, check the file for damage, and apply edit lists and
     rotation. PyAV without the conversion to RGB is the limit of a reader that decodes every frame.
+    Decode processes are those of `pipeline.extract`; each decodes one video at a time.
 
     Args:
         plan: settings of the measurement.
@@ -61,11 +67,16 @@ def benchmark_decoding(plan: DecodingPlan) -> dict[str, Any]:
 
         return run
 
-    timed = time_rounds(
-        {name: over_videos(read) for name, read in variants.items()},
-        plan.rounds,
-        torch.device("cpu"),
-    )
+    requests = [
+        FrameRequest(path, video_sha256(path), num_uniform=plan.num_frames, batch_size=16)
+        for path in plan.videos
+    ]
+    runs = {name: over_videos(read) for name, read in variants.items()}
+    with ExitStack() as stack:
+        for number in PROCESSES:
+            pool = stack.enter_context(DecodePool(number))
+            runs[processes(number)] = partial(_read_by_processes, pool, requests)
+        timed = time_rounds(runs, plan.rounds, torch.device("cpu"))
     frames = sum(map(len, wanted))
     rows = {
         name: {
@@ -76,6 +87,11 @@ def benchmark_decoding(plan: DecodingPlan) -> dict[str, Any]:
         for name, measured in timed.items()
     }
     return {"videos": len(plan.videos), "frames": frames, "rows": rows}
+
+
+def processes(number: int) -> str:
+    """Return the name of the row of a number of decode processes."""
+    return f"ours, PyAV, {number} process{'es' if number > 1 else ''}"
 
 
 def print_decoding(result: dict[str, Any]) -> None:
@@ -99,6 +115,13 @@ def _read_ours(path: Path, indices: list[int], backend: Backend = "pyav") -> Non
 
 def _read_ours_by_decord(path: Path, indices: list[int]) -> None:
     _read_ours(path, indices, "decord")
+
+
+def _read_by_processes(pool: DecodePool, requests: Sequence[FrameRequest]) -> None:
+    streams = [pool.start(request) for request in requests]
+    for stream in streams:
+        for _ in stream:
+            pass
 
 
 def _read_decord(path: Path, indices: list[int]) -> None:

@@ -202,6 +202,41 @@ def _extract(steps: Steps, networks: Networks, found: list[ExaminedClip]) -> Non
         raise StageError(f"{bad.item}: {bad.status}, {bad.error}")
 
 
+def estimate_videos(
+    result: dict[str, Any], videos: int, price: float | None = None
+) -> dict[str, dict[str, float]]:
+    """Estimate the extraction of more videos from a measurement.
+
+    Args:
+        result: result of `benchmark_extraction`.
+        videos: number of videos, each as long as those of the measurement.
+        price: price of an hour of the device, or None.
+
+    Returns:
+        For both kinds of boxes, the hours on one device, the terabytes of the cache and, with a
+        price, the price of the hours. Further devices divide the time, but not the price.
+    """
+    found = {}
+    for boxes, part in result["boxes"].items():
+        factor = videos / part["videos"]
+        hours = factor * part["rows"][WHOLE]["seconds"] / 3600
+        found[boxes] = {"hours": hours, "terabytes": factor * part["megabytes"] / 1e6}
+        if price is not None:
+            found[boxes]["price"] = hours * price
+    return found
+
+
+def print_estimate(result: dict[str, Any]) -> None:
+    """Print the estimate of a result, if it has one."""
+    if "estimate" not in result:
+        return
+    print(f"\nestimate for {result['estimate']['videos']:,} videos on one such device\n")
+    for boxes, row in result["estimate"]["boxes"].items():
+        price = f"{row['price']:14,.0f} for the device" if "price" in row else ""
+        hours, size = f"{row['hours']:12,.1f} h", f"{row['terabytes']:10,.3f} TB"
+        print(f"  boxes={boxes:14}{hours}{size}{price}")
+
+
 def print_extraction(result: dict[str, Any]) -> None:
     """Print the tables."""
     print(" ".join(result["words"]))
@@ -217,3 +252,4 @@ def print_extraction(result: dict[str, Any]) -> None:
             f"  relative to the speed of the slowest part ({part['slowest']}): {part['ratio']:.3f}"
         )
     print(f"\nend-to-end speed, provided boxes / detected boxes: {result['given_ratio']:.2f}")
+    print_estimate(result)
