@@ -1,8 +1,13 @@
 """Readout of action logits from the video representation and from single tokens."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+#: Score of every action before the training, for a video with this number of kept tokens.
+FIRST_SCORE, FIRST_TOKENS = 0.02, 32
 
 
 class Readout(nn.Linear):
@@ -15,6 +20,12 @@ class Readout(nn.Linear):
     is enough to raise the logit of an action, and it is exactly 0 if no token is kept. With W z
     alone, an action that one token shows must first be found by the attention of [class].
 
+    Before the training, every action has a score of about `FIRST_SCORE`, because most actions are
+    absent (the prior of Lin et al., "Focal loss for dense object detection", section 4.1): the
+    votes of `FIRST_TOKENS` tokens are as large as the constant, and the bias of W is the logit of
+    this score less log 2. With other biases, the tokens together vote for every action, and the
+    first steps of the training only undo this.
+
     Args:
         dim: width of z, of h and of x, D.
         num_classes: number of action classes, C.
@@ -24,6 +35,11 @@ class Readout(nn.Linear):
     def __init__(self, dim: int, num_classes: int, *, votes: bool) -> None:
         super().__init__(dim, num_classes)
         self.token = nn.Linear(2 * dim, num_classes) if votes else None
+        first = math.log(FIRST_SCORE / (1 - FIRST_SCORE))
+        if self.token is not None:
+            first -= math.log(2)
+            nn.init.constant_(self.token.bias, -math.log(FIRST_TOKENS))
+        nn.init.constant_(self.bias, first)
 
     def forward(  # type: ignore[override]
         self,

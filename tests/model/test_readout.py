@@ -1,11 +1,12 @@
 import math
 from dataclasses import replace
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.readout import Readout
+from model.readout import FIRST_SCORE, FIRST_TOKENS, Readout
 from tests.model.batches import random_batch
 from tests.model.test_laiar import small
 
@@ -79,3 +80,14 @@ def test_the_strongest_vote_has_the_gradient_of_the_formula() -> None:
     logits = head(z, tokens, gate) - head.bias
     found = torch.autograd.grad(logits.square().sum(), (tokens, head.token.weight))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("votes", [True, False])
+def test_scores_are_small_before_the_training(votes: bool) -> None:
+    torch.manual_seed(0)
+    head = Readout(128, 157, votes=votes)
+    z, tokens = torch.randn(8, 128), torch.randn(8, FIRST_TOKENS, 256)
+    logits = head(z, tokens, torch.ones(8, FIRST_TOKENS))
+    assert float(logits.mean()) == pytest.approx(math.log(FIRST_SCORE / (1 - FIRST_SCORE)), abs=0.2)
+    many = head(z, tokens.repeat(1, 4, 1), torch.ones(8, 4 * FIRST_TOKENS))
+    assert float(many.sigmoid().mean()) < 0.1
