@@ -144,7 +144,7 @@ def _sources(args: argparse.Namespace, words: list[str], tables: Tables) -> Sour
         words=tuple(words),
         caches=caches,
         folds=args.fold_lists,
-        truth_videos=tables.truth_videos,
+        truth_videos=tables.truth_videos if args.annotations else 0,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.cache.clip import ClipHeader
 from pipeline.cache.folder import read_cache_info
 from pipeline.cache.listing import list_clips
 from pipeline.errors import ItemError, StageError, UsageError
@@ -36,7 +37,8 @@ class Sources:
         words: settings of all networks, as key=value words.
         caches: folders of the caches by the source of their boxes.
         folds: file that lists the videos of folds (setting `folds`), or None.
-        truth_videos: number of test videos on which the truth of names and sentences is measured.
+        truth_videos: number of test videos on which the truth of names and sentences is measured;
+            0 without annotations.
     """
 
     config: Path
@@ -46,14 +48,16 @@ class Sources:
     caches: Mapping[str, Path] = field(default_factory=dict)
     folds: Path | None = None
     truth_videos: int = 0
-    _clips: dict[tuple[Path, bool], str] = field(default_factory=dict, init=False, repr=False)
+    _headers: dict[Path, list[ClipHeader]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def cache_of(self, boxes: str | None) -> Path:
         """Return the cache with a source of boxes; None selects the first cache."""
         return (self.cache if boxes is None else self.caches[boxes]).resolve()
 
     def inputs(self, boxes: str | None, *, has_folds: bool, has_predicted: bool) -> str:
-        """Return the SHA-256 of the file of the settings, the clips, and the file of the folds.
+        """Return the SHA-256 of the settings, the clips, `cache.json` and the file of the folds.
 
         Clips are compared by what determines them: video, annotation and settings. The features of
         another machine differ by rounding, so that cells of several machines can be joined.
@@ -63,15 +67,14 @@ class Sources:
             has_folds: whether the file of the folds is used.
             has_predicted: whether predicted relations are used.
         """
-        key = self.cache_of(boxes), has_predicted
-        if key not in self._clips:
-            headers = [clip.header for clip in list_clips(key[0])[0]]
-            clips = [
-                (h.video_id, h.fingerprint, h.labels, h.predictor if has_predicted else None)
-                for h in headers
-            ]
-            self._clips[key] = json_sha256([read_cache_info(key[0]).to_dict(), clips])
-        parts = [file_sha256(self.config), self._clips[key]]
+        cache = self.cache_of(boxes)
+        if cache not in self._headers:
+            self._headers[cache] = [clip.header for clip in list_clips(cache)[0]]
+        clips = [
+            (h.video_id, h.fingerprint, h.labels, h.predictor if has_predicted else None)
+            for h in self._headers[cache]
+        ]
+        parts = [file_sha256(self.config), read_cache_info(cache).to_dict(), clips]
         if has_folds and self.folds is not None:
             parts.append(file_sha256(self.folds))
         return json_sha256(parts)
@@ -92,8 +95,9 @@ class Cell:
         seed: random seed of the training.
         words: settings of the training, without those of the fold and of the seed.
         function: key of `tools.tables.measures.MEASURES`, or None for a network.
-        inputs: SHA-256 of the file of the settings and of the clips of the cache.
+        inputs: result of `Sources.inputs`.
         boxes: source of the boxes, which selects the cache, or None for the first cache.
+        truth_videos: number of test videos on which the truth of names and sentences is measured.
     """
 
     network: str
@@ -103,6 +107,7 @@ class Cell:
     function: str | None
     inputs: str
     boxes: str | None = None
+    truth_videos: int = 0
 
     @property
     def name(self) -> str:
@@ -117,8 +122,8 @@ class Cell:
         return json_sha256(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON, without `boxes` if it is None."""
-        return {k: v for k, v in asdict(self).items() if k != "boxes" or v is not None}
+        """Return the fields as JSON."""
+        return asdict(self)
 
     @property
     def training_words(self) -> list[str]:
@@ -188,23 +193,38 @@ class Cells:
             return None
         try:
             tree = read_json(path)
-            is_same = tree["fingerprint"] == cell.fingerprint and tree["schema"] == CELL_SCHEMA
-            drawn = tree["resamples"]
-            found = CellResult(
-                cell,
-                tree["metrics"],
-                tree["seconds"],
-                tuple(tree["warnings"]),
-                None if drawn is None else Resamples.from_dict(drawn),
-            )
+            schema, fingerprint = tree["schema"], tree["fingerprint"]
+            found = self._parse(cell, tree) if schema == CELL_SCHEMA else None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"--out: {path} is damaged ({error}); delete it") from error
-        if not is_same:
+        if found is None:
             raise UsageError(
-                f"--out: results of these settings and of this cache expected, but {path} has "
-                "others; use another folder"
+                f"--out: a cell of schema {CELL_SCHEMA} expected, {path} has {schema!r}; use "
+                "another folder"
+            )
+        if fingerprint != cell.fingerprint:
+            raise UsageError(
+                f"--out: results of these settings and of these data expected, but {path} has "
+                "others; use another folder, or restore the missing clips of the cache"
             )
         return found
+
+    def _parse(self, cell: Cell, tree: Any) -> CellResult:
+        """Convert the JSON of a finished cell.
+
+        Raises:
+            KeyError, TypeError, ValueError: if a field is missing or has another type.
+        """
+        metrics, seconds, warnings = tree["metrics"], tree["seconds"], tree["warnings"]
+        if not isinstance(metrics, dict):
+            raise ValueError("metrics: an object expected")
+        for name, value in ((self._metric, metrics[self._metric]), ("seconds", seconds)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+                raise ValueError(f"{name}: a number of at least 0 expected, got {value!r}")
+        if not isinstance(warnings, list) or not all(isinstance(code, str) for code in warnings):
+            raise ValueError("warnings: a list of codes expected")
+        drawn = None if cell.function else Resamples.from_dict(tree["resamples"])
+        return CellResult(cell, metrics, float(seconds), tuple(warnings), drawn)
 
     def compute(self, cell: Cell) -> CellResult:
         """Compute a cell and store its result.
@@ -225,10 +245,8 @@ class Cells:
                 f"{cell.name}: a metric {self._metric!r} expected, the evaluation has none; check "
                 "loss.multi_label and the test clips"
             )
-        scores, drawn = run / "scores.npz", None
-        if not cell.function and scores.is_file():
-            drawn = VideoScores.read(scores).resample(self._metric)
         seconds = round(time.time() - start, 1)
+        drawn = None if cell.function else self._resample(cell, run / "scores.npz")
         result = CellResult(cell, metrics, seconds, tuple(sorted(warnings)), drawn)
         tree = {
             "schema": CELL_SCHEMA,
@@ -242,6 +260,12 @@ class Cells:
         write_json(self.path(cell), tree)
         (run / STATE_FILE).unlink(missing_ok=True)
         return result
+
+    def _resample(self, cell: Cell, path: Path) -> Resamples:
+        try:
+            return VideoScores.read(path).resample(self._metric)
+        except (UsageError, OSError, ValueError, KeyError) as error:
+            raise StageError(f"{cell.name}: {path}: scores expected: {error}") from error
 
     def _measure(self, cell: Cell) -> tuple[dict[str, Any], set[str]]:
         assert cell.function is not None
@@ -270,10 +294,10 @@ class Cells:
     def _truth(self, cell: Cell, run: Path, cache: list[str], log: Path) -> dict[str, Any]:
         """Measure the share of true names and sentences, if the true relations are known."""
         sources, explains = self._sources, (run / BANK).is_file()
-        if not (sources.truth_videos and sources.annotations and explains):
+        if not (cell.truth_videos and sources.annotations and explains):
             return {}
         words = ["--annotations", str(sources.annotations.resolve()), "--out", str(run / "truth")]
-        limit = ["--limit", str(sources.truth_videos), "--truth"]
+        limit = ["--limit", str(cell.truth_videos), "--truth"]
         if code := self._run(["tools.faithfulness", *cache, *words, *limit], log):
             raise StageError(f"{cell.name}: truth of sentences {_failure(code, log)}")
         found = _read(run / "truth" / "faithfulness.json")["metrics"]

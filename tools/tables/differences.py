@@ -8,6 +8,7 @@ import numpy as np
 
 from tools.tables.cells import Cell, CellResult
 from tools.tables.rows import Comparison
+from tools.tables.scores import Resamples
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,18 @@ def compare(
     comparison: Comparison,
     cells: Mapping[str, Sequence[Cell]],
     results: Mapping[str, CellResult],
-    *,
-    metric: str,
 ) -> Difference | None:
     """Compute the difference between rows of a table.
 
     The k-th folds of all rows have the same test videos. Each resample draws the videos of each
-    fold with replacement, the same ones for all rows and seeds. The interval therefore contains the
+    fold with replacement, the same ones for all rows and seeds. Test videos without a clip are left
+    out. The interval therefore contains the
     chance of the test videos, and no other chance: networks of other seeds differ as well.
 
     Args:
         comparison: rows to compare.
         cells: cells of each row, all folds of the first seed first.
         results: results of the finished cells, by the name of the cell.
-        metric: key of the metric, `map_official` or `mar`.
 
     Returns:
         The difference, or None if there is no seed whose cells are finished and have resamples of
@@ -62,20 +61,18 @@ def compare(
     """
     signs = [*((name, 1.0) for name in comparison.plus), *((n, -1.0) for n in comparison.minus)]
     rows = [_by_seed(cells[name]) for name, _ in signs]
-    found: list[list[list[CellResult]]] = []  # by seed, fold and row
+    found: list[list[list[Resamples]]] = []  # by seed, fold and row
     for seed in [s for s in rows[0] if all(s in row for row in rows)]:
-        folds = zip(*(row[seed] for row in rows), strict=True)
-        whole = [[results[c.name] for c in fold if c.name in results] for fold in folds]
+        folds = list(zip(*(row[seed] for row in rows), strict=True))
+        whole = [[r for cell in fold if (r := _resamples(cell, results))] for fold in folds]
         if all(len(fold) == len(signs) and _are_same(fold) for fold in whole):
             found.append(whole)
     if not found:
         return None
     weights = np.array([sign for _, sign in signs])
     # (seeds, folds, rows) and (seeds, folds, rows, resamples)
-    values = np.array([[[r.metrics[metric] for r in fold] for fold in seed] for seed in found])
-    drawn = np.array(
-        [[[r.resamples.values for r in f if r.resamples] for f in seed] for seed in found]
-    )
+    values = np.array([[[r.whole for r in fold] for fold in seed] for seed in found])
+    drawn = np.array([[[r.values for r in fold] for fold in seed] for seed in found])
     differences = np.einsum("sfrn,r->n", drawn, weights) / (values.shape[0] * values.shape[1])
     low, high = np.nanquantile(differences, [0.025, 0.975])
     name, plus, minus = comparison.name, comparison.plus, comparison.minus
@@ -90,7 +87,10 @@ def _by_seed(cells: Sequence[Cell]) -> dict[int, list[Cell]]:
     return found
 
 
-def _are_same(fold: Sequence[CellResult]) -> bool:
-    """Whether all cells have resamples of the same videos."""
-    videos = {None if r.resamples is None else r.resamples.videos for r in fold}
-    return len(videos) == 1 and None not in videos
+def _resamples(cell: Cell, results: Mapping[str, CellResult]) -> Resamples | None:
+    return results[cell.name].resamples if cell.name in results else None
+
+
+def _are_same(fold: Sequence[Resamples]) -> bool:
+    """Whether all cells have as many resamples of the same videos."""
+    return len({(each.videos, len(each.values)) for each in fold}) == 1

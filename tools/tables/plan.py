@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from pipeline.config.loading import load_config
 from tools.tables.cells import Cell, CellResult, Sources
 from tools.tables.differences import compare
 from tools.tables.output import TableSummary
@@ -64,14 +65,15 @@ class Plan:
             seeds = 1
         else:
             words = (*words, *network.settings(self.preset))
-        relations = [word for word in words if word.startswith("relations=")]
+        relations = load_config(self.sources.config, words).relations
         inputs = self.sources.inputs(
             boxes,
             has_folds=row.folds is not None,
-            has_predicted=relations[-1:] == ["relations=predicted"],
+            has_predicted=relations.name == "predicted",
         )
+        truth = self.sources.truth_videos if network.function is None else 0
         return [
-            Cell(name, fold, seed, words, network.function, inputs, boxes)
+            Cell(name, fold, seed, words, network.function, inputs, boxes, truth)
             for seed in range(seeds)
             for fold in self.row_folds(row)
         ]
@@ -104,10 +106,7 @@ class Plan:
             )
             for row in self.table.rows
         ]
-        found = [
-            compare(each, cells, results, metric=self.tables.metric)
-            for each in self.table.comparisons
-        ]
+        found = [compare(each, cells, results) for each in self.table.comparisons]
         return TableSummary(
             number=self.number,
             title=self.table.title,

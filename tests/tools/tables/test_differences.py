@@ -1,5 +1,7 @@
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,7 +39,7 @@ def difference(
         for cell in row
         if cell.name in scores
     }
-    return compare(comparison, rows, finished, metric=metric)
+    return compare(comparison, rows, finished)
 
 
 def random_scores(seed: int, videos: int, labels: np.ndarray, noise: float) -> VideoScores:
@@ -155,9 +157,60 @@ def test_a_resample_without_actions_has_no_metric() -> None:
     )
 
 
+def test_value_and_interval_describe_the_same_videos() -> None:
+    """Test videos without a clip lower the metric of a cell, but are in no resample."""
+    labels = np.random.default_rng(3).random((60, 4)) < 0.4
+    rows = {"a": cells("a", ["x"], 1), "b": cells("b", ["x"], 1)}
+    found = {c.name: random_scores(i, 60, labels, 0.5 + i) for i, (c,) in enumerate(rows.values())}
+    results = {
+        cell.name: replace(
+            result_of(cell, found[cell.name], "map_official", 50), metrics={"map_official": 0.1}
+        )
+        for row in rows.values()
+        for cell in row
+    }
+    result = compare(Comparison("", ["a"], ["b"]), rows, results)
+    assert result is not None
+    maps = [charades_map(each.scores, each.labels).map for each in found.values()]
+    assert result.value == pytest.approx(maps[0] - maps[1], abs=1e-6)
+    assert result.low < result.value < result.high
+
+
+def test_cells_of_other_metrics_numbers_of_classes_and_resamples_are_not_compared() -> None:
+    labels = np.zeros((6, 3), dtype=bool)
+    labels[:, 0] = True
+    scores = random_scores(0, 6, labels, 1.0)
+    wide = VideoScores(
+        scores.ids, np.pad(scores.scores, ((0, 0), (0, 1))), np.pad(labels, 1)[1:-1, 1:]
+    )
+    names = {s.resample(m, 2).videos for s in (scores, wide) for m in ("mar", "map_official")}
+    assert len(names) == 4
+    rows = {"a": cells("a", ["x"], 1), "b": cells("b", ["x"], 1)}
+    results = {
+        row[0].name: result_of(row[0], scores, "mar", number)
+        for row, number in zip(rows.values(), (2, 3), strict=True)
+    }
+    assert compare(Comparison("", ["a"], ["b"]), rows, results) is None
+
+
 @pytest.mark.parametrize(
-    "tree", [None, {}, {"videos": 1, "values": []}, {"videos": "", "values": [[1.0]]}]
+    "changed",
+    [
+        None,
+        {},
+        {"videos": 1},
+        {"whole": None},
+        {"values": []},
+        {"values": [[1.0]]},
+        {"values": [None, None]},
+        {"values": [0.5, True]},
+        {"values": ["0.5"]},
+        {"values": [math.nan]},
+        {"values": [7.0]},
+    ],
 )
-def test_damaged_resamples_are_rejected(tree: object) -> None:
+def test_damaged_resamples_are_rejected(changed: dict[str, object] | None) -> None:
+    tree = {"videos": "v", "whole": 0.5, "values": [0.5, None]}
+    Resamples.from_dict(tree)
     with pytest.raises((KeyError, TypeError, ValueError)):
-        Resamples.from_dict(tree)
+        Resamples.from_dict(changed and tree | changed)
