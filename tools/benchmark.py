@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
     if args.json and args.name == ALL:
         tree = {"schema": SCHEMA, "machine": machine, "command": argv, "results": results}
         # The keys are not sorted, so that a page has the rows in their order.
-        write_atomically(args.json, json.dumps(tree, indent=1).encode())
+        write_atomically(args.json, json.dumps(tree, indent=1, allow_nan=False).encode())
     elif args.json:
         write_json(args.json, results[args.name] | {"machine": machine})
     return EXIT_OK
@@ -144,11 +144,11 @@ def _check(args: Any) -> None:
         raise UsageError("--num-frames, --rounds, --width, ...: numbers of at least 1 expected")
     if args.batch_size is not None and args.batch_size < 1:
         raise UsageError(f"--batch-size: at least 1 expected, got {args.batch_size}")
-    if args.estimate is not None and (args.estimate < 1 or args.name != "extract"):
-        raise UsageError("--estimate: a number of at least 1 expected, and only for extract")
-    if args.price is not None and (args.estimate is None or not args.price >= 0):
-        raise UsageError("--price: a price of at least 0 expected, and only with --estimate")
-    if args.json and not args.json.resolve().parent.is_dir():
+    if args.estimate is not None and (not 1 <= args.estimate <= 10**12 or args.name != "extract"):
+        raise UsageError("--estimate: a number from 1 to 10^12 expected, and only for extract")
+    if args.price is not None and (args.estimate is None or not 0 <= args.price <= 1e9):
+        raise UsageError("--price: a price from 0 to 10^9 expected, and only with --estimate")
+    if args.json and (args.json.is_dir() or not args.json.resolve().parent.is_dir()):
         raise UsageError(f"--json: a file in an existing folder expected, got {args.json}")
 
 
@@ -211,7 +211,10 @@ def _predict(args: Any, device: torch.device) -> dict[str, Any]:
 def _videos(folder: Path | None) -> Iterator[list[Path]]:
     """Provide the paths of the videos of a folder, or of four videos of the synthetic world."""
     if folder is not None:
-        yield [video.path for video in list_videos(folder)]
+        videos = list_videos(folder)
+        if len({video.video_id for video in videos}) < len(videos):
+            raise UsageError(f"--videos: videos of different names expected in {folder}")
+        yield [video.path for video in videos]
         return
     with tempfile.TemporaryDirectory() as temporary:
         sizes = ["--train", "2", "--test", "2", "--seed", "0"]

@@ -22,6 +22,7 @@ different machines. This page is made from the files in `docs/results/benchmarks
     python -m tools.benchmark all --json FILE
     python -m tools.benchmark_page docs/results/benchmarks/*.json --out docs/benchmarks.md
 """
+#: Headings of the benchmarks, in the order of the page.
 TITLES = {
     "decode": "Decoding",
     "detector": "Detector",
@@ -40,8 +41,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("files", type=Path, nargs="+", help="files of tools.benchmark all --json")
     parser.add_argument("--out", type=Path, required=True, help="Markdown file")
     args, _ = parse_words(parser, argv)
+    if args.out.is_dir() or not args.out.resolve().parent.is_dir():
+        raise UsageError(f"--out: a file in an existing folder expected, got {args.out}")
     text = "\n".join([HEAD, *(_section(path) for path in args.files)])
-    write_atomically(args.out, text.encode())
+    write_atomically(args.out, text.encode(errors="replace"))
     return EXIT_OK
 
 
@@ -52,6 +55,8 @@ def _section(path: Path) -> str:
         if tree["schema"] != SCHEMA:
             raise ValueError(f"schema {SCHEMA} expected, got {tree['schema']}")
         machine, command, results = tree["machine"], tree["command"], tree["results"]
+        if not isinstance(command, list) or not isinstance(results, dict) or not results:
+            raise ValueError("a list `command` and an object `results` expected")
         head = (
             f"## {machine['device']}\n\n{machine['cores']} cores, {machine['threads']} threads, "
             f"Python {machine['python']}, torch {machine['torch']}.\n\n"
@@ -59,7 +64,7 @@ def _section(path: Path) -> str:
         )
         names = sorted(results, key=[*TITLES].index)
         parts = [f"### {TITLES[name]}\n\n{_shown(name, results[name])}" for name in names]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise UsageError(
             f"{path}: a file of `tools.benchmark all --json` expected ({type(error).__name__}: "
             f"{error})"

@@ -1,6 +1,5 @@
 """Speed of decoding evenly spaced frames of videos, compared with other decoders."""
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -45,7 +44,8 @@ def benchmark_decoding(plan: DecodingPlan) -> dict[str, Any]:
 
     Our readers also count the frames, check the file for damage, and apply edit lists and
     rotation. PyAV without the conversion to RGB is the limit of a reader that decodes every frame.
-    Decode processes are those of `pipeline.extract`; each decodes one video at a time.
+    Decode processes are those of `pipeline.extract`; each decodes one video at a time. Numbers
+    above that of the videos are left out, and so is decord if it cannot be imported.
 
     Args:
         plan: settings of the measurement.
@@ -56,7 +56,7 @@ def benchmark_decoding(plan: DecodingPlan) -> dict[str, Any]:
     """
     wanted = [_evenly_spaced(path, plan.num_frames) for path in plan.videos]
     variants: dict[str, Callable[[Path, list[int]], None]] = {OURS: _read_ours}
-    if importlib.util.find_spec("decord") is not None:
+    if _has_decord():
         variants |= {OURS_DECORD: _read_ours_by_decord, DECORD: _read_decord}
     variants |= {OPENCV: _read_opencv, EVERY: _read_every}
 
@@ -68,12 +68,14 @@ def benchmark_decoding(plan: DecodingPlan) -> dict[str, Any]:
         return run
 
     requests = [
-        FrameRequest(path, video_sha256(path), num_uniform=plan.num_frames, batch_size=16)
-        for path in plan.videos
+        FrameRequest(
+            path, video_sha256(path), annotated=tuple(indices), num_uniform=None, batch_size=16
+        )
+        for path, indices in zip(plan.videos, wanted, strict=True)
     ]
     runs = {name: over_videos(read) for name, read in variants.items()}
     with ExitStack() as stack:
-        for number in PROCESSES:
+        for number in [n for n in PROCESSES if n <= len(plan.videos)]:
             pool = stack.enter_context(DecodePool(number))
             runs[processes(number)] = partial(_read_by_processes, pool, requests)
         timed = time_rounds(runs, plan.rounds, torch.device("cpu"))
@@ -102,6 +104,14 @@ def print_decoding(result: dict[str, Any]) -> None:
         print(f"{name:32}{row['frames_per_s']:10.1f}{row['ratio']:10.2f}")
 
 
+def _has_decord() -> bool:
+    try:
+        import decord  # noqa: F401
+    except (ImportError, OSError):  # OSError: a library of decord is missing
+        return False
+    return True
+
+
 def _evenly_spaced(path: Path, count: int) -> list[int]:
     last = open_video(path).num_frames - 1
     found: list[int] = torch.linspace(0, last, count).long().unique().tolist()
@@ -119,9 +129,9 @@ def _read_ours_by_decord(path: Path, indices: list[int]) -> None:
 
 def _read_by_processes(pool: DecodePool, requests: Sequence[FrameRequest]) -> None:
     streams = [pool.start(request) for request in requests]
-    for stream in streams:
-        for _ in stream:
-            pass
+    for request, stream in zip(requests, streams, strict=True):
+        count = sum(len(part.frames) for part in stream)
+        _check(request.path, count, request.annotated)
 
 
 def _read_decord(path: Path, indices: list[int]) -> None:
@@ -148,6 +158,6 @@ def _read_every(path: Path, indices: list[int]) -> None:
     _check(path, min(count, len(indices)), indices)
 
 
-def _check(path: Path, count: int, indices: list[int]) -> None:
+def _check(path: Path, count: int, indices: Sequence[int]) -> None:
     if count != len(indices):
         raise StageError(f"{path}: {len(indices)} frames expected, a decoder returned {count}")

@@ -205,7 +205,7 @@ def _extract(steps: Steps, networks: Networks, found: list[ExaminedClip]) -> Non
 def estimate_videos(
     result: dict[str, Any], videos: int, price: float | None = None
 ) -> dict[str, dict[str, float]]:
-    """Estimate the extraction of more videos from a measurement.
+    """Estimate the extraction of more videos from the fastest round of a measurement.
 
     Args:
         result: result of `benchmark_extraction`.
@@ -230,7 +230,8 @@ def print_estimate(result: dict[str, Any]) -> None:
     """Print the estimate of a result, if it has one."""
     if "estimate" not in result:
         return
-    print(f"\nestimate for {result['estimate']['videos']:,} videos on one such device\n")
+    count = f"{result['estimate']['videos']:,}"
+    print(f"\nestimate for {count} videos on one such device, at the rate of the fastest round\n")
     for boxes, row in result["estimate"]["boxes"].items():
         price = f"{row['price']:14,.0f} for the device" if "price" in row else ""
         hours, size = f"{row['hours']:12,.1f} h", f"{row['terabytes']:10,.3f} TB"
