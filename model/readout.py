@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 #: Score of every action before the training, for a video with this number of kept tokens.
-FIRST_SCORE, FIRST_TOKENS = 0.02, 32
+FIRST_SCORE, FIRST_TOKENS = 0.02, 8
 
 
 class Readout(nn.Linear):

@@ -36,9 +36,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def explanations(drawn: tuple[Path, Path]) -> list[Explanation]:
-    """Return the explanations of four videos of the world."""
+    """Return the explanations of six videos of the world."""
     predictor = LaIARPredictor.from_run(WORLD, "device=cpu")
-    videos = sorted((drawn[0] / "videos").glob("*.mp4"))[:4]
+    videos = sorted((drawn[0] / "videos").glob("*.mp4"))[:6]
     return list(predictor.predict(videos))
 
 
